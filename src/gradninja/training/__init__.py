@@ -1,0 +1,38 @@
+"""Training without autograd: the loop, checkpoints, metrics, evaluation, sampling, pictures.
+
+    run = begin(Config(model="mlp_batchnorm", words=None, ...))
+    result = go(run)
+"""
+
+from __future__ import annotations
+
+from gradninja.training.config import Config
+from gradninja.training.loop import Progress
+from gradninja.training.network import Network
+from gradninja.training.run import (
+    Interrupted,
+    Result,
+    Run,
+    begin,
+    go,
+    load_dataset,
+    load_network,
+    resume,
+)
+from gradninja.training.sampling import Word, sample
+
+__all__ = [
+    "Config",
+    "Interrupted",
+    "Network",
+    "Progress",
+    "Result",
+    "Run",
+    "Word",
+    "begin",
+    "go",
+    "load_dataset",
+    "load_network",
+    "resume",
+    "sample",
+]

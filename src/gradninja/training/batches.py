@@ -1,0 +1,45 @@
+"""Minibatches that depend on the seed and the step alone.
+
+Positions are drawn for a block of steps at once, by a generator of the block's own whose seed is
+(seed, block number). So a run that is resumed at any step sees the batches that it would have
+seen, whatever happened before, and a step costs no draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradninja.data import Split
+
+_BLOCK = 2**15  # examples in a block: 1024 steps of the lecture's 32, about 1 MB of contexts
+
+
+def batches(
+    split: Split, *, context: int, batch: int, seed: int, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless minibatches, drawn with replacement, from step `start` on.
+
+    Each is (Xb, Yb): int64, shapes (batch, context) and (batch,).
+    """
+    steps = max(1, _BLOCK // batch)
+    block, skip = divmod(start, steps)
+    while True:
+        generator = np.random.default_rng((seed, block))
+        positions = generator.integers(0, len(split), size=steps * batch)
+        contexts, targets = split.contexts(positions, context)
+        inputs = torch.from_numpy(contexts).view(steps, batch, context).unbind()
+        outputs = torch.from_numpy(targets).view(steps, batch).unbind()
+        yield from zip(inputs[skip:], outputs[skip:], strict=True)
+        block, skip = block + 1, 0
+
+
+def blocks(split: Split, context: int, size: int = _BLOCK) -> Iterator[tuple[Tensor, Tensor]]:
+    """All examples of a split in their order, `size` at a time, as (Xb, Yb)."""
+    for start in range(0, len(split), size):
+        positions = np.arange(start, min(start + size, len(split)))
+        contexts, targets = split.contexts(positions, context)
+        yield torch.from_numpy(contexts), torch.from_numpy(targets)

@@ -1,0 +1,83 @@
+"""One safetensors file that holds all of a run's state; never pickle.
+
+A run has no state besides: the batches of a step depend on the seed and the step alone
+(`batches.py`), so weights, the step and the losses that no line of metrics tells yet are enough
+to go on bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from gradninja.errors import RunError
+from gradninja.training.folder import write_whole
+
+FORMAT = 1
+_STATISTICS = "statistics/"  # no parameter is named so: a name has no slash
+_LOSSES = "run/losses"
+
+
+@dataclass
+class State:
+    """A run after `step` steps.
+
+    `parameters` are the model's; `statistics` are what its `calibrate` measured, empty before the
+    end; `losses` are those of the steps since the last line of metrics, 0-dimensional tensors.
+    """
+
+    step: int
+    parameters: dict[str, Tensor]
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    losses: list[Tensor] = field(default_factory=list)
+
+
+def pack(state: State) -> bytes:
+    """The bytes of a checkpoint; the same state gives the same bytes."""
+    tensors = {name: value.contiguous() for name, value in state.parameters.items()}
+    for name, value in state.statistics.items():
+        tensors[_STATISTICS + name] = value.contiguous()
+    if state.losses:
+        tensors[_LOSSES] = torch.stack(state.losses)
+    # One key only: safetensors writes several in an order that changes from run to run.
+    return save(tensors, {"gradninja": json.dumps({"format": FORMAT, "step": state.step})})
+
+
+def write(path: Path, state: State) -> None:
+    """Write a checkpoint whole. Raises OSError, and then the earlier one is untouched."""
+    write_whole(path, pack(state))
+
+
+def read(path: Path) -> State:
+    """Read a checkpoint. Raises RunError when it is missing, damaged or not ours."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load(path.read_bytes())
+        facts = json.loads(metadata["gradninja"])
+        step, version = int(facts["step"]), facts["format"]
+    except FileNotFoundError:
+        raise RunError(
+            f"{path.parent} has no {path.name}",
+            hint="The run stopped before its first checkpoint; start it again.",
+        ) from None
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged or not a checkpoint of gradninja: {error}") from None
+    if version != FORMAT:
+        raise RunError(f"{path} is of format {version}; this gradninja reads format {FORMAT}")
+    losses = tensors.pop(_LOSSES, None)
+    state = State(step, {}, losses=[] if losses is None else list(losses.clone().unbind()))
+    for name, value in tensors.items():
+        # A copy, because the file's bytes lie where they fall: the alignment of an array in
+        # memory may change how a matrix product is summed.
+        if name.startswith(_STATISTICS):
+            state.statistics[name.removeprefix(_STATISTICS)] = value.clone()
+        else:
+            state.parameters[name] = value.clone()
+    return state

@@ -1,0 +1,118 @@
+"""The loop: forward, the model's own backward, update; with no autograd anywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from gradninja.errors import RunError
+from gradninja.models import Step
+from gradninja.training.checkpoint import State
+from gradninja.training.config import Config
+from gradninja.training.metrics import Metrics, diagnostics, mean_loss
+
+_LOOK_EVERY = 0.2  # seconds between two looks at the losses: progress, divergence, checkpoints
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar shows: steps done, of how many, and the mean of the latest losses."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What surrounds the loop.
+
+    `save` writes a checkpoint (each `save_every` seconds); `stop` tells whether a person asked to
+    stop; `show` takes progress; `verify`, when given, judges each `verify_every`-th step.
+    """
+
+    save: Callable[[State], None]
+    show: Callable[[Progress], None]
+    stop: Callable[[], bool]
+    save_every: float = 30.0
+    verify: Callable[[int, Mapping[str, object], Mapping[str, object]], None] | None = None
+    verify_every: int = 0
+
+
+def descend(
+    state: State,
+    step: Step,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    config: Config,
+    metrics: Metrics,
+    hooks: Hooks,
+) -> None:
+    """Take the steps from `state.step` to `config.steps`, or until `hooks.stop()`.
+
+    Parameters are changed in place and `state` is kept up to date. Each step's loss is looked at
+    (`_LOOK_EVERY`), not its value at each step: reading a number costs more than an addition. A
+    checkpoint is only written when the losses so far and the weights are finite, else RunError
+    names the step and the rate.
+    """
+    values: dict[str, object] = {**config.sizes, **config.options, **state.parameters}
+    updates = [(value, f"d{name}") for name, value in state.parameters.items()]
+    saved = looked = time.monotonic()
+    seen = len(state.losses)  # of the losses since the last line of metrics, looked at already
+    for number, (inputs, targets) in enumerate(
+        islice(batches, config.steps - state.step), start=state.step
+    ):
+        values["Xb"], values["Yb"] = inputs, targets
+        found = step(values)
+        if hooks.verify is not None and number % hooks.verify_every == 0:
+            hooks.verify(number, values, found)
+        rate = config.rate_at(number)
+        for value, gradient in updates:
+            value.sub_(found[gradient], alpha=rate)  # type: ignore[arg-type]
+        state.losses.append(found["loss"])  # type: ignore[arg-type]
+        state.step = number + 1
+
+        now = time.monotonic()
+        line = state.step % config.metrics_every == 0 or state.step == config.steps
+        stop = hooks.stop()
+        if not (line or stop or now - looked >= _LOOK_EVERY or now - saved >= hooks.save_every):
+            continue
+        _refuse_infinite(state, seen, config)
+        hooks.show(Progress(state.step, config.steps, mean_loss(state.losses[-100:])))
+        looked, seen = now, len(state.losses)
+        if line:
+            row: dict[str, object] = {"step": state.step, "loss": mean_loss(state.losses)}
+            row["rate"] = rate
+            if state.step % config.diagnostics_every == 0 or state.step == config.steps:
+                row |= diagnostics(found, state.parameters, rate)
+            metrics.write(row)
+            state.losses.clear()
+            seen = 0
+        if stop or state.step == config.steps or now - saved >= hooks.save_every:
+            hooks.save(state)
+            saved = time.monotonic()
+        if stop:
+            return
+
+
+def _refuse_infinite(state: State, seen: int, config: Config) -> None:
+    """Raise RunError at the first step whose loss, or after which a weight, is not finite."""
+    hint = "Try a lower --rate; the last checkpoint, from before, is kept."
+    fresh = torch.stack(state.losses[seen:])
+    bad = (~torch.isfinite(fresh)).nonzero()
+    if len(bad):
+        at = state.step - len(fresh) + int(bad[0])
+        raise RunError(
+            f"the loss is {fresh[int(bad[0])].item()} at step {at} (rate {config.rate_at(at):g})",
+            hint=hint,
+        )
+    for name, value in state.parameters.items():
+        if not bool(torch.isfinite(value).all()):
+            at = state.step - 1
+            raise RunError(
+                f"{name} is not finite after step {at} (rate {config.rate_at(at):g})", hint=hint
+            )

@@ -1,0 +1,180 @@
+"""The pictures of a run: what a person looks at to see whether a network learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gradninja.training.config import Config
+from gradninja.training.metrics import SATURATED
+
+INK, BLUE, RED = "#222222", "#2a6f97", "#c1121f"
+Rows = list[dict[str, Any]]
+
+_STYLE = {
+    "figure.dpi": 140,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "text.color": INK,
+}
+
+
+def draw(folder: Path, rows: Rows, found: Mapping[str, object], config: Config) -> list[Path]:
+    """Draw what there is to draw into a run folder.
+
+    `rows` are the lines of its metrics; `found` holds the values and gradients of one more step
+    after the last. A picture whose values a model does not have (the activations `h`, the
+    gradient `dlogits`) is left out. Returns the pictures' paths.
+    """
+    figures: dict[str, Figure] = {}
+    with matplotlib.rc_context(_STYLE):
+        if any("loss" in row for row in rows):
+            figures["loss.png"] = _loss(rows, config)
+        ratios = [row for row in rows if "gradient_to_data" in row]
+        if ratios:
+            figures["ratios.png"] = _ratios(ratios)
+        h, dlogits, targets = found.get("h"), found.get("dlogits"), found.get("Yb")
+        if isinstance(h, Tensor) and h.dim() == 2:
+            figures["activations.png"] = _activations(h.numpy())
+        if isinstance(dlogits, Tensor) and isinstance(targets, Tensor) and dlogits.dim() == 2:
+            figures["dlogits.png"] = _dlogits(dlogits.numpy(), targets.numpy(), config.vocabulary)
+        for name, figure in figures.items():
+            figure.savefig(folder / name)
+    return [folder / name for name in figures]
+
+
+def _loss(rows: Rows, config: Config) -> Figure:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    curve = [row for row in rows if "loss" in row]
+    steps, losses = [row["step"] for row in curve], [row["loss"] for row in curve]
+    axes.plot(steps, losses, color=BLUE, linewidth=1.2, marker="." if len(curve) < 20 else None)
+    axes.set_title(f"{config.model}: mean loss of each {config.metrics_every} steps")
+    axes.set_xlabel("step")
+    axes.set_ylabel("cross-entropy (nats a letter)")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlim(0, config.steps)
+    low, high = min(losses), _crest(losses)
+    for row in rows:
+        if "train_loss" in row:
+            for name, colour in (("train", INK), ("validation", RED)):
+                loss = row[f"{name}_loss"]
+                low, high = min(low, loss), max(high, loss)
+                label = f"{name} at the end: {loss:.4f}"
+                axes.axhline(loss, color=colour, linewidth=1, linestyle="--", label=label)
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.05 * (high - low) or None)
+    changed = config.steps / 2
+    axes.axvline(changed, color="#888888", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        f"rate {config.rate:g} → {config.rate / 10:g}",
+        (changed, 0.5),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        color="#666666",
+        fontsize=8,
+    )
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _crest(losses: list[float]) -> float:
+    """Where to cut the curve's top off: a random start's loss would squeeze all of the rest."""
+    return float(max(np.quantile(losses, 0.98), losses[min(1, len(losses) - 1)]))
+
+
+def _ratios(rows: Rows) -> Figure:
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
+    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    steps = [row["step"] for row in rows]
+    for axes, key, title in (
+        (left, "gradient_to_data", "gradient / data"),
+        (right, "update_to_data", "update / data"),
+    ):
+        for number, name in enumerate(rows[0][key]):
+            # Zero has no place on a logarithmic axis.
+            values = [row[key][name] or np.nan for row in rows]
+            axes.plot(
+                steps,
+                values,
+                color=colours[number % 10],
+                label=name,
+                linewidth=1.2,
+                marker="." if len(rows) < 20 else None,
+            )
+        axes.set_yscale("log")
+        axes.set_title(f"{title} (standard deviations)")
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    right.axhline(1e-3, color=INK, linewidth=1, linestyle="--")
+    right.annotate(
+        "1e-3, a healthy pace",
+        (0.01, 1e-3),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        fontsize=8,
+    )
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def _activations(h: Any) -> Figure:
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1)
+    saturated = np.abs(h) > SATURATED
+    top.hist(h.ravel(), bins=80, range=(-1, 1), color=BLUE)
+    top.set_title(
+        f"h, the tanh activations of a batch: {saturated.mean():.1%} saturated (|h| > {SATURATED})"
+    )
+    top.set_xlabel("h")
+    top.set_ylabel("how many")
+    top.set_xlim(-1, 1)
+    bottom.imshow(
+        saturated, cmap=ListedColormap(["#f2f2f2", RED]), aspect="auto", interpolation="nearest"
+    )
+    dead = int(saturated.all(0).sum())
+    bottom.set_title(f"where (red): a column all red is a dead neuron; here {dead}")
+    _image_axes(bottom, "hidden neuron", "example of the batch")
+    return figure
+
+
+def _dlogits(dlogits: Any, targets: Any, vocabulary: tuple[str, ...]) -> Figure:
+    dlogits, targets = dlogits[:64], targets[:64]  # more rows would be too thin to see
+    rows, columns = dlogits.shape
+    width, height = min(14.0, 2.5 + 0.2 * columns), min(12.0, 1.4 + 0.16 * rows)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    bound = float(np.abs(dlogits).max()) or 1.0
+    image = axes.imshow(dlogits, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
+    axes.plot(targets, range(rows), "o", markersize=3, markerfacecolor="none", color=INK)
+    axes.set_title("dlogits: the right letter (o) is pushed up, the others down")
+    _image_axes(axes, "letter", "example of the batch")
+    if columns <= 60:
+        axes.set_xticks(range(columns), vocabulary)
+    figure.colorbar(image, ax=axes, label="gradient")
+    return figure
+
+
+def _image_axes(axes: Axes, across: str, down: str) -> None:
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(across)
+    axes.set_ylabel(down)

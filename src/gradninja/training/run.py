@@ -1,0 +1,339 @@
+"""A run from its first step, or from its last checkpoint, to its pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gradninja import models
+from gradninja.data import Dataset, load_words
+from gradninja.errors import ModelError, RunError
+from gradninja.models import Model, Step
+from gradninja.training import checkpoint
+from gradninja.training import metrics as lines
+from gradninja.training.batches import batches, blocks
+from gradninja.training.checkpoint import State
+from gradninja.training.config import Config
+from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
+from gradninja.training.loop import Hooks, Progress, descend
+from gradninja.training.metrics import Metrics
+from gradninja.training.network import Network
+from gradninja.training.sampling import Word, sample
+from gradninja.training.verify import verifier
+
+SAMPLES = 20
+DERIVED = "derived"  # in place of the name of a backward: the one that gradninja derives
+_ROOM = 2**20  # bytes that a run writes besides its checkpoints: metrics and pictures, generously
+
+
+class Interrupted(Exception):
+    """A person stopped the run; its state after `step` steps is in `folder`."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder, self.step = folder, step
+        super().__init__(f"stopped after {step} steps")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: losses in nats a letter, and words that it made."""
+
+    folder: Path
+    steps: int
+    train_loss: float
+    validation_loss: float
+    words: list[Word]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that can go on: its recipe, where it is kept, and how far it got."""
+
+    folder: RunFolder
+    config: Config
+    model: Model
+    dataset: Dataset
+    state: State
+    step: Step | None  # None for a run that is fitted and has no steps
+
+    @property
+    def size(self) -> int:
+        """The number of trained numbers."""
+        return sum(value.numel() for value in self.state.parameters.values())
+
+
+def begin(config: Config, *, out: Path | None = None, overwrite: bool = False) -> Run:
+    """Make a new run. `config.model` is a built-in name or a path; what the config says of data,
+    backward and versions is filled in.
+
+    All that can be wrong is found here, before the folder is touched: one step is tried. Raises
+    DataError, ModelError and RunError.
+    """
+    words = None if config.words is None else Path(config.words).absolute()
+    dataset = load_words(words)
+    model = models.load(config.model)
+    config = replace(
+        config,
+        model=model.name,
+        words=None if words is None else str(words),
+        sha256=dataset.sha256,
+        vocabulary=dataset.vocabulary.symbols,
+        options={**model.options, **config.options},
+        steps=0 if config.fit else config.steps,
+        torch=torch.__version__,
+    )
+    unknown = config.options.keys() - model.options.keys()
+    if unknown:
+        raise ModelError(f"{model.name} has no option {', '.join(sorted(unknown))}")
+    if not config.fit:
+        model.check({**config.sizes, **config.options, "n": config.batch})
+    with torch.inference_mode():
+        state = State(0, _fitted(model, config, dataset) if config.fit else _drawn(model, config))
+        step, backward = _step(model, config)
+        config = replace(config, backward=backward)
+        if step is not None:
+            _try(step, state, config, dataset)
+        room = 2 * len(checkpoint.pack(state)) + _ROOM
+    folder = open_new(out, model.name, overwrite=overwrite, size=room)
+    run = Run(folder, config, model, dataset, state, step)
+    with folder.locked(), _writing(run):
+        folder.clear()
+        write_whole(folder.config, config.to_json().encode())
+        write_whole(folder.model, model.text.encode())
+        checkpoint.write(folder.weights, state)
+    return run
+
+
+def resume(path: Path, words: Path | None = None) -> Run:
+    """A run as its last checkpoint left it. Needs nothing but the folder, and the word list where
+    it was (or at `words`). Raises RunError when that changed, or the folder is none of a run.
+    """
+    folder = open_old(path)
+    config = Config.read(folder.config)
+    dataset = load_dataset(config, words)
+    model = _model(folder, config)
+    state = checkpoint.read(folder.weights)
+    with torch.inference_mode():
+        step, _ = _step(model, config)
+    return Run(folder, config, model, dataset, state, step)
+
+
+def load_dataset(config: Config, words: Path | None = None) -> Dataset:
+    """The words that a run was trained on. Raises RunError when the file is another one now."""
+    path = words if words is not None else None if config.words is None else Path(config.words)
+    dataset = load_words(path)
+    if dataset.sha256 != config.sha256:
+        raise RunError(
+            f"{path or 'the embedded word list'} is not the file that this run was trained on",
+            hint=f"Its SHA-256 was {config.sha256}.",
+        )
+    return dataset
+
+
+def load_network(path: Path) -> Network:
+    """The network in a run folder; calibrated over the training set if its run has not ended."""
+    folder = open_old(path)
+    config = Config.read(folder.config)
+    model = _model(folder, config)
+    state = checkpoint.read(folder.weights)
+    network = Network(model, config, state.parameters, state.statistics)
+    if model.has("calibrate") and not state.statistics:
+        network = network.calibrated(load_dataset(config).train)
+    return network
+
+
+def go(
+    run: Run,
+    *,
+    show: Callable[[Progress], None] = lambda progress: None,
+    verify_every: int = 0,
+    save_every: float = 30.0,
+) -> Result:
+    """Train to the end, without autograd, then calibrate, measure, sample and draw.
+
+    Raises RunError when the loss is not finite, a gradient is wrong (`verify_every` above 0) or
+    the disk is full, and Interrupted when a person asked to stop; the folder's checkpoint is
+    whole in all of these.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(run.config.threads)
+    try:
+        with torch.inference_mode(), run.folder.locked(), _writing(run):
+            metrics = Metrics(run.folder.metrics, until=run.state.step)
+            try:
+                if run.step is not None:
+                    _train(run, run.step, metrics, show, verify_every, save_every)
+                return _finish(run, metrics)
+            finally:
+                metrics.close()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    run: Run,
+    step: Step,
+    metrics: Metrics,
+    show: Callable[[Progress], None],
+    verify_every: int,
+    save_every: float,
+) -> None:
+    def save(state: State) -> None:
+        metrics.sync()
+        checkpoint.write(run.folder.weights, state)
+
+    config, state = run.config, run.state
+    stream = batches(
+        run.dataset.train,
+        context=config.context,
+        batch=config.batch,
+        seed=config.seed,
+        start=state.step,
+    )
+    verify = verifier(step, state.parameters) if verify_every else None
+    with _stop_signals() as stop:
+        hooks = Hooks(save, show, stop, save_every, verify, verify_every)
+        descend(state, step, stream, config, metrics, hooks)
+    if state.step < config.steps:
+        raise Interrupted(run.folder.path, state.step)
+
+
+def _finish(run: Run, metrics: Metrics) -> Result:
+    from gradninja.training import plots  # matplotlib is slow to import
+
+    config, state = run.config, run.state
+    network = Network(run.model, config, state.parameters, {}).calibrated(run.dataset.train)
+    checkpoint.write(run.folder.weights, replace(state, statistics=network.statistics))
+    losses = {
+        "train_loss": network.loss(run.dataset.train),
+        "validation_loss": network.loss(run.dataset.validation),
+    }
+    metrics.write({"step": state.step, **losses})
+    metrics.sync()
+    found = {} if run.step is None else run.step(_values(run.state, config, run.dataset))
+    rows = lines.read(run.folder.metrics)
+    plots.draw(run.folder.path, rows, found, config)
+    words = sample(
+        network, SAMPLES, seed=config.seed + 10, contains=run.dataset.train.contains
+    )  # the lecture's seed, too
+    return Result(run.folder.path, state.step, **losses, words=words)
+
+
+def _drawn(model: Model, config: Config) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(config.seed)
+    drawn = model.call("parameters", {**config.sizes, **config.options, "generator": generator})
+    return _own(model, "parameters", drawn)
+
+
+def _fitted(model: Model, config: Config, dataset: Dataset) -> dict[str, Tensor]:
+    if not model.has("fit"):
+        raise ModelError(
+            f"{model.name} has no exact answer: its file has no function `fit`",
+            hint="Train it by steps, without --fit.",
+        )
+    values = {**config.sizes, **config.options, "batches": blocks(dataset.train, config.context)}
+    return _own(model, "fit", model.call("fit", values))
+
+
+def _own(model: Model, function: str, found: object) -> dict[str, Tensor]:
+    """Copies that nobody else holds, plain (no autograd) and contiguous, as `found` gave them."""
+    if not isinstance(found, dict) or not found:
+        raise ModelError(f"{model.name}: {function} must return a dict of tensors by name")
+    for name, value in found.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise ModelError(f"{model.name}: {function} gives {name}, which is no float tensor")
+    return {name: value.detach().clone().contiguous() for name, value in found.items()}
+
+
+def _step(model: Model, config: Config) -> tuple[Step | None, str | None]:
+    """The forward and backward in one function, and the name of the backward that is in it."""
+    written = [name for name in ("backward_fused", "backward") if model.has(name)]
+    name = config.backward or (written[0] if written else DERIVED)
+    if name != DERIVED:
+        return model.step(backward=name), name
+    if config.fit:
+        return None, None
+    from gradninja.derive import derive
+
+    return model.step(source=derive(model.path).source), DERIVED
+
+
+def _try(step: Step, state: State, config: Config, dataset: Dataset) -> None:
+    """Take one step without its update, and hold what it found to the convention."""
+    found = step(_values(state, config, dataset))
+    loss = found.get("loss")
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        raise ModelError(f"{config.model}: the forward must set `loss`, a tensor of no axes")
+    for name, value in state.parameters.items():
+        gradient = found.get(f"d{name}")
+        if not isinstance(gradient, Tensor):
+            raise ModelError(
+                f"{config.model}: {config.backward} gives no d{name}",
+                hint=f"It must set d{name}, the gradient of the loss with respect to {name}.",
+            )
+        if gradient.shape != value.shape:
+            shapes = f"{tuple(gradient.shape)}, not {tuple(value.shape)}"
+            raise ModelError(f"{config.model}: d{name} has the shape {shapes}")
+
+
+def _values(state: State, config: Config, dataset: Dataset) -> dict[str, object]:
+    """What a step takes, with the batch that comes after the last one of the run."""
+    inputs, targets = next(
+        batches(
+            dataset.train,
+            context=config.context,
+            batch=config.batch,
+            seed=config.seed,
+            start=config.steps,
+        )
+    )
+    values: dict[str, object] = {**config.sizes, **config.options, **state.parameters}
+    return {**values, "Xb": inputs, "Yb": targets}
+
+
+def _model(folder: RunFolder, config: Config) -> Model:
+    return replace(models.load(folder.model), name=config.model)
+
+
+@contextlib.contextmanager
+def _writing(run: Run) -> Iterator[None]:
+    """Turn a failing disk into an error that says what is left."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {run.folder.path}: {error.strerror}",
+            hint="The last checkpoint is whole; make room, then go on with "
+            f"--resume {run.folder.path}",
+        ) from error
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C (SIGINT) and SIGTERM wait for the end of a step; a second one does not wait."""
+    asked = False
+    before: dict[signal.Signals, object] = {}
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        restore()
+
+    def restore() -> None:
+        for name, handler in before.items():
+            signal.signal(name, handler)  # type: ignore[arg-type]
+
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGINT, signal.SIGTERM):
+            before[name] = signal.signal(name, ask)
+    try:
+        yield lambda: asked
+    finally:
+        restore()

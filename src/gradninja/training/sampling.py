@@ -1,0 +1,120 @@
+"""New words from a trained network, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from gradninja.data import Vocabulary
+from gradninja.errors import RunError
+from gradninja.training.network import Network
+
+LONGEST = 200  # letters; a network that never ends a word is cut off here
+_AT_ONCE = 2**16  # words
+_PATIENCE = 20  # rounds without a new word before `--new-only` gives up
+
+
+@dataclass(frozen=True)
+class Word:
+    """A sampled word; `seen` tells whether it is a training word, None when that is unknown."""
+
+    text: str
+    seen: bool | None = None
+
+
+def sample(
+    network: Network,
+    count: int,
+    *,
+    seed: int,
+    temperature: float = 1.0,
+    prefix: str = "",
+    contains: Callable[[str], bool] | None = None,
+    new_only: bool = False,
+) -> list[Word]:
+    """Draw `count` words that start with `prefix`.
+
+    Logits are divided by `temperature` (above 0): below 1 the likely letters get likelier.
+    `contains` tells training words; with `new_only` they are drawn again. Raises DataError for a
+    prefix with a letter outside of the vocabulary, and RunError when no new words come.
+    """
+    words = _words(network, count, seed, temperature, prefix, forever=new_only)
+    if contains is None:
+        return [Word(text) for text in words]
+    if not new_only:
+        return [Word(text, contains(text)) for text in words]
+    patience = _PATIENCE * max(count, 1000)
+    tried = islice(words, patience)
+    new = list(islice((Word(text, False) for text in tried if not contains(text)), count))
+    if len(new) < count:
+        raise RunError(
+            f"only {len(new)} of {patience} sampled words are not in the training set",
+            hint="Ask for fewer with --count, or raise --temperature.",
+        )
+    return new
+
+
+def _words(
+    network: Network, count: int, seed: int, temperature: float, prefix: str, *, forever: bool
+) -> Iterator[str]:
+    """`count` words, or words without end, drawn by one generator."""
+    vocabulary = Vocabulary(network.config.vocabulary)
+    start = torch.tensor(vocabulary.encode(prefix).tolist(), dtype=torch.int64)
+    generator = torch.Generator().manual_seed(seed)
+    while count > 0:
+        size = min(count, _AT_ONCE)
+        with torch.inference_mode():
+            tokens = _draw(network, size, start, temperature, generator)
+        # Each row up to its first 0; the last column is all 0, so that a row cut off ends, too.
+        inside = (tokens == 0).cumsum(1) <= (tokens == 0).int()
+        stream = tokens[inside].numpy().astype(vocabulary.dtype)
+        yield from vocabulary.spell(stream)
+        count -= 0 if forever else size
+
+
+def _draw(
+    network: Network, count: int, start: Tensor, temperature: float, generator: torch.Generator
+) -> Tensor:
+    """Tokens of `count` words, int64 (count, letters): the prefix, the rest, then 0s.
+
+    A word's next letter depends on its context alone, so the network answers each distinct
+    context once: a few thousand for any number of words.
+    """
+    size, vocab = network.config.context, len(network.config.vocabulary)
+    padded = torch.cat([torch.zeros(size, dtype=torch.int64), start])
+    contexts = padded[len(padded) - size :].expand(count, size)
+    alive = torch.arange(count)
+    columns = [token.expand(count) for token in start]
+    while len(alive) and len(columns) < LONGEST:
+        distinct, which = _distinct(contexts, vocab)
+        logits = network.logits(distinct).double() / temperature
+        if not columns:
+            logits[:, 0] = -torch.inf  # no word of the data is empty, so none here
+        probs = logits.softmax(1)
+        # A letter is where a uniform number falls among the cumulated probabilities; the last
+        # boundary is left out, so that rounding cannot lead past the last letter.
+        boundaries = probs.cumsum(1)[:, :-1].contiguous()[which]
+        uniform = torch.rand((len(alive), 1), generator=generator, dtype=torch.float64)
+        letters = torch.searchsorted(boundaries, uniform, right=True).squeeze(1)
+        column = torch.zeros(count, dtype=torch.int64)
+        column[alive] = letters
+        columns.append(column)
+        going = letters != 0
+        alive = alive[going]
+        contexts = torch.cat([contexts[going, 1:], letters[going, None]], dim=1)
+    return torch.stack([*columns, torch.zeros(count, dtype=torch.int64)], dim=1)
+
+
+def _distinct(contexts: Tensor, vocab: int) -> tuple[Tensor, Tensor]:
+    """The distinct rows of (n, context), and for each row which of them it is, (n,)."""
+    which = torch.zeros(len(contexts), dtype=torch.int64)
+    found = which
+    for column in contexts.unbind(1):  # numbered anew each time, so that no code overflows
+        found, which = torch.unique(which * vocab + column, return_inverse=True)
+    example = torch.empty(len(found), dtype=torch.int64)
+    example[which] = torch.arange(len(contexts))
+    return contexts[example], which

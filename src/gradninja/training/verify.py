@@ -1,0 +1,85 @@
+"""`--verify`: the one place where autograd runs, on detached copies, as a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from gradninja.errors import RunError
+from gradninja.models import Step
+
+# A gradient is wrong when it is off by more than RELATIVE of its own largest element, and by more
+# than ABSOLUTE of the largest gradient of any parameter. Rounding in float32 stays an order below
+# the first; the second is for gradients that are zero in truth, such as db1 before BatchNorm.
+RELATIVE = 1e-5
+ABSOLUTE = 1e-6
+
+
+def verifier(
+    step: Step, parameters: Mapping[str, Tensor]
+) -> Callable[[int, Mapping[str, object], Mapping[str, object]], None]:
+    """A judge of steps: called with the step's number, its values and what was found from them.
+
+    It compares every `d<name>` with autograd's, in the order in which the backward pass computes
+    them, so that the first wrong one is where to look. Raises RunError there.
+    """
+
+    def verify(number: int, values: Mapping[str, object], found: Mapping[str, object]) -> None:
+        truth = _autograd(number, step, values, parameters)
+        scale = max(truth[f"d{name}"].abs().max().item() for name in parameters)
+        for name, true in truth.items():
+            given = found.get(name)
+            if not isinstance(given, Tensor) or given.shape != true.shape:
+                what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+                raise RunError(f"step {number}: {name} is {what}, not {tuple(true.shape)}")
+            difference = (given - true).abs().max().item()
+            allowed = max(RELATIVE * true.abs().max().item(), ABSOLUTE * scale)
+            if not difference <= allowed:  # so that nan is wrong, too
+                raise RunError(
+                    f"step {number}: {name} differs from autograd by {difference:.3g}"
+                    f" (its largest element is {true.abs().max().item():.3g})",
+                    hint="It is the first wrong one in the order of the backward's lines.",
+                )
+
+    return verify
+
+
+def _autograd(
+    number: int, step: Step, values: Mapping[str, object], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Autograd's gradient of every name that the step has a gradient of, in the step's order."""
+    with torch.inference_mode(False), torch.enable_grad():
+        copies = {
+            name: value.clone() if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        }
+        for name in parameters:
+            copies[name] = parameters[name].clone().requires_grad_()
+        found = {**copies, **step(copies)}
+        names = [
+            name[1:]
+            for name in found
+            if name.startswith("d") and _differentiable(found.get(name[1:])) and name != "d"
+        ]
+        names += [name for name in parameters if name not in names]
+        loss = found["loss"]
+        assert isinstance(loss, Tensor)
+        try:
+            gradients = torch.autograd.grad(
+                loss,
+                [found[name] for name in names],  # type: ignore[misc]
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        except RuntimeError as error:
+            raise RunError(
+                f"step {number}: autograd cannot judge this model: {error}",
+                hint="A backward pass must not change the forward's values in place.",
+            ) from None
+    return {f"d{name}": gradient for name, gradient in zip(names, gradients, strict=True)}
+
+
+def _differentiable(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
