@@ -6,6 +6,7 @@ logarithm of the counts is the counts' shares, and those are what the gradient s
 # ruff: noqa: RET504 - the loss is a line of its own, as every value is
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -24,7 +25,8 @@ def forward(
     n = Xb.shape[0]
     last = Xb[:, -1]  # (n,): the letter before
     logits = W[last]  # (n, vocab)
-    logprobs = logits.log_softmax(1)  # (n, vocab)
+    logsum = logits.logsumexp(1, keepdim=True)  # (n, 1)
+    logprobs = logits - logsum  # (n, vocab): log-softmax
     loss = -logprobs[range(n), Yb].mean()  # ()
     return loss
 
@@ -34,8 +36,11 @@ def backward(W, Yb, n, last, logprobs):
     # loss = -logprobs[range(n), Yb].mean()
     dlogprobs = torch.zeros_like(logprobs)
     dlogprobs[range(n), Yb] = -1 / n
-    # logprobs = logits.log_softmax(1)
-    dlogits = dlogprobs - logprobs.exp() * dlogprobs.sum(1, keepdim=True)
+    # logprobs = logits - logsum: logsum was broadcast over the letters, so a sum
+    dlogits = dlogprobs.clone()
+    dlogsum = -dlogprobs.sum(1, keepdim=True)
+    # logsum = logits.logsumexp(1, keepdim=True): its slope is softmax; the second use of logits
+    dlogits += logprobs.exp() * dlogsum
     # logits = W[last]: a letter used many times gets the sum over its uses
     dW = torch.zeros_like(W)
     dW.index_put_((last,), dlogits, accumulate=True)
@@ -44,9 +49,7 @@ def backward(W, Yb, n, last, logprobs):
 
 def backward_fused(W, Yb, n, last, logprobs):
     """The same gradient with softmax and cross-entropy in one go."""
-    dlogits = logprobs.exp()
-    dlogits[range(n), Yb] -= 1
-    dlogits /= n
+    dlogits = (logprobs.exp() - F.one_hot(Yb, logprobs.shape[1])) / n  # the guess less what came
     dW = torch.zeros_like(W)
     dW.index_put_((last,), dlogits, accumulate=True)
     return dW

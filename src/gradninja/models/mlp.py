@@ -6,6 +6,7 @@ the direct connections (their matrix W is 0); with characters for words it is ma
 # ruff: noqa: RET504 - the loss is a line of its own, as every value is
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -37,7 +38,8 @@ def forward(
     hpreact = embcat @ W1 + b1  # (n, hidden)
     h = torch.tanh(hpreact)  # (n, hidden)
     logits = h @ W2 + b2  # (n, vocab)
-    logprobs = logits.log_softmax(1)  # (n, vocab)
+    logsum = logits.logsumexp(1, keepdim=True)  # (n, 1)
+    logprobs = logits - logsum  # (n, vocab): log-softmax
     loss = -logprobs[range(n), Yb].mean()  # ()
     return loss
 
@@ -47,8 +49,11 @@ def backward(C, W1, W2, Xb, Yb, n, emb, embcat, h, logprobs):
     # loss = -logprobs[range(n), Yb].mean()
     dlogprobs = torch.zeros_like(logprobs)
     dlogprobs[range(n), Yb] = -1 / n
-    # logprobs = logits.log_softmax(1)
-    dlogits = dlogprobs - logprobs.exp() * dlogprobs.sum(1, keepdim=True)
+    # logprobs = logits - logsum: logsum was broadcast over the letters, so a sum
+    dlogits = dlogprobs.clone()
+    dlogsum = -dlogprobs.sum(1, keepdim=True)
+    # logsum = logits.logsumexp(1, keepdim=True): its slope is softmax; the second use of logits
+    dlogits += logprobs.exp() * dlogsum
     # logits = h @ W2 + b2
     dh = dlogits @ W2.T
     dW2 = h.T @ dlogits
@@ -69,9 +74,7 @@ def backward(C, W1, W2, Xb, Yb, n, emb, embcat, h, logprobs):
 
 def backward_fused(C, W1, W2, Xb, Yb, n, emb, embcat, h, logprobs):
     """The same gradients with softmax and cross-entropy in one go."""
-    dlogits = logprobs.exp()
-    dlogits[range(n), Yb] -= 1
-    dlogits /= n
+    dlogits = (logprobs.exp() - F.one_hot(Yb, logprobs.shape[1])) / n  # the guess less what came
     dW2 = h.T @ dlogits
     db2 = dlogits.sum(0)
     dhpreact = (1 - h**2) * (dlogits @ W2.T)

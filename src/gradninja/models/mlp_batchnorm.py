@@ -1,4 +1,4 @@
-"""A character-level MLP with BatchNorm, the network of makemore part 4 ("Becoming a Backprop Ninja").
+"""A character-level MLP with BatchNorm: makemore part 4, "Becoming a Backprop Ninja".
 
 The context's letters are embedded, a hidden layer is normalised over the batch and bent by tanh,
 an output layer gives a logit for each letter that may come next, and the loss is cross-entropy.
@@ -14,6 +14,7 @@ Ioffe and Szegedy, "Batch Normalization", ICML 2015, section 3, for BatchNorm.
 # ruff: noqa: RET504 - the loss is a line of its own, as every value is
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -150,10 +151,8 @@ def backward_fused(
     C, W1, W2, bngain, Xb, Yb, correction, n, emb, embcat, bnvar_inv, bnraw, h, probs
 ):  # fmt: skip
     """The same gradients with cross-entropy in one go and BatchNorm in one go."""
-    # cross-entropy: the probabilities pull every logit down, the right letter is pushed up
-    dlogits = probs.clone()
-    dlogits[range(n), Yb] -= 1
-    dlogits /= n
+    # cross-entropy: the guess less what came
+    dlogits = (probs - F.one_hot(Yb, probs.shape[1])) / n
     # linear layer 2 and the bend
     dh = dlogits @ W2.T
     dW2 = h.T @ dlogits
