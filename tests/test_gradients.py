@@ -190,6 +190,14 @@ def test_the_whole_chain_stays_within_ulps(name, backward):
                     assert distance(ours, true) <= bound, key
 
 
+@pytest.mark.parametrize("n", [2, 32, 33])
+def test_the_whole_chain_is_exact_down_to_tanh(n):
+    case = make("mlp_batchnorm", n)
+    step = case.model.step("backward")(case.values)
+    for key in LECTURE[: LECTURE.index("hpreact")]:
+        assert torch.equal(step[f"d{key}"], case.truth[key]), key
+
+
 @pytest.mark.parametrize("name", ["mlp_batchnorm", "mlp", "bigram"])
 def test_what_the_step_returns_is_what_the_forward_and_backward_say(name):
     case = make(name, 32)
