@@ -1,0 +1,1 @@
+"""Programs that once came out wrong or were refused for no reason, kept as they were found."""

@@ -1,0 +1,183 @@
+"""Every program of the catalogue, both styles, against autograd in float64."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+
+import gradninja as gn
+from catalogue import (
+    DISTINCT,
+    EQUAL,
+    OTHERS,
+    Cataloged,
+    autograd,
+    collect,
+    cotangents,
+    differences,
+    outputs_of,
+)
+from gradninja.errors import DeriveError
+
+CATALOGUE = collect()
+STYLES = ("readable", "exact")
+
+programs = pytest.mark.parametrize("program", CATALOGUE, ids=lambda program: program.name)
+styles = pytest.mark.parametrize("style", STYLES)
+
+# (sizes, seed of the values, layout of the cotangents)
+DRAWS = (
+    (DISTINCT, 1, "plain"),
+    (DISTINCT, 2, "gapped"),
+    (OTHERS, 3, "expanded"),
+    (EQUAL, 4, "gapped"),
+)
+
+
+def judge(back: gn.Backward, program: Cataloged, sizes: Any, seed: int, layout: str) -> list[str]:
+    """What is wrong with one call of a derived backward."""
+    inputs = program.draw(sizes, seed)
+    torch.manual_seed(seed)
+    truth, grads = autograd(program.function, inputs, lambda out: cotangents(out, seed, layout))
+    torch.manual_seed(seed)
+    got = back(inputs, grads if len(grads) > 1 else grads[0])
+    return differences(got, truth)
+
+
+@programs
+@styles
+def test_gradients_are_autograds(program: Cataloged, style: str) -> None:
+    """Derived from the annotations alone, then called with sizes and values of our own."""
+    back = gn.derive(program.function, style=style)
+    wrong = [
+        f"{sizes[:4]}, {layout}: {found}"
+        for sizes, seed, layout in DRAWS
+        for found in judge(back, program, sizes, seed, layout)
+    ]
+    assert not wrong, "\n".join([*wrong, back.source])
+
+
+@programs
+def test_derived_where_sizes_coincide(program: Cataloged) -> None:
+    """Equal sizes while deriving must not make two axes one: called with distinct sizes after."""
+    back = gn.derive(program.function, inputs=program.draw(EQUAL, 5))
+    wrong = judge(back, program, DISTINCT, 6, "plain") + judge(back, program, EQUAL, 7, "plain")
+    assert not wrong, "\n".join([*wrong, back.source])
+
+
+@programs
+def test_derived_where_an_axis_has_size_one(program: Cataloged) -> None:
+    """What was broadcast cannot be told where a size is 1: later calls are right or refused."""
+    for at in range(len(program.axes(DISTINCT))):
+        sizes = [1 if i == at else size for i, size in enumerate(DISTINCT)]
+        inputs = program.draw(sizes, 8)
+        try:
+            program.function(**inputs)
+        except (RuntimeError, IndexError):
+            continue  # the forward itself does not run on an axis of size 1
+        try:
+            back = gn.derive(program.function, inputs=inputs)
+            wrong = judge(back, program, DISTINCT, 9, "plain")
+        except DeriveError as error:
+            assert "not autograd's" not in error.message
+            continue
+        assert not wrong, "\n".join([f"axis {at}", *wrong, back.source])
+
+
+@programs
+def test_source_runs_alone(program: Cataloged) -> None:
+    """The text alone, in an empty namespace, given the forward's values by name."""
+    back = gn.derive(program.function)
+    inputs = program.draw(DISTINCT, 10)
+    truth, _ = autograd(program.function, inputs, lambda out: [torch.ones_like(o) for o in out])
+    namespace: dict[str, Any] = {}
+    exec(back.source, namespace)
+    backward = namespace["backward"]
+    torch.manual_seed(10)
+    values = back.forward_values(inputs)
+    torch.manual_seed(10)
+    outputs = outputs_of(program.function(**inputs))
+    given = dict(values)
+    given.update(zip(back.cotangents, (torch.ones_like(o) for o in outputs), strict=True))
+    names = inspect.signature(backward).parameters
+    got = backward(**{name: given[name] for name in names})
+    found = got if isinstance(got, tuple) else (got,)
+    assert len(found) == len(program.float_inputs)
+    if not any(word in inspect.getsource(program.function) for word in ("rand_like", "randn")):
+        labels = [f"d{name}" for name in program.float_inputs]
+        wrong = differences(dict(zip(labels, found, strict=True)), truth)
+        assert not wrong, "\n".join([*wrong, back.source])
+
+
+@programs
+def test_lines_answer_every_input(program: Cataloged) -> None:
+    """Each line says what it writes, which forward line it answers, and by which rule."""
+    back = gn.derive(program.function)
+    assert {line.of for line in back.lines} >= set(program.float_inputs)
+    for line in back.lines:
+        assert line.source in back.source
+        assert line.name in line.source
+        assert line.rule or line.why
+        assert len(line.shape) == len(line.axes)
+    truth = program.draw(DISTINCT, 0)
+    for name in program.float_inputs:
+        last = [line for line in back.lines if line.of == name][-1]
+        assert len(last.shape) == truth[name].ndim
+
+
+def test_inputs_that_are_laid_out_otherwise() -> None:
+    """Transposed inputs, where the forward takes them: values are what counts."""
+    tried = 0
+    for program in CATALOGUE:
+        inputs = program.draw(DISTINCT, 11)
+        turned = {
+            name: value.mT.contiguous().mT if value.ndim >= 2 else value
+            for name, value in inputs.items()
+        }
+        try:
+            torch.manual_seed(0)
+            truth, grads = autograd(
+                program.function, turned, lambda out: cotangents(out, 12, "gapped")
+            )
+        except RuntimeError:
+            continue  # a view of the input, which PyTorch refuses as well
+        back = gn.derive(program.function)
+        torch.manual_seed(0)
+        wrong = differences(back(turned, grads if len(grads) > 1 else grads[0]), truth)
+        assert not wrong, "\n".join([program.name, *wrong, back.source])
+        tried += 1
+    assert tried > 0.8 * len(CATALOGUE)
+
+
+def test_wrt_gives_those_alone() -> None:
+    program = next(p for p in CATALOGUE if p.name == "lecture.mlp_batchnorm")
+    inputs = program.draw(DISTINCT, 13)
+    truth, _ = autograd(program.function, inputs, lambda out: [torch.ones_like(o) for o in out])
+    back = gn.derive(program.function, wrt=["W1", "bngain"])
+    got = back(inputs)
+    assert not differences(got, {"dW1": truth["dW1"], "dbngain": truth["dbngain"]})
+    assert "dW2" not in back.source
+
+
+def test_the_harness_sees_a_wrong_gradient() -> None:
+    """`differences` is the judge of all of the above: it must not be blind."""
+    truth = {
+        "dx": torch.randn(5, 7, dtype=torch.float64),
+        "db": torch.zeros(7, dtype=torch.float64),
+    }
+    assert not differences(truth, truth)
+    off = truth["dx"].clone()
+    off[3, 3] += 1e-9
+    for wrong in (
+        {**truth, "dx": off},
+        {**truth, "dx": truth["dx"].T},
+        {**truth, "dx": truth["dx"].float()},
+        {**truth, "dx": truth["dx"] * float("nan")},
+        {**truth, "db": truth["db"] + 1e-9},
+        {**truth, "db": truth["db"][None]},
+        {"dx": truth["dx"]},
+    ):
+        assert differences(wrong, truth)
