@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from gradninja.errors import GradninjaError, ModelError
-from gradninja.models.source import Source, arguments, innermost
+from gradninja.models.source import Source, innermost
 from gradninja.models.splicing import Step, splice
 
 BUILTIN: tuple[str, ...] = ("bigram", "mlp", "mlp_batchnorm")
@@ -52,7 +52,7 @@ class Model:
         """
         node = self._function(function)
         given = {}
-        for argument, default in arguments(node):
+        for argument, default in self._source.arguments(node):
             if argument.arg in values:
                 given[argument.arg] = values[argument.arg]
             elif default is None:
@@ -151,7 +151,7 @@ def _read(path: Path) -> str:
 
 
 def _execute(source: Source, namespace: dict[str, object]) -> None:
-    code = compile(source.parse(), source.file, "exec", dont_inherit=True)
+    code = source.compile()
     try:
         exec(code, namespace)
     except Exception as error:
@@ -160,7 +160,7 @@ def _execute(source: Source, namespace: dict[str, object]) -> None:
 
 def _options(source: Source) -> Mapping[str, object]:
     options = {}
-    for argument, default in arguments(source.functions["forward"]):
+    for argument, default in source.arguments(source.functions["forward"]):
         if default is None:
             continue
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType, TracebackType
@@ -13,7 +12,7 @@ from gradninja.errors import ModelError, Spot
 
 @dataclass(frozen=True)
 class Source:
-    """A file's name and text, which is valid Python."""
+    """The text of a file, and the name that the file goes by in messages."""
 
     file: str
     text: str
@@ -25,35 +24,50 @@ class Source:
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:
-        """The functions defined at the top level, by name; the last where one is defined twice."""
-        found = {node.name: node for node in self._tree.body if isinstance(node, ast.FunctionDef)}
-        for function in found.values():
-            spec = function.args
-            for unnamed in (*spec.posonlyargs, spec.vararg, spec.kwarg):
-                if unnamed is not None:
-                    raise ModelError(
-                        f"`{function.name}` cannot be given `{unnamed.arg}` by name",
-                        spot=self.spot(unnamed),
-                        hint="write one plain parameter for each value that it wants",
-                    )
-        return found
-
-    @cached_property
-    def _tree(self) -> ast.Module:
-        try:
-            return ast.parse(self.text, self.file)
-        except (SyntaxError, ValueError) as error:  # ValueError: a NUL byte, before Python 3.12
-            raise self.syntax_error(error) from None
-
-    def parse(self) -> ast.Module:
-        """The syntax tree.
+        """The functions defined at the top level, by name; the last where one is defined twice.
 
         Raises:
             ModelError: the text is not Python.
         """
-        return self._tree
+        try:
+            body = ast.parse(self.text, self.file).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise self.syntax_error(error) from None
+        return {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
 
-    def syntax_error(self, error: SyntaxError | ValueError) -> ModelError:
+    def arguments(self, function: ast.FunctionDef) -> list[tuple[ast.arg, ast.expr | None]]:
+        """A function's parameters, each with its default.
+
+        Raises:
+            ModelError: one of them cannot be given by name.
+        """
+        spec = function.args
+        for unnamed in (*spec.posonlyargs, spec.vararg, spec.kwarg):
+            if unnamed is not None:
+                raise ModelError(
+                    f"`{function.name}` cannot be given `{unnamed.arg}` by name",
+                    spot=self.spot(unnamed),
+                    hint="write one plain parameter for each value that it wants",
+                )
+        bare = len(spec.args) - len(spec.defaults)
+        return [
+            *((argument, None) for argument in spec.args[:bare]),
+            *zip(spec.args[bare:], spec.defaults, strict=True),
+            *zip(spec.kwonlyargs, spec.kw_defaults, strict=True),
+        ]
+
+    def compile(self) -> CodeType:
+        """The text as code that can be executed.
+
+        Raises:
+            ModelError: the text is not Python.
+        """
+        try:
+            return compile(self.text, self.file, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise self.syntax_error(error) from None
+
+    def syntax_error(self, error: Exception) -> ModelError:
         """What Python says of a text that it cannot read, with the place where it knows one."""
         if not isinstance(error, SyntaxError) or error.lineno is None:
             return ModelError(f"{self.file} is not Python: {error}")
@@ -89,15 +103,6 @@ class Source:
         """Where a function's name stands."""
         start = function.col_offset + len("def ")
         return self.spot_at(function.lineno, start, start + len(function.name.encode()))
-
-
-def arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
-    """A function's parameters, each with its default."""
-    spec = function.args
-    bare = len(spec.args) - len(spec.defaults)
-    yield from ((argument, None) for argument in spec.args[:bare])
-    yield from zip(spec.args[bare:], spec.defaults, strict=True)
-    yield from zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
 
 
 def innermost(

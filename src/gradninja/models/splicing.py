@@ -8,6 +8,7 @@ is put together is the text that runs, comments included; a person can read it a
 from __future__ import annotations
 
 import ast
+import builtins
 import difflib
 import symtable
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 from gradninja.errors import ModelError
-from gradninja.models.source import Source, arguments, innermost
+from gradninja.models.source import Source, innermost
 
 Locals = dict[str, object]
 INDENT = "    "
@@ -103,7 +104,7 @@ def splice(
             middle, or a name means one thing in the forward and another in the backward.
     """
     head, tail = file.functions["forward"], backward.functions[name]
-    wanted = [argument.arg for argument, _ in arguments(head)]
+    wanted = [argument.arg for argument, _ in file.arguments(head)]
     _check_names(file, head, backward, tail, namespace)
     lines: list[str] = [f"def step({', '.join(wanted)}):"]
     origins: list[tuple[Source, int] | None] = [None]
@@ -117,10 +118,23 @@ def splice(
         origins.append(origin)
     text = "\n".join(lines) + "\n"
     compiled: dict[str, Callable[..., Locals]] = {}
-    exec(compile(text, f"<step of {file.file}>", "exec", dont_inherit=True), namespace, compiled)
-    function = compiled["step"]
-    pick = itemgetter(*wanted) if len(wanted) > 1 else lambda values: (values[wanted[0]],)
-    return Step(text, tuple(wanted), options, function, pick, tuple(origins))
+    try:
+        code = compile(text, f"<step of {file.file}>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        place = origins[(error.lineno or 1) - 1]
+        raise ModelError(
+            f"`forward` and `{name}` cannot stand in one function: {error.msg}",
+            spot=place[0].spot_at(place[1], None, None) if place else None,
+        ) from None
+    exec(code, namespace, compiled)
+    return Step(text, tuple(wanted), options, compiled["step"], _picker(wanted), tuple(origins))
+
+
+def _picker(names: list[str]) -> Callable[[Mapping[str, object]], tuple[object, ...]]:
+    """What takes these names out of a mapping, as a tuple. KeyError where one is missing."""
+    if len(names) > 1:  # itemgetter is the fastest, but of a single name it gives no tuple
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
 
 
 def _body(
@@ -181,7 +195,7 @@ def _defaults(
     source: Source, function: ast.FunctionDef, known: set[str]
 ) -> Iterator[tuple[str, tuple[Source, int]]]:
     """Assignments for the backward's parameters that the forward has not but a default gives."""
-    for argument, default in arguments(function):
+    for argument, default in source.arguments(function):
         if argument.arg not in known and default is not None:
             yield f"{INDENT}{argument.arg} = {ast.unparse(default)}", (source, argument.lineno)
 
@@ -206,7 +220,7 @@ def _check_names(
     """Refuse what one function with the names of both would understand in another way."""
     forward_locals, forward_globals = _locals(file, "forward"), _globals(file, "forward")
     tail_locals, tail_globals = _locals(backward, tail.name), _globals(backward, tail.name)
-    for argument, default in arguments(tail):
+    for argument, default in backward.arguments(tail):
         if argument.arg not in forward_locals and default is None:
             close = difflib.get_close_matches(argument.arg, forward_locals, 1)
             raise ModelError(
@@ -216,10 +230,9 @@ def _check_names(
                 if close
                 else f"the forward has: {', '.join(sorted(forward_locals))}",
             )
-    asked = {argument.arg for argument, _ in arguments(tail)}
-    clashes = (forward_globals & tail_locals - asked) | (
-        tail_globals & forward_locals & namespace.keys()
-    )
+    asked = {argument.arg for argument, _ in backward.arguments(tail)}
+    known = namespace.keys() | vars(builtins).keys()
+    clashes = (forward_globals & tail_locals - asked) | (tail_globals & forward_locals & known)
     for node in ast.walk(tail):
         if isinstance(node, ast.Name) and node.id in clashes:
             raise ModelError(
@@ -234,12 +247,19 @@ def _locals(source: Source, function: str) -> set[str]:
 
 
 def _globals(source: Source, function: str) -> set[str]:
-    return set(_table(source, function).get_globals())
+    """The names that a function takes from its file, also inside comprehensions and lambdas."""
+    found = set()
+    pending: list[symtable.SymbolTable] = [_table(source, function)]
+    while pending:
+        table = pending.pop()
+        found |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+        pending.extend(table.get_children())
+    return found
 
 
 def _table(source: Source, function: str) -> symtable.Function:
-    found = symtable.symtable(source.text, source.file, "exec").get_children()
-    tables = [table for table in found if table.get_name() == function]
-    table = tables[-1]
+    tables = symtable.symtable(source.text, source.file, "exec").get_children()
+    named = [table for table in tables if table.get_name() == function]
+    table = named[-1]
     assert isinstance(table, symtable.Function)
     return table
