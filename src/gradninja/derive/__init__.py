@@ -1,0 +1,132 @@
+"""Derive: lines -> backward lines, each with the rule that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradninja.derive.backward import Backward, BackwardLine
+from gradninja.derive.temporaries import name_temporaries
+from gradninja.derive.verify import verify
+from gradninja.derive.walk import Walk
+from gradninja.errors import DeriveError
+from gradninja.lines import NAME, Program, read
+from gradninja.rules import BOOK, Book
+
+__all__ = ["Backward", "BackwardLine", "derive", "read_program"]
+
+STYLES = ("readable", "exact")
+
+
+def derive(
+    forward: str | Path | Callable[..., Any],
+    inputs: Mapping[str, Any] | None = None,
+    wrt: Iterable[str] | None = None,
+    style: str = "readable",
+    *,
+    book: Book = BOOK,
+) -> Backward:
+    """The backward pass of a forward, as plain PyTorch lines with the forward's own names.
+
+    Args:
+        forward: a plain function, `FILE.py`, `FILE.py:name`, or the text of a function. It ends in
+            `return <expression>`.
+        inputs: `{name: tensor}` to read it with. Without them they are drawn from the jaxtyping
+            annotations in its signature, or taken from a function `inputs()` beside it.
+        wrt: the float inputs that gradients are wanted for; all of them by default.
+        style: "readable" (what a person would write) or "exact" (equal to autograd bit for bit in
+            float32 on CPU where plain PyTorch can say it).
+
+    Raises:
+        ReadError: the forward is outside of what is read; with line and caret.
+        DeriveError: an operation has no rule that covers it, or nothing differentiable is returned.
+    """
+    if style not in STYLES:
+        raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
+    with _double_precision(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        program = read_program(forward, inputs, wrt, book)
+        return _walk(_check_outputs(program), book, style)
+
+
+def read_program(
+    forward: str | Path | Callable[..., Any],
+    inputs: Mapping[str, Any] | None = None,
+    wrt: Iterable[str] | None = None,
+    book: Book = BOOK,
+) -> Program:
+    """The program of a forward, read in float64 where all of the inputs' floats are of one dtype."""
+    if inputs is not None:
+        floats = {
+            value.dtype
+            for value in inputs.values()
+            if isinstance(value, torch.Tensor) and value.is_floating_point()
+        }
+        if len(floats) == 1 and floats != {torch.float64}:
+            inputs = {
+                name: value.double()
+                if isinstance(value, torch.Tensor) and value.is_floating_point()
+                else value
+                for name, value in inputs.items()
+            }
+    return read(forward, inputs, wrt, known=book.knows, own=book.own)
+
+
+def _check_outputs(program: Program) -> Program:
+    values = program.values
+    flows = {name for line in program.lines if line.expr.differentiable for name in line.targets}
+    if not program.differentiable:
+        raise DeriveError(
+            f"`{program.name}` has no float input", hint="gradients are of float tensors"
+        )
+    if not flows & {n for n in program.outputs if values[n].is_floating_point()}:
+        raise DeriveError(
+            f"the output of `{program.name}` does not depend on a float input that a gradient is "
+            "wanted for",
+            hint="return the loss, or the output, that the inputs lead to",
+        )
+    return program
+
+
+def _walk(program: Program, book: Book, style: str) -> Backward:
+    # Random parts get names first: written again, they would be other numbers.
+    random = [
+        part
+        for line in program.lines
+        if line.expr.differentiable
+        for part in line.expr.walk()
+        if part.random and not any(operand.random for operand in part.operands) and part.op != NAME
+    ]
+    if random:
+        program = name_temporaries(program, random)
+    generator = torch.Generator().manual_seed(0)
+    values = program.values
+    cotangents = {
+        name: torch.ones_like(values[name])
+        if values[name].ndim == 0 and len(program.outputs) == 1
+        else torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype)
+        for name in program.outputs
+        if values[name].is_floating_point()
+    }
+    while True:
+        walk = Walk(program, book, style)
+        walk.run(cotangents)
+        if not walk.needs:
+            break
+        program = name_temporaries(program, walk.needs)
+    verify(program, {name: walk.totals[name] for name in program.differentiable}, cotangents)
+    return Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,264 @@
+"""What deriving gives: a backward pass as lines, as text that runs alone, and as a function."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from gradninja.derive.template import LIBRARY
+from gradninja.derive.walk import Statement
+from gradninja.errors import DeriveError
+from gradninja.lines import Line, Program
+
+IMPORTS = {
+    "torch": "import torch",
+    "F": "import torch.nn.functional as F",
+    "math": "import math",
+    "np": "import numpy as np",
+}
+
+
+@dataclass(frozen=True)
+class BackwardLine:
+    """One line of a backward pass.
+
+    `name` is the gradient that it writes (`dX`), `of` the variable (`X`), `source` the line,
+    `forward` the forward's line that it answers, `rules` the rows of the rule book that made it and
+    `why` their sentences; `shape` and its named `axes` are those of `X`.
+    """
+
+    name: str
+    of: str
+    source: str
+    forward: Line
+    rules: tuple[str, ...]
+    why: tuple[str, ...]
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+
+    @property
+    def rule(self) -> str:
+        """The rules in the order in which the gradient went through them."""
+        return ", ".join(self.rules)
+
+
+@dataclass(frozen=True, eq=False)
+class Backward:
+    """The backward pass of a forward. See `gradninja.derive`."""
+
+    program: Program
+    style: str
+    statements: tuple[Statement, ...]
+    gradient_names: Mapping[str, str]
+
+    @cached_property
+    def lines(self) -> tuple[BackwardLine, ...]:
+        """The backward pass, line by line."""
+        return tuple(self._told(statement) for statement in self.statements)
+
+    def _told(self, statement: Statement) -> BackwardLine:
+        return BackwardLine(
+            name=statement.target,
+            of=statement.of,
+            source=str(statement),
+            forward=statement.line,
+            rules=tuple(rule.name for rule in statement.rules),
+            why=(*dict.fromkeys(rule.why for rule in statement.rules), *statement.notes),
+            shape=statement.shape,
+            axes=self.program.axes_of(statement.shape),
+        )
+
+    @cached_property
+    def scalar(self) -> bool:
+        """Whether the output is one 0-dim tensor: its cotangent is then 1 and need not be given."""
+        values = self.program.values
+        return len(self.program.outputs) == 1 and values[self.program.outputs[0]].ndim == 0
+
+    @property
+    def cotangents(self) -> tuple[str, ...]:
+        """The names of the gradients of the outputs."""
+        return tuple(self.gradient_names[name] for name in self.program.outputs)
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of the forward that the backward lines read, in the forward's order."""
+        read = {
+            node.id
+            for statement in self.statements
+            for node in ast.walk(statement.tree())
+            if isinstance(node, ast.Name)
+        }
+        if self.scalar:
+            read.add(self.program.outputs[0])
+        return tuple(name for name in self.program.values if name in read)
+
+    @cached_property
+    def kept(self) -> tuple[str, ...]:
+        """The intermediates of the forward whose values the backward needs."""
+        given = {i.name for i in self.program.inputs}
+        return tuple(name for name in self.arguments if name not in given)
+
+    @cached_property
+    def not_kept(self) -> tuple[str, ...]:
+        """The intermediates that may be forgotten once the forward has run."""
+        given = {i.name for i in self.program.inputs}
+        needed = given | set(self.arguments) | set(self.program.outputs)
+        return tuple(name for name in self.program.values if name not in needed)
+
+    @cached_property
+    def source(self) -> str:
+        """`def backward(...)` as text that runs alone, given the forward's values."""
+        first = []
+        if self.scalar:
+            output = self.program.outputs[0]
+            first = [f"    {self.cotangents[0]} = torch.ones_like({output})"]
+        return self._text(self.arguments, first)
+
+    @cached_property
+    def seeded_source(self) -> str:
+        """The same with the cotangent of a 0-dim output as a last argument."""
+        return self._text((*self.arguments, *self.cotangents), []) if self.scalar else self.source
+
+    def _text(self, arguments: tuple[str, ...], body: list[str]) -> str:
+        if not self.scalar:
+            arguments = tuple(dict.fromkeys((*arguments, *self.cotangents)))
+        body = list(body)
+        line: Line | None = None
+        for statement in self.statements:
+            if statement.line is not line:
+                line = statement.line
+                body.append(f"    # {line.code}")
+            body.append(f"    {statement}")
+        returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
+        body.append(f"    return {returned}")
+        text = f"def backward({', '.join(arguments)}):\n" + "\n".join(body) + "\n"
+        return _with_imports(text)
+
+    @cached_property
+    def forward_source(self) -> str:
+        """The forward in names that are bound once, giving its output and the values kept."""
+        names = [
+            f"{given.name}={given.value!r}" if given.optional else given.name
+            for given in self.program.inputs
+        ]
+        body = [f"    {line.code}" for line in self.program.lines]
+        kept = [name for name in self.kept if name not in self.program.outputs]
+        returned = ", ".join([*self.program.outputs, *kept])
+        text = f"def forward({', '.join(names)}):\n" + "\n".join([*body, f"    return {returned}"])
+        return _with_imports(text + "\n")
+
+    # -- running ----------------------------------------------------------------------------
+
+    @cached_property
+    def _forward_code(self) -> Any:
+        return compile("\n".join(line.code for line in self.program.lines), "<forward>", "exec")
+
+    @cached_property
+    def _function(self) -> Callable[..., Any]:
+        scope: dict[str, Any] = {**LIBRARY, **self.program.namespace}
+        exec(compile(self.seeded_source, "<backward>", "exec"), scope)
+        function: Callable[..., Any] = scope["backward"]
+        return function
+
+    def forward_values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Every name's value when the forward runs on these inputs (plain defaults may be left out).
+
+        Raises:
+            DeriveError: an input is missing or unknown, or sizes differ where the reading of a
+                loop or branch depended on them.
+        """
+        names = [given.name for given in self.program.inputs]
+        unknown = set(inputs) - set(names)
+        if unknown:
+            raise DeriveError(
+                f"the forward has no input `{min(unknown)}`",
+                hint=f"its inputs are: {', '.join(names)}",
+            )
+        scope: dict[str, Any] = {**LIBRARY, **self.program.namespace}
+        values: dict[str, Any] = {}
+        for given in self.program.inputs:
+            if given.name not in inputs and not given.optional:
+                raise DeriveError(f"no value for `{given.name}` is given")
+            value = inputs.get(given.name, given.value)
+            values[given.name] = value.detach() if isinstance(value, torch.Tensor) else value
+        scope.update(values)
+        with torch.no_grad():
+            try:
+                exec(self._forward_code, scope)
+            except Exception as error:
+                raise DeriveError(f"the forward does not run on these inputs: {error}") from None
+        for line in self.program.lines:
+            values.update({name: scope[name] for name in line.targets})
+        for assumption in self.program.assumptions:
+            now = eval(ast.unparse(assumption.syntax), scope)
+            if now != assumption.value:
+                raise DeriveError(
+                    f"`{ast.unparse(assumption.syntax)}` is {now} and was {assumption.value} when the "
+                    "forward was read",
+                    spot=assumption.spot,
+                    hint="what is written for one size here does not hold for another: derive again",
+                )
+        return values
+
+    def __call__(
+        self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The gradients of the wanted inputs: `{"dx": tensor}`, each of its input's shape.
+
+        Args:
+            inputs: a tensor for every input, of any sizes that fit.
+            grad: the cotangent, of the output's shape; for several outputs a tuple. None means 1,
+                for a 0-dim output.
+
+        Raises:
+            DeriveError: values or a cotangent that do not fit.
+        """
+        values = self.forward_values(inputs)
+        outputs = [values[name] for name in self.program.outputs]
+        if grad is None:
+            if not self.scalar:
+                raise DeriveError(
+                    f"the output `{self.program.outputs[0]}` is no 0-dim tensor",
+                    hint="give its cotangent, a tensor of its shape, as `grad`",
+                )
+            grad = torch.ones_like(outputs[0])
+        grads = grad if isinstance(grad, tuple | list) else (grad,)
+        if [tuple(g.shape) for g in grads] != [tuple(o.shape) for o in outputs]:
+            raise DeriveError(
+                f"the cotangent has shape {[tuple(g.shape) for g in grads]}, "
+                f"the output {[tuple(o.shape) for o in outputs]}"
+            )
+        arguments = {name: values[name] for name in self.arguments}
+        arguments.update(zip(self.cotangents, grads, strict=True))
+        with torch.no_grad():
+            try:
+                found = self._function(**arguments)
+            except (RuntimeError, IndexError, ValueError) as error:
+                raise DeriveError(
+                    f"these inputs do not fit the derived backward: {error}"
+                ) from None
+        found = found if isinstance(found, tuple) else (found,)
+        for name, gradient in zip(self.program.differentiable, found, strict=True):
+            if gradient.shape != values[name].shape:
+                raise DeriveError(
+                    f"`{name}` has shape {tuple(values[name].shape)}, which broadcasts otherwise than "
+                    "when the forward was read",
+                    hint="derive again with inputs of these shapes",
+                )
+        names = (f"d{name}" for name in self.program.differentiable)
+        return dict(zip(names, found, strict=True))
+
+    def __repr__(self) -> str:
+        return self.source
+
+
+def _with_imports(text: str) -> str:
+    """The text with the imports of the libraries that it names."""
+    used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", text)]
+    return "\n".join([*used, *([""] * 2 if used else []), text]) if used else text

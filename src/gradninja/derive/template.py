@@ -1,0 +1,142 @@
+"""From a row's text to the syntax and the value of one gradient.
+
+Syntax trees are put in for names, never strings for strings: parentheses are then right by
+construction. The same text, with values in place of names, gives the gradient's value, and with
+it the shape and dtype that the next step can rely on.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+from typing import Any, TypeVar
+
+import torch
+
+from gradninja.rules import Site
+
+# Where an argument stands only for its shape, any tensor of that shape may be printed for it.
+SHAPE_ONLY_ATTRIBUTES = frozenset({"shape", "numel", "ndim", "size", "dim", "dtype"})
+SHAPE_ONLY_CALLS = frozenset({"zeros_like", "ones_like", "full_like", "expand_as", "view_as"})
+SHAPE_ONLY_CALLS |= {"reshape_as", "type_as", "empty_like"}
+
+Node = TypeVar("Node", bound=ast.AST)
+
+LIBRARY = {"torch": torch, "F": torch.nn.functional, "math": math}
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A gradient: how it is written, and what it is on the values that were read."""
+
+    syntax: ast.expr
+    value: torch.Tensor
+
+    @property
+    def is_name(self) -> bool:
+        return isinstance(self.syntax, ast.Name)
+
+
+def is_statement(text: str) -> bool:
+    """Whether a row's text adds into the gradient so far instead of giving one."""
+    return text.startswith(("d[", "d."))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def expand_macros(site: Site, text: str) -> ast.stmt:
+    """The text as syntax, `keep(t)` and `count(a)` written out."""
+    tree = _parsed(text).body[0]
+    if "keep(" not in text and "count(" not in text:
+        return tree
+
+    def written_out(node: ast.AST) -> ast.AST | None:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in {"keep", "count"}:
+                macro = site.keep if node.func.id == "keep" else site.count
+                inner = rebuild(node.args[0], written_out)
+                form = ast.parse(macro("_"), mode="eval").body
+                return substitute(form, {"_": inner})
+        return None
+
+    return rebuild(tree, written_out)
+
+
+def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Node:
+    """A copy of a tree in which some nodes are replaced; trees are shared and never changed."""
+    found = replacement(node)
+    if found is not None:
+        return found  # type: ignore[return-value]
+    fields = {}
+    for name, value in ast.iter_fields(node):
+        if isinstance(value, ast.AST):
+            fields[name] = rebuild(value, replacement)
+        elif isinstance(value, list):
+            fields[name] = [
+                rebuild(item, replacement) if isinstance(item, ast.AST) else item for item in value
+            ]
+        else:
+            fields[name] = value
+    return type(node)(**fields)
+
+
+def substitute(
+    tree: ast.AST, names: Mapping[str, ast.expr], shapes: Mapping[str, Callable[[], ast.expr]] = {}
+) -> Any:
+    """Put syntax in for names; `shapes` gives it for names that stand only for their shape."""
+
+    def replacement(node: ast.AST) -> ast.AST | None:
+        if isinstance(node, ast.Attribute) and node.attr in SHAPE_ONLY_ATTRIBUTES:
+            if isinstance(node.value, ast.Name) and node.value.id in shapes:
+                return ast.Attribute(shapes[node.value.id](), node.attr, ast.Load())
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            last = node.args[-1] if node.args else None
+            if (
+                node.func.attr in SHAPE_ONLY_CALLS
+                and isinstance(last, ast.Name)
+                and last.id in shapes
+            ):
+                func = rebuild(node.func, replacement)
+                before = [rebuild(arg, replacement) for arg in node.args[:-1]]
+                keywords = [rebuild(keyword, replacement) for keyword in node.keywords]
+                return ast.Call(func, [*before, shapes[last.id]()], keywords)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            owner = node.value
+            held = names.get(owner.id) if isinstance(owner, ast.Name) else None
+            if isinstance(held, ast.Tuple | ast.List) and isinstance(node.slice.value, int):
+                return held.elts[node.slice.value]
+        if isinstance(node, ast.Name) and node.id in names:
+            return names[node.id]
+        return None
+
+    return rebuild(tree, replacement)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str, mode: str) -> CodeType:
+    return compile(text, "<rule>", mode)
+
+
+def evaluate(tree: ast.stmt, values: Mapping[str, Any]) -> torch.Tensor:
+    """A text's value, where names stand for values."""
+    found = eval(_compiled(ast.unparse(tree), "eval"), {**LIBRARY, **values})
+    return found if isinstance(found, torch.Tensor) else torch.as_tensor(found)
+
+
+def execute(tree: ast.stmt, values: Mapping[str, Any], into: torch.Tensor) -> torch.Tensor:
+    """The value of `into` after a statement that adds into it."""
+    scope = {**LIBRARY, **values, "d": into}
+    exec(_compiled(ast.unparse(tree), "exec"), scope)
+    return into
+
+
+def uses(tree: ast.AST, name: str) -> int:
+    """How often a name stands in a tree."""
+    return sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))

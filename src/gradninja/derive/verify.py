@@ -1,0 +1,79 @@
+"""A net under the walk: what was derived is compared with autograd before it is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gradninja.derive.template import LIBRARY
+from gradninja.errors import DeriveError
+from gradninja.lines import Program
+
+# Relative to the largest element. Reading is in float64, so a right gradient is within 1e-10; a
+# wrong rule is off by parts of one. Programs that cast to float32 themselves get its precision.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-2}
+
+
+def truth(program: Program, cotangents: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Autograd's gradients of the wanted inputs, on the values that the program was read with.
+
+    Lines that no gradient flows through keep the values that they had then, so that random ones
+    are the same.
+    """
+    scope: dict[str, Any] = {**LIBRARY, **program.namespace, **program.values}
+    leaves = {}
+    for name in program.differentiable:
+        leaves[name] = scope[name] = scope[name].detach().clone().requires_grad_()
+    with torch.enable_grad():
+        for line in program.lines:
+            if line.expr.differentiable:
+                exec(compile(line.code, "<forward>", "exec"), scope)
+        outputs = [scope[name] for name in cotangents]
+        found = torch.autograd.grad(
+            [o for o in outputs if o.requires_grad],
+            list(leaves.values()),
+            [g for o, g in zip(outputs, cotangents.values(), strict=True) if o.requires_grad],
+            allow_unused=True,
+        )
+    return {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+
+
+def verify(
+    program: Program, derived: Mapping[str, torch.Tensor], cotangents: Mapping[str, torch.Tensor]
+) -> None:
+    """Compare derived gradients with autograd's.
+
+    Raises:
+        DeriveError: they differ: a wrong row of the rule book is refused, never handed out.
+    """
+    try:
+        true = truth(program, cotangents)
+    except (RuntimeError, NotImplementedError):
+        if program.namespace:  # a function with a rule of its own that autograd cannot go through
+            return
+        raise
+    single = any(
+        isinstance(value, torch.Tensor)
+        and value.is_floating_point()
+        and value.dtype != torch.float64
+        for value in program.values.values()
+    )
+    tolerance = TOLERANCE[torch.float32 if single else torch.float64]
+    finite = [t[torch.isfinite(t)].abs() for t in true.values()]
+    scale = max([1.0, *(float(t.max()) for t in finite if t.numel())])
+    for name, expected in true.items():
+        got = derived[name]
+        largest = float(expected.nan_to_num(0, 0, 0).abs().amax()) if expected.numel() else 0.0
+        bound = tolerance * (scale * 1e-3 + largest)
+        close = torch.isclose(got, expected, rtol=tolerance, atol=bound, equal_nan=True)
+        if got.shape != expected.shape or not bool(close.all()):
+            raise DeriveError(
+                f"the gradient derived for `{name}` is not autograd's, so it is not given",
+                hint="a row of the rule book is wrong here: please report the forward. "
+                "A rule of your own, given with gradninja.rule, is the first suspect",
+            )

@@ -1,0 +1,432 @@
+"""Reading one expression: evaluated with real tensors as it is read, kept as a tree."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+import torch
+
+from gradninja.errors import ReadError
+from gradninja.lines import fence
+from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
+from gradninja.lines.source import Source
+
+BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
+    ast.FloorDiv: ("//", operator.floordiv),
+    ast.Mod: ("%", operator.mod),
+    ast.Pow: ("**", pow),
+    ast.MatMult: ("@", operator.matmul),
+    ast.BitAnd: ("&", operator.and_),
+    ast.BitOr: ("|", operator.or_),
+    ast.BitXor: ("^", operator.xor),
+    ast.LShift: ("<<", operator.lshift),
+    ast.RShift: (">>", operator.rshift),
+}
+UNARY: dict[type[ast.unaryop], tuple[str, Callable[[Any], Any]]] = {
+    ast.USub: ("neg", operator.neg),
+    ast.UAdd: ("pos", operator.pos),
+    ast.Invert: ("~", operator.invert),
+    ast.Not: ("not", operator.not_),
+}
+COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Eq: ("==", operator.eq),
+    ast.NotEq: ("!=", operator.ne),
+    ast.Lt: ("<", operator.lt),
+    ast.LtE: ("<=", operator.le),
+    ast.Gt: (">", operator.gt),
+    ast.GtE: (">=", operator.ge),
+    ast.Is: ("is", operator.is_),
+    ast.IsNot: ("is not", operator.is_not),
+    ast.In: ("in", lambda item, among: item in among),
+    ast.NotIn: ("not in", lambda item, among: item not in among),
+}
+TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH"})
+STATIC_ATTRIBUTES = frozenset({"shape", "ndim", "dtype", "device", "is_floating_point", "itemsize"})
+OUTPUT_ATTRIBUTES = {"values": 0, "indices": 1, "eigenvalues": 0, "eigenvectors": 1}
+
+
+class Expressions:
+    """Evaluates expressions in a scope of names. The statement reader is built on it."""
+
+    source: Source
+    scope: dict[str, Expr]
+    known: Callable[[str], bool]
+    own: Mapping[str, Callable[..., Any]]  # functions that have a rule from outside
+    grad_enabled: bool
+
+    def fail(self, node: ast.AST, message: str, hint: str | None = None) -> NoReturn:
+        raise ReadError(message, spot=self.source.spot(node), hint=hint)
+
+    # -- building ---------------------------------------------------------------------------
+
+    def static(
+        self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
+    ) -> Expr:
+        among = tuple(among)
+        return Expr(
+            STATIC, (), syntax, value, self.source.spot(node), sized=any(e.sized for e in among)
+        )
+
+    def operation(
+        self,
+        node: ast.AST,
+        op: str,
+        args: tuple[Expr, ...],
+        syntax: ast.expr,
+        run: Callable[..., Any],
+        kwargs: Mapping[str, Expr] | None = None,
+    ) -> Expr:
+        """Run an operation on its operands' values and keep it as an expression."""
+        kwargs = kwargs or {}
+        operands = (*args, *kwargs.values())
+        size = fence.too_large(op, [e.value for e in operands if not e.is_tensor])
+        if size is not None:
+            self.fail(node, f"a size of {size:,} is more than is read", "use smaller sizes here")
+        try:
+            value = run(*(e.value for e in args), **{name: e.value for name, e in kwargs.items()})
+        except Exception as error:  # whatever the operation raises is the person's to mend
+            first = str(error).strip().partition("\n")[0]
+            self.fail(node, f"this line does not run: {first or type(error).__name__}")
+        if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
+            value = tuple(value)
+        elif not isinstance(value, torch.Tensor):
+            return Expr(
+                STATIC,
+                (),
+                syntax,
+                value,
+                self.source.spot(node),
+                sized=any(e.is_tensor or e.sized for e in operands),
+            )
+        flows = (
+            self.grad_enabled
+            and op not in fence.CONSTANT
+            and any(e.differentiable for e in operands)
+            and any(v.is_floating_point() for v in _tensors(value))
+        )
+        if flows and not self.known(op):
+            name = op.removeprefix("Tensor.")
+            self.fail(
+                node,
+                f"there is no rule for `{name}`",
+                "write it with operations that have one, or give it a rule with gradninja.rule",
+            )
+        return Expr(
+            op,
+            args,
+            syntax,
+            value,
+            self.source.spot(node),
+            kwargs,
+            differentiable=flows,
+            random=op in fence.RANDOM or any(e.random for e in operands),
+        )
+
+    def item(self, node: ast.AST, several: Expr, index: int) -> Expr:
+        """One output of an operation that gives several."""
+        value = several.value[index]
+        syntax = ast.Subscript(several.syntax, ast.Constant(index), ast.Load())
+        at = self.static(node, index, ast.Constant(index))
+        flows = several.differentiable and value.is_floating_point()
+        return Expr(
+            ITEM,
+            (several, at),
+            syntax,
+            value,
+            self.source.spot(node),
+            differentiable=flows,
+            random=several.random,
+        )
+
+    def container(self, node: ast.AST, elements: Iterable[Expr], kind: type = tuple) -> Expr:
+        elements = tuple(elements)
+        parts = [element.syntax for element in elements]
+        syntax: ast.expr = (
+            ast.List(parts, ast.Load()) if kind is list else ast.Tuple(parts, ast.Load())
+        )
+        value = kind(element.value for element in elements)
+        if all(element.op == STATIC for element in elements) and elements:
+            return self.static(node, value, syntax, elements)
+        return Expr(
+            TUPLE,
+            elements,
+            syntax,
+            value,
+            self.source.spot(node),
+            differentiable=any(element.differentiable for element in elements),
+            random=any(element.random for element in elements),
+            sized=any(element.sized for element in elements),
+        )
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def read(self, node: ast.expr) -> Expr:
+        """The expression that a syntax node stands for."""
+        hint = fence.EXPRESSIONS.get(type(node))
+        if hint is not None:
+            self.fail(node, f"this is outside of what is read: {hint}")
+        method: Callable[[Any], Expr] | None = getattr(self, f"read_{type(node).__name__}", None)
+        if method is None:
+            self.fail(node, f"`{ast.unparse(node)}` is outside of what is read")
+        return method(node)
+
+    def read_Constant(self, node: ast.Constant) -> Expr:
+        return self.static(node, node.value, node)
+
+    def read_Name(self, node: ast.Name) -> Expr:
+        if node.id in self.scope:
+            return self.scope[node.id]
+        if node.id in self.source.constants:
+            value = self.source.constants[node.id]
+            return self.static(node, value, _literal(value))
+        path = self.source.aliases.get(node.id)
+        if path is not None:
+            return self._path(node, fence.callee_of(path))
+        live = getattr(self.source.live, "__globals__", {}).get(node.id)
+        if isinstance(live, torch.Tensor):
+            self.fail(
+                node,
+                f"`{node.id}` is a tensor from outside of the forward",
+                "make it a parameter, so that its gradient is not lost",
+            )
+        self.fail(
+            node, f"`{node.id}` is not defined", "every name must be an input or an earlier line"
+        )
+
+    def _path(self, node: ast.expr, path: str) -> Expr:
+        """A module's constant: `torch.float32`, `math.pi`."""
+        value = fence.find(path)
+        if value is None or callable(value) and not isinstance(value, type):
+            self.fail(node, f"`{ast.unparse(node)}` is not a value")
+        return self.static(node, value, fence.callee_syntax(path))
+
+    def dotted(self, node: ast.expr) -> str | None:
+        """`F.gelu`, where the first name is a module's alias: its one name. Else None."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Name) and node.id not in self.scope:
+            path = self.source.aliases.get(node.id)
+            if path is not None and node.id not in self.source.constants:
+                return fence.callee_of(".".join([path, *reversed(parts)]))
+        return None
+
+    def read_Attribute(self, node: ast.Attribute) -> Expr:
+        path = self.dotted(node)
+        if path is not None:
+            return self._path(node, path)
+        owner = self.read(node.value)
+        syntax = ast.Attribute(owner.syntax, node.attr, ast.Load())
+        if owner.is_tensor and node.attr in TENSOR_ATTRIBUTES:
+            return self.operation(
+                node, f".{node.attr}", (owner,), syntax, lambda t: getattr(t, node.attr)
+            )
+        if owner.is_tensor and node.attr in STATIC_ATTRIBUTES:
+            value = getattr(owner.value, node.attr)
+            found = self.static(node, tuple(value) if node.attr == "shape" else value, syntax)
+            return _sized(found) if node.attr == "shape" else found
+        if isinstance(owner.value, tuple) and not owner.is_tensor:
+            index = OUTPUT_ATTRIBUTES.get(node.attr)
+            if index is not None and owner.op not in (TUPLE, STATIC):
+                return self.item(node, owner, index)
+        if owner.is_tensor and node.attr in {"data", "grad"}:
+            self.fail(
+                node, f"`.{node.attr}` goes around the gradient", "use `.detach()` if you mean it"
+            )
+        if owner.op == STATIC and isinstance(
+            owner.value, torch.finfo | torch.iinfo | slice | range
+        ):
+            return self.static(node, getattr(owner.value, node.attr, None), syntax, (owner,))
+        self.fail(node, f"`.{node.attr}` is outside of what is read")
+
+    def read_Tuple(self, node: ast.Tuple) -> Expr:
+        return self.container(node, self._elements(node.elts))
+
+    def read_List(self, node: ast.List) -> Expr:
+        return self.container(node, self._elements(node.elts), list)
+
+    def _elements(self, nodes: Iterable[ast.expr]) -> list[Expr]:
+        found: list[Expr] = []
+        for node in nodes:
+            if isinstance(node, ast.Starred):
+                found.extend(self.elements_of(node, self.read(node.value)))
+            else:
+                found.append(self.read(node))
+        return found
+
+    def elements_of(self, node: ast.AST, several: Expr) -> list[Expr]:
+        """What a loop, an unpacking or a star takes out of a value, one by one."""
+        if several.op == TUPLE:
+            return list(several.args)
+        if several.is_tensor:
+            if several.value.ndim == 0:
+                self.fail(node, "a 0-dim tensor has nothing to take out")
+            return [self._at(node, several, i) for i in range(len(several.value))]
+        if isinstance(several.value, tuple) and several.op != STATIC:
+            return [self.item(node, several, i) for i in range(len(several.value))]
+        try:
+            values = list(fence.static_call(list, several.value))
+        except (TypeError, ValueError) as error:
+            self.fail(node, f"this has no elements: {error}")
+        found = []
+        for index, value in enumerate(values):
+            printed = several.syntax
+            element: ast.expr = _literal(value)
+            if several.sized and isinstance(several.value, tuple):
+                element = ast.Subscript(printed, ast.Constant(index), ast.Load())
+            found.append(self.static(node, value, element, (several,)))
+        return found
+
+    def _at(self, node: ast.AST, tensor: Expr, index: int) -> Expr:
+        at = self.static(node, index, ast.Constant(index))
+        syntax = ast.Subscript(tensor.syntax, ast.Constant(index), ast.Load())
+        return self.operation(node, "[]", (tensor, at), syntax, operator.getitem)
+
+    def read_Slice(self, node: ast.Slice) -> Expr:
+        parts = [None if p is None else self.read(p) for p in (node.lower, node.upper, node.step)]
+        given = [p for p in parts if p is not None]
+        for part in given:
+            if part.op != STATIC:
+                self.fail(node, "a slice's bounds must be plain ints")
+        syntax = ast.Slice(*(None if p is None else p.syntax for p in parts))
+        value = slice(*(None if p is None else p.value for p in parts))
+        return self.static(node, value, syntax, given)
+
+    def read_Subscript(self, node: ast.Subscript) -> Expr:
+        owner, index = self.read(node.value), self.read(node.slice)
+        syntax = ast.Subscript(owner.syntax, index.syntax, ast.Load())
+        if owner.is_tensor:
+            return self.operation(node, "[]", (owner, index), syntax, operator.getitem)
+        if index.op != STATIC:
+            self.fail(node, "an index into a Python sequence must be a plain int")
+        if owner.op == STATIC:
+            return self._static_operation(node, operator.getitem, (owner, index), syntax)
+        elements = self.elements_of(node, owner)
+        try:
+            picked = elements[index.value]
+        except (IndexError, TypeError) as error:
+            self.fail(node, f"this line does not run: {error}")
+        return picked if isinstance(picked, Expr) else self.container(node, picked)
+
+    def _static_operation(
+        self, node: ast.AST, function: Callable[..., Any], args: tuple[Expr, ...], syntax: ast.expr
+    ) -> Expr:
+        try:
+            value = fence.static_call(function, *(e.value for e in args))
+        except Exception as error:  # Python's own word on the person's own line
+            self.fail(node, f"this line does not run: {error or type(error).__name__}")
+        return self.static(node, value, syntax, args)
+
+    def read_BinOp(self, node: ast.BinOp) -> Expr:
+        op, function = BINARY[type(node.op)]
+        args = (self.read(node.left), self.read(node.right))
+        syntax = ast.BinOp(args[0].syntax, node.op, args[1].syntax)
+        if any(e.is_tensor for e in args):
+            return self.operation(node, op, args, syntax, function)
+        if TUPLE in (args[0].op, args[1].op):
+            return self._sequence(node, op, args)
+        return self._static_operation(node, function, args, syntax)
+
+    def _sequence(self, node: ast.BinOp, op: str, args: tuple[Expr, ...]) -> Expr:
+        """`outs + [y]` and `[h] * 3`."""
+        kind = list if any(isinstance(e.value, list) for e in args) else tuple
+        if op == "+":
+            return self.container(node, [x for e in args for x in self.elements_of(node, e)], kind)
+        count = next((e.value for e in args if isinstance(e.value, int)), None)
+        if op == "*" and count is not None and count <= fence.MOST_STEPS:
+            several = args[0] if args[0].op == TUPLE else args[1]
+            return self.container(node, list(several.args) * count, kind)
+        self.fail(node, "this is outside of what is read")
+
+    def read_UnaryOp(self, node: ast.UnaryOp) -> Expr:
+        op, function = UNARY[type(node.op)]
+        arg = self.read(node.operand)
+        syntax = ast.UnaryOp(node.op, arg.syntax)
+        if arg.is_tensor and op != "not":
+            return self.operation(node, op, (arg,), syntax, function)
+        if arg.op != STATIC:
+            self.fail(node, "this asks for the truth of a tensor", "branches on data are outside")
+        return self._static_operation(node, function, (arg,), syntax)
+
+    def read_Compare(self, node: ast.Compare) -> Expr:
+        args = [self.read(node.left), *(self.read(c) for c in node.comparators)]
+        syntax = ast.Compare(args[0].syntax, node.ops, [e.syntax for e in args[1:]])
+        if any(e.is_tensor for e in args) and not isinstance(node.ops[0], ast.Is | ast.IsNot):
+            if len(node.ops) > 1:
+                self.fail(node, "a chained comparison of tensors", "write `(a < b) & (b < c)`")
+            op, function = COMPARE[type(node.ops[0])]
+            return self.operation(node, op, tuple(args), syntax, function)
+        value = True
+        for op_node, left, right in zip(node.ops, args, args[1:], strict=False):
+            step = self._static_operation(node, COMPARE[type(op_node)][1], (left, right), syntax)
+            value = value and bool(step.value)
+        return self.static(node, value, syntax, args)
+
+    def read_BoolOp(self, node: ast.BoolOp) -> Expr:
+        args = [self.read(value) for value in node.values]
+        for arg in args:
+            self.truth(arg, node)
+        syntax = ast.BoolOp(node.op, [e.syntax for e in args])
+        values = [e.value for e in args]
+        value = values[0]
+        for other in values[1:]:
+            value = (value and other) if isinstance(node.op, ast.And) else (value or other)
+        return self.static(node, value, syntax, args)
+
+    def read_IfExp(self, node: ast.IfExp) -> Expr:
+        return self.read(node.body if self.decide(node.test) else node.orelse)
+
+    def truth(self, expr: Expr, node: ast.AST) -> bool:
+        if expr.op == STATIC:
+            return bool(expr.value)
+        if expr.op == TUPLE:
+            return bool(expr.args)
+        self.fail(
+            node,
+            "this branch depends on data",
+            "write both sides with torch.where, or branch on a plain Python value",
+        )
+
+    def decide(self, test: ast.expr) -> bool:
+        """The truth of a plain Python condition; one on sizes becomes an assumption."""
+        expr = self.read(test)
+        self.assume(expr)
+        return self.truth(expr, test)
+
+    def assume(self, expr: Expr) -> None:
+        """Note that what is read from here on holds for this value of a size."""
+        raise NotImplementedError
+
+    def read_ListComp(self, node: ast.ListComp) -> Expr:
+        return self.container(node, self.comprehension(node), list)
+
+    def read_GeneratorExp(self, node: ast.GeneratorExp) -> Expr:
+        return self.container(node, self.comprehension(node), list)
+
+    def comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> list[Expr]:
+        raise NotImplementedError
+
+    def read_Call(self, node: ast.Call) -> Expr:
+        raise NotImplementedError
+
+
+def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    several = value if isinstance(value, tuple) else (value,)
+    return (v for v in several if isinstance(v, torch.Tensor))
+
+
+def _literal(value: Any) -> ast.expr:
+    """Syntax for a plain Python value."""
+    return ast.parse(repr(value), mode="eval").body
+
+
+def _sized(expr: Expr) -> Expr:
+    return Expr(expr.op, expr.args, expr.syntax, expr.value, expr.spot, sized=True)

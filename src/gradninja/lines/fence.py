@@ -1,0 +1,190 @@
+"""The fence: what a forward may call, and what to write instead of what it may not.
+
+Nothing outside the fence is guessed at. A construct that could make a gradient wrong, or silently
+zero, is refused with a caret under it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import math
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+# Functions whose result does not depend on the values that they are given, or only in steps: the
+# gradient through them is zero wherever it exists.
+CONSTANT = frozenset(
+    """
+    torch.zeros torch.ones torch.full torch.empty torch.arange torch.linspace torch.eye torch.tensor
+    torch.zeros_like torch.ones_like torch.full_like torch.rand torch.randn torch.randint
+    torch.randperm torch.rand_like torch.randn_like torch.randint_like torch.bernoulli
+    torch.multinomial torch.normal torch.tril_indices torch.triu_indices torch.logspace
+    torch.argmax torch.argmin torch.argsort torch.sign torch.floor torch.ceil torch.round
+    torch.trunc torch.isnan torch.isinf torch.isfinite torch.eq torch.ne torch.lt torch.le torch.gt
+    torch.ge torch.logical_and torch.logical_or torch.logical_not torch.logical_xor torch.any
+    torch.all torch.bincount torch.searchsorted torch.bucketize torch.nonzero torch.count_nonzero
+    torch.is_floating_point torch.is_tensor torch.heaviside torch.isclose torch.allclose torch.equal
+    torch.broadcast_shapes F.one_hot torch.finfo torch.iinfo torch.Size torch.sgn
+    Tensor.detach Tensor.argmax Tensor.argmin Tensor.argsort Tensor.sign Tensor.floor Tensor.ceil
+    Tensor.round Tensor.trunc Tensor.long Tensor.int Tensor.bool Tensor.isnan Tensor.isinf
+    Tensor.isfinite Tensor.eq Tensor.ne Tensor.lt Tensor.le Tensor.gt Tensor.ge Tensor.logical_and
+    Tensor.logical_or Tensor.logical_not Tensor.any Tensor.all Tensor.new_zeros Tensor.new_ones
+    Tensor.new_full Tensor.new_tensor Tensor.bernoulli Tensor.multinomial Tensor.size Tensor.numel
+    Tensor.dim Tensor.ndimension Tensor.nelement Tensor.is_floating_point Tensor.element_size
+    Tensor.nonzero Tensor.count_nonzero Tensor.bincount Tensor.stride Tensor.is_contiguous
+    Tensor.equal Tensor.sgn
+    """.split()
+)
+
+RANDOM = frozenset(
+    """
+    torch.rand torch.randn torch.randint torch.randperm torch.rand_like torch.randn_like
+    torch.randint_like torch.bernoulli torch.multinomial torch.normal Tensor.bernoulli
+    Tensor.multinomial
+    """.split()
+)
+
+REFUSED = {
+    "Tensor.item": "keep it a tensor: a number taken out of a tensor has no gradient",
+    "Tensor.tolist": "keep it a tensor: numbers taken out of a tensor have no gradient",
+    "Tensor.numpy": "keep it a tensor and use torch's functions",
+    "Tensor.backward": "leave it out: gradninja writes the backward pass",
+    "Tensor.requires_grad_": "leave it out: `wrt=` says which gradients are wanted",
+    "Tensor.retain_grad": "leave it out: every line gets its gradient",
+    "F.dropout": "write the mask as a line: `mask = (torch.rand_like(x) > p) / (1 - p)`, then "
+    "`x * mask`",
+    "torch.dropout": "write the mask as a line: `mask = (torch.rand_like(x) > p) / (1 - p)`, then "
+    "`x * mask`",
+    "Tensor.cpu": "leave it out: name devices outside of the forward",
+    "Tensor.cuda": "leave it out: name devices outside of the forward",
+}
+
+STATIC_BUILTINS = frozenset(
+    "len range int float bool abs min max sum round tuple list zip enumerate reversed sorted pow "
+    "slice isinstance any all divmod".split()
+)
+
+STATEMENTS = {
+    ast.While: "`while` depends on data; write the steps out, or a `for` over a constant range",
+    ast.ClassDef: "classes are outside; write plain functions and lines",
+    ast.Try: "`try` is outside; write the lines that run",
+    ast.Raise: "`raise` is outside; check inputs before the forward",
+    ast.Global: "`global` is outside; hand values in as inputs",
+    ast.Nonlocal: "`nonlocal` is outside; return the value instead",
+    ast.Match: "`match` is outside; write the lines that run",
+    ast.AsyncFunctionDef: "`async` is outside; write a plain function",
+    ast.Break: "`break` is outside; give the `for` a range of the right length",
+    ast.Continue: "`continue` is outside; give the `for` the right range",
+}
+
+EXPRESSIONS = {
+    ast.Lambda: "lambdas are outside; write a `def` with a return",
+    ast.Await: "`await` is outside",
+    ast.Yield: "`yield` is outside; return the value",
+    ast.NamedExpr: "`:=` is outside; give the value a line of its own",
+    ast.Dict: "dictionaries are outside; name each value on a line",
+    ast.Set: "sets are outside; name each value on a line",
+    ast.JoinedStr: "text has no place in a forward",
+    ast.DictComp: "dictionaries are outside; name each value on a line",
+    ast.SetComp: "sets are outside; name each value on a line",
+}
+
+# Reading runs the forward on real tensors; these keep a slip such as 10**9 from eating the machine.
+MOST_ELEMENTS = 50_000_000
+MOST_STEPS = 10_000
+LARGE_INT = 10_000_000
+
+
+def callee_of(path: str) -> str:
+    """A callee's one name: `torch.nn.functional.gelu` and `F.gelu` are both `F.gelu`."""
+    for long, short in (
+        ("torch.nn.functional.", "F."),
+        ("torch.Tensor.", "Tensor."),
+        ("numpy.", "np."),
+    ):
+        if path.startswith(long):
+            return short + path.removeprefix(long)
+    return path
+
+
+def callee_syntax(callee: str) -> ast.expr:
+    """`F.gelu` as syntax."""
+    return ast.parse(callee, mode="eval").body
+
+
+def find(callee: str) -> Any:
+    """The object that a callee's name stands for; None when there is no such thing."""
+    head, *rest = callee.split(".")
+    found: Any = {
+        "torch": torch,
+        "F": torch.nn.functional,
+        "math": math,
+        "Tensor": torch.Tensor,
+        "builtins": builtins,
+    }.get(head)
+    if found is None and head == "np":
+        found = importlib.import_module("numpy")
+    for part in rest:
+        found = getattr(found, part, None)
+    return found
+
+
+def may_run_on_constants(callee: str, function: Any) -> bool:
+    """Whether a function that has no rule may be evaluated where nothing differentiable enters."""
+    name = callee.rpartition(".")[2]
+    if callee in CONSTANT or callee.startswith(("math.", "np.")):
+        return True
+    compiled = isinstance(
+        function, types.BuiltinFunctionType | types.MethodDescriptorType | types.BuiltinMethodType
+    )
+    return compiled and not name.startswith(("_", "set_")) and not name.endswith("_")
+
+
+def too_large(callee: str, values: Sequence[Any]) -> int | None:
+    """An int among the arguments that would make a tensor of unreasonable size, if there is one."""
+    if callee.rpartition(".")[2] in {
+        "masked_fill",
+        "where",
+        "clamp",
+        "full_like",
+        "tensor",
+        "size",
+    }:
+        return None
+    product = 1
+    for value in values:
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, int) and not isinstance(number, bool):
+                if abs(number) > LARGE_INT:
+                    return number
+                product *= max(1, abs(number))
+    return product if product > MOST_ELEMENTS else None
+
+
+def static_call(function: Callable[..., Any], *values: Any) -> Any:
+    """A Python operation on Python values, unless it would take unreasonably long."""
+    if function in (pow, math.pow) or getattr(function, "__name__", "") in {"pow", "lshift"}:
+        base, power = values[0], values[1]
+        if isinstance(base, int) and isinstance(power, int) and abs(power) > 64:
+            raise ValueError("a power this large is outside")
+    if getattr(function, "__name__", "") == "mul":
+        lengths = [v for v in values if isinstance(v, tuple | list | str)]
+        if lengths and any(isinstance(v, int) and v > MOST_STEPS for v in values):
+            raise ValueError("a sequence this long is outside")
+    if function is range:
+        steps = range(*values)
+        return steps if len(steps) <= LARGE_INT else _refuse_length()
+    if function in (list, tuple, sum, sorted, max, min) and any(
+        isinstance(v, range) and len(v) > MOST_STEPS for v in values
+    ):
+        _refuse_length()
+    return function(*values)
+
+
+def _refuse_length() -> Any:
+    raise ValueError("a range this long is outside")

@@ -1,0 +1,235 @@
+"""From a forward to its Program: find the text, give it inputs, read it."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradninja.errors import ReadError
+from gradninja.lines.program import Input, Program
+from gradninja.lines.reader import Reader
+from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
+from gradninja.lines.source import Source, load
+
+# Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,
+# chunks) wants multiples, so a forward that does not run is tried again with these factors.
+SIZE_FACTORS = (1, 2, 4, 12)
+
+
+def read(
+    forward: str | Path | Callable[..., Any],
+    inputs: Mapping[str, Any] | None = None,
+    wrt: Iterable[str] | None = None,
+    *,
+    known: Callable[[str], bool],
+    own: Mapping[str, Callable[..., Any]],
+) -> Program:
+    """The program of a forward: a function, `FILE.py[:name]`, or text.
+
+    Args:
+        inputs: tensors by name; without them they come from jaxtyping annotations in the
+            signature (every named axis a size of its own, index tensors within the axis that they
+            index), or from a function `inputs()` beside the forward.
+        wrt: names of the float inputs that gradients are wanted for; all of them by default.
+        known: whether an operation has a rule.
+        own: functions that have a rule from outside, by name.
+
+    Raises:
+        ReadError: the text is outside of what is read, or does not run; with line and caret.
+    """
+    source = load(forward)
+    formals = parameters(source, source.function)
+    given = _given(source, formals, inputs)
+    wanted = None if wrt is None else {wrt} if isinstance(wrt, str) else set(wrt)
+
+    def attempt(values: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Program, Reader]:
+        reader = Reader(source, known, own)
+        prepared = tuple(_input(source, f, values, wanted) for f in formals)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return reader.program(prepared, names), reader
+            except RecursionError:
+                raise ReadError(
+                    "the expressions are nested too deep to read",
+                    spot=source.spot(source.function),
+                    hint="give parts of them lines of their own",
+                ) from None
+
+    unknown = (wanted or set()) - {f.name for f in formals}
+    if unknown:
+        raise ReadError(
+            f"`{source.function.name}` has no input `{min(unknown)}`",
+            hint=f"its inputs are: {', '.join(f.name for f in formals)}",
+        )
+    drawn = [f for f in formals if f.name not in given and f.kind is not None]
+    if not drawn:
+        return attempt(given, _axis_names(formals, given))[0]
+    first_error: ReadError | None = None
+    for factor in SIZE_FACTORS:
+        sizes = {axis: size * factor for axis, size in axis_sizes(formals).items()}
+        shapes = {f.name: shape_of(source, f, sizes) for f in drawn}
+        values = {**given, **_draw(drawn, shapes, {})}
+        names = _axis_names(formals, values)
+        try:
+            program, reader = attempt(values, names)
+            if any(f.kind == "int" for f in drawn):
+                # The first reading, with zeros, has shown what each index tensor indexes.
+                bounds = _bounds(drawn, values, reader)
+                values = {**given, **_draw(drawn, shapes, bounds)}
+                program, reader = attempt(values, names)
+            if not _finite(program):
+                bounds = _bounds(drawn, values, reader)
+                positive = {**given, **_draw(drawn, shapes, bounds, positive=True)}
+                program, _ = attempt(positive, names)
+        except ReadError as error:
+            first_error = first_error or error
+        else:
+            return program
+    assert first_error is not None
+    raise first_error
+
+
+def _draw(
+    drawn: list[Parameter],
+    shapes: Mapping[str, tuple[int, ...]],
+    bounds: Mapping[str, int],
+    positive: bool = False,
+) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2147483647)
+    return {
+        f.name: draw(
+            f.kind or "float",
+            shapes[f.name],
+            generator,
+            bound=bounds.get(f.name),
+            positive=positive,
+            dtype=torch.get_default_dtype(),
+        )
+        for f in drawn
+    }
+
+
+def _bounds(drawn: list[Parameter], values: Mapping[str, Any], reader: Reader) -> dict[str, int]:
+    """How many different ints each drawn index tensor may hold; 2 where nothing is indexed."""
+    return {
+        f.name: reader.bounds.get(values[f.name].untyped_storage().data_ptr(), 2)
+        for f in drawn
+        if f.kind == "int"
+    }
+
+
+def _finite(program: Program) -> bool:
+    values = program.values
+    return all(bool(torch.isfinite(values[name]).all()) for name in program.outputs)
+
+
+def _axis_names(formals: tuple[Parameter, ...], values: Mapping[str, Any]) -> dict[int, str]:
+    """Size -> the annotation's axis, for the sizes that only one axis has."""
+    axes: dict[int, set[str]] = {}
+    for formal in formals:
+        value = values.get(formal.name)
+        if formal.axes and isinstance(value, torch.Tensor) and value.ndim == len(formal.axes):
+            for axis, size in zip(formal.axes, value.shape, strict=True):
+                if not axis.isdigit():
+                    axes.setdefault(size, set()).add(axis)
+    return {size: min(names) for size, names in axes.items() if len(names) == 1 and size > 1}
+
+
+def _given(
+    source: Source, formals: tuple[Parameter, ...], inputs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The values that are given: by the caller, else by `inputs()`, and the plain defaults."""
+    names = {f.name for f in formals}
+    if inputs is None:
+        bare = [f for f in formals if f.kind is None and f.default is None]
+        if bare and "inputs" in source.functions:
+            inputs = _call_inputs(source)
+        elif bare:
+            raise ReadError(
+                f"the shape of `{bare[0].name}` is not known",
+                spot=source.spot(bare[0].node),
+                hint=f'annotate it, `{bare[0].name}: Float[Tensor, "n d"]`, '
+                "or give tensors by `inputs`",
+            )
+    given = dict(inputs or {})
+    unknown = set(given) - names
+    if unknown:
+        raise ReadError(
+            f"`{source.function.name}` has no input `{min(unknown)}`",
+            hint=f"its inputs are: {', '.join(sorted(names))}",
+        )
+    for formal in formals:
+        if formal.name not in given and formal.default is not None:
+            try:
+                given[formal.name] = ast.literal_eval(formal.default)
+            except ValueError:
+                raise ReadError(
+                    f"the default of `{formal.name}` is not a plain value",
+                    spot=source.spot(formal.default),
+                    hint="defaults are numbers, True, False, None or tuples of them",
+                ) from None
+        elif formal.name not in given and formal.kind is None:
+            raise ReadError(
+                f"no value for `{formal.name}` is given",
+                spot=source.spot(formal.node),
+                hint="add it to `inputs`",
+            )
+    return given
+
+
+def _call_inputs(source: Source) -> Mapping[str, Any]:
+    """Run the file's own `inputs()`."""
+    live = getattr(source.live, "__globals__", {}).get("inputs")
+    try:
+        if live is None:
+            namespace: dict[str, Any] = {"__name__": "forward", "__file__": source.file}
+            exec(compile(source.text, source.file, "exec"), namespace)
+            live = namespace["inputs"]
+        found = live()
+    except Exception as error:  # the person's own code: their error, told as such
+        raise ReadError(
+            f"`inputs()` does not run: {type(error).__name__}: {error}",
+            spot=source.spot(source.functions["inputs"]),
+        ) from None
+    if not isinstance(found, Mapping):
+        raise ReadError(
+            "`inputs()` does not return a dictionary",
+            spot=source.spot(source.functions["inputs"]),
+            hint='return {"x": torch.randn(4, 3), ...}',
+        )
+    return found
+
+
+def _input(
+    source: Source, formal: Parameter, values: Mapping[str, Any], wanted: set[str] | None
+) -> Input:
+    value = values[formal.name]
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+    elif not isinstance(value, bool | int | float | str | tuple | type(None)):
+        raise ReadError(
+            f"`{formal.name}` is given a {type(value).__name__}",
+            spot=source.spot(formal.node),
+            hint="inputs are tensors and plain numbers",
+        )
+    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+    if isinstance(value, torch.Tensor) and value.is_complex():
+        raise ReadError(f"`{formal.name}` is complex; only real tensors are read")
+    if wanted is not None and formal.name in wanted and not floating:
+        raise ReadError(
+            f"`{formal.name}` is no float tensor, so it has no gradient",
+            spot=source.spot(formal.node),
+        )
+    return Input(
+        formal.name,
+        value,
+        axes=formal.axes,
+        differentiable=floating and (wanted is None or formal.name in wanted),
+        optional=formal.default is not None,
+    )

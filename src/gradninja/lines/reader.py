@@ -1,0 +1,493 @@
+"""Reading a forward, statement by statement, with real values: text -> Program.
+
+Every binding of a name gets a version of its own (`x`, `x_1`, ...), calls of plain functions are
+inlined, loops over constant ranges are unrolled. What is outside of the fence is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gradninja.lines import fence, source as sources
+from gradninja.lines.calls import Calls
+from gradninja.lines.expressions import BINARY
+from gradninja.lines.program import NAME, STATIC, TUPLE, Assumption, Expr, Input, Line, Program
+from gradninja.lines.signature import parameters
+from gradninja.lines.source import Source
+
+DEEPEST_CALL = 40
+
+# Which argument an index tensor indexes, and along which axis: (of, axis, index), by position or
+# keyword. `None` for the axis means that the call names it in an argument called dim.
+INDEXING: dict[str, tuple[tuple[int, str], int | None, tuple[int, str]]] = {
+    "F.embedding": ((1, "weight"), 0, (0, "input")),
+    "F.cross_entropy": ((0, "input"), 1, (1, "target")),
+    "F.nll_loss": ((0, "input"), 1, (1, "target")),
+    "torch.gather": ((0, "input"), None, (2, "index")),
+    "Tensor.gather": ((0, "input"), None, (2, "index")),
+    "torch.index_select": ((0, "input"), None, (2, "index")),
+    "Tensor.index_select": ((0, "input"), None, (2, "index")),
+    "Tensor.scatter_add": ((0, "input"), None, (2, "index")),
+    "torch.scatter_add": ((0, "input"), None, (2, "index")),
+    "Tensor.index_add": ((0, "input"), None, (2, "index")),
+    "torch.index_add": ((0, "input"), None, (2, "index")),
+    "torch.take_along_dim": ((0, "input"), None, (1, "indices")),
+}
+
+
+class _Return(Exception):
+    """The return statement was reached."""
+
+    def __init__(self, value: Expr, node: ast.Return) -> None:
+        self.value, self.node = value, node
+
+
+class Reader(Calls):
+    """Reads one function. `own`: functions that have a rule from outside; `known`: ops with one."""
+
+    def __init__(
+        self,
+        source: Source,
+        known: Callable[[str], bool],
+        own: Mapping[str, Callable[..., Any]],
+    ) -> None:
+        self.source = source
+        self.known = known
+        self.own = own
+        self.grad_enabled = True
+        self.scope: dict[str, Expr] = {}
+        self.lines: list[Line] = []
+        self.assumptions: list[Assumption] = []
+        self.bounds: dict[int, int] = {}  # storage of an index tensor -> size of what it indexes
+        self.local_functions: dict[str, tuple[Source, ast.FunctionDef]] = {}
+        self.depth = 0
+        self.statement: ast.stmt = source.function
+        self.taken: set[str] = set()
+        self.reserved = {
+            node.id
+            for node in ast.walk(source.function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+
+    # -- names ------------------------------------------------------------------------------
+
+    def fresh(self, base: str) -> str:
+        """`base`, or `base_1`, `base_2`, ... where it is taken."""
+        name, count = base, 0
+        while name in self.taken or (count and name in self.reserved):
+            count += 1
+            name = f"{base}_{count}"
+        self.taken.add(name)
+        return name
+
+    def _line(self, targets: tuple[str, ...], expr: Expr) -> None:
+        number = getattr(self.statement, "lineno", 0)
+        text = self.source.statement(self.statement)
+        self.lines.append(Line(targets, expr, number, text))
+
+    def bind(self, name: str, expr: Expr) -> Expr:
+        """Bind a name of the person's to a value; the scope then holds what to read for it."""
+        if expr.op == TUPLE:
+            named = [self._leaf(name, element) for element in expr.args]
+            bound = self.container(self.statement, named, type(expr.value))
+        elif expr.op != STATIC and isinstance(expr.value, tuple):
+            targets = tuple(self.fresh(f"{name}_{i}") for i in range(len(expr.value)))
+            self._line(targets, expr)
+            several = [
+                self._reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)
+            ]
+            bound = self.container(self.statement, several)
+        elif expr.op == STATIC and not self._keeps_name(expr):
+            bound = expr
+        else:
+            target = self.fresh(name)
+            self._line((target,), expr)
+            bound = self._reference(target, expr.value, expr)
+        self.scope[name] = bound
+        return bound
+
+    def _keeps_name(self, expr: Expr) -> bool:
+        """Whether a plain value is a line that can be read later: numbers are, a slice is not."""
+        plain = (bool, int, float, tuple)
+        return isinstance(expr.value, plain) and not isinstance(expr.syntax, ast.Name | ast.Slice)
+
+    def _leaf(self, name: str, element: Expr) -> Expr:
+        """An element of a list: it may be used many times, so it gets a name."""
+        if element.op in (NAME, STATIC):
+            return element
+        if element.op == TUPLE:
+            return self.container(
+                self.statement, [self._leaf(name, e) for e in element.args], type(element.value)
+            )
+        target = self.fresh(f"{name}_0")
+        self._line((target,), element)
+        return self._reference(target, element.value, element)
+
+    def _reference(self, name: str, value: Any, of: Expr) -> Expr:
+        syntax = ast.Name(name, ast.Load())
+        if not isinstance(value, torch.Tensor):
+            return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
+        flows = of.differentiable and value.is_floating_point()
+        return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)
+
+    # -- statements -------------------------------------------------------------------------
+
+    def run(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            self.statement = statement
+            hint = fence.STATEMENTS.get(type(statement))
+            if hint is not None:
+                self.fail(statement, f"this is outside of what is read: {hint}")
+            method = getattr(self, f"run_{type(statement).__name__}", None)
+            if method is None:
+                self.fail(statement, "this statement is outside of what is read")
+            method(statement)
+
+    def run_Pass(self, node: ast.Pass) -> None: ...
+
+    def run_Assert(self, node: ast.Assert) -> None: ...
+
+    def run_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        found = sources.aliases(ast.Module([node], []))
+        self.source = replace(self.source, aliases={**self.source.aliases, **found})
+
+    run_ImportFrom = run_Import
+
+    def run_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.local_functions[node.name] = (self.source, node)
+
+    def run_Expr(self, node: ast.Expr) -> None:
+        call = node.value
+        if isinstance(call, ast.Constant):
+            return
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            owner = call.func.value
+            held = self.scope.get(owner.id) if isinstance(owner, ast.Name) else None
+            if held is not None and isinstance(held.value, list) and isinstance(owner, ast.Name):
+                if call.func.attr in {"append", "extend"} and len(call.args) == 1:
+                    element = self.read(call.args[0])
+                    added = (
+                        [element] if call.func.attr == "append" else self.elements_of(node, element)
+                    )
+                    several = [*self.elements_of(node, held), *added]
+                    self.bind(owner.id, self.container(node, several, list))
+                    return
+                self.fail(node, "only `append` and `extend` of a list are read")
+            self._refuse_outside(node, f"Tensor.{call.func.attr}")
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "print":
+            return
+        self.read(call)
+        self.fail(node, "this value goes nowhere", "give it a name, or leave the line out")
+
+    def run_Assign(self, node: ast.Assign) -> None:
+        expr = self.read(node.value)
+        for target in node.targets:
+            expr = self._assign(target, expr)
+
+    def run_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self._assign(node.target, self.read(node.value))
+
+    def _assign(self, target: ast.expr, expr: Expr) -> Expr:
+        if isinstance(target, ast.Name):
+            return self.bind(target.id, expr)
+        if isinstance(target, ast.Tuple | ast.List):
+            return self._unpack(target, expr)
+        self.fail(
+            target,
+            f"`{ast.unparse(target)} = ...` writes in place, so an earlier value is lost",
+            "give the result a new name: torch.where, torch.cat or a masked sum say the same",
+        )
+
+    def _unpack(self, target: ast.Tuple | ast.List, expr: Expr) -> Expr:
+        names = target.elts
+        plain = all(isinstance(n, ast.Name) for n in names)
+        several = expr.op not in (TUPLE, STATIC) and isinstance(expr.value, tuple)
+        if several and plain and len(names) == len(expr.value):
+            targets = tuple(self.fresh(n.id) for n in names if isinstance(n, ast.Name))
+            self._line(targets, expr)
+            for n, t, value in zip(names, targets, expr.value, strict=True):
+                if isinstance(n, ast.Name):
+                    self.scope[n.id] = self._reference(t, value, expr)
+            return expr
+        elements = self.elements_of(target, expr)
+        stars = [i for i, n in enumerate(names) if isinstance(n, ast.Starred)]
+        if stars:
+            after = len(names) - stars[0] - 1
+            middle = elements[stars[0] : len(elements) - after]
+            packed = self.container(target, middle, list)
+            elements = [*elements[: stars[0]], packed, *elements[len(elements) - after :]]
+        if len(elements) != len(names):
+            self.fail(target, f"{len(elements)} values for {len(names)} names")
+        for n, element in zip(names, elements, strict=True):
+            self._assign(n.value if isinstance(n, ast.Starred) else n, element)
+        return expr
+
+    def run_AugAssign(self, node: ast.AugAssign) -> None:
+        if not isinstance(node.target, ast.Name):
+            self._assign(node.target, self.read(node.value))
+        if isinstance(node.target, ast.Name):
+            now = ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target)
+            held = self.read(now)
+            if held.is_tensor:
+                op = BINARY[type(node.op)][0]
+                self.fail(
+                    node,
+                    f"`{op}=` changes `{node.target.id}` in place, so its earlier value is lost "
+                    "to the backward",
+                    f"write `{node.target.id} = {node.target.id} {op} ...`",
+                )
+            plain = ast.copy_location(ast.BinOp(now, node.op, node.value), node)
+            self.bind(node.target.id, self.read(plain))
+
+    def run_Delete(self, node: ast.Delete) -> None:
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                self.scope.pop(target.id, None)
+
+    def run_If(self, node: ast.If) -> None:
+        self.run(node.body if self.decide(node.test) else node.orelse)
+
+    def run_For(self, node: ast.For) -> None:
+        if node.orelse:
+            self.fail(node, "`else` of a `for` is outside of what is read")
+        over = self.read(node.iter)
+        self.assume(over)
+        if over.is_tensor:
+            self._assume_length(over)
+        elements = self.elements_of(node.iter, over)
+        if len(elements) > fence.MOST_STEPS:
+            self.fail(node.iter, f"{len(elements):,} steps are more than are unrolled")
+        for element in elements:
+            self.statement = node
+            self._loop_variable(node.target, element)
+            self.run(node.body)
+
+    def _loop_variable(self, target: ast.expr, element: Expr) -> None:
+        """A loop's int is written out as a number; a tensor gets a name like any other."""
+        if isinstance(target, ast.Name) and element.op == STATIC:
+            self.scope[target.id] = element
+        elif isinstance(target, ast.Tuple) and element.op in (TUPLE, STATIC):
+            for inner, part in zip(target.elts, self.elements_of(target, element), strict=False):
+                self._loop_variable(inner, part)
+        else:
+            self._assign(target, element)
+
+    def comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> list[Expr]:
+        if len(node.generators) != 1 or node.generators[0].is_async:
+            self.fail(node, "a comprehension with more than one `for` is outside")
+        loop = node.generators[0]
+        over = self.read(loop.iter)
+        self.assume(over)
+        if over.is_tensor:
+            self._assume_length(over)
+        before, found = dict(self.scope), []
+        elements = self.elements_of(node, over)
+        if len(elements) > fence.MOST_STEPS:
+            self.fail(node, f"{len(elements):,} steps are more than are unrolled")
+        for element in elements:
+            self._loop_variable(loop.target, element)
+            if all(self.decide(test) for test in loop.ifs):
+                found.append(self.read(node.elt))
+        self.scope = before
+        return found
+
+    def run_With(self, node: ast.With) -> None:
+        calls = [ast.unparse(item.context_expr) for item in node.items]
+        quiet = {"torch.no_grad()", "torch.inference_mode()", "no_grad()"}
+        if not set(calls) <= quiet:
+            self.fail(node, f"`with {calls[0]}` is outside; only torch.no_grad() is read")
+        before, self.grad_enabled = self.grad_enabled, False
+        self.run(node.body)
+        self.grad_enabled = before
+
+    def run_Return(self, node: ast.Return) -> None:
+        if node.value is None:
+            self.fail(node, "nothing is returned", "return the loss, or the output")
+        raise _Return(self.read(node.value), node)
+
+    def assume(self, expr: Expr) -> None:
+        if expr.sized and expr.op == STATIC:
+            self.assumptions.append(Assumption(expr.syntax, expr.value, expr.spot))
+
+    def _assume_length(self, over: Expr) -> None:
+        length = ast.Call(ast.Name("len", ast.Load()), [over.syntax], [])
+        self.assumptions.append(Assumption(length, len(over.value), over.spot))
+
+    # -- inlining ---------------------------------------------------------------------------
+
+    def is_function(self, name: str) -> bool:
+        return self._function(name) is not None
+
+    def _function(self, name: str) -> tuple[Source, ast.FunctionDef] | None:
+        if name in self.local_functions:
+            return self.local_functions[name]
+        if name in self.source.functions:
+            return self.source, self.source.functions[name]
+        live = getattr(self.source.live, "__globals__", {}).get(name)
+        if isinstance(live, types.FunctionType) and not live.__module__.startswith("torch"):
+            loaded = sources.load(live)
+            return loaded, loaded.function
+        return None
+
+    def inline(
+        self, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
+    ) -> Expr:
+        found = self._function(name)
+        assert found is not None
+        source, function = found
+        if self.depth >= DEEPEST_CALL:
+            self.fail(node, f"`{name}` calls itself, or calls go {DEEPEST_CALL} deep")
+        given: dict[str, Expr] = {}
+        formals = parameters(source, function)
+        if len(args) > len(formals):
+            self.fail(node, f"`{name}` takes {len(formals)} values and is given {len(args)}")
+        given.update(zip((f.name for f in formals), args, strict=False))
+        for key, value in kwargs.items():
+            if key not in {f.name for f in formals} or key in given:
+                self.fail(node, f"`{name}` takes no `{key}` here")
+            given[key] = value
+        outer = (self.source, self.scope, self.statement, dict(self.local_functions))
+        inner = dict(self.scope) if name in self.local_functions else {}
+        self.depth += 1
+        for formal in formals:
+            if formal.name in given:
+                inner[formal.name] = self._leaf_argument(formal.name, given[formal.name])
+            elif formal.default is not None:
+                inner[formal.name] = self.read(formal.default)
+            else:
+                self.fail(node, f"`{name}` needs a value for `{formal.name}`")
+        self.source, self.scope = source, inner
+        try:
+            self.run(function.body)
+            self.fail(function, f"`{name}` returns nothing")
+        except _Return as reached:
+            value = reached.value
+        finally:
+            self.source, self.scope, self.statement, self.local_functions = outer
+            self.depth -= 1
+        return value
+
+    def _leaf_argument(self, name: str, value: Expr) -> Expr:
+        if value.op in (NAME, STATIC):
+            return value
+        if value.op == TUPLE:
+            return self.container(
+                self.statement,
+                [self._leaf_argument(name, e) for e in value.args],
+                type(value.value),
+            )
+        if isinstance(value.value, tuple):
+            before = self.scope.get(name)
+            bound = self.bind(name, value)
+            if before is None:
+                del self.scope[name]
+            else:
+                self.scope[name] = before
+            return bound
+        target = self.fresh(name)
+        self._line((target,), value)
+        return self._reference(target, value.value, value)
+
+    def note_bounds(self, op: str, args: tuple[Expr, ...], kwargs: Mapping[str, Expr]) -> None:
+        if op == "[]":
+            index = args[1].args if args[1].op == TUPLE else (args[1],)
+            axis = 0
+            for part in index:
+                if part.is_tensor and part.value.dtype == torch.int64:
+                    self._note(part, args[0].shape[axis])
+                if part.is_tensor and part.value.dtype == torch.bool:
+                    axis += part.value.ndim
+                elif part.value is not None and part.value is not ...:
+                    axis += 1
+                elif part.value is ...:
+                    axis = args[0].value.ndim - (len(index) - index.index(part) - 1)
+        elif op in ("F.one_hot", "torch.one_hot"):
+            count = args[1] if len(args) > 1 else kwargs.get("num_classes")
+            if count is not None:
+                self._note(args[0], count.value)
+        elif op in INDEXING:
+            (at, name), axis_or_dim, (index_at, index_name) = INDEXING[op]
+            of = args[at] if len(args) > at else kwargs.get(name)
+            by = args[index_at] if len(args) > index_at else kwargs.get(index_name)
+            dim = axis_or_dim
+            if dim is None:
+                named = kwargs.get("dim") or (args[3 - index_at] if len(args) > 1 else None)
+                dim = named.value if named is not None and isinstance(named.value, int) else 0
+            if of is not None and by is not None and by.is_tensor:
+                size = of.shape[dim] if of.value.ndim > abs(dim) or dim < 0 else of.shape[0]
+                self._note(by, size)
+
+    def _note(self, index: Expr, size: int) -> None:
+        if index.is_tensor and isinstance(size, int):
+            key = index.value.untyped_storage().data_ptr()
+            self.bounds[key] = min(size, self.bounds.get(key, size))
+
+    # -- the whole function -----------------------------------------------------------------
+
+    def program(self, inputs: tuple[Input, ...], axis_names: Mapping[int, str]) -> Program:
+        """The program of the function, read with these inputs."""
+        function = self.source.function
+        for given in inputs:
+            self.taken.add(given.name)
+            syntax = ast.Name(given.name, ast.Load())
+            spot = self.source.spot(function)
+            tensor = isinstance(given.value, torch.Tensor)
+            self.scope[given.name] = Expr(
+                NAME if tensor else STATIC,
+                (),
+                syntax,
+                given.value,
+                spot,
+                differentiable=given.differentiable,
+            )
+        try:
+            self.run(function.body)
+        except _Return as reached:
+            self.statement = reached.node
+            outputs = self._outputs(reached)
+        else:
+            self.fail(
+                function, "the function does not end in `return`", "return the loss or output"
+            )
+        return Program(
+            name=function.name,
+            file=self.source.file,
+            inputs=inputs,
+            lines=tuple(self.lines),
+            outputs=outputs,
+            assumptions=tuple(self.assumptions),
+            namespace=dict(self.own),
+            axis_names=axis_names,
+        )
+
+    def _outputs(self, reached: _Return) -> tuple[str, ...]:
+        value, names = reached.value, []
+        several = value.args if value.op == TUPLE else (value,)
+        if value.op not in (TUPLE, STATIC) and isinstance(value.value, tuple):
+            several = tuple(self.elements_of(reached.node, value))
+        given = set(self.scope_inputs())
+        for expr in several:
+            if not expr.is_tensor:
+                self.fail(
+                    reached.node, "the return value is no tensor", "return the loss or output"
+                )
+            name = ast.unparse(expr.syntax)
+            if expr.op != NAME or name in given or name in names:
+                name = self.fresh("out")
+                self._line((name,), expr)
+            names.append(name)
+        return tuple(names)
+
+    def scope_inputs(self) -> tuple[str, ...]:
+        """The forward's own parameters."""
+        arguments = self.source.function.args
+        return tuple(
+            a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        )

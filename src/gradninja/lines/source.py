@@ -1,0 +1,193 @@
+"""Where a forward's text comes from: a file, a live function, or text itself."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import textwrap
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradninja.errors import ReadError, Spot
+
+# What the usual short names mean where a text does not import them itself.
+USUAL_ALIASES = {
+    "torch": "torch",
+    "F": "torch.nn.functional",
+    "nn": "torch.nn",
+    "math": "math",
+    "np": "numpy",
+    "Tensor": "torch.Tensor",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A function's text and what is around it: other functions, constants, import aliases."""
+
+    file: str
+    text: str
+    function: ast.FunctionDef
+    functions: Mapping[str, ast.FunctionDef]
+    aliases: Mapping[str, str]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    live: Callable[..., Any] | None = None
+
+    def spot(self, node: ast.AST) -> Spot:
+        """Where a syntax node stands in the text (its first line, when it covers several)."""
+        number = getattr(node, "lineno", self.function.lineno)
+        lines = self.text.splitlines()
+        text = lines[number - 1] if 0 < number <= len(lines) else ""
+        column = _characters(text, getattr(node, "col_offset", 0))
+        end = getattr(node, "end_col_offset", None)
+        if getattr(node, "end_lineno", number) != number or end is None:
+            return Spot(self.file, number, text, column)
+        return Spot(self.file, number, text, column, _characters(text, end))
+
+    def statement(self, node: ast.stmt) -> str:
+        """The statement as the person wrote it, on one line where it was on one."""
+        return textwrap.dedent(ast.get_source_segment(self.text, node) or ast.unparse(node))
+
+
+def _characters(text: str, utf8_offset: int) -> int:
+    """Python counts columns in UTF-8 bytes; carets stand under characters."""
+    return len(text.encode()[:utf8_offset].decode(errors="ignore"))
+
+
+def load(forward: str | Path | Callable[..., Any], default: str = "forward") -> Source:
+    """The source of a function, of `FILE.py`, of `FILE.py:name`, or of text with a line break.
+
+    Raises:
+        ReadError: the file or function is missing, or the text is no Python.
+    """
+    if callable(forward) and not isinstance(forward, str | Path):
+        return _from_function(forward)
+    if isinstance(forward, str) and "\n" in forward:
+        return parse(forward, "<text>", None)
+    path, _, name = str(forward).partition(".py:")
+    file = Path(path + ".py" if name else str(forward))
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ReadError(
+            f"cannot read {file}: {error.strerror or error}",
+            hint="give the path of a Python file with a function named forward, or FILE.py:name",
+        ) from None
+    except UnicodeDecodeError:
+        raise ReadError(f"{file} is not a text file in UTF-8") from None
+    return parse(text, str(file), name or None, default)
+
+
+def parse(text: str, file: str, name: str | None, default: str = "forward") -> Source:
+    """The source of function `name` in `text`; without a name `forward`, or the only function."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        number = error.lineno or 1
+        lines = text.splitlines()
+        line = lines[number - 1] if number <= len(lines) else ""
+        column = max((error.offset or 1) - 1, 0)
+        raise ReadError(
+            f"this is not Python: {error.msg}", spot=Spot(file, number, line, column, column + 1)
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ReadError(f"this is not Python: {error}") from None
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if not functions:
+        raise ReadError(
+            f"{file} has no function",
+            hint="put the lines in `def forward(...):` and return the loss",
+        )
+    wanted = name or (default if default in functions else None)
+    if wanted is None and len(functions) == 1:
+        wanted = next(iter(functions))
+    if wanted is None or wanted not in functions:
+        missing = f"no function named {name or default}"
+        raise ReadError(
+            f"{file} has {missing}", hint=f"it has: {', '.join(functions)}; give FILE.py:name"
+        )
+    return Source(
+        file=file,
+        text=text,
+        function=functions[wanted],
+        functions=functions,
+        aliases={**USUAL_ALIASES, **aliases(tree)},
+        constants=_constants(tree),
+    )
+
+
+def _from_function(function: Callable[..., Any]) -> Source:
+    if not isinstance(function, types.FunctionType):
+        raise ReadError(
+            f"{function!r} is not a plain function",
+            hint="give a function written with `def`: its lines are what is derived",
+        )
+    if function.__name__ == "<lambda>":
+        raise ReadError(
+            "a lambda has no lines to read", hint="write it as `def forward(...):` with a return"
+        )
+    file = inspect.getsourcefile(function) or "<unknown>"
+    linecache.checkcache(file)
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        raise ReadError(
+            f"the source text of {function.__name__} cannot be found",
+            hint="give the path of the file, or the text itself",
+        ) from None
+    # Blank lines put the function on its own line numbers, so that carets point into the file.
+    text = "\n" * (first - 1) + textwrap.dedent("".join(lines))
+    source = parse(text, file, function.__name__)
+    names = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    modules = {
+        alias: value.__name__
+        for alias, value in names.items()
+        if isinstance(value, types.ModuleType)
+    }
+    plain = (bool, int, float, str, type(None), tuple)
+    return Source(
+        file=file,
+        text=text,
+        function=source.function,
+        functions=source.functions,
+        aliases={**USUAL_ALIASES, **modules, **source.aliases},
+        constants={
+            name: value
+            for name, value in names.items()
+            if isinstance(value, plain) and not name.startswith("__")
+        },
+        live=function,
+    )
+
+
+def aliases(tree: ast.Module) -> dict[str, str]:
+    """`import torch.nn.functional as F` -> {"F": "torch.nn.functional"}, and so on."""
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                found[name.asname or name.name.partition(".")[0]] = (
+                    name.name if name.asname else name.name.partition(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for name in node.names:
+                found[name.asname or name.name] = f"{node.module}.{name.name}"
+    return found
+
+
+def _constants(tree: ast.Module) -> dict[str, Any]:
+    """Module-level `NAME = literal`."""
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Name):
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except (ValueError, TypeError, MemoryError, RecursionError):
+                    continue
+    return found

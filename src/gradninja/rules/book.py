@@ -1,0 +1,114 @@
+"""The rule book: all rows in one table, found by what a person calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from gradninja.errors import GradninjaError
+from gradninja.lines import Expr
+from gradninja.rules.rule import Rule, Site, Spelling, Template
+
+
+class Book:
+    """Rows by callee. Iterating gives the rows in the order in which they were added."""
+
+    def __init__(self, *tables: tuple[Rule, ...]) -> None:
+        self.rows: dict[str, Rule] = {}
+        self.by_callee: dict[str, list[tuple[Spelling, Rule]]] = {}
+        self.own: dict[str, Callable[..., Any]] = {}
+        for table in tables:
+            for row in table:
+                self.add(row)
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self.rows.values())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> Rule:
+        return self.rows[name]
+
+    def add(self, row: Rule) -> None:
+        """Add a row; one of the same name is replaced."""
+        if row.name in self.rows:
+            for spellings in self.by_callee.values():
+                spellings[:] = [pair for pair in spellings if pair[1].name != row.name]
+        self.rows[row.name] = row
+        for text in row.spellings:
+            spelling = Spelling.parse(text)
+            self.by_callee.setdefault(spelling.callee, []).append((spelling, row))
+
+    def knows(self, callee: str) -> bool:
+        """Whether some row is spelled so."""
+        return bool(self.by_callee.get(callee))
+
+    def find(self, expr: Expr) -> Site | None:
+        """The row for an operation, bound to its operands; the first that fits."""
+        for spelling, row in self.by_callee.get(expr.op, ()):
+            bound = spelling.bind(expr)
+            if bound is not None and self._fits(row, bound):
+                return Site(row, expr, bound)
+        return None
+
+    @staticmethod
+    def _fits(row: Rule, bound: Mapping[str, Expr]) -> bool:
+        """Every operand that a gradient flows to has a text in the row."""
+        return all(
+            formal in row.backward for formal, operand in bound.items() if operand.differentiable
+        )
+
+    def rule(
+        self,
+        function: Callable[..., Any],
+        *,
+        why: str,
+        source: str = "given by its user",
+        exact: Mapping[str, Template] | None = None,
+        elementwise: bool = False,
+        **backward: Template,
+    ) -> Callable[..., Any]:
+        """Give a function of one's own a rule, so that it is not read line by line.
+
+        `gn.rule(softsign, x="g / (1 + abs(x))**2", why="...")`: for each input that has a gradient
+        the text of that gradient, in which the function's own parameter names, `g` (the cotangent)
+        and `y` (the result) may stand. Returns the function.
+
+        Raises:
+            GradninjaError: an input that the function does not have, or text that is no Python.
+        """
+        names = list(inspect.signature(function).parameters)
+        for formal, template in backward.items():
+            if formal not in names:
+                raise GradninjaError(
+                    f"`{function.__name__}` has no input `{formal}`",
+                    hint=f"its inputs are: {', '.join(names)}",
+                )
+            if isinstance(template, str) and not template.startswith(("d.", "d[")):
+                try:
+                    compile(template, "<rule>", "eval")
+                except SyntaxError as error:
+                    raise GradninjaError(
+                        f"the rule for `{formal}` is not a Python expression: {error.msg}",
+                        hint=f"got: {template}",
+                    ) from None
+        formals = [
+            name if p.default is inspect.Parameter.empty else f"{name}={p.default!r}"
+            for name, p in inspect.signature(function).parameters.items()
+        ]
+        self.add(
+            Rule(
+                name=function.__name__,
+                spellings=(f"{function.__name__}({', '.join(formals)})",),
+                backward=backward,
+                exact=exact or {},
+                why=why,
+                source=source,
+                tests=(),
+                elementwise=elementwise,
+            )
+        )
+        self.own[function.__name__] = function
+        return function

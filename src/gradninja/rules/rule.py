@@ -1,0 +1,257 @@
+"""What a row of the rule book is, and how a row is bound to a place in a program.
+
+A row says how an operation is spelled and, for each input that has a gradient, the expression of
+that gradient as plain PyTorch text. In that text
+
+- the formals of the spelling (`a`, `b`, `dim`, ...) stand for what the person wrote there;
+- `g` is the cotangent, the gradient of the loss with respect to the operation's result (`g0`, `g1`
+  and the list `gs` for an operation with several results);
+- `y` is the result (`y[0]` for the first of several);
+- `keep(t)` puts the axes that the operation reduced back with size 1;
+- `count(a)` is how many elements were reduced into one;
+- a text that begins with `d[` or `d.` is a statement that adds into `d`, the gradient so far.
+
+A row never sums over an axis that was broadcast, nor expands over one that was summed: `derive`
+does both, in one place.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradninja.lines import STATIC, TUPLE, Expr
+
+# What a row gives for one input: text, or a function of the place that gives text. For an input
+# that is a list of tensors the function gives one text for each of them.
+Template = str | Callable[["Site"], "str | list[str]"]
+
+# Names that PyTorch takes for the same argument.
+SYNONYMS = {"keepdims": "keepdim", "axis": "dim", "dims": "dim"}
+FIRST = {"input", "self"}
+SECOND = {"other", "exponent", "mat2", "vec2", "tensor2"}
+
+
+class Refusal(Exception):
+    """Raised by a row whose formula does not cover what was written; `message` says what."""
+
+
+@dataclass(frozen=True)
+class Formal:
+    """A formal argument of a spelling."""
+
+    name: str
+    required: bool
+    default: Any = None
+    static: bool = False  # must be a plain Python value: written `dim=int` in a spelling
+    many: bool = False  # takes all further positional arguments: written `*dim`
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """One way to write an operation: what is called, with which formals."""
+
+    callee: str
+    formals: tuple[Formal, ...]
+
+    @staticmethod
+    def parse(text: str) -> Spelling:
+        """`a.sum(dim=None, keepdim=False)`, `torch.max(a, dim=int)`, `a + b`, `a.T`, `a[index]`."""
+        node = ast.parse(text, mode="eval").body
+        if isinstance(node, ast.BinOp):
+            return Spelling(_symbol(node), (_formal(node.left), _formal(node.right)))
+        if isinstance(node, ast.UnaryOp):
+            return Spelling("neg", (_formal(node.operand),))
+        if isinstance(node, ast.Subscript):
+            return Spelling("[]", (_formal(node.value), _formal(node.slice)))
+        if isinstance(node, ast.Attribute):
+            return Spelling(f".{node.attr}", (_formal(node.value),))
+        assert isinstance(node, ast.Call), text
+        owner: tuple[Formal, ...] = ()
+        callee = ast.unparse(node.func)
+        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            name = node.func.value.id
+            if name not in {"torch", "F"}:
+                owner = (Formal(name, True),)
+                callee = f"Tensor.{node.func.attr}"
+        rest = [_formal(arg) for arg in node.args]
+        rest += [_keyword(keyword) for keyword in node.keywords]
+        return Spelling(callee, (*owner, *rest))
+
+    def bind(self, expr: Expr) -> dict[str, Expr] | None:
+        """The operands under their formals' names; None where the call does not fit."""
+        bound: dict[str, Expr] = {}
+        rest = list(expr.args)
+        for formal in self.formals:
+            if formal.many:
+                bound[formal.name] = _gather(rest, expr)
+                rest = []
+            elif rest:
+                bound[formal.name] = rest.pop(0)
+        if rest:
+            return None
+        names = [formal.name for formal in self.formals]
+        for key, value in expr.kwargs.items():
+            name = key if key in names else SYNONYMS.get(key, key)
+            if name in FIRST and name not in names:
+                name = names[0]
+            elif name in SECOND and name not in names and len(names) > 1:
+                name = names[1]
+            if name not in names or name in bound:
+                return None
+            bound[name] = value
+        for formal in self.formals:
+            if formal.name not in bound:
+                if formal.required:
+                    return None
+                bound[formal.name] = _default(formal, expr)
+            elif formal.static and bound[formal.name].op != STATIC:
+                return None
+        return bound
+
+
+def _gather(rest: list[Expr], expr: Expr) -> Expr:
+    """`a.view(2, -1)` and `a.view((2, -1))` are the same."""
+    if len(rest) == 1 and isinstance(rest[0].value, tuple | list):
+        return rest[0]
+    values = tuple(e.value for e in rest)
+    syntax = ast.Tuple([e.syntax for e in rest], ast.Load())
+    static = all(e.op == STATIC for e in rest)
+    flows = any(e.differentiable for e in rest)
+    return Expr(
+        STATIC if static else TUPLE, tuple(rest), syntax, values, expr.spot, differentiable=flows
+    )
+
+
+def _default(formal: Formal, expr: Expr) -> Expr:
+    syntax = ast.parse(repr(formal.default), mode="eval").body
+    return Expr(STATIC, (), syntax, formal.default, expr.spot)
+
+
+def _formal(node: ast.expr) -> Formal:
+    if isinstance(node, ast.Starred):
+        assert isinstance(node.value, ast.Name)
+        return Formal(node.value.id, False, default=(), many=True)
+    assert isinstance(node, ast.Name), ast.dump(node)
+    return Formal(node.id, True)
+
+
+def _keyword(node: ast.keyword) -> Formal:
+    assert node.arg is not None
+    if isinstance(node.value, ast.Name):  # dim=int
+        return Formal(node.arg, True, static=True)
+    return Formal(node.arg, False, default=ast.literal_eval(node.value))
+
+
+def _symbol(node: ast.BinOp) -> str:
+    symbols = {
+        ast.Add: "+",
+        ast.Sub: "-",
+        ast.Mult: "*",
+        ast.Div: "/",
+        ast.Pow: "**",
+        ast.MatMult: "@",
+        ast.Mod: "%",
+        ast.FloorDiv: "//",
+    }
+    return symbols[type(node.op)]
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """A row of the rule book.
+
+    `backward` gives the text for each formal that has a gradient, `exact` replaces some of them by
+    the form that equals autograd's bit for bit. `why` is the explanation in a sentence; `source`
+    says where the formula is from. `tests` are calls to try it on (see `tests/test_rules.py`).
+    `elementwise`: each element of the result depends on one element of each input, so a cotangent
+    may stay unexpanded, and the result is cheap to write again instead of keeping it. `view`: the
+    result shares the input's memory.
+    """
+
+    name: str
+    spellings: tuple[str, ...]
+    backward: Mapping[str, Template]
+    why: str
+    source: str
+    tests: tuple[str, ...]
+    exact: Mapping[str, Template] = field(default_factory=dict)
+    elementwise: bool = False
+    view: bool = False
+
+    def template(self, formal: str, style: str) -> Template | None:
+        """The text for one formal, in the style that is asked for."""
+        if style == "exact" and formal in self.exact:
+            return self.exact[formal]
+        return self.backward.get(formal)
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A row at one place in a program: what a row's function can ask about that place."""
+
+    rule: Rule
+    expr: Expr
+    bound: Mapping[str, Expr]
+
+    @property
+    def y(self) -> Any:
+        """The result's value."""
+        return self.expr.value
+
+    def value(self, formal: str) -> Any:
+        """The value that a formal has here."""
+        return self.bound[formal].value
+
+    def value_or(self, formal: str, default: Any) -> Any:
+        """The same, for a formal that only some spellings have."""
+        return self.bound[formal].value if formal in self.bound else default
+
+    def shape(self, formal: str) -> tuple[int, ...]:
+        return self.bound[formal].shape
+
+    def ndim(self, formal: str) -> int:
+        return len(self.bound[formal].shape)
+
+    def flows(self, formal: str) -> bool:
+        """Whether a gradient is wanted for this formal."""
+        return self.bound[formal].differentiable
+
+    def is_tensor(self, formal: str) -> bool:
+        return self.bound[formal].is_tensor
+
+    def dims(self, formal: str = "a") -> tuple[int, ...]:
+        """The axes that `dim` names, counted from 0; all of them where it is None or empty."""
+        ndim = self.ndim(formal)
+        dim = self.value("dim") if "dim" in self.bound else None
+        if dim is None or dim == () or dim == []:
+            return tuple(range(ndim))
+        several = dim if isinstance(dim, tuple | list) else (dim,)
+        return tuple(sorted(d % ndim if ndim else 0 for d in several))
+
+    def keep(self, text: str) -> str:
+        """`text` with the reduced axes put back with size 1."""
+        ndim = self.ndim("a")
+        given = self.value("dim") if "dim" in self.bound else None
+        kept = "keepdim" in self.bound and self.value("keepdim")
+        if kept or ndim == 0 or given is None or given == () or given == []:
+            return text
+        if isinstance(given, int):
+            return f"({text}).unsqueeze({given})"
+        return f"({text})" + "".join(f".unsqueeze({d})" for d in self.dims())
+
+    def count(self, text: str = "a") -> str:
+        """How many elements of `text` were reduced into one."""
+        dims = self.dims()
+        if len(dims) == self.ndim("a"):
+            return f"{text}.numel()"
+        if isinstance(self.value("dim"), int):
+            return f"{text}.shape[{self.value('dim')}]"
+        return "(" + " * ".join(f"{text}.shape[{d}]" for d in dims) + ")"
+
+    def numel(self) -> int:
+        """The number that `count` gives here."""
+        return math.prod(self.shape("a")[d] for d in self.dims())
