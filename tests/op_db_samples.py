@@ -1,0 +1,165 @@
+"""PyTorch's own sample inputs, each turned into the text of a forward."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul"}
+# op_db hands these their tensor first and their first argument second.
+SWAPPED = {"einsum": "torch.einsum", "nn.functional.embedding": "F.embedding"}
+REFLECTED = {f"__r{name}__": sign for sign, name in OPERATORS.items()}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One forward made of one sample: its text and the tensors that it takes."""
+
+    text: str
+    inputs: dict[str, Tensor]
+
+
+@cache
+def entries() -> dict[str, list[Any]]:
+    """Op name (or an alias of it) -> PyTorch's descriptions of it."""
+    module = importlib.import_module("torch.testing._internal.common_methods_invocations")
+    found: dict[str, list[Any]] = {}
+    for op in module.op_db:
+        for name in {op.name, *(alias.name for alias in op.aliases or ())}:
+            found.setdefault(name, []).append(op)
+    return found
+
+
+def op_names(spelling: str) -> list[str]:
+    """Where op_db keeps what a spelling of the rule book calls: `F.gelu(a)` -> nn.functional.gelu.
+
+    An operator is kept twice, plain and reflected (`1 - a`).
+    """
+    node = ast.parse(spelling, mode="eval").body
+    if isinstance(node, ast.BinOp):
+        sign = ast.unparse(node).split()[1]
+        reflected = [name for name, of in REFLECTED.items() if of == sign]
+        return [OPERATORS.get(sign, sign), *reflected]
+    if isinstance(node, ast.UnaryOp):
+        return ["neg"]
+    if isinstance(node, ast.Subscript):
+        return ["__getitem__"]
+    callee = ast.unparse(node.func if isinstance(node, ast.Call) else node)
+    owner, _, name = callee.partition(".")
+    full = f"nn.functional.{name}"
+    return [full if owner == "F" or (name not in entries() and full in entries()) else name]
+
+
+class _NotText(Exception):
+    """A sample holds something that has no text, a generator say."""
+
+
+def samples(op: Any, ways: Iterable[str], most: int) -> Iterator[Sample]:
+    """The first `most` samples of an op, in the ways (`torch`, `F`, `method`, ...) of the book."""
+    ways = sorted(ways)
+    drawn = op.sample_inputs("cpu", torch.float64, requires_grad=True)
+    for index, (sample, _) in enumerate(zip(drawn, range(most), strict=False)):
+        # Each way of writing has its turn.
+        try:
+            yield _as_text(op.name, ways[index % len(ways)], sample)
+        except _NotText:
+            continue
+
+
+def _as_text(name: str, way: str, sample: Any) -> Sample:
+    inputs: dict[str, Tensor] = {}
+    first = _printed(sample.input, inputs)
+    printed = _printed_index if name == "__getitem__" else _printed
+    rest = [printed(value, inputs) for value in sample.args]
+    keywords = [f"{key}={_printed(value, inputs)}" for key, value in sample.kwargs.items()]
+    if not any(tensor.is_floating_point() for tensor in inputs.values()):
+        raise _NotText
+    call = _call(name, way, first, rest, keywords)
+    return Sample(_with_return(call, inputs), inputs)
+
+
+def _call(name: str, way: str, first: str, rest: list[str], keywords: list[str]) -> str:
+    if name == "__getitem__":
+        return f"{first}[{rest[0]}]"
+    if name == "einsum":
+        first = first.strip("[]")  # as people write it: the operands one by one
+    if name in SWAPPED:
+        return f"{SWAPPED[name]}({', '.join([*rest[:1], first, *rest[1:], *keywords])})"
+    if name in REFLECTED:
+        return f"{rest[0]} {REFLECTED[name]} {first}"
+    if way in OPERATORS and len(rest) == 1 and not keywords:
+        return f"{first} {way} {rest[0]}"
+    if way == "attribute":
+        return f"{first}.{name}"
+    short = name.rpartition(".")[2]
+    callee = f"torch.{name}"
+    if name.startswith("nn.functional."):
+        callee = f"F.{short}"
+    if (way == "method" or not _exists(callee)) and hasattr(Tensor, short):
+        return f"{first}.{short}({', '.join([*rest, *keywords])})"
+    return f"{callee}({', '.join([first, *rest, *keywords])})"
+
+
+def _exists(callee: str) -> bool:
+    found: Any = {"torch": torch, "F": torch.nn.functional}[callee.partition(".")[0]]
+    for part in callee.split(".")[1:]:
+        found = getattr(found, part, None)
+    return found is not None
+
+
+def _with_return(call: str, inputs: dict[str, Tensor]) -> str:
+    """A forward that returns the float outputs of a call."""
+    names = ", ".join(inputs)
+    head = f"def forward({names}):\n    out = {call}\n"
+    scope = {"torch": torch, "F": torch.nn.functional}
+    try:
+        exec(head + "    return out\n", scope)
+        with torch.no_grad():
+            value = scope["forward"](**{n: t.detach() for n, t in inputs.items()})
+    except Exception:
+        raise _NotText from None  # not written this way: a keyword that the method lacks, say
+    if isinstance(value, Tensor):
+        return head + "    return out\n"
+    floats = [i for i, v in enumerate(value) if isinstance(v, Tensor) and v.is_floating_point()]
+    if not floats:
+        raise _NotText
+    return head + f"    return {', '.join(f'out[{i}]' for i in floats)}\n"
+
+
+def _printed(value: Any, inputs: dict[str, Tensor]) -> str:
+    """A value as text; a tensor becomes an input."""
+    if isinstance(value, Tensor):
+        name = f"x{len(inputs)}"
+        inputs[name] = value.detach()
+        return name
+    if isinstance(value, list | tuple):
+        parts = [_printed(v, inputs) for v in value]
+        if isinstance(value, list):
+            return f"[{', '.join(parts)}]"
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if value is Ellipsis:
+        return "..."
+    if value is None or isinstance(value, bool | int | float | str | torch.dtype):
+        return repr(value)
+    raise _NotText
+
+
+def _printed_index(value: Any, inputs: dict[str, Tensor]) -> str:
+    """What stands between the brackets of `x[...]`."""
+    if isinstance(value, tuple) and value:
+        parts = [_printed_index(v, inputs) for v in value]
+        return ", ".join(parts) + ("," if len(parts) == 1 else "")
+    if isinstance(value, slice):
+        bounds = [value.start, value.stop, *([] if value.step is None else [value.step])]
+        return ":".join("" if bound is None else repr(bound) for bound in bounds)
+    return _printed(value, inputs)
