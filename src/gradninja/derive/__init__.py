@@ -59,7 +59,7 @@ def read_program(
     wrt: Iterable[str] | None = None,
     book: Book = BOOK,
 ) -> Program:
-    """The program of a forward, read in float64 where all of the inputs' floats are of one dtype."""
+    """The program of a forward, read in float64 where its inputs' floats are of one dtype."""
     if inputs is not None:
         floats = {
             value.dtype

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
-from gradninja.derive.walk import Statement
 from gradninja.errors import DeriveError
 from gradninja.lines import Line, Program
 
@@ -167,7 +167,7 @@ class Backward:
         return function
 
     def forward_values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Every name's value when the forward runs on these inputs (plain defaults may be left out).
+        """Every name's value when the forward runs on these inputs (defaults may be left out).
 
         Raises:
             DeriveError: an input is missing or unknown, or sizes differ where the reading of a
@@ -199,10 +199,10 @@ class Backward:
             now = eval(ast.unparse(assumption.syntax), scope)
             if now != assumption.value:
                 raise DeriveError(
-                    f"`{ast.unparse(assumption.syntax)}` is {now} and was {assumption.value} when the "
-                    "forward was read",
+                    f"`{ast.unparse(assumption.syntax)}` is {now} and was {assumption.value} when "
+                    "the forward was read",
                     spot=assumption.spot,
-                    hint="what is written for one size here does not hold for another: derive again",
+                    hint="what was read for one size does not hold for another: derive again",
                 )
         return values
 
@@ -247,8 +247,8 @@ class Backward:
         for name, gradient in zip(self.program.differentiable, found, strict=True):
             if gradient.shape != values[name].shape:
                 raise DeriveError(
-                    f"`{name}` has shape {tuple(values[name].shape)}, which broadcasts otherwise than "
-                    "when the forward was read",
+                    f"`{name}` has shape {tuple(values[name].shape)}, which broadcasts otherwise "
+                    "than when the forward was read",
                     hint="derive again with inputs of these shapes",
                 )
         names = (f"d{name}" for name in self.program.differentiable)

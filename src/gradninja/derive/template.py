@@ -58,13 +58,15 @@ def expand_macros(site: Site, text: str) -> ast.stmt:
         return tree
 
     def written_out(node: ast.AST) -> ast.AST | None:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in {"keep", "count"}:
-                macro = site.keep if node.func.id == "keep" else site.count
-                inner = rebuild(node.args[0], written_out)
-                form = ast.parse(macro("_"), mode="eval").body
-                return substitute(form, {"_": inner})
-        return None
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            return None
+        macro = {"keep": site.keep, "count": site.count}.get(node.func.id)
+        if macro is None:
+            return None
+        inner = rebuild(node.args[0], written_out)
+        form = ast.parse(macro("_"), mode="eval").body
+        written: ast.AST = substitute(form, {"_": inner})
+        return written
 
     return rebuild(tree, written_out)
 
@@ -74,7 +76,7 @@ def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Nod
     found = replacement(node)
     if found is not None:
         return found  # type: ignore[return-value]
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, value in ast.iter_fields(node):
         if isinstance(value, ast.AST):
             fields[name] = rebuild(value, replacement)
@@ -93,9 +95,13 @@ def substitute(
     """Put syntax in for names; `shapes` gives it for names that stand only for their shape."""
 
     def replacement(node: ast.AST) -> ast.AST | None:
-        if isinstance(node, ast.Attribute) and node.attr in SHAPE_ONLY_ATTRIBUTES:
-            if isinstance(node.value, ast.Name) and node.value.id in shapes:
-                return ast.Attribute(shapes[node.value.id](), node.attr, ast.Load())
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in SHAPE_ONLY_ATTRIBUTES
+            and isinstance(node.value, ast.Name)
+            and node.value.id in shapes
+        ):
+            return ast.Attribute(shapes[node.value.id](), node.attr, ast.Load())
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             last = node.args[-1] if node.args else None
             if (

@@ -71,10 +71,9 @@ def _split(line: Line, ids: set[int], taken: set[str]) -> Iterator[Line]:
         if id(expr) in ids and expr is not line.expr and expr.op not in (NAME, STATIC, TUPLE):
             name = temporary_name(line, expr, taken)
             parts.append(replace(line, targets=(name,), expr=found))
-            reference = replace(
+            return replace(
                 expr, op=NAME, args=(), kwargs={}, syntax=ast.Name(name, ast.Load()), random=False
             )
-            return reference
         return found
 
     whole = visit(line.expr)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,8 @@ import torch
 
 from gradninja.derive import template as templates
 from gradninja.derive.broadcast import Fit, expand, sum_broadcast
+from gradninja.derive.printing import Printer
+from gradninja.derive.statement import Statement, is_view
 from gradninja.derive.template import Gradient
 from gradninja.derive.temporaries import taken_names, temporary_name
 from gradninja.errors import DeriveError
@@ -23,43 +24,6 @@ from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Refusal, Rule, Site
 
 LONGEST = 64  # characters of a cotangent's text that may stand inside another expression
-VIEWS = frozenset(
-    "expand expand_as view view_as reshape reshape_as flatten unflatten squeeze unsqueeze T mT H mH "
-    "t transpose swapaxes movedim permute unfold diagonal narrow select chunk split unbind detach "
-    "to type_as contiguous float double broadcast_to moveaxis swapdims ravel movedim".split()
-)
-
-
-@dataclass
-class Statement:
-    """One backward line as it is made: `target = value`, `target += value`, or a scatter into it."""
-
-    target: str
-    of: str  # the variable that this is the gradient of
-    line: Line
-    shape: tuple[int, ...]
-    value: ast.expr | None = None
-    scatter: ast.stmt | None = None
-    adds: bool = False
-    clone: bool = False
-    rules: tuple[Rule, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def tree(self) -> ast.stmt:
-        """The statement's syntax."""
-        if self.scatter is not None:
-            return self.scatter
-        assert self.value is not None
-        value = self.value
-        if self.clone:
-            value = ast.Call(ast.Attribute(value, "clone", ast.Load()), [], [])
-        target = ast.Name(self.target, ast.Store())
-        if self.adds:
-            return ast.AugAssign(target, ast.Add(), value)
-        return ast.Assign([target], value, lineno=0)
-
-    def __str__(self) -> str:
-        return ast.unparse(self.tree())
 
 
 @dataclass
@@ -73,14 +37,14 @@ class _Node:
 
 
 class Walk:
-    """One reverse walk. After `run`: `statements`, and `needs`, the parts that want names."""
+    """One reverse walk. After `run`: `statements`, and `needs`, the parts that want names first."""
 
     def __init__(self, program: Program, book: Book, style: str) -> None:
         self.program = program
         self.book = book
         self.style = style
         self.statements: list[Statement] = []
-        self.needs: list[Expr] = []
+        self.printer = Printer(program, book)
         self.totals: dict[str, torch.Tensor] = {}
         self.first: dict[str, Statement] = {}
         self.taken = taken_names(program)
@@ -96,6 +60,10 @@ class Walk:
             self.taken.add(name)
             self.gradient_names[variable] = name
         return self.gradient_names[variable]
+
+    @property
+    def needs(self) -> list[Expr]:
+        return self.printer.needs
 
     # -- the walk ---------------------------------------------------------------------------
 
@@ -134,7 +102,7 @@ class Walk:
                 syntax = ast.Name(self.gradient_name(name), ast.Load())
                 root.several[index] = Gradient(syntax, self.totals[name])
         self.nodes = {id(line.expr): root}
-        self.current = line
+        self.current = self.printer.current = line
         if line.expr.op == NAME:
             assert root.gradient is not None
             self._contribute(line.expr, Fit(root.gradient), root)
@@ -157,7 +125,7 @@ class Walk:
             raise DeriveError(
                 f"no rule covers this call with a gradient to {names}",
                 spot=expr.spot,
-                hint="`.detach()` what is to stay constant, or write the step with other operations",
+                hint="`.detach()` what stays constant, or write the step with other operations",
             )
         try:
             plan = self._plan(site)
@@ -203,7 +171,7 @@ class Walk:
             if index in node.several:
                 found[f"g{index}"] = self._named(node.several[index], expr, node, 1)
             else:
-                like = self._output(expr, index)
+                like = self.printer.output(expr, index)
                 zeros = ast.Call(
                     ast.Attribute(ast.Name("torch", ast.Load()), "zeros_like", ast.Load()),
                     [like],
@@ -211,11 +179,6 @@ class Walk:
                 )
                 found[f"g{index}"] = Gradient(zeros, torch.zeros_like(value))
         return found
-
-    def _output(self, expr: Expr, index: int) -> ast.expr:
-        if expr is self.current.expr and len(self.current.targets) > 1:
-            return ast.Name(self.current.targets[index], ast.Load())
-        return ast.Subscript(expr.syntax, ast.Constant(index), ast.Load())
 
     def _named(self, gradient: Gradient, expr: Expr, node: _Node, used: int) -> Gradient:
         """The cotangent itself, or a name for it where writing it out would repeat or sprawl."""
@@ -238,14 +201,14 @@ class Walk:
                 notes=(*node.notes, note),
             )
         )
-        node.rules = node.notes = ()  # type: ignore[assignment]
+        node.rules, node.notes = (), ()
         return Gradient(ast.Name(target, ast.Load()), gradient.value)
 
     def _full(self, gradient: Gradient, expr: Expr) -> Gradient:
         """The cotangent with the whole shape of its value."""
         if tuple(gradient.value.shape) == expr.shape:
             return gradient
-        return expand(gradient, expr.shape, lambda: self.like(expr)).gradient
+        return expand(gradient, expr.shape, lambda: self.printer.like(expr)).gradient
 
     # -- contributions ----------------------------------------------------------------------
 
@@ -271,52 +234,22 @@ class Walk:
             full = self._full(cotangents["g"], site.expr)
             cotangents = {"g": full}
             value = templates.evaluate(tree, {**values, "g": full.value})
-        syntax = self._filled(site, cotangents, tree)
+        assert isinstance(tree, ast.Expr)
+        syntax = self.printer.fill(site, cotangents, tree.value)
         fit = sum_broadcast(Gradient(syntax, value), operand.shape)
         gradient = fit.gradient
         if gradient.value.dtype != operand.value.dtype:
-            dtype = ast.Attribute(self.like(operand), "dtype", ast.Load())
+            dtype = ast.Attribute(self.printer.like(operand), "dtype", ast.Load())
             cast = ast.Call(ast.Attribute(gradient.syntax, "to", ast.Load()), [dtype], [])
             gradient = Gradient(cast, gradient.value.to(operand.value.dtype))
         below = _Node(rules=(*node.rules, site.rule), notes=node.notes)
         if fit.summed:
-            below.notes = (*below.notes, self._note_summed(operand, value, fit.summed))
+            below.notes = (*below.notes, self.printer.note_summed(operand, value, fit.summed))
         if operand.op == NAME:
             self._contribute(operand, Fit(gradient, fit.summed), below)
         else:
             below.gradient = gradient
             self.nodes[id(operand)] = below
-
-    def _filled(self, site: Site, cotangents: dict[str, Gradient], tree: ast.stmt) -> ast.expr:
-        assert isinstance(tree, ast.Expr)
-        found: ast.expr = self._substitute(site, cotangents, tree.value)
-        return found
-
-    def _substitute(self, site: Site, cotangents: dict[str, Gradient], tree: ast.AST) -> Any:
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        shapes = {name: lambda e=e: self.like(e) for name, e in site.bound.items() if e.is_tensor}
-        bare = self._names_beyond_shapes(tree, set(shapes))
-        names: dict[str, ast.expr] = {
-            name: self.printed(e) if name in bare or name not in shapes else e.syntax
-            for name, e in site.bound.items()
-            if name in used
-        }
-        names.update({name: g.syntax for name, g in cotangents.items()})
-        names["gs"] = ast.List([g.syntax for g in cotangents.values()], ast.Load())
-        if "y" in used:
-            if isinstance(site.y, tuple):
-                outputs = [self._output(site.expr, i) for i in range(len(site.y))]
-                names["y"] = ast.Tuple(outputs, ast.Load())
-            else:
-                names["y"] = self._result(site.expr)
-                shapes["y"] = lambda: self.like(site.expr)
-        return templates.substitute(tree, names, shapes)
-
-    def _names_beyond_shapes(self, tree: ast.AST, candidates: set[str]) -> set[str]:
-        """The formals whose values the text uses, not only their shapes."""
-        marks = {name: lambda: ast.Constant(0) for name in candidates}
-        left = templates.substitute(tree, {}, marks)
-        return {n.id for n in ast.walk(left) if isinstance(n, ast.Name) and n.id in candidates}
 
     def _scatter(
         self,
@@ -336,13 +269,13 @@ class Walk:
         rules = (*node.rules, site.rule)
         if variable not in self.totals:
             zeros = ast.parse("torch.zeros_like(_)", mode="eval").body
-            start = templates.substitute(zeros, {"_": self.like(operand)})
+            start = templates.substitute(zeros, {"_": self.printer.like(operand)})
             self.totals[variable] = torch.zeros_like(operand.value)
             self._state(
                 Statement(target, variable, self.current, operand.shape, value=start, rules=rules)
             )
         into = ast.Name(target, ast.Load())
-        filled = self._substitute(site, cotangents, tree)
+        filled = self.printer.fill(site, cotangents, tree)
         filled = templates.substitute(filled, {"d": into})
         self.totals[variable] = templates.execute(tree, values, self.totals[variable].clone())
         self._freshen(variable)
@@ -368,7 +301,7 @@ class Walk:
         adds = variable in self.totals
         if tuple(gradient.value.shape) != operand.shape:
             full = expand(gradient, operand.shape, lambda: operand.syntax)
-            notes = (*notes, self._note_expanded(operand, full.expanded))
+            notes = (*notes, self.printer.note_expanded(operand, full.expanded))
             # An addition broadcasts by itself, so there the expansion need not be written.
             gradient = Gradient(
                 gradient.syntax if adds else full.gradient.syntax, full.gradient.value
@@ -399,87 +332,4 @@ class Walk:
         """Before something is added in place: the first value must not be another's memory."""
         first = self.first.get(variable)
         if first is not None and first.value is not None and not first.adds:
-            first.clone = _is_view(first.value)
-
-    # -- printing ---------------------------------------------------------------------------
-
-    def printed(self, expr: Expr) -> ast.expr:
-        """Syntax for a value: its name, or its own text where that is cheap to evaluate again."""
-        if not self._cheap(expr) and not (expr.is_tensor and self._is_root(expr)):
-            self.needs.append(expr)
-        return expr.syntax
-
-    def _result(self, expr: Expr) -> ast.expr:
-        if self._is_root(expr):
-            return ast.Name(self.current.targets[0], ast.Load())
-        return self.printed(expr)
-
-    def _is_root(self, expr: Expr) -> bool:
-        return expr is self.current.expr and len(self.current.targets) == 1
-
-    def _cheap(self, expr: Expr, depth: int = 2) -> bool:
-        if expr.op in (NAME, STATIC):
-            return True
-        if expr.op == TUPLE:
-            return all(self._cheap(e, depth) for e in expr.args)
-        if expr.random or depth == 0 or not expr.is_tensor:
-            return not expr.random and expr.op == ITEM
-        site = self.book.find(expr)
-        if site is None or not (site.rule.elementwise or site.rule.view):
-            return False
-        less = depth if site.rule.view else depth - 1
-        return all(self._cheap(operand, less) for operand in expr.operands)
-
-    def like(self, expr: Expr) -> ast.expr:
-        """Syntax for something of the same shape, whatever the sizes: a name, if it can be."""
-        if self._is_root(expr):
-            return ast.Name(self.current.targets[0], ast.Load())
-        if expr.op == NAME:
-            return expr.syntax
-        if expr.op == "[]":
-            index = expr.args[1].args if expr.args[1].op == TUPLE else (expr.args[1],)
-            tensors = [e for e in index if e.is_tensor and e.value.dtype == torch.int64]
-            whole = len(index) == expr.args[0].value.ndim
-            if whole and len(tensors) == 1 and tensors[0].shape == expr.shape:
-                others = [e.value for e in index if e is not tensors[0]]
-                if all(isinstance(value, int | range) for value in others):
-                    return self.like(tensors[0])
-        site = self.book.find(expr)
-        if site is not None and site.rule.elementwise:
-            for operand in expr.operands:
-                if operand.is_tensor and operand.shape == expr.shape:
-                    return self.like(operand)
-        return self.printed(expr)
-
-    def _axes(self, shape: Sequence[int], axes: tuple[int, ...]) -> str:
-        names = self.program.axes_of(tuple(shape))
-        told = [
-            f"axis {axis} ({names[axis]})" if not names[axis].isdigit() else f"axis {axis}"
-            for axis in axes
-        ]
-        return " and ".join(told)
-
-    def _note_summed(self, operand: Expr, value: torch.Tensor, axes: tuple[int, ...]) -> str:
-        over = self._axes(tuple(value.shape), axes)
-        return (
-            f"{operand} was broadcast over {over} in the forward, so its gradient is summed over it: "
-            "a broadcast in the forward is a sum in the backward"
-        )
-
-    def _note_expanded(self, operand: Expr, axes: tuple[int, ...]) -> str:
-        over = self._axes(operand.shape, axes)
-        return (
-            f"{operand} was summed over {over} in the forward, so its gradient is broadcast over it: "
-            "a sum in the forward is a broadcast in the backward"
-        )
-
-
-def _is_view(value: ast.expr) -> bool:
-    """Whether an expression may give a tensor that shares another's memory."""
-    if isinstance(value, ast.Name | ast.Subscript | ast.IfExp):
-        return True
-    if isinstance(value, ast.Attribute):
-        return value.attr in VIEWS
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-        return value.func.attr in VIEWS
-    return False
+            first.clone = is_view(first.value)

@@ -1,4 +1,4 @@
-"""Reading one call: a torch function, a tensor's method, Python on plain values, or an inlined def."""
+"""Reading one call: a torch function, a tensor's method, Python on plain values, or a def."""
 
 from __future__ import annotations
 

@@ -7,48 +7,22 @@ inlined, loops over constant ranges are unrolled. What is outside of the fence i
 from __future__ import annotations
 
 import ast
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from gradninja.lines import fence, source as sources
-from gradninja.lines.calls import Calls
-from gradninja.lines.expressions import BINARY
+from gradninja.lines import fence
+from gradninja.lines import source as sources
+from gradninja.lines.bounds import bounds
+from gradninja.lines.inlining import Inlining, Returned
+from gradninja.lines.operators import BINARY
 from gradninja.lines.program import NAME, STATIC, TUPLE, Assumption, Expr, Input, Line, Program
-from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source
 
-DEEPEST_CALL = 40
 
-# Which argument an index tensor indexes, and along which axis: (of, axis, index), by position or
-# keyword. `None` for the axis means that the call names it in an argument called dim.
-INDEXING: dict[str, tuple[tuple[int, str], int | None, tuple[int, str]]] = {
-    "F.embedding": ((1, "weight"), 0, (0, "input")),
-    "F.cross_entropy": ((0, "input"), 1, (1, "target")),
-    "F.nll_loss": ((0, "input"), 1, (1, "target")),
-    "torch.gather": ((0, "input"), None, (2, "index")),
-    "Tensor.gather": ((0, "input"), None, (2, "index")),
-    "torch.index_select": ((0, "input"), None, (2, "index")),
-    "Tensor.index_select": ((0, "input"), None, (2, "index")),
-    "Tensor.scatter_add": ((0, "input"), None, (2, "index")),
-    "torch.scatter_add": ((0, "input"), None, (2, "index")),
-    "Tensor.index_add": ((0, "input"), None, (2, "index")),
-    "torch.index_add": ((0, "input"), None, (2, "index")),
-    "torch.take_along_dim": ((0, "input"), None, (1, "indices")),
-}
-
-
-class _Return(Exception):
-    """The return statement was reached."""
-
-    def __init__(self, value: Expr, node: ast.Return) -> None:
-        self.value, self.node = value, node
-
-
-class Reader(Calls):
+class Reader(Inlining):
     """Reads one function. `own`: functions that have a rule from outside; `known`: ops with one."""
 
     def __init__(
@@ -86,7 +60,7 @@ class Reader(Calls):
         self.taken.add(name)
         return name
 
-    def _line(self, targets: tuple[str, ...], expr: Expr) -> None:
+    def add_line(self, targets: tuple[str, ...], expr: Expr) -> None:
         number = getattr(self.statement, "lineno", 0)
         text = self.source.statement(self.statement)
         self.lines.append(Line(targets, expr, number, text))
@@ -98,17 +72,15 @@ class Reader(Calls):
             bound = self.container(self.statement, named, type(expr.value))
         elif expr.op != STATIC and isinstance(expr.value, tuple):
             targets = tuple(self.fresh(f"{name}_{i}") for i in range(len(expr.value)))
-            self._line(targets, expr)
-            several = [
-                self._reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)
-            ]
+            self.add_line(targets, expr)
+            several = [self.reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
             bound = self.container(self.statement, several)
         elif expr.op == STATIC and not self._keeps_name(expr):
             bound = expr
         else:
             target = self.fresh(name)
-            self._line((target,), expr)
-            bound = self._reference(target, expr.value, expr)
+            self.add_line((target,), expr)
+            bound = self.reference(target, expr.value, expr)
         self.scope[name] = bound
         return bound
 
@@ -126,10 +98,10 @@ class Reader(Calls):
                 self.statement, [self._leaf(name, e) for e in element.args], type(element.value)
             )
         target = self.fresh(f"{name}_0")
-        self._line((target,), element)
-        return self._reference(target, element.value, element)
+        self.add_line((target,), element)
+        return self.reference(target, element.value, element)
 
-    def _reference(self, name: str, value: Any, of: Expr) -> Expr:
+    def reference(self, name: str, value: Any, of: Expr) -> Expr:
         syntax = ast.Name(name, ast.Load())
         if not isinstance(value, torch.Tensor):
             return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
@@ -211,10 +183,10 @@ class Reader(Calls):
         several = expr.op not in (TUPLE, STATIC) and isinstance(expr.value, tuple)
         if several and plain and len(names) == len(expr.value):
             targets = tuple(self.fresh(n.id) for n in names if isinstance(n, ast.Name))
-            self._line(targets, expr)
+            self.add_line(targets, expr)
             for n, t, value in zip(names, targets, expr.value, strict=True):
                 if isinstance(n, ast.Name):
-                    self.scope[n.id] = self._reference(t, value, expr)
+                    self.scope[n.id] = self.reference(t, value, expr)
             return expr
         elements = self.elements_of(target, expr)
         stars = [i for i, n in enumerate(names) if isinstance(n, ast.Starred)]
@@ -310,7 +282,7 @@ class Reader(Calls):
     def run_Return(self, node: ast.Return) -> None:
         if node.value is None:
             self.fail(node, "nothing is returned", "return the loss, or the output")
-        raise _Return(self.read(node.value), node)
+        raise Returned(self.read(node.value), node)
 
     def assume(self, expr: Expr) -> None:
         if expr.sized and expr.op == STATIC:
@@ -320,114 +292,11 @@ class Reader(Calls):
         length = ast.Call(ast.Name("len", ast.Load()), [over.syntax], [])
         self.assumptions.append(Assumption(length, len(over.value), over.spot))
 
-    # -- inlining ---------------------------------------------------------------------------
-
-    def is_function(self, name: str) -> bool:
-        return self._function(name) is not None
-
-    def _function(self, name: str) -> tuple[Source, ast.FunctionDef] | None:
-        if name in self.local_functions:
-            return self.local_functions[name]
-        if name in self.source.functions:
-            return self.source, self.source.functions[name]
-        live = getattr(self.source.live, "__globals__", {}).get(name)
-        if isinstance(live, types.FunctionType) and not live.__module__.startswith("torch"):
-            loaded = sources.load(live)
-            return loaded, loaded.function
-        return None
-
-    def inline(
-        self, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
-    ) -> Expr:
-        found = self._function(name)
-        assert found is not None
-        source, function = found
-        if self.depth >= DEEPEST_CALL:
-            self.fail(node, f"`{name}` calls itself, or calls go {DEEPEST_CALL} deep")
-        given: dict[str, Expr] = {}
-        formals = parameters(source, function)
-        if len(args) > len(formals):
-            self.fail(node, f"`{name}` takes {len(formals)} values and is given {len(args)}")
-        given.update(zip((f.name for f in formals), args, strict=False))
-        for key, value in kwargs.items():
-            if key not in {f.name for f in formals} or key in given:
-                self.fail(node, f"`{name}` takes no `{key}` here")
-            given[key] = value
-        outer = (self.source, self.scope, self.statement, dict(self.local_functions))
-        inner = dict(self.scope) if name in self.local_functions else {}
-        self.depth += 1
-        for formal in formals:
-            if formal.name in given:
-                inner[formal.name] = self._leaf_argument(formal.name, given[formal.name])
-            elif formal.default is not None:
-                inner[formal.name] = self.read(formal.default)
-            else:
-                self.fail(node, f"`{name}` needs a value for `{formal.name}`")
-        self.source, self.scope = source, inner
-        try:
-            self.run(function.body)
-            self.fail(function, f"`{name}` returns nothing")
-        except _Return as reached:
-            value = reached.value
-        finally:
-            self.source, self.scope, self.statement, self.local_functions = outer
-            self.depth -= 1
-        return value
-
-    def _leaf_argument(self, name: str, value: Expr) -> Expr:
-        if value.op in (NAME, STATIC):
-            return value
-        if value.op == TUPLE:
-            return self.container(
-                self.statement,
-                [self._leaf_argument(name, e) for e in value.args],
-                type(value.value),
-            )
-        if isinstance(value.value, tuple):
-            before = self.scope.get(name)
-            bound = self.bind(name, value)
-            if before is None:
-                del self.scope[name]
-            else:
-                self.scope[name] = before
-            return bound
-        target = self.fresh(name)
-        self._line((target,), value)
-        return self._reference(target, value.value, value)
-
     def note_bounds(self, op: str, args: tuple[Expr, ...], kwargs: Mapping[str, Expr]) -> None:
-        if op == "[]":
-            index = args[1].args if args[1].op == TUPLE else (args[1],)
-            axis = 0
-            for part in index:
-                if part.is_tensor and part.value.dtype == torch.int64:
-                    self._note(part, args[0].shape[axis])
-                if part.is_tensor and part.value.dtype == torch.bool:
-                    axis += part.value.ndim
-                elif part.value is not None and part.value is not ...:
-                    axis += 1
-                elif part.value is ...:
-                    axis = args[0].value.ndim - (len(index) - index.index(part) - 1)
-        elif op in ("F.one_hot", "torch.one_hot"):
-            count = args[1] if len(args) > 1 else kwargs.get("num_classes")
-            if count is not None:
-                self._note(args[0], count.value)
-        elif op in INDEXING:
-            (at, name), axis_or_dim, (index_at, index_name) = INDEXING[op]
-            of = args[at] if len(args) > at else kwargs.get(name)
-            by = args[index_at] if len(args) > index_at else kwargs.get(index_name)
-            dim = axis_or_dim
-            if dim is None:
-                named = kwargs.get("dim") or (args[3 - index_at] if len(args) > 1 else None)
-                dim = named.value if named is not None and isinstance(named.value, int) else 0
-            if of is not None and by is not None and by.is_tensor:
-                size = of.shape[dim] if of.value.ndim > abs(dim) or dim < 0 else of.shape[0]
-                self._note(by, size)
-
-    def _note(self, index: Expr, size: int) -> None:
-        if index.is_tensor and isinstance(size, int):
-            key = index.value.untyped_storage().data_ptr()
-            self.bounds[key] = min(size, self.bounds.get(key, size))
+        for index, size in bounds(op, args, kwargs):
+            if index.is_tensor:  # a view of an input is told by its memory
+                key = index.value.untyped_storage().data_ptr()
+                self.bounds[key] = min(size, self.bounds.get(key, size))
 
     # -- the whole function -----------------------------------------------------------------
 
@@ -449,7 +318,7 @@ class Reader(Calls):
             )
         try:
             self.run(function.body)
-        except _Return as reached:
+        except Returned as reached:
             self.statement = reached.node
             outputs = self._outputs(reached)
         else:
@@ -467,7 +336,7 @@ class Reader(Calls):
             axis_names=axis_names,
         )
 
-    def _outputs(self, reached: _Return) -> tuple[str, ...]:
+    def _outputs(self, reached: Returned) -> tuple[str, ...]:
         value, names = reached.value, []
         several = value.args if value.op == TUPLE else (value,)
         if value.op not in (TUPLE, STATIC) and isinstance(value.value, tuple):
@@ -481,7 +350,7 @@ class Reader(Calls):
             name = ast.unparse(expr.syntax)
             if expr.op != NAME or name in given or name in names:
                 name = self.fresh("out")
-                self._line((name,), expr)
+                self.add_line((name,), expr)
             names.append(name)
         return tuple(names)
 

@@ -96,7 +96,7 @@ def axis_sizes(parameters: tuple[Parameter, ...]) -> dict[str, int]:
 
 
 def shape_of(source: Source, parameter: Parameter, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """The shape that an annotation asks for, its axes' expressions (`context*embedding`) evaluated."""
+    """The shape that an annotation asks for, expressions such as `context*embedding` included."""
     shape = []
     for axis in parameter.axes or ():
         text = (axis.partition("=")[2] or axis).lstrip("#")
@@ -129,7 +129,7 @@ def draw(
     positive: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """A tensor to try a forward with: normal floats (or uniform on 0.1..0.9), ints below `bound`."""
+    """A tensor to try a forward with: normal floats (or uniform, 0.1..0.9), ints below `bound`."""
     if kind == "float":
         if positive:
             return torch.rand(shape, generator=generator, dtype=dtype) * 0.8 + 0.1

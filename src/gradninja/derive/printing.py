@@ -1,0 +1,129 @@
+"""How a value of the forward is written in the backward: by name, or by its own text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from gradninja.derive import template as templates
+from gradninja.derive.template import Gradient
+from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
+from gradninja.rules import Book, Site
+
+
+class Printer:
+    """Writes values of one program. `needs` collects the parts of lines that want names."""
+
+    def __init__(self, program: Program, book: Book) -> None:
+        self.program = program
+        self.book = book
+        self.needs: list[Expr] = []
+        self.current: Line = program.lines[0]
+
+    def printed(self, expr: Expr) -> ast.expr:
+        """Syntax for a value: its name, or its own text where that is cheap to evaluate again."""
+        if not self._cheap(expr) and not (expr.is_tensor and self._is_root(expr)):
+            self.needs.append(expr)
+        return expr.syntax
+
+    def result(self, expr: Expr) -> ast.expr:
+        """Syntax for an operation's result."""
+        if self._is_root(expr):
+            return ast.Name(self.current.targets[0], ast.Load())
+        return self.printed(expr)
+
+    def _is_root(self, expr: Expr) -> bool:
+        return expr is self.current.expr and len(self.current.targets) == 1
+
+    def _cheap(self, expr: Expr, depth: int = 2) -> bool:
+        if expr.op in (NAME, STATIC):
+            return True
+        if expr.op == TUPLE:
+            return all(self._cheap(e, depth) for e in expr.args)
+        if expr.random or depth == 0 or not expr.is_tensor:
+            return not expr.random and expr.op == ITEM
+        site = self.book.find(expr)
+        if site is None or not (site.rule.elementwise or site.rule.view):
+            return False
+        less = depth if site.rule.view else depth - 1
+        return all(self._cheap(operand, less) for operand in expr.operands)
+
+    def like(self, expr: Expr) -> ast.expr:
+        """Syntax for something of the same shape, whatever the sizes: a name, if it can be."""
+        if self._is_root(expr):
+            return ast.Name(self.current.targets[0], ast.Load())
+        if expr.op == NAME:
+            return expr.syntax
+        if expr.op == "[]":
+            index = expr.args[1].args if expr.args[1].op == TUPLE else (expr.args[1],)
+            tensors = [e for e in index if e.is_tensor and e.value.dtype == torch.int64]
+            whole = len(index) == expr.args[0].value.ndim
+            if whole and len(tensors) == 1 and tensors[0].shape == expr.shape:
+                others = [e.value for e in index if e is not tensors[0]]
+                if all(isinstance(value, int | range) for value in others):
+                    return self.like(tensors[0])
+        site = self.book.find(expr)
+        if site is not None and site.rule.elementwise:
+            for operand in expr.operands:
+                if operand.is_tensor and operand.shape == expr.shape:
+                    return self.like(operand)
+        return self.printed(expr)
+
+    def _axes(self, shape: Sequence[int], axes: tuple[int, ...]) -> str:
+        names = self.program.axes_of(tuple(shape))
+        told = [
+            f"axis {axis} ({names[axis]})" if not names[axis].isdigit() else f"axis {axis}"
+            for axis in axes
+        ]
+        return " and ".join(told)
+
+    def note_summed(self, operand: Expr, value: torch.Tensor, axes: tuple[int, ...]) -> str:
+        over = self._axes(tuple(value.shape), axes)
+        return (
+            f"{operand} was broadcast over {over} in the forward, so its gradient is summed over "
+            "it: a broadcast in the forward is a sum in the backward"
+        )
+
+    def note_expanded(self, operand: Expr, axes: tuple[int, ...]) -> str:
+        over = self._axes(operand.shape, axes)
+        return (
+            f"{operand} was summed over {over} in the forward, so its gradient is broadcast over "
+            "it: a sum in the forward is a broadcast in the backward"
+        )
+
+    def output(self, expr: Expr, index: int) -> ast.expr:
+        """Syntax for one output of an operation that gives several."""
+        if expr is self.current.expr and len(self.current.targets) > 1:
+            return ast.Name(self.current.targets[index], ast.Load())
+        return ast.Subscript(expr.syntax, ast.Constant(index), ast.Load())
+
+    def fill(self, site: Site, cotangents: dict[str, Gradient], tree: ast.AST) -> Any:
+        """A row's text with what the person wrote in place of its formals."""
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        shapes = {name: partial(self.like, e) for name, e in site.bound.items() if e.is_tensor}
+        bare = self._names_beyond_shapes(tree, set(shapes))
+        names: dict[str, ast.expr] = {
+            name: self.printed(e) if name in bare or name not in shapes else e.syntax
+            for name, e in site.bound.items()
+            if name in used
+        }
+        names.update({name: g.syntax for name, g in cotangents.items()})
+        names["gs"] = ast.List([g.syntax for g in cotangents.values()], ast.Load())
+        if "y" in used:
+            if isinstance(site.y, tuple):
+                outputs = [self.output(site.expr, i) for i in range(len(site.y))]
+                names["y"] = ast.Tuple(outputs, ast.Load())
+            else:
+                names["y"] = self.result(site.expr)
+                shapes["y"] = partial(self.like, site.expr)
+        return templates.substitute(tree, names, shapes)
+
+    def _names_beyond_shapes(self, tree: ast.AST, candidates: set[str]) -> set[str]:
+        """The formals whose values the text uses, not only their shapes."""
+        marks = {name: lambda: ast.Constant(0) for name in candidates}
+        left = templates.substitute(tree, {}, marks)
+        return {n.id for n in ast.walk(left) if isinstance(n, ast.Name) and n.id in candidates}

@@ -1,0 +1,59 @@
+"""One backward line as it is made."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from gradninja.lines import Line
+from gradninja.rules import Rule
+
+# What may hand out a view of its operand's memory: nothing may be added into such a value in place.
+VIEWS = frozenset(
+    "H T broadcast_to chunk contiguous detach diagonal double expand expand_as flatten float mH mT "
+    "moveaxis movedim narrow permute ravel reshape reshape_as select split squeeze swapaxes "
+    "swapdims t to transpose type_as unbind unflatten unfold unsqueeze view view_as".split()
+)
+
+
+@dataclass
+class Statement:
+    """One backward line as it is made: `target = value`, `target += value`, or a scatter."""
+
+    target: str
+    of: str  # the variable that this is the gradient of
+    line: Line
+    shape: tuple[int, ...]
+    value: ast.expr | None = None
+    scatter: ast.stmt | None = None
+    adds: bool = False
+    clone: bool = False
+    rules: tuple[Rule, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def tree(self) -> ast.stmt:
+        """The statement's syntax."""
+        if self.scatter is not None:
+            return self.scatter
+        assert self.value is not None
+        value = self.value
+        if self.clone:
+            value = ast.Call(ast.Attribute(value, "clone", ast.Load()), [], [])
+        target = ast.Name(self.target, ast.Store())
+        if self.adds:
+            return ast.AugAssign(target, ast.Add(), value)
+        return ast.Assign([target], value, lineno=0)
+
+    def __str__(self) -> str:
+        return ast.unparse(self.tree())
+
+
+def is_view(value: ast.expr) -> bool:
+    """Whether an expression may give a tensor that shares another's memory."""
+    if isinstance(value, ast.Name | ast.Subscript | ast.IfExp):
+        return True
+    if isinstance(value, ast.Attribute):
+        return value.attr in VIEWS
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        return value.func.attr in VIEWS
+    return False
