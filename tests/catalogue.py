@@ -153,6 +153,18 @@ def autograd(
     return truth, cotangent
 
 
+def call(
+    back: Callable[..., dict[str, Tensor]], inputs: Mapping[str, Tensor], grads: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """`back(inputs, grads)`, held to leaving what it is given as it was."""
+    given = [*inputs.values(), *grads]
+    before = [tensor.clone() for tensor in given]
+    found = back(inputs, tuple(grads) if len(grads) > 1 else grads[0])
+    same = [torch.equal(a, b) for a, b in zip(before, given, strict=True)]
+    assert all(same), f"an input or a cotangent was changed in place: {same}"
+    return found
+
+
 def largest(tensors: Mapping[str, Tensor]) -> float:
     return max((float(t.abs().max()) for t in tensors.values() if t.numel()), default=0.0)
 

@@ -192,14 +192,13 @@ REFUSED_TEXTS = (
 )
 
 
-def refused_texts() -> list[str]:
-    """Every text that must be refused, whole."""
-    signature = 'x: Float[Tensor, "n d"], ix: Int[Tensor, "n"]'
-    lines = [
-        f"{HEAD}def forward({signature}):\n    {line}\n    return y\n" for line in REFUSED_LINES
-    ]
-    signatures = [f"{HEAD}def forward({s}):\n    return x * 2\n" for s in REFUSED_SIGNATURES]
-    return [*lines, *signatures, *REFUSED_TEXTS]
+def refused_texts() -> dict[str, str]:
+    """Every text that must be refused, by what is wrong in it."""
+    head = f'{HEAD}def forward(x: Float[Tensor, "n d"], ix: Int[Tensor, "n"]):\n'
+    found = {line: f"{head}    {line}\n    return y\n" for line in REFUSED_LINES}
+    found |= {f"({s})": f"{HEAD}def forward({s}):\n    return x * 2\n" for s in REFUSED_SIGNATURES}
+    found |= {text: text for text in REFUSED_TEXTS}
+    return {repr(what)[1:60]: text for what, text in found.items()}
 
 
 def programs() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import gradninja as gn
-from catalogue import autograd, cotangents, differences
+from catalogue import autograd, call, cotangents, differences
 from gradninja.errors import GradninjaError
 from random_writer import SIZES, RandomProgram, Writer
 
@@ -43,7 +43,7 @@ def judge(program: RandomProgram) -> str:
         except (RuntimeError, IndexError):
             continue  # the program itself does not run on these sizes or values
         try:
-            got = back(inputs, grads if len(grads) > 1 else grads[0])
+            got = call(back, inputs, grads)
         except GradninjaError as error:
             if sizes is not SIZES:
                 continue  # sizes may be refused, and must never be answered wrongly
