@@ -105,12 +105,12 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
         program = name_temporaries(program, random)
     generator = torch.Generator().manual_seed(0)
     values = program.values
+    floats = [name for name in program.outputs if values[name].is_floating_point()]
     cotangents = {
         name: torch.ones_like(values[name])
-        if values[name].ndim == 0 and len(program.outputs) == 1
+        if values[name].ndim == 0 and len(floats) == 1
         else torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype)
-        for name in program.outputs
-        if values[name].is_floating_point()
+        for name in floats
     }
     while True:
         walk = Walk(program, book, style)

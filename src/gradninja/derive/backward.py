@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,17 +10,11 @@ from typing import Any
 
 import torch
 
-from gradninja.derive.statement import Statement
+from gradninja.derive.function import function_source
+from gradninja.derive.statement import Statement, with_imports
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import Line, Program
-
-IMPORTS = {
-    "torch": "import torch",
-    "F": "import torch.nn.functional as F",
-    "math": "import math",
-    "np": "import numpy as np",
-}
 
 
 @dataclass(frozen=True)
@@ -78,12 +71,18 @@ class Backward:
     def scalar(self) -> bool:
         """Whether the output is one 0-dim tensor: its cotangent is then 1 and need not be given."""
         values = self.program.values
-        return len(self.program.outputs) == 1 and values[self.program.outputs[0]].ndim == 0
+        return len(self.outputs) == 1 and values[self.outputs[0]].ndim == 0
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The float outputs: ints that are returned beside them have no cotangent."""
+        values = self.program.values
+        return tuple(n for n in self.program.outputs if values[n].is_floating_point())
 
     @property
     def cotangents(self) -> tuple[str, ...]:
         """The names of the gradients of the outputs."""
-        return tuple(self.gradient_names[name] for name in self.program.outputs)
+        return tuple(self.gradient_names[name] for name in self.outputs)
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -95,7 +94,7 @@ class Backward:
             if isinstance(node, ast.Name)
         }
         if self.scalar:
-            read.add(self.program.outputs[0])
+            read.add(self.outputs[0])
         return tuple(name for name in self.program.values if name in read)
 
     @cached_property
@@ -116,8 +115,8 @@ class Backward:
         """`def backward(...)` as text that runs alone, given the forward's values."""
         first = []
         if self.scalar:
-            output = self.program.outputs[0]
-            first = [f"    {self.cotangents[0]} = torch.ones_like({output})"]
+            output = self.outputs[0]
+            first = [f"{self.cotangents[0]} = torch.ones_like({output})"]
         return self._text(self.arguments, first)
 
     @cached_property
@@ -125,20 +124,29 @@ class Backward:
         """The same with the cotangent of a 0-dim output as a last argument."""
         return self._text((*self.arguments, *self.cotangents), []) if self.scalar else self.source
 
-    def _text(self, arguments: tuple[str, ...], body: list[str]) -> str:
+    def _text(self, arguments: tuple[str, ...], first: list[str]) -> str:
         if not self.scalar:
             arguments = tuple(dict.fromkeys((*arguments, *self.cotangents)))
-        body = list(body)
+        returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
+        lines = [*first, *self.body(), f"return {returned}"]
+        body = "\n".join(f"    {line}" for line in lines)
+        return with_imports(f"def backward({', '.join(arguments)}):\n{body}\n")
+
+    def body(self) -> list[str]:
+        """The backward lines as text, each group under the forward line that it answers."""
+        found: list[str] = []
         line: Line | None = None
         for statement in self.statements:
             if statement.line is not line:
                 line = statement.line
-                body.append(f"    # {line.code}")
-            body.append(f"    {statement}")
-        returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
-        body.append(f"    return {returned}")
-        text = f"def backward({', '.join(arguments)}):\n" + "\n".join(body) + "\n"
-        return _with_imports(text)
+                found.append(f"# {line.code}")
+            found.append(str(statement))
+        return found
+
+    @cached_property
+    def function_source(self) -> str:
+        """A whole `torch.autograd.Function` as text, and a function that applies it."""
+        return function_source(self)
 
     @cached_property
     def forward_source(self) -> str:
@@ -151,7 +159,7 @@ class Backward:
         kept = [name for name in self.kept if name not in self.program.outputs]
         returned = ", ".join([*self.program.outputs, *kept])
         text = f"def forward({', '.join(names)}):\n" + "\n".join([*body, f"    return {returned}"])
-        return _with_imports(text + "\n")
+        return with_imports(text + "\n")
 
     # -- running ----------------------------------------------------------------------------
 
@@ -220,11 +228,11 @@ class Backward:
             DeriveError: values or a cotangent that do not fit.
         """
         values = self.forward_values(inputs)
-        outputs = [values[name] for name in self.program.outputs]
+        outputs = [values[name] for name in self.outputs]
         if grad is None:
             if not self.scalar:
                 raise DeriveError(
-                    f"the output `{self.program.outputs[0]}` is no 0-dim tensor",
+                    f"the output `{self.outputs[0]}` is no 0-dim tensor",
                     hint="give its cotangent, a tensor of its shape, as `grad`",
                 )
             grad = torch.ones_like(outputs[0])
@@ -256,9 +264,3 @@ class Backward:
 
     def __repr__(self) -> str:
         return self.source
-
-
-def _with_imports(text: str) -> str:
-    """The text with the imports of the libraries that it names."""
-    used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", text)]
-    return "\n".join([*used, *([""] * 2 if used else []), text]) if used else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 
 from gradninja.lines import Line
@@ -14,6 +15,13 @@ VIEWS = frozenset(
     "moveaxis movedim narrow permute ravel reshape reshape_as select split squeeze swapaxes "
     "swapdims t to transpose type_as unbind unflatten unfold unsqueeze view view_as".split()
 )
+
+IMPORTS = {
+    "torch": "import torch",
+    "F": "import torch.nn.functional as F",
+    "math": "import math",
+    "np": "import numpy as np",
+}
 
 
 @dataclass
@@ -57,3 +65,9 @@ def is_view(value: ast.expr) -> bool:
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
         return value.func.attr in VIEWS
     return False
+
+
+def with_imports(text: str) -> str:
+    """The text with the imports of the libraries that it names."""
+    used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", text)]
+    return "\n".join([*used, *([""] * 2 if used else []), text]) if used else text

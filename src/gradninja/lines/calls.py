@@ -86,7 +86,7 @@ class Calls(Expressions):
         if function is None or not callable(function):
             self.fail(node, f"there is no function `{path}`")
         self._refuse_outside(node, path)
-        if path.startswith(("math.", "np.")):
+        if path in fence.STATIC_FUNCTIONS:
             args, kwargs = self._arguments(node)
             if kwargs or any(e.op != STATIC for e in args):
                 self.fail(
@@ -94,7 +94,7 @@ class Calls(Expressions):
                 )
             syntax = ast.Call(fence.callee_syntax(path), [e.syntax for e in args], [])
             return self._static_operation(node, function, tuple(args), syntax)
-        if not self.known(path) and not fence.may_run_on_constants(path, function):
+        if not self.known(path) and path not in fence.CONSTANT:
             self.fail(
                 node,
                 f"there is no rule for `{path}`",
@@ -123,7 +123,7 @@ class Calls(Expressions):
             function = getattr(torch.Tensor, func.attr, None)
             if function is None or not callable(function):
                 self.fail(node, f"a tensor has no method `{func.attr}`")
-            if not self.known(op) and not fence.may_run_on_constants(op, function):
+            if not self.known(op) and op not in fence.CONSTANT:
                 self.fail(
                     node,
                     f"there is no rule for the method `{func.attr}`",

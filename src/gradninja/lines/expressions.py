@@ -23,6 +23,10 @@ from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
 from gradninja.lines.source import Source
 
 
+class DoesNotRun(ReadError):
+    """An operation refuses its operands, because of their sizes perhaps."""
+
+
 class Expressions:
     """Evaluates expressions in a scope of names. The statement reader is built on it."""
 
@@ -64,7 +68,10 @@ class Expressions:
             value = run(*(e.value for e in args), **{name: e.value for name, e in kwargs.items()})
         except Exception as error:  # whatever the operation raises is the person's to mend
             first = str(error).strip().partition("\n")[0]
-            self.fail(node, f"this line does not run: {first or type(error).__name__}")
+            raise DoesNotRun(
+                f"this line does not run: {first or type(error).__name__}",
+                spot=self.source.spot(node),
+            ) from None
         if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
             value = tuple(value)
         elif not isinstance(value, torch.Tensor):

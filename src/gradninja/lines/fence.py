@@ -10,7 +10,6 @@ import ast
 import builtins
 import importlib
 import math
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +62,16 @@ REFUSED = {
     "Tensor.cpu": "leave it out: name devices outside of the forward",
     "Tensor.cuda": "leave it out: name devices outside of the forward",
 }
+
+# Functions of modules other than torch, on plain numbers.
+STATIC_FUNCTIONS = frozenset(
+    """
+    math.sqrt math.exp math.log math.log2 math.log10 math.log1p math.expm1 math.floor math.ceil
+    math.sin math.cos math.tan math.tanh math.atan math.fabs math.pow math.isqrt math.erf
+    math.radians np.sqrt np.exp np.log np.log2 np.floor np.ceil np.abs np.sin np.cos np.tanh
+    np.power
+    """.split()
+)
 
 STATIC_BUILTINS = frozenset(
     "len range int float bool abs min max sum round tuple list zip enumerate reversed sorted pow "
@@ -134,17 +143,6 @@ def find(callee: str) -> Any:
     return found
 
 
-def may_run_on_constants(callee: str, function: Any) -> bool:
-    """Whether a function that has no rule may be evaluated where nothing differentiable enters."""
-    name = callee.rpartition(".")[2]
-    if callee in CONSTANT or callee.startswith(("math.", "np.")):
-        return True
-    compiled = isinstance(
-        function, types.BuiltinFunctionType | types.MethodDescriptorType | types.BuiltinMethodType
-    )
-    return compiled and not name.startswith(("_", "set_")) and not name.endswith("_")
-
-
 def too_large(callee: str, values: Sequence[Any]) -> int | None:
     """An int among the arguments that would make a tensor of unreasonable size, if there is one."""
     if callee.rpartition(".")[2] in {
@@ -168,7 +166,7 @@ def too_large(callee: str, values: Sequence[Any]) -> int | None:
 
 def static_call(function: Callable[..., Any], *values: Any) -> Any:
     """A Python operation on Python values, unless it would take unreasonably long."""
-    if function in (pow, math.pow) or getattr(function, "__name__", "") in {"pow", "lshift"}:
+    if getattr(function, "__name__", "") in {"pow", "power", "lshift"}:
         base, power = values[0], values[1]
         if isinstance(base, int) and isinstance(power, int) and abs(power) > 64:
             raise ValueError("a power this large is outside")

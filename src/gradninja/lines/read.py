@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from gradninja.errors import ReadError
+from gradninja.lines.expressions import DoesNotRun
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
@@ -19,6 +21,7 @@ from gradninja.lines.source import Source, load
 # Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,
 # chunks) wants multiples, so a forward that does not run is tried again with these factors.
 SIZE_FACTORS = (1, 2, 4, 12)
+LARGEST_RETRY = 1_000_000  # elements of one input
 
 
 def read(
@@ -70,10 +73,12 @@ def read(
     drawn = [f for f in formals if f.name not in given and f.kind is not None]
     if not drawn:
         return attempt(given, _axis_names(formals, given))[0]
-    first_error: ReadError | None = None
+    first_error: DoesNotRun | None = None
     for factor in SIZE_FACTORS:
-        sizes = {axis: size * factor for axis, size in axis_sizes(formals).items()}
+        sizes = axis_sizes(formals, factor)
         shapes = {f.name: shape_of(source, f, sizes) for f in drawn}
+        if factor > 1 and max(math.prod(shape) for shape in shapes.values()) > LARGEST_RETRY:
+            break
         values = {**given, **_draw(drawn, shapes, {})}
         names = _axis_names(formals, values)
         try:
@@ -87,7 +92,7 @@ def read(
                 bounds = _bounds(drawn, values, reader)
                 positive = {**given, **_draw(drawn, shapes, bounds, positive=True)}
                 program, _ = attempt(positive, names)
-        except ReadError as error:
+        except DoesNotRun as error:
             first_error = first_error or error
         else:
             return program

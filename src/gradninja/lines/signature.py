@@ -82,13 +82,18 @@ def _parameter(source: Source, node: ast.arg, default: ast.expr | None) -> Param
     return Parameter(node.arg, kind, axes, default, node)
 
 
-def axis_sizes(parameters: tuple[Parameter, ...]) -> dict[str, int]:
-    """A size of its own for every named axis of a signature, in order of appearance."""
+def axis_sizes(parameters: tuple[Parameter, ...], factor: int = 1) -> dict[str, int]:
+    """A size of its own for every named axis of a signature, in order of appearance.
+
+    All are multiples of `factor`, for a forward that splits axes into equal parts.
+    """
     names: dict[str, None] = {}
     for parameter in parameters:
         for axis in parameter.axes or ():
             for name in re.findall(r"[A-Za-z_]\w*", axis.partition("=")[2] or axis):
                 names.setdefault(name)
+    if factor > 1:
+        return {name: factor * (place + 2) for place, name in enumerate(names)}
     sizes = dict(zip(names, AXIS_SIZES, strict=False))
     for extra, name in enumerate(list(names)[len(AXIS_SIZES) :]):
         sizes[name] = 67 + 2 * extra
@@ -101,6 +106,8 @@ def shape_of(source: Source, parameter: Parameter, sizes: Mapping[str, int]) -> 
     for axis in parameter.axes or ():
         text = (axis.partition("=")[2] or axis).lstrip("#")
         try:
+            if len(text) > 200:
+                raise ValueError("it is too long")
             tree = ast.parse(text, mode="eval")
             if any(isinstance(node, ast.Call | ast.Attribute | ast.Pow) for node in ast.walk(tree)):
                 raise ValueError("only names, numbers, + - * //")
