@@ -23,7 +23,7 @@ VOCAB, CONTEXT, EMBEDDING = 27, 3, 10
 LECTURE = """
     logprobs probs counts_sum_inv counts_sum counts norm_logits logit_maxes logits h W2 b2 hpreact
     bngain bnbias bnraw bnvar_inv bnvar bndiff2 bndiff bnmeani hprebn embcat W1 b1 emb C
-""".split()  # noqa: SIM905 - easier to read beside the notebook
+""".split()
 
 
 @dataclass
