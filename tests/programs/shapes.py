@@ -144,15 +144,15 @@ def joining(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], z: Float[Tensor, "
     return a.sum(0) * b.sum((0, 2)) + c
 
 
-def parting(x: Float[Tensor, "n 3*d"]):
+def parting(x: Float[Tensor, "n 3*d"], y: Float[Tensor, "2 d"]):
     """chunk, split by size and by sizes, unbind, narrow; a piece left unused."""
     a, b, _unused = x.chunk(3, dim=1)
     d = a.shape[1]
     first, rest = x.split([d, 2 * d], dim=-1)
     pieces = torch.split(x, d, dim=1)
-    rows = x.unbind(0)
+    rows = y.unbind(0)
     part = x.narrow(1, 1, d)
-    return a * b + first * rest[:, :d] + pieces[2] * part + rows[0][:d] * rows[1][-d:]
+    return a * b + first * rest[:, :d] + pieces[2] * part + rows[0] * rows[1]
 
 
 def triangles(x: Float[Tensor, "n n"], y: Float[Tensor, "b n m"]):
