@@ -1,0 +1,331 @@
+"""Elementary functions, element by element."""
+
+from __future__ import annotations
+
+from gradninja.rules.arithmetic import CALCULUS
+from gradninja.rules.rule import Refusal, Rule, Site, Template
+
+DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
+SPECIAL = "Abramowitz & Stegun 1964, chapter 7: d erf(a) / da = 2 / sqrt(pi) exp(-a**2)"
+
+
+def unary(
+    name: str,
+    backward: Template,
+    why: str,
+    *tests: str,
+    exact: str | None = None,
+    spellings: tuple[str, ...] = (),
+    source: str = CALCULUS,
+    domain: str = "",
+) -> Rule:
+    """A row for a function of one tensor, spelled `torch.name(a)` and `a.name()`."""
+    drawn = f"3 4 {domain}".strip()
+    return Rule(
+        name,
+        (f"torch.{name}(a)", f"a.{name}()", *spellings),
+        {"a": backward},
+        exact={"a": exact} if exact else {},
+        why=why,
+        source=source,
+        tests=(f"torch.{name}(a) where a: {drawn}", f"a.{name}() where a: () {domain}", *tests),
+        elementwise=True,
+    )
+
+
+def _clamp(site: Site) -> str:
+    sides = [
+        f"(a {compare} {side})"
+        for side, compare in (("min", ">="), ("max", "<="))
+        if side in site.bound and site.value(side) is not None
+    ]
+    return f"({' & '.join(sides)}) * g"
+
+
+def _clamp_bound(compare: str, other: str) -> Template:
+    def template(site: Site) -> str:
+        if other in site.bound and site.value(other) is not None:
+            raise Refusal("clamp with a gradient to a bound takes one bound here")
+        return f"(a {compare}) * g"
+
+    return template
+
+
+FUNCTIONS = (
+    unary("exp", "y * g", "the exponential is its own derivative"),
+    unary("exp2", "math.log(2) * y * g", "a power of 2 grows by log 2 times itself"),
+    unary("expm1", "(y + 1) * g", "the derivative is exp(a), which is the result plus 1"),
+    unary("log", "g / a", "a logarithm's derivative is 1 over its operand", domain="positive"),
+    unary(
+        "log1p",
+        "g / (1 + a)",
+        "a logarithm's derivative is 1 over what it is of",
+        domain="positive",
+        exact="g / (a + 1)",
+    ),
+    unary(
+        "log2",
+        "g / (a * math.log(2))",
+        "a logarithm's derivative is 1 over its operand and the base's logarithm",
+        domain="positive",
+        exact="g / (a * 0.6931471805599453)",
+    ),
+    unary(
+        "log10",
+        "g / (a * math.log(10))",
+        "a logarithm's derivative is 1 over its operand and the base's logarithm",
+        domain="positive",
+        exact="g / (a * 2.3025850929940456)",
+    ),
+    unary(
+        "sqrt",
+        "0.5 / y * g",
+        "a root's derivative is 1 over twice the root",
+        domain="positive",
+        exact="g / (2 * y)",
+    ),
+    unary(
+        "rsqrt",
+        "-0.5 * y**3 * g",
+        "1 over a root falls by half of its own cube",
+        domain="positive",
+        exact="-0.5 * g * y.pow(3)",
+    ),
+    unary(
+        "reciprocal",
+        "-(y**2) * g",
+        "1 over a falls by its own square",
+        domain="positive",
+        exact="-g * (y * y)",
+    ),
+    unary(
+        "sin", "torch.cos(a) * g", "the derivative of the sine is the cosine", exact="g * a.cos()"
+    ),
+    unary(
+        "cos",
+        "-torch.sin(a) * g",
+        "the derivative of the cosine is minus the sine",
+        exact="g * -a.sin()",
+    ),
+    unary(
+        "tan",
+        "(1 + y**2) * g",
+        "the tangent's derivative is 1 plus its square",
+        exact="g * (1 + y.pow(2))",
+    ),
+    unary(
+        "asin",
+        "g / torch.sqrt(1 - a**2)",
+        "by inverting the sine",
+        domain="unit",
+        exact="g * (-a * a + 1).rsqrt()",
+        spellings=("torch.arcsin(a)",),
+    ),
+    unary(
+        "acos",
+        "-g / torch.sqrt(1 - a**2)",
+        "by inverting the cosine",
+        domain="unit",
+        exact="g * -((-a * a + 1).rsqrt())",
+        spellings=("torch.arccos(a)",),
+    ),
+    unary(
+        "atan",
+        "g / (1 + a**2)",
+        "by inverting the tangent",
+        exact="g / (a * a + 1)",
+        spellings=("torch.arctan(a)",),
+    ),
+    unary("sinh", "torch.cosh(a) * g", "the derivative of sinh is cosh"),
+    unary("cosh", "torch.sinh(a) * g", "the derivative of cosh is sinh"),
+    unary(
+        "asinh", "g / torch.sqrt(a**2 + 1)", "by inverting sinh", exact="g * (a.pow(2) + 1).rsqrt()"
+    ),
+    unary(
+        "erf",
+        "2 / math.sqrt(math.pi) * torch.exp(-(a**2)) * g",
+        "the error function's derivative is the bell curve that it integrates",
+        exact="2.0 / math.sqrt(math.pi) * torch.exp(-(a.pow(2))) * g",
+        source=SPECIAL,
+        spellings=("torch.special.erf(a)",),
+    ),
+    unary(
+        "erfc",
+        "-2 / math.sqrt(math.pi) * torch.exp(-(a**2)) * g",
+        "1 minus the error function falls by the bell curve",
+        exact="-2.0 / math.sqrt(math.pi) * torch.exp(-(a.pow(2))) * g",
+        source=SPECIAL,
+    ),
+    unary(
+        "abs",
+        "torch.sign(a) * g",
+        "an absolute value hands the gradient on with its operand's sign, and 0 at 0",
+        "abs(a) where a: 3 4",
+        "torch.abs(a) where a: 3 4 ties",
+        exact="g * a.sgn()",
+        spellings=("torch.absolute(a)",),
+    ),
+    Rule(
+        "nan_to_num",
+        ("torch.nan_to_num(a, nan=0.0, posinf=None, neginf=None)",),
+        {"a": "g * torch.isfinite(a)"},
+        why="where the value was replaced no gradient passes",
+        source=DERIVATIVES,
+        tests=("torch.nan_to_num(a) where a: 3 4",),
+        elementwise=True,
+    ),
+    Rule(
+        "clamp",
+        (
+            "torch.clamp(a, min=None, max=None)",
+            "a.clamp(min=None, max=None)",
+            "torch.clip(a, min=None, max=None)",
+            "a.clip(min=None, max=None)",
+            "torch.clamp_min(a, min)",
+            "a.clamp_min(min)",
+            "torch.clamp_max(a, max)",
+            "a.clamp_max(max)",
+        ),
+        {
+            "a": _clamp,
+            "min": _clamp_bound("< min", "max"),
+            "max": _clamp_bound("> max", "min"),
+        },
+        why="between the bounds the gradient passes, beyond them the result does not move",
+        source=DERIVATIVES,
+        tests=(
+            "torch.clamp(a, -0.5, 0.5) where a: 3 4",
+            "a.clamp(min=0) where a: 3 4 ties",
+            "a.clamp(max=1.0) where a: 3 4 ties",
+            "a.clamp(-1, 1) where a: 3 4 ties",
+            "torch.clamp_min(a, 0.1) where a: 3 4",
+            "a.clamp_max(0.1) where a: 3 4",
+            "torch.clamp(a, min=min) where a: 3 4; min: 4",
+            "torch.clamp(a, max=max) where a: 3 4; max: 3 4",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "where",
+        ("torch.where(condition, a, b)", "a.where(condition, b)"),
+        {
+            "a": "torch.where(condition, g, torch.zeros_like(g))",
+            "b": "torch.where(condition, torch.zeros_like(g), g)",
+        },
+        why="the gradient goes to the side that was chosen, and 0 to the other",
+        source=DERIVATIVES,
+        tests=(
+            "torch.where(m, a, b) where m: 3 4 bool; a: 3 4; b: 3 4",
+            "torch.where(a > 0, a, 0.1 * a) where a: 3 4",
+            "torch.where(m, a, b) where m: 3 4 bool; a: 4; b: 3 1",
+            "torch.where(m, a, 0.0) where m: 3 1 bool; a: 3 4",
+            "a.where(m, b) where m: 3 4 bool; a: 3 4; b: ()",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "maximum",
+        ("torch.maximum(a, b)", "a.maximum(b)", "torch.max(a, b)", "a.max(b)", "torch.fmax(a, b)"),
+        {
+            "a": "((a > b) + 0.5 * (a == b)) * g",
+            "b": "((b > a) + 0.5 * (a == b)) * g",
+        },
+        exact={
+            "a": "torch.where(a == b, g / 2, g).masked_fill(a < b, 0)",
+            "b": "torch.where(a == b, g / 2, g).masked_fill(a > b, 0)",
+        },
+        why="the gradient goes to the larger of the two, half to each where they are equal",
+        source=DERIVATIVES,
+        tests=(
+            "torch.maximum(a, b) where a: 3 4; b: 3 4",
+            "torch.maximum(a, b) where a: 3 4 ties; b: 4 ties",
+            "torch.max(a, b) where a: 3 1; b: 3 4",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "minimum",
+        ("torch.minimum(a, b)", "a.minimum(b)", "torch.min(a, b)", "a.min(b)", "torch.fmin(a, b)"),
+        {
+            "a": "((a < b) + 0.5 * (a == b)) * g",
+            "b": "((b < a) + 0.5 * (a == b)) * g",
+        },
+        exact={
+            "a": "torch.where(a == b, g / 2, g).masked_fill(a > b, 0)",
+            "b": "torch.where(a == b, g / 2, g).masked_fill(a < b, 0)",
+        },
+        why="the gradient goes to the smaller of the two, half to each where they are equal",
+        source=DERIVATIVES,
+        tests=(
+            "torch.minimum(a, b) where a: 3 4; b: 3 4",
+            "torch.minimum(a, b) where a: 3 4 ties; b: 4 ties",
+            "torch.min(a, b) where a: 3 1; b: 3 4",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "masked_fill",
+        ("a.masked_fill(mask, value)", "torch.masked_fill(a, mask, value)"),
+        {"a": "g.masked_fill(mask, 0)", "value": "(g * mask).sum()"},
+        why="where the value was overwritten no gradient passes; the value that was written gets "
+        "the sum of those",
+        source=DERIVATIVES,
+        tests=(
+            "a.masked_fill(m, 0.5) where a: 3 4; m: 3 4 bool",
+            "a.masked_fill(m, -1.0) where a: 2 3 4; m: 3 4 bool",
+            "a.masked_fill(m, v) where a: 3 4; m: 3 4 bool; v: ()",
+        ),
+    ),
+    Rule(
+        "atan2",
+        ("torch.atan2(a, b)", "a.atan2(b)", "torch.arctan2(a, b)"),
+        {"a": "b / (a**2 + b**2) * g", "b": "-a / (a**2 + b**2) * g"},
+        why="an angle turns by the other side over the squared distance",
+        source=CALCULUS,
+        tests=("torch.atan2(a, b) where a: 3 4 positive; b: 4 positive",),
+        elementwise=True,
+    ),
+    Rule(
+        "hypot",
+        ("torch.hypot(a, b)", "a.hypot(b)"),
+        {"a": "a / y * g", "b": "b / y * g"},
+        why="a distance grows along each side by that side over the distance",
+        source=CALCULUS,
+        tests=("torch.hypot(a, b) where a: 3 4 positive; b: 4 positive",),
+        elementwise=True,
+    ),
+    Rule(
+        "logaddexp",
+        ("torch.logaddexp(a, b)", "a.logaddexp(b)"),
+        {"a": "torch.exp(a - y) * g", "b": "torch.exp(b - y) * g"},
+        exact={"a": "g / (1 + torch.exp(b - a))", "b": "g / (1 + torch.exp(a - b))"},
+        why="each side gets its share of the sum of exponentials",
+        source=CALCULUS,
+        tests=("torch.logaddexp(a, b) where a: 3 4; b: 4",),
+        elementwise=True,
+    ),
+    Rule(
+        "cast",
+        (
+            "a.float()",
+            "a.double()",
+            "a.to(dtype)",
+            "a.type_as(other)",
+            "a.type(dtype)",
+            "a.clone()",
+            "a.contiguous()",
+            "torch.clone(a)",
+        ),
+        {"a": "g"},
+        why="a copy hands the gradient on unchanged, in its operand's own type",
+        source=DERIVATIVES,
+        tests=(
+            "a.clone() where a: 3 4",
+            "a.contiguous() where a: 3 4",
+            "a.to(torch.float64) where a: 3 4",
+            "a.double() * 2 where a: 3 4",
+        ),
+        elementwise=True,
+        view=True,
+    ),
+)
