@@ -31,7 +31,7 @@ def {function}({signature}):
 
 
 def function_source(back: Backward) -> str:
-    """The text: it saves only what the backward reads, and gives None where no gradient is wanted."""
+    """The text: it saves only what the backward reads; None where no gradient is wanted."""
     program = back.program
     values = program.values
     tensors = [n for n in back.arguments if isinstance(values[n], torch.Tensor)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from gradninja.derive import template as templates
 from gradninja.derive.template import Gradient
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
+from gradninja.lines.operators import output_syntax
 from gradninja.rules import Book, Site
 
 
@@ -26,6 +27,13 @@ class Printer:
 
     def printed(self, expr: Expr) -> ast.expr:
         """Syntax for a value: its name, or its own text where that is cheap to evaluate again."""
+        if expr.op == TUPLE:
+            parts = [self.printed(part) for part in expr.args]
+            return (
+                ast.Tuple(parts, ast.Load())
+                if isinstance(expr.value, tuple)
+                else ast.List(parts, ast.Load())
+            )
         if not self._cheap(expr) and not (expr.is_tensor and self._is_root(expr)):
             self.needs.append(expr)
         return expr.syntax
@@ -99,31 +107,30 @@ class Printer:
         """Syntax for one output of an operation that gives several."""
         if expr is self.current.expr and len(self.current.targets) > 1:
             return ast.Name(self.current.targets[index], ast.Load())
-        return ast.Subscript(expr.syntax, ast.Constant(index), ast.Load())
+        return output_syntax(expr.op, expr.syntax, index)
 
     def fill(self, site: Site, cotangents: dict[str, Gradient], tree: ast.AST) -> Any:
         """A row's text with what the person wrote in place of its formals."""
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        shapes = {name: partial(self.like, e) for name, e in site.bound.items() if e.is_tensor}
-        bare = self._names_beyond_shapes(tree, set(shapes))
-        names: dict[str, ast.expr] = {
-            name: self.printed(e) if name in bare or name not in shapes else e.syntax
-            for name, e in site.bound.items()
-            if name in used
+        operands: dict[str, Expr] = {}
+        for name, operand in site.bound.items():
+            operands[name] = operand
+            if operand.op == TUPLE:
+                operands.update({f"{name}[{i}]": e for i, e in enumerate(operand.args)})
+        shapes = {name: partial(self.like, e) for name, e in operands.items() if e.is_tensor}
+        names: dict[str, Callable[[], ast.expr]] = {
+            name: partial(self.printed, e) for name, e in operands.items()
         }
-        names.update({name: g.syntax for name, g in cotangents.items()})
-        names["gs"] = ast.List([g.syntax for g in cotangents.values()], ast.Load())
-        if "y" in used:
-            if isinstance(site.y, tuple):
-                outputs = [self.output(site.expr, i) for i in range(len(site.y))]
-                names["y"] = ast.Tuple(outputs, ast.Load())
-            else:
-                names["y"] = self.result(site.expr)
-                shapes["y"] = partial(self.like, site.expr)
+        names.update({name: partial(_itself, g.syntax) for name, g in cotangents.items()})
+        several = ast.List([g.syntax for g in cotangents.values()], ast.Load())
+        names["gs"] = partial(_itself, several)
+        if isinstance(site.y, tuple):
+            for index in range(len(site.y)):
+                names[f"y[{index}]"] = partial(self.output, site.expr, index)
+        else:
+            names["y"] = partial(self.result, site.expr)
+            shapes["y"] = partial(self.like, site.expr)
         return templates.substitute(tree, names, shapes)
 
-    def _names_beyond_shapes(self, tree: ast.AST, candidates: set[str]) -> set[str]:
-        """The formals whose values the text uses, not only their shapes."""
-        marks = {name: lambda: ast.Constant(0) for name in candidates}
-        left = templates.substitute(tree, {}, marks)
-        return {n.id for n in ast.walk(left) if isinstance(n, ast.Name) and n.id in candidates}
+
+def _itself(syntax: ast.expr) -> ast.expr:
+    return syntax

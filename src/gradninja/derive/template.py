@@ -65,7 +65,7 @@ def expand_macros(site: Site, text: str) -> ast.stmt:
             return None
         inner = rebuild(node.args[0], written_out)
         form = ast.parse(macro("_"), mode="eval").body
-        written: ast.AST = substitute(form, {"_": inner})
+        written: ast.AST = substitute(form, {"_": lambda: inner})
         return written
 
     return rebuild(tree, written_out)
@@ -89,40 +89,50 @@ def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Nod
     return type(node)(**fields)
 
 
-def substitute(
-    tree: ast.AST, names: Mapping[str, ast.expr], shapes: Mapping[str, Callable[[], ast.expr]] = {}
-) -> Any:
-    """Put syntax in for names; `shapes` gives it for names that stand only for their shape."""
+Names = Mapping[str, Callable[[], ast.expr]]
+
+
+def substitute(tree: ast.AST, names: Names, shapes: Names | None = None) -> Any:
+    """Put syntax in for names, and for elements of lists such as `tensors[0]`.
+
+    `shapes` gives the syntax where a name stands only for its shape.
+    """
+    shapes = shapes or {}
+
+    def shape_of(node: ast.AST) -> ast.expr | None:
+        found = shapes.get(_key(node))
+        return None if found is None else found()
 
     def replacement(node: ast.AST) -> ast.AST | None:
+        if isinstance(node, ast.Attribute) and node.attr in SHAPE_ONLY_ATTRIBUTES:
+            like = shape_of(node.value)
+            if like is not None:
+                return ast.Attribute(like, node.attr, ast.Load())
         if (
-            isinstance(node, ast.Attribute)
-            and node.attr in SHAPE_ONLY_ATTRIBUTES
-            and isinstance(node.value, ast.Name)
-            and node.value.id in shapes
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in SHAPE_ONLY_CALLS
+            and node.args
         ):
-            return ast.Attribute(shapes[node.value.id](), node.attr, ast.Load())
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            last = node.args[-1] if node.args else None
-            if (
-                node.func.attr in SHAPE_ONLY_CALLS
-                and isinstance(last, ast.Name)
-                and last.id in shapes
-            ):
+            like = shape_of(node.args[-1])
+            if like is not None:
                 func = rebuild(node.func, replacement)
                 before = [rebuild(arg, replacement) for arg in node.args[:-1]]
                 keywords = [rebuild(keyword, replacement) for keyword in node.keywords]
-                return ast.Call(func, [*before, shapes[last.id]()], keywords)
-        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-            owner = node.value
-            held = names.get(owner.id) if isinstance(owner, ast.Name) else None
-            if isinstance(held, ast.Tuple | ast.List) and isinstance(node.slice.value, int):
-                return held.elts[node.slice.value]
-        if isinstance(node, ast.Name) and node.id in names:
-            return names[node.id]
-        return None
+                return ast.Call(func, [*before, like], keywords)
+        found = names.get(_key(node))
+        return None if found is None else found()
 
     return rebuild(tree, replacement)
+
+
+def _key(node: ast.AST) -> str:
+    """`a`, or `tensors[0]`; nothing for what no name can stand for."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        return ast.unparse(node)
+    return ""
 
 
 @lru_cache(maxsize=4096)

@@ -132,7 +132,9 @@ class Walk:
         except Refusal as refusal:
             raise DeriveError(str(refusal), spot=expr.spot) from None
         used = sum(templates.uses(tree, "g") for _, tree, _ in plan)
-        cotangents = self._cotangents(site, node, used)
+        # Adding into a part of a tensor broadcasts by itself, and so does elementwise work.
+        broadcasts = site.rule.elementwise or all(isinstance(t, ast.AugAssign) for _, t, _ in plan)
+        cotangents = self._cotangents(site, node, used, broadcasts)
         for operand, tree, statement in plan:
             self._apply(site, node, cotangents, operand, tree, statement)
 
@@ -158,12 +160,14 @@ class Walk:
 
     # -- cotangents -------------------------------------------------------------------------
 
-    def _cotangents(self, site: Site, node: _Node, used: int) -> dict[str, Gradient]:
+    def _cotangents(
+        self, site: Site, node: _Node, used: int, broadcasts: bool
+    ) -> dict[str, Gradient]:
         """`g`, or `g0`, `g1`, ... and `gs`: named first where they would be written many times."""
         expr = site.expr
         if node.gradient is not None:
             gradient = node.gradient
-            if not site.rule.elementwise:
+            if not broadcasts:
                 gradient = self._full(gradient, expr)
             return {"g": self._named(gradient, expr, node, used)}
         found: dict[str, Gradient] = {}
@@ -269,14 +273,14 @@ class Walk:
         rules = (*node.rules, site.rule)
         if variable not in self.totals:
             zeros = ast.parse("torch.zeros_like(_)", mode="eval").body
-            start = templates.substitute(zeros, {"_": self.printer.like(operand)})
+            start = templates.substitute(zeros, {"_": lambda: self.printer.like(operand)})
             self.totals[variable] = torch.zeros_like(operand.value)
             self._state(
                 Statement(target, variable, self.current, operand.shape, value=start, rules=rules)
             )
         into = ast.Name(target, ast.Load())
         filled = self.printer.fill(site, cotangents, tree)
-        filled = templates.substitute(filled, {"d": into})
+        filled = templates.substitute(filled, {"d": lambda: into})
         self.totals[variable] = templates.execute(tree, values, self.totals[variable].clone())
         self._freshen(variable)
         self._state(

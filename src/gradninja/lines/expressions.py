@@ -18,6 +18,7 @@ from gradninja.lines.operators import (
     STATIC_ATTRIBUTES,
     TENSOR_ATTRIBUTES,
     UNARY,
+    output_syntax,
 )
 from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
 from gradninja.lines.source import Source
@@ -110,7 +111,7 @@ class Expressions:
     def item(self, node: ast.AST, several: Expr, index: int) -> Expr:
         """One output of an operation that gives several."""
         value = several.value[index]
-        syntax = ast.Subscript(several.syntax, ast.Constant(index), ast.Load())
+        syntax = output_syntax(several.op, several.syntax, index)
         at = self.static(node, index, ast.Constant(index))
         flows = several.differentiable and value.is_floating_point()
         return Expr(

@@ -42,4 +42,13 @@ COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
 }
 TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH"})
 STATIC_ATTRIBUTES = frozenset({"shape", "ndim", "dtype", "device", "is_floating_point", "itemsize"})
+# Operations whose outputs have names that read better than numbers.
+NAMED_OUTPUTS = frozenset({"max", "min", "median", "mode", "sort", "topk", "kthvalue", "cummax"})
 OUTPUT_ATTRIBUTES = {"values": 0, "indices": 1, "eigenvalues": 0, "eigenvectors": 1}
+
+
+def output_syntax(op: str, several: ast.expr, index: int) -> ast.expr:
+    """Syntax for one of several outputs: `x.max(1).indices`, `x.chunk(2)[0]`."""
+    if op.rpartition(".")[2] in NAMED_OUTPUTS:
+        return ast.Attribute(several, ("values", "indices")[index], ast.Load())
+    return ast.Subscript(several, ast.Constant(index), ast.Load())

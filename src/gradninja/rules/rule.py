@@ -46,7 +46,7 @@ class Formal:
     name: str
     required: bool
     default: Any = None
-    static: bool = False  # must be a plain Python value: written `dim=int` in a spelling
+    static: str = ""  # must be a plain Python value of this kind: written `dim=int` in a spelling
     many: bool = False  # takes all further positional arguments: written `*dim`
 
 
@@ -108,7 +108,7 @@ class Spelling:
                 if formal.required:
                     return None
                 bound[formal.name] = _default(formal, expr)
-            elif formal.static and bound[formal.name].op != STATIC:
+            elif not _static_fits(formal, bound[formal.name]):
                 return None
         return bound
 
@@ -124,6 +124,16 @@ def _gather(rest: list[Expr], expr: Expr) -> Expr:
     return Expr(
         STATIC if static else TUPLE, tuple(rest), syntax, values, expr.spot, differentiable=flows
     )
+
+
+def _static_fits(formal: Formal, given: Expr) -> bool:
+    """`dim=int` takes no tensor and no bool, `unbiased=bool` only a bool; a `dim` is no bool."""
+    is_bool = isinstance(given.value, bool)
+    if formal.static == "bool":
+        return is_bool
+    if formal.static:
+        return given.op == STATIC and not is_bool
+    return not (formal.name == "dim" and is_bool)
 
 
 def _default(formal: Formal, expr: Expr) -> Expr:
@@ -142,7 +152,7 @@ def _formal(node: ast.expr) -> Formal:
 def _keyword(node: ast.keyword) -> Formal:
     assert node.arg is not None
     if isinstance(node.value, ast.Name):  # dim=int
-        return Formal(node.arg, True, static=True)
+        return Formal(node.arg, True, static=node.value.id)
     return Formal(node.arg, False, default=ast.literal_eval(node.value))
 
 
