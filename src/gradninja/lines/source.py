@@ -9,6 +9,7 @@ import textwrap
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,14 @@ class Source:
     constants: Mapping[str, Any] = field(default_factory=dict)
     live: Callable[..., Any] | None = None
 
+    @cached_property
+    def text_lines(self) -> list[str]:
+        return self.text.splitlines()
+
     def spot(self, node: ast.AST) -> Spot:
         """Where a syntax node stands in the text (its first line, when it covers several)."""
         number = getattr(node, "lineno", self.function.lineno)
-        lines = self.text.splitlines()
-        text = lines[number - 1] if 0 < number <= len(lines) else ""
+        text = self.text_lines[number - 1] if 0 < number <= len(self.text_lines) else ""
         column = _characters(text, getattr(node, "col_offset", 0))
         end = getattr(node, "end_col_offset", None)
         if getattr(node, "end_lineno", number) != number or end is None:
@@ -50,7 +54,13 @@ class Source:
 
     def statement(self, node: ast.stmt) -> str:
         """The statement as the person wrote it, on one line where it was on one."""
-        return textwrap.dedent(ast.get_source_segment(self.text, node) or ast.unparse(node))
+        end = node.end_lineno or node.lineno
+        if not 0 < node.lineno <= end <= len(self.text_lines):
+            return ast.unparse(node)
+        lines = self.text_lines[node.lineno - 1 : end]
+        lines[-1] = lines[-1].encode()[: node.end_col_offset].decode(errors="ignore")
+        lines[0] = lines[0].encode()[node.col_offset :].decode(errors="ignore")
+        return textwrap.dedent("\n".join(lines))
 
 
 def _characters(text: str, utf8_offset: int) -> int:
