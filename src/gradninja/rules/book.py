@@ -33,13 +33,18 @@ class Book:
 
     def add(self, row: Rule) -> None:
         """Add a row; one of the same name is replaced."""
-        if row.name in self.rows:
-            for spellings in self.by_callee.values():
-                spellings[:] = [pair for pair in spellings if pair[1].name != row.name]
+        self.remove(row.name)
         self.rows[row.name] = row
         for text in row.spellings:
             spelling = Spelling.parse(text)
             self.by_callee.setdefault(spelling.callee, []).append((spelling, row))
+
+    def remove(self, name: str) -> None:
+        """Take a row out, if it is there."""
+        if self.rows.pop(name, None) is not None:
+            for spellings in self.by_callee.values():
+                spellings[:] = [pair for pair in spellings if pair[1].name != name]
+        self.own.pop(name, None)
 
     def knows(self, callee: str) -> bool:
         """Whether some row is spelled so."""
