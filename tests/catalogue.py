@@ -117,11 +117,11 @@ def cotangents(outputs: Sequence[Tensor], seed: int, layout: str) -> tuple[Tenso
     generator = torch.Generator().manual_seed(seed)
     found = []
     for output in outputs:
-        grad = torch.randn(output.shape, generator=generator, dtype=torch.float64)
+        grad = torch.randn(output.shape, generator=generator, dtype=output.dtype)
         if layout == "gapped":
             grad = non_contiguous(grad)
         elif layout == "expanded":
-            number = torch.randn((), generator=generator, dtype=torch.float64)
+            number = torch.randn((), generator=generator, dtype=output.dtype)
             grad = number.expand(output.shape)
         found.append(grad)
     return tuple(found)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul"}
+OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul", "%": "mod"}
 # op_db hands these their tensor first and their first argument second.
 SWAPPED = {"einsum": "torch.einsum", "nn.functional.embedding": "F.embedding"}
 REFLECTED = {f"__r{name}__": sign for sign, name in OPERATORS.items()}
@@ -47,7 +47,7 @@ def op_names(spelling: str) -> list[str]:
     if isinstance(node, ast.BinOp):
         sign = ast.unparse(node).split()[1]
         reflected = [name for name, of in REFLECTED.items() if of == sign]
-        return [OPERATORS.get(sign, sign), *reflected]
+        return [OPERATORS[sign] if sign != "%" else "remainder", *reflected]
     if isinstance(node, ast.UnaryOp):
         return ["neg"]
     if isinstance(node, ast.Subscript):

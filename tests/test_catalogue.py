@@ -76,7 +76,7 @@ def test_derived_where_an_axis_has_size_one(program: Cataloged) -> None:
         inputs = program.draw(sizes, 8)
         try:
             program.function(**inputs)
-        except (RuntimeError, IndexError):
+        except (RuntimeError, IndexError, ZeroDivisionError):
             continue  # the forward itself does not run on an axis of size 1
         try:
             back = gn.derive(program.function, inputs=inputs)
