@@ -61,6 +61,7 @@ REFUSED_LINES = (
     "y = x * sum(i for i in range(10**9))",
     "y = x * int('9' * 10**7)",
     "y = x * np.ones((10**6, 10**6)).sum()",
+    "y = x\n    for row in x.sum():\n        y = y + row",
     "y = x + np.save('gradninja_hostile.npy', 3)",
     "y = x + torch.from_file('gradninja_hostile.bin', shared=True, size=8, dtype=torch.float64)",
     "y = x + torch.load('f')",
