@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -203,6 +203,7 @@ class Backward:
                 raise DeriveError(f"the forward does not run on these inputs: {error}") from None
         for line in self.program.lines:
             values.update({name: scope[name] for name in line.targets})
+        self._hold_broadcasting(values)
         for assumption in self.program.assumptions:
             now = eval(ast.unparse(assumption.syntax), scope)
             if now != assumption.value:
@@ -213,6 +214,38 @@ class Backward:
                     hint="what was read for one size does not hold for another: derive again",
                 )
         return values
+
+    def _hold_broadcasting(self, values: Mapping[str, Any]) -> None:
+        """Raise where a size is 1 now and was not when the forward was read, or the reverse.
+
+        What was broadcast then is summed in the backward, and nothing else; an axis may only
+        become 1 together with all others that had its name, or else its size.
+        """
+        now_of: dict[str | int, tuple[str, int]] = {}
+        axes = {given.name: given.axes for given in self.program.inputs}
+        for name, then in self.program.values.items():
+            if not isinstance(then, torch.Tensor):
+                continue
+            now = tuple(values[name].shape)
+            if len(now) != then.ndim or any(
+                was == 1 != size for was, size in zip(then.shape, now, strict=True)
+            ):
+                raise DeriveError(
+                    f"`{name}` has shape {now} and had {tuple(then.shape)} when the forward was "
+                    "read: it broadcasts otherwise",
+                    hint="derive again with inputs of these shapes",
+                )
+            if name not in axes:
+                continue
+            keys: Sequence[str | int] = axes[name] or tuple(then.shape)
+            for key, was, size in zip(keys, then.shape, now, strict=True):
+                other, seen = now_of.setdefault(key, (name, size))
+                if was != 1 and size != seen and 1 in (size, seen):
+                    raise DeriveError(
+                        f"`{name}` has shape {now}, which broadcasts otherwise with `{other}` than "
+                        "when the forward was read",
+                        hint="derive again with inputs of these shapes",
+                    )
 
     def __call__(
         self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None

@@ -105,6 +105,7 @@ class Walk:
         self.current = self.printer.current = line
         if line.expr.op == NAME:
             assert root.gradient is not None
+            root.notes = (f"{line.name} is another name for {line.expr}: one tensor, one gradient",)
             self._contribute(line.expr, Fit(root.gradient), root)
             return
         for expr in reversed([e for e in line.expr.walk() if e.op not in (NAME, STATIC, TUPLE)]):
@@ -335,5 +336,14 @@ class Walk:
     def _freshen(self, variable: str) -> None:
         """Before something is added in place: the first value must not be another's memory."""
         first = self.first.get(variable)
-        if first is not None and first.value is not None and not first.adds:
+        if first is None:  # a cotangent that was handed in: its owner keeps it as it is
+            name = ast.Name(self.gradient_name(variable), ast.Load())
+            shape = tuple(self.totals[variable].shape)
+            note = f"{variable} is returned and used again, so its gradient is added up in a copy"
+            self._state(
+                Statement(
+                    name.id, variable, self.current, shape, value=name, clone=True, notes=(note,)
+                )
+            )
+        elif first.value is not None and not first.adds:
             first.clone = is_view(first.value)

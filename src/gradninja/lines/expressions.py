@@ -84,6 +84,11 @@ class Expressions:
                 self.source.spot(node),
                 sized=any(e.is_tensor or e.sized for e in operands),
             )
+        devices = {e.value.device for e in operands if e.is_tensor}
+        if any(v.is_meta or (devices and v.device not in devices) for v in _tensors(value)):
+            self.fail(
+                node, "this moves to another device", "leave devices to who calls the forward"
+            )
         flows = (
             self.grad_enabled
             and op not in fence.CONSTANT

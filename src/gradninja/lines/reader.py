@@ -231,9 +231,9 @@ class Reader(Inlining):
             self.fail(node, "`else` of a `for` is outside of what is read")
         over = self.read(node.iter)
         self.assume(over)
+        elements = self.elements_of(node.iter, over)
         if over.is_tensor:
             self._assume_length(over)
-        elements = self.elements_of(node.iter, over)
         if len(elements) > fence.MOST_STEPS:
             self.fail(node.iter, f"{len(elements):,} steps are more than are unrolled")
         for element in elements:
@@ -257,10 +257,10 @@ class Reader(Inlining):
         loop = node.generators[0]
         over = self.read(loop.iter)
         self.assume(over)
-        if over.is_tensor:
-            self._assume_length(over)
         before, found = dict(self.scope), []
         elements = self.elements_of(node, over)
+        if over.is_tensor:
+            self._assume_length(over)
         if len(elements) > fence.MOST_STEPS:
             self.fail(node, f"{len(elements):,} steps are more than are unrolled")
         for element in elements:

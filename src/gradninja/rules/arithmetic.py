@@ -122,7 +122,7 @@ ARITHMETIC = (
     ),
     Rule(
         "pos",
-        ("torch.positive(a)", "a.positive()"),
+        ("+a", "torch.positive(a)", "a.positive()"),
         {"a": "g"},
         why="a plus sign changes nothing",
         source=CALCULUS,

@@ -224,46 +224,6 @@ FUNCTIONS = (
         elementwise=True,
     ),
     Rule(
-        "maximum",
-        ("torch.maximum(a, b)", "a.maximum(b)", "torch.max(a, b)", "a.max(b)", "torch.fmax(a, b)"),
-        {
-            "a": "((a > b) + 0.5 * (a == b)) * g",
-            "b": "((b > a) + 0.5 * (a == b)) * g",
-        },
-        exact={
-            "a": "torch.where(a == b, g / 2, g).masked_fill(a < b, 0)",
-            "b": "torch.where(a == b, g / 2, g).masked_fill(a > b, 0)",
-        },
-        why="the gradient goes to the larger of the two, half to each where they are equal",
-        source=DERIVATIVES,
-        tests=(
-            "torch.maximum(a, b) where a: 3 4; b: 3 4",
-            "torch.maximum(a, b) where a: 3 4 ties; b: 4 ties",
-            "torch.max(a, b) where a: 3 1; b: 3 4",
-        ),
-        elementwise=True,
-    ),
-    Rule(
-        "minimum",
-        ("torch.minimum(a, b)", "a.minimum(b)", "torch.min(a, b)", "a.min(b)", "torch.fmin(a, b)"),
-        {
-            "a": "((a < b) + 0.5 * (a == b)) * g",
-            "b": "((b < a) + 0.5 * (a == b)) * g",
-        },
-        exact={
-            "a": "torch.where(a == b, g / 2, g).masked_fill(a > b, 0)",
-            "b": "torch.where(a == b, g / 2, g).masked_fill(a < b, 0)",
-        },
-        why="the gradient goes to the smaller of the two, half to each where they are equal",
-        source=DERIVATIVES,
-        tests=(
-            "torch.minimum(a, b) where a: 3 4; b: 3 4",
-            "torch.minimum(a, b) where a: 3 4 ties; b: 4 ties",
-            "torch.min(a, b) where a: 3 1; b: 3 4",
-        ),
-        elementwise=True,
-    ),
-    Rule(
         "masked_fill",
         ("a.masked_fill(mask, value)", "torch.masked_fill(a, mask, value)"),
         {"a": "g.masked_fill(mask, 0)", "value": "(g * mask).sum()"},

@@ -64,7 +64,8 @@ class Spelling:
         if isinstance(node, ast.BinOp):
             return Spelling(_symbol(node), (_formal(node.left), _formal(node.right)))
         if isinstance(node, ast.UnaryOp):
-            return Spelling("neg", (_formal(node.operand),))
+            name = "pos" if isinstance(node.op, ast.UAdd) else "neg"
+            return Spelling(name, (_formal(node.operand),))
         if isinstance(node, ast.Subscript):
             return Spelling("[]", (_formal(node.value), _formal(node.slice)))
         if isinstance(node, ast.Attribute):
@@ -131,6 +132,8 @@ def _static_fits(formal: Formal, given: Expr) -> bool:
     is_bool = isinstance(given.value, bool)
     if formal.static == "bool":
         return is_bool
+    if formal.static == "tensor":
+        return given.is_tensor
     if formal.static:
         return given.op == STATIC and not is_bool
     return not (formal.name == "dim" and is_bool)
@@ -220,6 +223,11 @@ class Site:
         """The same, for a formal that only some spellings have."""
         return self.bound[formal].value if formal in self.bound else default
 
+    def fixed(self, formal: str) -> bool:
+        """Whether the value itself stands there, and no name for what may be another next time."""
+        names = {n.id for n in ast.walk(self.bound[formal].syntax) if isinstance(n, ast.Name)}
+        return names <= {"math", "torch", "float"}
+
     def shape(self, formal: str) -> tuple[int, ...]:
         return self.bound[formal].shape
 
@@ -250,7 +258,7 @@ class Site:
         if kept or ndim == 0 or given is None or given == () or given == []:
             return text
         if isinstance(given, int):
-            return f"({text}).unsqueeze({given})"
+            return f"({text}).unsqueeze(dim)"
         return f"({text})" + "".join(f".unsqueeze({d})" for d in self.dims())
 
     def count(self, text: str = "a") -> str:
@@ -259,9 +267,14 @@ class Site:
         if len(dims) == self.ndim("a"):
             return f"{text}.numel()"
         if isinstance(self.value("dim"), int):
-            return f"{text}.shape[{self.value('dim')}]"
+            return f"{text}.shape[dim]"
         return "(" + " * ".join(f"{text}.shape[{d}]" for d in dims) + ")"
 
     def numel(self) -> int:
         """The number that `count` gives here."""
         return math.prod(self.shape("a")[d] for d in self.dims())
+
+
+def over(site: Site) -> str:
+    """The arguments that reduce the same axes once more, kept with size 1; none for all axes."""
+    return "dim, keepdim=True" if site.value("dim") not in (None, (), []) else ""
