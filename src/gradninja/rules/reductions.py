@@ -67,8 +67,11 @@ def _with_mean(spread: Template) -> Template:
     return template
 
 
-SPREADS = ("dim=None, correction=1, keepdim=False)", "unbiased=bool)")
-SPREADS += ("dim, unbiased=bool, keepdim=False)",)
+SPREADS = (
+    "dim=None, correction=1, keepdim=False)",
+    "unbiased=bool)",
+    "dim, unbiased=bool, keepdim=False)",
+)
 
 
 def _spellings(start: str) -> tuple[str, ...]:
