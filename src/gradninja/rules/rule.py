@@ -67,7 +67,10 @@ class Spelling:
             name = "pos" if isinstance(node.op, ast.UAdd) else "neg"
             return Spelling(name, (_formal(node.operand),))
         if isinstance(node, ast.Subscript):
-            return Spelling("[]", (_formal(node.value), _formal(node.slice)))
+            index = _formal(node.slice)
+            if index.name == "basic":  # an index that gives a view, and no copy
+                index = Formal("basic", True, static="basic")
+            return Spelling("[]", (_formal(node.value), index))
         if isinstance(node, ast.Attribute):
             return Spelling(f".{node.attr}", (_formal(node.value),))
         assert isinstance(node, ast.Call), text
@@ -132,11 +135,25 @@ def _static_fits(formal: Formal, given: Expr) -> bool:
     is_bool = isinstance(given.value, bool)
     if formal.static == "bool":
         return is_bool
+    if formal.static == "basic":
+        return given.op == STATIC and _is_basic(given.value)
     if formal.static == "tensor":
         return given.is_tensor
     if formal.static:
         return given.op == STATIC and not is_bool
     return not (formal.name == "dim" and is_bool)
+
+
+def _is_basic(index: Any) -> bool:
+    """Ints, slices, None and ... alone."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None
+        or part is Ellipsis
+        or isinstance(part, slice)
+        or (isinstance(part, int) and not isinstance(part, bool))
+        for part in parts
+    )
 
 
 def _default(formal: Formal, expr: Expr) -> Expr:
