@@ -1,0 +1,200 @@
+"""`gradninja train`: from a word list to a trained network, with no autograd."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gradninja.cli.options import Json
+from gradninja.errors import RunError
+
+if TYPE_CHECKING:
+    from gradninja.training import Progress, Result, Run
+
+Words = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[WORDS]",
+        help="A text file with one word a line; without it, US given names of 2018.",
+        show_default=False,
+    ),
+]
+INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
+
+
+def train(
+    words: Words = None,
+    model: Annotated[
+        str, typer.Option(help="bigram, mlp, mlp_batchnorm, or the path of your own model file.")
+    ] = "mlp_batchnorm",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200_000,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 32,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 200,
+    embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a letter.")] = 10,
+    context: Annotated[int, typer.Option(min=1, help="Letters that predict the next one.")] = 3,
+    rate: Annotated[
+        float, typer.Option(min=0.0, help="Learning rate; a tenth of it from half-way on.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="For weights and batches.")] = 2147483647,
+    bessel: Annotated[
+        bool | None,
+        typer.Option(
+            "--bessel/--no-bessel",
+            help="BatchNorm's variance by 1/(n-1), or by 1/n: in training and at test time.",
+            show_default="--bessel",
+        ),
+    ] = None,
+    backward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The function of the model file that gives the gradients; `backward_fused` "
+            "where there is one, else `backward`, else it is derived.",
+            show_default=False,
+        ),
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="The exact answer without steps, by counting (bigram).")
+    ] = False,
+    verify: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Compare every gradient with autograd each N steps; 0: never."
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder.", show_default="runs/<model>-<number>"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that --out holds.")
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Go on with a run; its own settings hold.", show_default=False
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="Time between two checkpoints.")
+    ] = 30.0,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of PyTorch.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a name generator with its own hand-written backward pass, without autograd.
+
+    Prints the losses and twenty new names; the run folder holds the weights, the metrics and
+    pictures. Ctrl-C saves; --resume goes on to the same end, bit for bit.
+    """
+    from gradninja.training import Config, Interrupted, begin, go
+    from gradninja.training import resume as resume_run
+
+    if resume is not None:
+        run = resume_run(resume, words)
+    else:
+        options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
+        config = Config(
+            model=model,
+            words=None if words is None else str(words),
+            sha256="",
+            vocabulary=(),
+            embedding=embedding,
+            context=context,
+            hidden=hidden,
+            steps=steps,
+            batch=batch,
+            rate=rate,
+            seed=seed,
+            threads=threads,
+            fit=fit,
+            backward=backward,
+            options=options,
+        )
+        run = begin(config, out=out, overwrite=overwrite)
+    quiet = quiet or as_json
+    if not quiet:
+        _introduce(run)
+    try:
+        with _bar(run, hidden=quiet) as show:
+            result = go(run, show=show, verify_every=verify, save_every=checkpoint_every)
+    except Interrupted as stopped:
+        print(
+            f"stopped after {stopped.step:,} steps; go on with:\n"
+            f"  gradninja train --resume {stopped.folder}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    except RunError:
+        if run.state.step and not quiet:
+            print(f"the run is in {run.folder.path}", file=sys.stderr)
+        raise
+    print(json.dumps(_row(result), ensure_ascii=False) if as_json else _told(result))
+
+
+def _introduce(run: Run) -> None:
+    config = run.config
+    print(
+        f"{config.model}: {run.size:,} parameters; {run.dataset.name}: "
+        f"{run.dataset.train.words:,} words to train on, {len(run.dataset.train):,} letters"
+    )
+    if run.step is not None:
+        print(f"gradients by `{config.backward}`, no autograd; run folder {run.folder.path}")
+
+
+@contextmanager
+def _bar(run: Run, *, hidden: bool) -> Iterator[Any]:
+    """A progress bar's function to show progress with."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[speed]:,.0f} steps/s"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    if hidden or run.step is None or not console.is_terminal:
+        yield lambda progress: None
+        return
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task(
+            "train", total=run.config.steps, completed=run.state.step, loss=float("nan"), speed=0.0
+        )
+
+        def show(progress: Progress) -> None:
+            speed = bar.tasks[0].speed or 0.0
+            bar.update(task, completed=progress.step, loss=progress.loss, speed=speed)
+
+        yield show
+
+
+def _told(result: Result) -> str:
+    lines = [
+        f"train loss       {result.train_loss:.4f}",
+        f"validation loss  {result.validation_loss:.4f}",
+        "",
+        *(f"{word.text}{'  (a training word)' if word.seen else ''}" for word in result.words),
+        "",
+        f"weights, metrics and pictures are in {result.folder}",
+    ]
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> dict[str, object]:
+    return {
+        "run": str(result.folder),
+        "steps": result.steps,
+        "train_loss": result.train_loss,
+        "validation_loss": result.validation_loss,
+        "words": [{"text": word.text, "training_word": word.seen} for word in result.words],
+    }
