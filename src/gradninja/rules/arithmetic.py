@@ -26,7 +26,7 @@ def _less_one(power: float) -> str:
 
 
 def _power_base(site: Site) -> str:
-    if site.is_tensor("b"):
+    if not site.fixed("b"):
         return "b * a ** (b - 1) * g"
     power = site.value("b")
     if power == 0:
@@ -41,6 +41,8 @@ def _power_base(site: Site) -> str:
 def _power_base_exact(site: Site) -> str:
     if site.is_tensor("b"):
         return "torch.where(b == 0.0, torch.zeros_like(a), g * (b * a ** (b - 1)))"
+    if not site.fixed("b"):
+        return "g * (b * a ** (b - 1))"
     if site.value("b") == 0:
         return "torch.zeros_like(a)"
     return f"g * (b * a ** {_less_one(site.value('b'))})"
@@ -173,7 +175,7 @@ ARITHMETIC = (
     ),
     Rule(
         "pow",
-        ("a ** b", "torch.pow(a, b)", "a.pow(b)", "torch.float_power(a, b)"),
+        ("a ** b", "torch.pow(a, b)", "a.pow(b)"),
         {"a": _power_base, "b": _power_exponent},
         exact={"a": _power_base_exact, "b": _power_exponent_exact},
         why="a power's base gets the exponent times the power that is one lower, its exponent the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gradninja.errors import GradninjaError
@@ -54,7 +55,11 @@ class Book:
         """The row for an operation, bound to its operands; the first that fits."""
         for spelling, row in self.by_callee.get(expr.op, ()):
             bound = spelling.bind(expr)
-            if bound is not None and self._fits(row, bound):
+            if bound is None:
+                continue
+            for formal in set(row.shape_only) & set(bound):
+                bound[formal] = replace(bound[formal], differentiable=False)
+            if self._fits(row, bound):
                 return Site(row, expr, bound)
         return None
 

@@ -199,7 +199,8 @@ class Rule:
     says where the formula is from. `tests` are calls to try it on (see `tests/test_rules.py`).
     `elementwise`: each element of the result depends on one element of each input, so a cotangent
     may stay unexpanded, and the result is cheap to write again instead of keeping it. `view`: the
-    result shares the input's memory.
+    result shares the input's memory. `shape_only`: formals of which only the shape or the dtype
+    counts, so that no gradient flows to them.
     """
 
     name: str
@@ -211,6 +212,7 @@ class Rule:
     exact: Mapping[str, Template] = field(default_factory=dict)
     elementwise: bool = False
     view: bool = False
+    shape_only: tuple[str, ...] = ()
 
     def template(self, formal: str, style: str) -> Template | None:
         """The text for one formal, in the style that is asked for."""
