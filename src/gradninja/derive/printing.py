@@ -120,6 +120,10 @@ class Printer:
         names: dict[str, Callable[[], ast.expr]] = {
             name: partial(self.printed, e) for name, e in operands.items()
         }
+        for name, operand in site.bound.items():
+            if operand.op == STATIC and isinstance(operand.syntax, ast.Tuple):
+                parts = enumerate(operand.syntax.elts)
+                names.update({f"{name}[{i}]": partial(_itself, part) for i, part in parts})
         names.update({name: partial(_itself, g.syntax) for name, g in cotangents.items()})
         several = ast.List([g.syntax for g in cotangents.values()], ast.Load())
         names["gs"] = partial(_itself, several)
