@@ -72,7 +72,7 @@ def diagnostics(
     if isinstance(h, Tensor):
         row["saturated"] = (h.abs() > SATURATED).double().mean().item()
     ratios = {}
-    for name, value in parameters.items():
+    for name, value in sorted(parameters.items()):  # a checkpoint does not keep the model's order
         gradient = found[f"d{name}"]
         assert isinstance(gradient, Tensor)
         spread = value.double().std().item() if value.numel() > 1 else 0.0
