@@ -1,4 +1,4 @@
-"""`gradninja evaluate`: a network's loss on the splits it was trained with, or on other words."""
+"""`gradninja evaluate`."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from typing import Annotated
 
 import typer
 
-from gradninja.cli.options import Json, RunPath
-
 
 def evaluate(
-    run: RunPath,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     words: Annotated[
         Path | None,
         typer.Argument(
             metavar="[WORDS]",
-            help="A text file with one word a line; without it, the run's own splits.",
-            show_default=False,
+            help="A text file, one word a line. Without it: the run's own word list.",
         ),
     ] = None,
-    as_json: Json = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
-    """Measure a trained network: the mean loss in nats a letter, lower is better."""
-    from gradninja.data import Vocabulary, load_words
-    from gradninja.training import load_dataset, load_network
+    """Measure a trained network: its mean cross-entropy in nats a letter.
 
-    network = load_network(run)
+    On the splits of its own word list, or on all of WORDS.
+    """
+    import torch
+
+    from gradninja import training
+    from gradninja.data import Vocabulary, load_words
+
+    torch.set_num_threads(1)
+    network = training.load_network(run)
     if words is None:
-        dataset = load_dataset(network.config)
+        dataset = training.load_dataset(network.config)
         splits = {
             "train": dataset.train,
             "validation": dataset.validation,
@@ -38,10 +41,12 @@ def evaluate(
     else:
         vocabulary = Vocabulary(network.config.vocabulary)
         whole = load_words(words, fractions=(1.0, 0.0, 0.0), vocabulary=vocabulary)
-        splits = {words.name: whole.train}
+        splits = {whole.name: whole.train}
     losses = {name: network.loss(split) for name, split in splits.items()}
-    if as_json:
-        print(json.dumps({"run": str(run), "losses": losses}, ensure_ascii=False))
+    if json_:
+        rows = {name: {"loss": losses[name], "words": splits[name].words} for name in splits}
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     width = max(len(name) for name in losses)
-    print("\n".join(f"{name:<{width}}  {loss:.4f}" for name, loss in losses.items()))
+    for name, loss in losses.items():
+        print(f"{name:{width}}  {loss:.4f}  ({splits[name].words:,} words)")

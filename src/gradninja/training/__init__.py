@@ -1,7 +1,7 @@
 """Training without autograd: the loop, checkpoints, metrics, evaluation, sampling, pictures.
 
-    run = begin(Config(model="mlp_batchnorm", words=None, ...))
-    result = go(run)
+run = begin(Config(model="mlp_batchnorm", words=None, ...))
+result = go(run)
 """
 
 from __future__ import annotations

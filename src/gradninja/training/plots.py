@@ -17,9 +17,10 @@ from gradninja.training.config import Config
 from gradninja.training.metrics import SATURATED
 
 INK, BLUE, RED = "#222222", "#2a6f97", "#c1121f"
+_NOISE = 1e-6  # a gradient this small beside its data is what float32 leaves of a zero
 Rows = list[dict[str, Any]]
 
-_STYLE = {
+_STYLE: Any = {
     "figure.dpi": 140,
     "font.size": 9,
     "axes.titlesize": 10,
@@ -28,6 +29,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.edgecolor": "#888888",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "legend.frameon": False,
     "legend.fontsize": 8,
@@ -100,7 +102,7 @@ def _crest(losses: list[float]) -> float:
 
 
 def _ratios(rows: Rows) -> Figure:
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
     steps = [row["step"] for row in rows]
@@ -108,31 +110,31 @@ def _ratios(rows: Rows) -> Figure:
         (left, "gradient_to_data", "gradient / data"),
         (right, "update_to_data", "update / data"),
     ):
+        seen = []
         for number, name in enumerate(rows[0][key]):
-            # Zero has no place on a logarithmic axis.
-            values = [row[key][name] or np.nan for row in rows]
+            # Zero has no place on a logarithmic axis, and rounding noise would stretch it.
+            values = [row[key][name] or 0.0 for row in rows]
+            is_noise = max(row["gradient_to_data"][name] or 0.0 for row in rows) < _NOISE
             axes.plot(
                 steps,
-                values,
+                [value if value > 0 else np.nan for value in values],
                 color=colours[number % 10],
-                label=name,
+                label=f"{name} (zero but for rounding)" if is_noise else name,
                 linewidth=1.2,
                 marker="." if len(rows) < 20 else None,
             )
+            seen += [] if is_noise else [value for value in values if value > 0]
         axes.set_yscale("log")
+        if seen:
+            axes.set_ylim(min(seen) / 3, max(seen) * 3)
         axes.set_title(f"{title} (standard deviations)")
         axes.set_xlabel("step")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    right.axhline(1e-3, color=INK, linewidth=1, linestyle="--")
-    right.annotate(
-        "1e-3, a healthy pace",
-        (0.01, 1e-3),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        fontsize=8,
+    lines, labels = left.get_legend_handles_labels()
+    pace = right.axhline(1e-3, color=INK, linewidth=1, linestyle="--")
+    figure.legend(
+        [*lines, pace], [*labels, "1e-3, a healthy pace"], loc="outside lower center", ncols=5
     )
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
@@ -164,7 +166,7 @@ def _dlogits(dlogits: Any, targets: Any, vocabulary: tuple[str, ...]) -> Figure:
     axes = figure.subplots()
     bound = float(np.abs(dlogits).max()) or 1.0
     image = axes.imshow(dlogits, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
-    axes.plot(targets, range(rows), "o", markersize=3, markerfacecolor="none", color=INK)
+    axes.plot(targets, range(rows), "o", markersize=3, markerfacecolor="none", color="white")
     axes.set_title("dlogits: the right letter (o) is pushed up, the others down")
     _image_axes(axes, "letter", "example of the batch")
     if columns <= 60:

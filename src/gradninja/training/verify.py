@@ -64,21 +64,20 @@ def _autograd(
             if name.startswith("d") and _differentiable(found.get(name[1:])) and name != "d"
         ]
         names += [name for name in parameters if name not in names]
-        loss = found["loss"]
-        assert isinstance(loss, Tensor)
+        loss, *wanted = (_tensor(found[name]) for name in ["loss", *names])
         try:
-            gradients = torch.autograd.grad(
-                loss,
-                [found[name] for name in names],  # type: ignore[misc]
-                allow_unused=True,
-                materialize_grads=True,
-            )
+            gradients = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
         except RuntimeError as error:
             raise RunError(
                 f"step {number}: autograd cannot judge this model: {error}",
                 hint="A backward pass must not change the forward's values in place.",
             ) from None
     return {f"d{name}": gradient for name, gradient in zip(names, gradients, strict=True)}
+
+
+def _tensor(value: object) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
 
 
 def _differentiable(value: object) -> bool:
