@@ -66,14 +66,9 @@ def test_the_lecture_exact_style_is_autograd_bit_for_bit(n: int) -> None:
 def test_the_lecture_readable_style_differs_only_by_the_form_of_tanh() -> None:
     readable, exact = gn.derive(LECTURE), gn.derive(LECTURE, style="exact")
     assert "dhpreact = (1 - h ** 2) * dh" in body(readable)
-    unlike = {
-        line.name
-        for line, other in zip(readable.lines, exact.lines, strict=True)
-        if line.source != other.source
-    }
-    # A power's factors stand in autograd's order in the exact style, with the same results bit
-    # for bit but for the order of two products.
-    assert unlike <= {"dhpreact", "dbndiff", "dbnvar", "dcounts_sum", "dprobs"}
+    unlike = {line.name for line in readable.lines if line.source not in set(body(exact))}
+    # Besides tanh: a power's factors in autograd's order, and the scatter into zeros.
+    assert unlike == {"dhpreact", "dbndiff", "dbnvar", "dcounts_sum", "dC"}
 
 
 def test_the_lecture_gives_a_gradient_for_every_variable() -> None:
@@ -292,7 +287,7 @@ def test_a_loop_over_a_size_holds_for_that_size() -> None:
     )
     time = back.program.values["x"].shape[0]
     back({"x": torch.randn(time, 2), "w": torch.randn(2)}, torch.ones(2))
-    with pytest.raises(DeriveError, match="was 5 when the forward was read|is 9 and was"):
+    with pytest.raises(DeriveError, match="was .* when the forward was read"):
         back({"x": torch.randn(9, 2), "w": torch.randn(2)}, torch.ones(2))
 
 
@@ -390,11 +385,15 @@ def test_the_autograd_function_passes_gradcheck(text: str) -> None:
         i.name: i.value.clone().requires_grad_() if i.differentiable else i.value
         for i in back.program.inputs
     }
-    assert torch.autograd.gradcheck(lambda *a: function(*a), tuple(inputs.values()), nondet_tol=0.0)
+
+    def floats_of(*args: object) -> tuple[torch.Tensor, ...]:
+        found = function(*args)
+        several = found if isinstance(found, tuple) else (found,)
+        return tuple(o for o in several if o.is_floating_point())
+
+    assert torch.autograd.gradcheck(floats_of, tuple(inputs.values()), nondet_tol=0.0)
     # ... and with cotangents that lie transposed in memory, as matmuls hand them on.
-    outputs = function(**inputs)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    floats = [o for o in outputs if o.requires_grad]
+    floats = floats_of(*inputs.values())
     grads = [
         torch.randn(tuple(o.shape)[::-1], dtype=o.dtype).permute(tuple(range(o.ndim))[::-1])
         for o in floats

@@ -23,6 +23,8 @@ from gradninja.errors import DeriveError
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Refusal, Rule, Site
 
+# What a row that does not cover a call may raise.
+HOLES = (RuntimeError, IndexError, KeyError, TypeError, ValueError, NameError, AssertionError)
 LONGEST = 64  # characters of a cotangent's text that may stand inside another expression
 
 
@@ -129,9 +131,19 @@ class Walk:
                 hint="`.detach()` what stays constant, or write the step with other operations",
             )
         try:
-            plan = self._plan(site)
+            self._rule(site, node)
         except Refusal as refusal:
             raise DeriveError(str(refusal), spot=expr.spot) from None
+        except HOLES as error:
+            raise DeriveError(
+                f"the rule for `{site.rule.name}` does not cover this call ({error})",
+                spot=expr.spot,
+                hint="write the step with other operations, and please report the line",
+            ) from error
+
+    def _rule(self, site: Site, node: _Node) -> None:
+        """Apply a row: each operand that a gradient flows to gets its contribution."""
+        plan = self._plan(site)
         used = sum(templates.uses(tree, "g") for _, tree, _ in plan)
         # Adding into a part of a tensor broadcasts by itself, and so does elementwise work.
         broadcasts = site.rule.elementwise or all(isinstance(t, ast.AugAssign) for _, t, _ in plan)

@@ -99,8 +99,8 @@ def _of_two(name: str, short: str, compare: str) -> Rule:
             f"a.{short}(b)",
         ),
         {
-            "a": f"((a {compare} b) + 0.5 * (a == b)) * g",
-            "b": f"((b {compare} a) + 0.5 * (a == b)) * g",
+            "a": f"torch.where(a == b, 0.5 * g, (a {compare} b) * g)",
+            "b": f"torch.where(a == b, 0.5 * g, (b {compare} a) * g)",
         },
         why="the gradient goes to the one of the two that was taken, half to each where they are "
         "equal",
