@@ -1,18 +1,18 @@
 """The command line: arguments and printing only.
 
-A verb is a function in a file beside this one, and a line at the end of this file. Those files
-import torch and our other parts inside their functions, so that `--help` comes at once.
+Each verb is a function in a file of its own; it is added to the app by one line here. Verbs import
+what they need inside the function, so that `gradninja --help` does not wait for torch.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
-from gradninja import __version__
-from gradninja.cli import evaluate, sample, train
+from gradninja.cli.evaluate import evaluate
+from gradninja.cli.sample import sample
+from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
 
 app = typer.Typer(
@@ -20,31 +20,20 @@ app = typer.Typer(
     help="Write the forward. Own the backward.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a traceback is ours to read, and plain
-    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
+app.command()(train)
+app.command()(sample)
+app.command()(evaluate)
+
+WRONG = 2  # exit code when a person's input cannot be used
 
 
 def main() -> None:
-    """The `gradninja` command. Exit code 2: a mistake of the person's, told without a traceback."""
+    """Run the command line. Errors for the person are printed without a traceback."""
     try:
         app()
     except GradninjaError as error:
-        print(f"gradninja: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
-        print(f"gradninja {__version__}")
-        raise typer.Exit
-
-
-app.command()(train.train)
-app.command()(sample.sample)
-app.command()(evaluate.evaluate)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(WRONG)

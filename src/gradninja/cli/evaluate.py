@@ -1,4 +1,4 @@
-"""`gradninja evaluate`."""
+"""`gradninja evaluate`: a network's loss on the splits it was trained with, or on other words."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from typing import Annotated
 
 import typer
 
+from gradninja.cli.options import Json, RunPath
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: RunPath,
     words: Annotated[
         Path | None,
         typer.Argument(
             metavar="[WORDS]",
-            help="A text file, one word a line. Without it: the run's own word list.",
+            help="A text file with one word a line; without it, the run's own splits.",
+            show_default=False,
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Measure a trained network: its mean cross-entropy in nats a letter.
-
-    On the splits of its own word list, or on all of WORDS.
-    """
-    import torch
-
-    from gradninja import training
+    """Measure a trained network: the mean loss in nats a letter, lower is better."""
     from gradninja.data import Vocabulary, load_words
+    from gradninja.training import load_dataset, load_network
 
-    torch.set_num_threads(1)
-    network = training.load_network(run)
+    network = load_network(run)
     if words is None:
-        dataset = training.load_dataset(network.config)
+        dataset = load_dataset(network.config)
         splits = {
             "train": dataset.train,
             "validation": dataset.validation,
@@ -41,12 +38,10 @@ def evaluate(
     else:
         vocabulary = Vocabulary(network.config.vocabulary)
         whole = load_words(words, fractions=(1.0, 0.0, 0.0), vocabulary=vocabulary)
-        splits = {whole.name: whole.train}
+        splits = {words.name: whole.train}
     losses = {name: network.loss(split) for name, split in splits.items()}
-    if json_:
-        rows = {name: {"loss": losses[name], "words": splits[name].words} for name in splits}
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+    if as_json:
+        print(json.dumps({"run": str(run), "losses": losses}, ensure_ascii=False))
         return
     width = max(len(name) for name in losses)
-    for name, loss in losses.items():
-        print(f"{name:{width}}  {loss:.4f}  ({splits[name].words:,} words)")
+    print("\n".join(f"{name:<{width}}  {loss:.4f}" for name, loss in losses.items()))

@@ -1,48 +1,39 @@
-"""`gradninja sample`."""
+"""`gradninja sample`: new words from a trained network."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gradninja.cli.printing import print_words, word_rows
-from gradninja.errors import GradninjaError
+from gradninja.cli.options import Json, RunPath
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    count: Annotated[int, typer.Option(min=0, help="How many words.")] = 20,
+    run: RunPath,
+    count: Annotated[int, typer.Option(min=1, help="How many words.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other words.")] = 2147483657,
     temperature: Annotated[
-        float,
-        typer.Option(min=0.01, help="Below 1: more of the usual. Above 1: more daring."),
+        float, typer.Option(help="Below 1 the likely letters get likelier, above 1 less so.")
     ] = 1.0,
-    prefix: Annotated[str, typer.Option(help="How the words begin.")] = "",
+    prefix: Annotated[str, typer.Option(help="What each word starts with.")] = "",
     new_only: Annotated[
-        bool, typer.Option("--new-only", help="No words of the training set.")
+        bool, typer.Option("--new-only", help="Leave out words of the training set.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Make new words with a trained network.
+    """Draw words from a trained network, many at once; words of its training set are marked."""
+    from gradninja.training import load_dataset, load_network
+    from gradninja.training import sample as draw
 
-    Words of the training set are marked, where the word list is still what it was.
-    """
-    import torch
-
-    from gradninja import training
-
-    torch.set_num_threads(1)
-    network = training.load_network(run)
-    try:
-        contains = training.load_dataset(network.config).train.contains
-    except GradninjaError:
-        if new_only:
-            raise
-        contains = None
-    words = training.sample(
+    if not temperature > 0:
+        raise typer.BadParameter("must be above 0", param_hint="'--temperature'")
+    network = load_network(run)
+    # Looking a word up takes the whole list in memory, so large draws are not marked.
+    wants_marks = new_only or count <= 10_000
+    contains = load_dataset(network.config).train.contains if wants_marks else None
+    words = draw(
         network,
         count,
         seed=seed,
@@ -51,7 +42,8 @@ def sample(
         contains=contains,
         new_only=new_only,
     )
-    if json_:
-        print(json.dumps(word_rows(words), ensure_ascii=False, indent=2))
-    else:
-        print_words(words)
+    if as_json:
+        rows = [{"text": word.text, "training_word": word.seen} for word in words]
+        print(json.dumps({"run": str(run), "words": rows}, ensure_ascii=False))
+        return
+    print("\n".join(f"{w.text}{'  (a training word)' if w.seen else ''}" for w in words))
