@@ -8,6 +8,7 @@ from gradninja.rules.rule import Refusal, Rule, Site, Template
 GELU = "Hendrycks & Gimpel 2016, Gaussian Error Linear Units, section 2"
 NORMAL_CDF = "0.5 * (1 + torch.erf(a / math.sqrt(2)))"
 NORMAL_PDF = "torch.exp(-0.5 * a**2) / math.sqrt(2 * math.pi)"
+LOG_SIGMOID_BUFFER = "torch.ops.aten.log_sigmoid_forward(a)[1]"
 TANH_INNER = "math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)"
 
 
@@ -54,6 +55,7 @@ ACTIVATIONS = (
         "logsigmoid",
         ("F.logsigmoid(a)",),
         {"a": "torch.sigmoid(-a) * g"},
+        exact={"a": f"torch.ops.aten.log_sigmoid_backward(g, a, {LOG_SIGMOID_BUFFER})"},
         why="the logarithm of a sigmoid climbs by what the sigmoid lacks to 1",
         source=DERIVATIVES,
         tests=("F.logsigmoid(a) where a: 3 4",),
@@ -63,7 +65,6 @@ ACTIVATIONS = (
         "relu",
         ("torch.relu(a)", "a.relu()", "F.relu(a, inplace=False)"),
         {"a": _not_in_place("(a > 0) * g")},
-        exact={"a": _not_in_place("torch.where(y <= 0, torch.zeros_like(g), g)")},
         why="where the operand is positive the gradient passes, elsewhere nothing does",
         source=DERIVATIVES,
         tests=("torch.relu(a) where a: 3 4", "F.relu(a) where a: 3 4 ties", "a.relu() where a: ()"),
@@ -124,7 +125,7 @@ ACTIVATIONS = (
     Rule(
         "silu",
         ("F.silu(a, inplace=False)",),
-        {"a": _not_in_place("(torch.sigmoid(a) + y * (1 - torch.sigmoid(a))) * g")},
+        {"a": _not_in_place("torch.sigmoid(a) * (1 + a - y) * g")},
         exact={"a": _not_in_place("torch.ops.aten.silu_backward(g, a)")},
         why="a times its sigmoid: the product rule gives the sigmoid, plus a times its slope",
         source="Elfwing et al. 2018, Sigmoid-weighted linear units, equation 5",
@@ -164,6 +165,7 @@ ACTIVATIONS = (
         "softsign",
         ("F.softsign(a)",),
         {"a": "g / (1 + a.abs()) ** 2"},
+        exact={"a": "g / (a.abs() + 1) + -g * (a / (a.abs() + 1) / (a.abs() + 1)) * torch.sgn(a)"},
         why="the slope is 1 over the square of what divides",
         source=DERIVATIVES,
         tests=("F.softsign(a) where a: 3 4",),

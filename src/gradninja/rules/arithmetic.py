@@ -61,11 +61,27 @@ def _power_exponent_exact(site: Site) -> str:
     return "g * torch.where((a == 0) & (b >= 0), torch.zeros_like(y), y * a.log())"
 
 
-def _no_rounding(text: str) -> Template:
+def _divisor_exact(site: Site) -> str:
+    """PyTorch takes a number over a tensor for the number times the reciprocal."""
+    if site.is_tensor("a"):
+        return "-g * ((a / b) / b)"
+    return "-(g * a) * (b.reciprocal() * b.reciprocal())"
+
+
+def _of_tensor(text: str) -> Template:
     def template(site: Site) -> str:
+        if not site.is_tensor("a"):
+            raise Refusal("PyTorch has no gradient for what divides a plain number here")
+        return text
+
+    return template
+
+
+def _no_rounding(found: Template) -> Template:
+    def template(site: Site) -> str | list[str]:
         if site.value_or("rounding_mode", None) is not None:
             raise Refusal("a division that rounds has no useful gradient")
-        return text
+        return found(site) if callable(found) else found
 
     return template
 
@@ -106,11 +122,14 @@ ARITHMETIC = (
     ),
     Rule(
         "rsub",
-        ("torch.rsub(a, b)",),
-        {"a": "-g", "b": "g"},
-        why="a difference hands the gradient on to its first term, and minus it to its second",
+        ("torch.rsub(a, b, alpha=1)",),
+        {"a": _sub_other, "b": "g"},
+        why="b - a: the gradient is handed on to b, and minus it to a",
         source=CALCULUS,
-        tests=("torch.rsub(a, b) where a: 3 4; b: 4",),
+        tests=(
+            "torch.rsub(a, b) where a: 3 4; b: 4",
+            "torch.rsub(a, b, alpha=3) where a: 3 4; b: 4",
+        ),
         elementwise=True,
     ),
     Rule(
@@ -136,6 +155,9 @@ ARITHMETIC = (
         "mul",
         ("a * b", "torch.mul(a, b)", "a.mul(b)", "torch.multiply(a, b)", "a.multiply(b)"),
         {"a": "b * g", "b": "a * g"},
+        # The same numbers; the order of factors decides how the product lies in memory, and so in
+        # which order it is summed later.
+        exact={"a": "g * b", "b": "g * a"},
         why="a product hands each factor the gradient times the other factor",
         source=CALCULUS,
         tests=(
@@ -159,7 +181,7 @@ ARITHMETIC = (
             "torch.divide(a, b)",
         ),
         {"a": _no_rounding("g / b"), "b": _no_rounding("-y / b * g")},
-        exact={"b": _no_rounding("-g * ((a / b) / b)")},
+        exact={"b": _no_rounding(_divisor_exact)},
         why="a quotient's top gets the gradient over the bottom, its bottom minus that times the "
         "quotient",
         source=CALCULUS,
@@ -208,17 +230,33 @@ ARITHMETIC = (
     ),
     Rule(
         "remainder",
-        ("a % b", "torch.remainder(a, b)", "a.remainder(b)", "torch.fmod(a, b)", "a.fmod(b)"),
-        {"a": "g"},
-        why="a remainder moves with its first operand, step by step",
+        ("a % b", "torch.remainder(a, b)", "a.remainder(b)"),
+        {"a": "g", "b": _of_tensor("-torch.div(a, b, rounding_mode='floor') * g")},
+        exact={"b": _of_tensor("-g * torch.div(a, b, rounding_mode='floor')")},
+        why="a remainder is a, less b as often as it goes into a",
         source=CALCULUS,
-        tests=("a % 0.7 where a: 3 4", "torch.fmod(a, 0.7) where a: 3 4"),
+        tests=(
+            "a % 0.7 where a: 3 4",
+            "a % b where a: 3 4; b: 4 positive",
+            "a.remainder(b) where a: 3 1; b: 3 4 away",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "fmod",
+        ("torch.fmod(a, b)", "a.fmod(b)"),
+        {"a": "g", "b": "-torch.div(a, b, rounding_mode='trunc') * g"},
+        exact={"b": "-g * torch.div(a, b, rounding_mode='trunc')"},
+        why="a remainder is a, less b as often as it goes into a",
+        source=CALCULUS,
+        tests=("torch.fmod(a, 0.7) where a: 3 4", "a.fmod(b) where a: 3 4; b: 3 1 away"),
         elementwise=True,
     ),
     Rule(
         "lerp",
         ("torch.lerp(a, b, weight)", "a.lerp(b, weight)"),
         {"a": "(1 - weight) * g", "b": "weight * g", "weight": "(b - a) * g"},
+        exact={"a": "g * (1 - weight)", "b": "g * weight", "weight": "g * (b - a)"},
         why="a mixture hands each side the gradient times its share, and the share the difference "
         "of the sides",
         source=CALCULUS,
@@ -232,6 +270,7 @@ ARITHMETIC = (
         "addcmul",
         ("torch.addcmul(a, b, c, value=1)", "a.addcmul(b, c, value=1)"),
         {"a": "g", "b": "value * c * g", "c": "value * b * g"},
+        exact={"b": "g * (c * value)", "c": "g * (b * value)"},
         why="a sum hands the gradient on, a product the gradient times the other factor",
         source=CALCULUS,
         tests=("torch.addcmul(a, b, c, value=0.5) where a: 3 4; b: 4; c: 3 1",),
@@ -241,6 +280,7 @@ ARITHMETIC = (
         "addcdiv",
         ("torch.addcdiv(a, b, c, value=1)", "a.addcdiv(b, c, value=1)"),
         {"a": "g", "b": "value / c * g", "c": "-value * b / c**2 * g"},
+        exact={"b": "g * (value / c)", "c": "-g * (value * b / (c * c))"},
         why="a sum hands the gradient on; a quotient's top gets it over the bottom, its bottom "
         "minus that times the quotient",
         source=CALCULUS,

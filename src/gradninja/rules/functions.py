@@ -53,7 +53,12 @@ def _clamp_bound(compare: str, other: str) -> Template:
 
 FUNCTIONS = (
     unary("exp", "y * g", "the exponential is its own derivative"),
-    unary("exp2", "math.log(2) * y * g", "a power of 2 grows by log 2 times itself"),
+    unary(
+        "exp2",
+        "math.log(2) * y * g",
+        "a power of 2 grows by log 2 times itself",
+        exact="g * y * math.log(2)",
+    ),
     unary("expm1", "(y + 1) * g", "the derivative is exp(a), which is the result plus 1"),
     unary("log", "g / a", "a logarithm's derivative is 1 over its operand", domain="positive"),
     unary(
@@ -226,7 +231,7 @@ FUNCTIONS = (
     Rule(
         "masked_fill",
         ("a.masked_fill(mask, value)", "torch.masked_fill(a, mask, value)"),
-        {"a": "g.masked_fill(mask, 0)", "value": "(g * mask).sum()"},
+        {"a": "g.masked_fill(mask, 0)", "value": "g.masked_select(mask).sum()"},
         why="where the value was overwritten no gradient passes; the value that was written gets "
         "the sum of those",
         source=DERIVATIVES,
@@ -240,6 +245,10 @@ FUNCTIONS = (
         "atan2",
         ("torch.atan2(a, b)", "a.atan2(b)", "torch.arctan2(a, b)"),
         {"a": "b / (a**2 + b**2) * g", "b": "-a / (a**2 + b**2) * g"},
+        exact={
+            "a": "g * b * (a * a + b * b).reciprocal()",
+            "b": "g * -a * (a * a + b * b).reciprocal()",
+        },
         why="an angle turns by the other side over the squared distance",
         source=CALCULUS,
         tests=("torch.atan2(a, b) where a: 3 4 positive; b: 4 positive",),
@@ -249,6 +258,7 @@ FUNCTIONS = (
         "hypot",
         ("torch.hypot(a, b)", "a.hypot(b)"),
         {"a": "a / y * g", "b": "b / y * g"},
+        exact={"a": "g * a / y", "b": "g * b / y"},
         why="a distance grows along each side by that side over the distance",
         source=CALCULUS,
         tests=("torch.hypot(a, b) where a: 3 4 positive; b: 4 positive",),
@@ -285,8 +295,8 @@ FUNCTIONS = (
         why="the same values in another precision: the gradient comes back in the operand's own",
         source=DERIVATIVES,
         tests=(
-            "a.float() where a: 3 4",
             "a.double() * 2 where a: 3 4",
+            "a.float() where a: 3 4",
             "a.to(torch.float64) where a: 3 4",
             "a.type(torch.float64) where a: 3 4",
             "a.type_as(b) * b where a: 3 4; b: 3 4",

@@ -296,4 +296,4 @@ class Site:
 
 def over(site: Site) -> str:
     """The arguments that reduce the same axes once more, kept with size 1; none for all axes."""
-    return "dim, keepdim=True" if site.value("dim") not in (None, (), []) else ""
+    return "dim, keepdim=True" if site.value_or("dim", None) not in (None, (), []) else ""

@@ -35,29 +35,24 @@ def _unpermute(site: Site) -> str:
 
 
 def _repeat(site: Site) -> str:
-    """Each axis is split into copies and elements, and the copies are summed."""
+    """New axes are summed; each other axis is split into copies and elements, copies summed."""
     formal = "repeats" if "repeats" in site.bound else "dims"
     times = site.value(formal)
-    times = tuple(times) if isinstance(times, tuple | list) else (times,)
-    lead = len(times) - site.ndim("a")
+    several = isinstance(times, tuple | list)
+    lead = (len(times) if several else 1) - site.ndim("a")
+    summed = "g" + ".sum(0)" * lead
     sizes: list[str] = []
     copies: list[int] = []
-    for axis in range(min(lead, 0), len(times)):
-        once = axis < 0 or (site.fixed(formal) and times[axis] == 1)
-        if not once:
+    for axis in range(site.ndim("a")):
+        place = axis + lead
+        if place >= 0 and not (site.fixed(formal) and (times[place] if several else times) == 1):
             copies.append(len(sizes))
-            sizes.append(
-                f"{formal}[{axis}]" if isinstance(site.value(formal), tuple | list) else formal
-            )
-        if axis >= lead:
-            sizes.append(f"a.shape[{axis - lead}]")
-        elif once:
-            sizes.append("1")
-            copies.append(len(sizes) - 1)
+            sizes.append(f"{formal}[{place}]" if several else formal)
+        sizes.append(f"a.shape[{axis}]")
     if not copies:
-        return "g"
+        return summed
     dims = copies[0] if len(copies) == 1 else tuple(copies)
-    return f"g.reshape({', '.join(sizes)}).sum({dims})"
+    return f"{summed}.reshape({', '.join(sizes)}).sum({dims})"
 
 
 def _repeat_interleave(site: Site) -> str:
