@@ -73,15 +73,12 @@ def test_the_lecture_readable_style_differs_only_by_the_form_of_tanh() -> None:
 
 def test_the_lecture_gives_a_gradient_for_every_variable() -> None:
     back = gn.derive(LECTURE)
-    assert {line.of for line in back.lines} >= {
-        *(
-            "logprobs probs counts_sum_inv counts_sum counts norm_logits logit_maxes logits h".split()
-        ),
-        *(
-            "W2 b2 hpreact bngain bnbias bnraw bnvar_inv bnvar bndiff2 bndiff bnmeani hprebn".split()
-        ),
-        *("embcat W1 b1 emb C".split()),
-    }
+    named = """
+        logprobs probs counts_sum_inv counts_sum counts norm_logits logit_maxes logits h W2 b2
+        hpreact bngain bnbias bnraw bnvar_inv bnvar bndiff2 bndiff bnmeani hprebn embcat W1 b1
+        emb C
+    """.split()
+    assert {line.of for line in back.lines} >= set(named)
 
 
 def test_both_sentences_of_the_notes_appear_where_they_act() -> None:
@@ -271,7 +268,7 @@ def test_sizes_that_broadcast_otherwise_are_refused() -> None:
             return x * b
         """
     )
-    with pytest.raises(DeriveError, match="`b` has shape .* broadcasts otherwise"):
+    with pytest.raises(DeriveError, match=r"`b` has shape .* broadcasts otherwise"):
         back({"x": torch.randn(3, 2), "b": torch.randn(3, 2)}, torch.randn(3, 2))
 
 
@@ -287,7 +284,7 @@ def test_a_loop_over_a_size_holds_for_that_size() -> None:
     )
     time = back.program.values["x"].shape[0]
     back({"x": torch.randn(time, 2), "w": torch.randn(2)}, torch.ones(2))
-    with pytest.raises(DeriveError, match="was .* when the forward was read"):
+    with pytest.raises(DeriveError, match=r"was .* when the forward was read"):
         back({"x": torch.randn(9, 2), "w": torch.randn(2)}, torch.ones(2))
 
 
@@ -359,7 +356,9 @@ def test_the_forward_gives_output_and_what_is_kept() -> None:
     "text",
     [
         """
-        def layer(x: Float[Tensor, "n d"], w: Float[Tensor, "d k"], b: Float[Tensor, "k"], s: float = 0.5):
+        def layer(
+            x: Float[Tensor, "n d"], w: Float[Tensor, "d k"], b: Float[Tensor, "k"], s: float = 0.5
+        ):
             n = x.shape[0]
             y = torch.tanh(x @ w + b) * s / n
             return y
@@ -400,6 +399,6 @@ def test_the_autograd_function_passes_gradcheck(text: str) -> None:
     ]
     leaves = [v for v in inputs.values() if isinstance(v, torch.Tensor) and v.requires_grad]
     got = torch.autograd.grad(floats, leaves, grads)
-    true = back({k: v for k, v in inputs.items()}, tuple(grads) if len(grads) > 1 else grads[0])
+    true = back(dict(inputs.items()), tuple(grads) if len(grads) > 1 else grads[0])
     for a, b in zip(got, true.values(), strict=True):
         assert torch.equal(a, b)
