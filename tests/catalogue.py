@@ -22,7 +22,7 @@ import programs
 # axis a size of its own; in the third all sizes coincide.
 DISTINCT = (5, 7, 4, 6, 3, 8, 9, 11, 10, 12, 13, 14)
 OTHERS = (6, 4, 7, 3, 5, 9, 8, 10, 11, 13, 12, 15)
-EQUAL = (4,) * 12
+EQUAL = (6,) * 12
 
 
 @dataclass(frozen=True)
