@@ -6,12 +6,15 @@ from gradninja.rules.book import Book
 from gradninja.rules.functions import FUNCTIONS
 from gradninja.rules.indexing import INDEXING
 from gradninja.rules.linear import LINEAR
+from gradninja.rules.losses import LOSSES
 from gradninja.rules.networks import NETWORKS
 from gradninja.rules.reductions import REDUCTIONS
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.views import VIEWS
 
-BOOK = Book(ARITHMETIC, FUNCTIONS, ACTIVATIONS, REDUCTIONS, VIEWS, INDEXING, LINEAR, NETWORKS)
+BOOK = Book(
+    ARITHMETIC, FUNCTIONS, ACTIVATIONS, REDUCTIONS, VIEWS, INDEXING, LINEAR, NETWORKS, LOSSES
+)
 rule = BOOK.rule
 
 __all__ = ["BOOK", "Book", "Refusal", "Rule", "Site", "Spelling", "Template", "rule"]
