@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 
 import torch
@@ -22,14 +23,15 @@ def verifier(
 ) -> Callable[[int, Mapping[str, object], Mapping[str, object]], None]:
     """A judge of steps: called with the step's number, its values and what was found from them.
 
-    It compares every `d<name>` with autograd's, in the order in which the backward pass computes
+    It compares every `d<name>` with autograd's, in the order in which the backward pass completes
     them, so that the first wrong one is where to look. Raises RunError there.
     """
+    done = _last_lines(step.source)
 
     def verify(number: int, values: Mapping[str, object], found: Mapping[str, object]) -> None:
         truth = _autograd(number, step, values, parameters)
         scale = max(truth[f"d{name}"].abs().max().item() for name in parameters)
-        for name, true in truth.items():
+        for name, true in sorted(truth.items(), key=lambda item: done.get(item[0], 0)):
             given = found.get(name)
             if not isinstance(given, Tensor) or given.shape != true.shape:
                 what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
@@ -49,7 +51,7 @@ def verifier(
 def _autograd(
     number: int, step: Step, values: Mapping[str, object], parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Autograd's gradient of every name that the step has a gradient of, in the step's order."""
+    """Autograd's gradient of every name that the step has a gradient of."""
     with torch.inference_mode(False), torch.enable_grad():
         copies = {
             name: value.clone() if isinstance(value, Tensor) else value
@@ -73,6 +75,22 @@ def _autograd(
                 hint="A backward pass must not change the forward's values in place.",
             ) from None
     return {f"d{name}": gradient for name, gradient in zip(names, gradients, strict=True)}
+
+
+def _last_lines(source: str) -> dict[str, int]:
+    """The last line that sets a name or adds to it: `dx = `, `dx += `, `dx[i] = `, `dx.add_(`."""
+    lines: dict[str, int] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            targets = [node.value.func]
+        else:
+            continue
+        for part in (part for target in targets for part in ast.walk(target)):
+            if isinstance(part, ast.Name):
+                lines[part.id] = max(lines.get(part.id, 0), node.lineno)
+    return lines
 
 
 def _tensor(value: object) -> Tensor:
