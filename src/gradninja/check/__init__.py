@@ -1,0 +1,49 @@
+"""Check: a person's backward pass, judged line by line against autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradninja.check.types import BackwardWrong, CheckError, LineReport, Report, Verdict
+
+__all__ = [
+    "BackwardWrong",
+    "CheckError",
+    "LineReport",
+    "Report",
+    "Verdict",
+    "assert_backward",
+    "check",
+]
+
+
+def check(forward: Any, backward: Any = None, inputs: Mapping[str, Any] | None = None) -> Report:
+    """Judge a backward pass, line by line.
+
+    Args:
+        forward: a plain function, `FILE.py`, `FILE.py:name`, or text, ending in
+            `return <expression>`.
+        backward: a function, `FILE.py[:name]` or text (a `def`, or only the lines) whose locals
+            `d<name>` are judged; without it the function `backward` beside the forward, or the
+            lines that stand after it. A `torch.autograd.Function` class, a pair `(fwd, bwd)` of
+            functions on arrays as for JAX, or any other callable is judged as a whole.
+        inputs: `{name: tensor}`. They are always among what is judged; further draws are made from
+            jaxtyping annotations. Without them, those of a function `inputs()` beside the forward.
+
+    Raises:
+        ReadError: the forward is outside of what is read.
+        CheckError: there is nothing that can be judged.
+    """
+    from gradninja.check.judge import judge
+
+    return judge(forward, backward, inputs)
+
+
+def assert_backward(
+    forward: Any, backward: Any = None, inputs: Mapping[str, Any] | None = None
+) -> None:
+    """For tests: raises BackwardWrong, whose message is the report, unless all lines are right."""
+    report = check(forward, backward, inputs)
+    if not report.ok:
+        raise BackwardWrong(report)

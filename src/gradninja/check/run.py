@@ -1,0 +1,93 @@
+"""Running a person's statements: compiled once, cast to the precision that is judged in."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from types import CodeType
+from typing import Any
+
+import torch
+
+LOWER = frozenset({"float32", "float", "float16", "half", "bfloat16"})
+
+
+class _Widen(ast.NodeTransformer):
+    """Casts to a lower precision become casts to float64, so that float64 stays float64."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name) and node.value.id == "torch" and node.attr in LOWER:
+            node.attr = "float64"
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        func = node.func
+        if isinstance(func, ast.Attribute) and func.attr in {"float", "half", "bfloat16"}:
+            func.attr = "double"
+        return node
+
+
+def compiled(statements: Sequence[ast.stmt], file: str, *, widen: bool) -> CodeType:
+    """The statements as code of `file`; `widen`: for a run in float64.
+
+    Raises:
+        SyntaxError, ValueError: Python does not take them.
+    """
+    body = list(statements)
+    if widen and any(isinstance(n, ast.Attribute) for s in body for n in ast.walk(s)):
+        body = [_Widen().visit(deepcopy(statement)) for statement in body]
+    module = ast.fix_missing_locations(ast.Module(body, []))
+    return compile(module, file, "exec")
+
+
+class Reached(Exception):
+    """A `return` inside of a compound statement was reached."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[io.StringIO]:
+    """What a person's lines print goes aside, and warnings with it."""
+    import warnings
+
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stdout(said),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield said
+
+
+@contextlib.contextmanager
+def precision(dtype: torch.dtype, seed: int = 0) -> Iterator[None]:
+    """`torch.zeros(3)` is of this dtype here, and random numbers come from this seed."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def copy_of(value: Any) -> Any:
+    """A copy that shares no memory, tensors inside of lists, tuples and dicts included."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(copy_of(element) for element in value)
+    if type(value) is dict:
+        return {key: copy_of(element) for key, element in value.items()}
+    return value
+
+
+def tensors_of(scope: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in scope.items():
+        if isinstance(value, torch.Tensor):
+            yield name, value
