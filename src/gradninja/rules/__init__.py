@@ -3,7 +3,10 @@
 from gradninja.rules.activations import ACTIVATIONS
 from gradninja.rules.arithmetic import ARITHMETIC
 from gradninja.rules.book import Book
+from gradninja.rules.brackets import BRACKETS
+from gradninja.rules.einsum import EINSUM
 from gradninja.rules.functions import FUNCTIONS
+from gradninja.rules.images import IMAGES
 from gradninja.rules.indexing import INDEXING
 from gradninja.rules.linear import LINEAR
 from gradninja.rules.losses import LOSSES
@@ -13,7 +16,18 @@ from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.views import VIEWS
 
 BOOK = Book(
-    ARITHMETIC, FUNCTIONS, ACTIVATIONS, REDUCTIONS, VIEWS, INDEXING, LINEAR, NETWORKS, LOSSES
+    ARITHMETIC,
+    FUNCTIONS,
+    ACTIVATIONS,
+    REDUCTIONS,
+    VIEWS,
+    BRACKETS,
+    INDEXING,
+    LINEAR,
+    EINSUM,
+    IMAGES,
+    NETWORKS,
+    LOSSES,
 )
 rule = BOOK.rule
 

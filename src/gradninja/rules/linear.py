@@ -234,14 +234,6 @@ LINEAR = (
         ),
     ),
     Rule(
-        "trace",
-        ("torch.trace(a)", "a.trace()"),
-        {"a": "g * torch.eye(*a.shape, dtype=a.dtype, device=a.device)"},
-        why="a trace is a sum of the diagonal: those elements get the gradient, the others zero",
-        source=GILES,
-        tests=("torch.trace(a) where a: 3 3", "a.trace() where a: 3 4"),
-    ),
-    Rule(
         "cross",
         ("torch.cross(a, b, dim=int)", "a.cross(b, dim=int)"),
         {"a": "torch.linalg.cross(b, g, dim=dim)", "b": "torch.linalg.cross(g, a, dim=dim)"},

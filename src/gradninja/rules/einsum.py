@@ -1,0 +1,161 @@
+"""einsum: every sum of products over named axes, and tensordot, which is one of them."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+from gradninja.rules.rule import Refusal, Rule, Site
+
+SOURCE = "Laue et al. 2018, Computing higher order derivatives of matrix and tensor expressions"
+
+
+@dataclass(frozen=True)
+class Equation:
+    """The letters of each operand and of the result; an ellipsis is written out as letters."""
+
+    operands: tuple[str, ...]
+    result: str
+
+    @staticmethod
+    def read(text: str, ndims: list[int]) -> Equation:
+        """Read an equation; without an arrow the result has the letters that stand once."""
+        given, arrow, result = text.replace(" ", "").partition("->")
+        operands = given.split(",")
+        fresh = _fresh(given)
+        ranks = [n - len(o.replace("...", "")) for o, n in zip(operands, ndims, strict=True)]
+        longest = max([0, *(r for o, r in zip(operands, ranks, strict=True) if "..." in o)])
+        dots = fresh[:longest]
+        written = tuple(
+            o.replace("...", dots[longest - r :]) for o, r in zip(operands, ranks, strict=True)
+        )
+        if arrow:
+            return Equation(written, result.replace("...", dots))
+        letters = given.replace(",", "").replace("...", "")
+        once = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+        return Equation(written, dots + once)
+
+
+def _fresh(taken: str) -> str:
+    """Letters that do not stand in a text."""
+    return "".join(c for c in string.ascii_letters if c not in taken)
+
+
+def _text(equation: Equation, at: int) -> str:
+    """The gradient of one operand: an einsum of the cotangent and the other operands."""
+    wanted = equation.operands[at]
+    inputs = ["g"]
+    letters = [equation.result]
+    for other, of in enumerate(equation.operands):
+        if other != at:
+            inputs.append(f"tensors[{other}]")
+            letters.append(of)
+    fresh = iter(_fresh("".join([wanted, *letters])))
+    made = ""
+    for axis, letter in enumerate(wanted):
+        if letter not in made:
+            made += letter
+            continue
+        # Only the diagonal was used: an identity keeps the gradient there.
+        twin = next(fresh)
+        made += twin
+        inputs.append(f"torch.eye(tensors[{at}].shape[{axis}], dtype=g.dtype, device=g.device)")
+        letters.append(letter + twin)
+    known = set("".join(letters))
+    result = "".join(c for c in made if c in known)
+    text = f"torch.einsum('{','.join(letters)}->{result}', {', '.join(inputs)})"
+    if letters == [result]:
+        text = "g"
+    for axis, letter in enumerate(made):
+        if letter not in known:  # summed by itself: the same gradient for every element
+            text = f"{text}.unsqueeze({axis})"
+    return text
+
+
+def _einsum(site: Site) -> list[str]:
+    written = site.value("equation")
+    tensors = site.value("tensors")
+    if not isinstance(written, str):
+        raise Refusal("write the equation as text, 'ij,jk->ik' say")
+    equation = Equation.read(written, [t.ndim for t in tensors])
+    return [_text(equation, at) for at in range(len(tensors))]
+
+
+def _contracted(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of a and of b that tensordot sums over."""
+    dims = site.value("dims")
+    if isinstance(dims, int):
+        ndim = site.ndim("a")
+        return tuple(range(ndim - dims, ndim)), tuple(range(dims))
+    pair = [[d] if isinstance(d, int) else list(d) for d in dims]
+    ndims = (site.ndim("a"), site.ndim("b"))
+    left, right = (tuple(d % n for d in given) for given, n in zip(pair, ndims, strict=True))
+    return left, right
+
+
+def _tensordot(site: Site) -> tuple[str, str]:
+    """Both gradients of tensordot, as einsums."""
+    left, right = _contracted(site)
+    letters = string.ascii_letters
+    first = letters[: site.ndim("a")]
+    rest = iter(letters[site.ndim("a") :])
+    second = "".join(
+        first[left[right.index(axis)]] if axis in right else next(rest)
+        for axis in range(site.ndim("b"))
+    )
+    result = "".join(c for i, c in enumerate(first) if i not in left)
+    result += "".join(c for i, c in enumerate(second) if i not in right)
+    return (
+        f"torch.einsum('{result},{second}->{first}', g, b)",
+        f"torch.einsum('{result},{first}->{second}', g, a)",
+    )
+
+
+EINSUM = (
+    Rule(
+        "einsum",
+        ("torch.einsum(equation, *tensors)",),
+        {"tensors": _einsum},
+        why="a sum of products: each operand gets the gradient times all the others, summed over "
+        "the axes that it does not have, repeated along those that it alone had",
+        source=SOURCE,
+        tests=(
+            "torch.einsum('ij,jk->ik', a, b) where a: 3 4; b: 4 5",
+            "torch.einsum('bij, bjk -> bik', a, b) where a: 2 3 4; b: 2 4 5",
+            "torch.einsum('ij,jk', a, b) where a: 3 4; b: 4 5",
+            "torch.einsum('ba', a) where a: 3 4",
+            "torch.einsum('bhid,bhjd->bhij', [a, b]) where a: 2 3 4 5; b: 2 3 6 5",
+            "torch.einsum('i,j->ij', a, b) where a: 3; b: 4",
+            "torch.einsum('ij->ji', a) where a: 3 4",
+            "torch.einsum('ij->i', a) where a: 3 4",
+            "torch.einsum('ijk->j', a) where a: 3 4 2",
+            "torch.einsum('ij->', a) where a: 3 4",
+            "torch.einsum('ii->i', a) where a: 3 3",
+            "torch.einsum('ii', a) where a: 3 3",
+            "torch.einsum('iij,jk->ik', a, b) where a: 3 3 4; b: 4 5",
+            "torch.einsum('ij,k->i', a, b) where a: 3 4; b: 5",
+            "torch.einsum('i,ij,j->', a, b, c) where a: 3; b: 3 4; c: 4",
+            "torch.einsum('i,i->', a, a) where a: 3",
+            "torch.einsum('...ij,...jk->...ik', a, b) where a: 2 3 4; b: 2 4 5",
+            "torch.einsum('...ij,jk->...ik', a, b) where a: 6 2 3 4; b: 4 5",
+            "torch.einsum('...i,...i->...', a, b) where a: 2 3 4; b: 3 4",
+            "torch.einsum('i...,i...->...', a, b) where a: 4 3; b: 4 2 3",
+            "torch.einsum('...ij', a) where a: 2 3 4",
+            "torch.einsum('bi,bi->b', a, b) where a: 1 4; b: 3 4",
+        ),
+    ),
+    Rule(
+        "tensordot",
+        ("torch.tensordot(a, b, dims=2)",),
+        {"a": lambda site: _tensordot(site)[0], "b": lambda site: _tensordot(site)[1]},
+        why="a sum of products: each side gets the gradient times the other side, summed over the "
+        "axes that it does not have",
+        source=SOURCE,
+        tests=(
+            "torch.tensordot(a, b, dims=1) where a: 2 3 4; b: 4 5",
+            "torch.tensordot(a, b) where a: 2 3 4; b: 3 4 5",
+            "torch.tensordot(a, b, dims=([0, 2], [1, 0])) where a: 2 3 4; b: 4 2 5",
+            "torch.tensordot(a, b, dims=0) where a: 2 3; b: 4",
+        ),
+    ),
+)
