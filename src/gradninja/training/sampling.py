@@ -15,7 +15,8 @@ from gradninja.training.network import Network
 
 LONGEST = 200  # letters; a network that never ends a word is cut off here
 _AT_ONCE = 2**16  # words
-_PATIENCE = 20  # rounds without a new word before `--new-only` gives up
+_PATIENCE = 20  # times as many words are tried before `--new-only` gives up
+_FEW = 1000  # words; drawing fewer is hardly faster
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def sample(
         return [Word(text) for text in words]
     if not new_only:
         return [Word(text, contains(text)) for text in words]
-    patience = _PATIENCE * max(count, 1000)
+    patience = _PATIENCE * max(count, _FEW)
     tried = islice(words, patience)
     new = list(islice((Word(text, False) for text in tried if not contains(text)), count))
     if len(new) < count:
@@ -66,7 +67,7 @@ def _words(
     start = torch.tensor(vocabulary.encode(prefix).tolist(), dtype=torch.int64)
     generator = torch.Generator().manual_seed(seed)
     while count > 0:
-        size = min(count, _AT_ONCE)
+        size = min(max(count, _FEW) if forever else count, _AT_ONCE)
         with torch.inference_mode():
             tokens = _draw(network, size, start, temperature, generator)
         # Each row up to its first 0; the last column is all 0, so that a row cut off ends, too.
