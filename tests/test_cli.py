@@ -93,6 +93,21 @@ def test_sampling_new_words_only(run: Path, capsys) -> None:
     assert not any(word["training_word"] for word in words)
 
 
+def test_sampling_when_the_words_are_gone(words: Path, tmp_path: Path, capsys) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_bytes(words.read_bytes())
+    run = str(tmp_path / "r")
+    assert call("train", str(mine), "--out", run, *SMALL) == 0
+    mine.unlink()
+    capsys.readouterr()
+    assert call("sample", run, "--count", "3", "--json") == 0
+    told = capsys.readouterr()
+    assert [word["training_word"] for word in json.loads(told.out)["words"]] == [None] * 3
+    assert "not marked: there is no file" in told.err
+    assert call("sample", run, "--new-only") == 2
+    assert call("train", str(words), "--resume", run, "--quiet") == 0  # they have only moved
+
+
 def test_evaluating(run: Path, words: Path, capsys) -> None:
     assert call("evaluate", str(run), "--json") == 0
     losses = json.loads(capsys.readouterr().out)["losses"]
@@ -119,6 +134,7 @@ def test_no_bessel_reaches_training_and_calibration(words: Path, tmp_path: Path)
         (["train", "{words}", "--steps", "0"], "--steps"),
         (["train", "{words}", "--out", "{run}"], "holds a run already"),
         (["train", "--resume", "nowhere"], "nowhere"),
+        (["train", "--resume", "{run}", "--hidden", "9", "--no-bessel"], "--hidden, --bessel"),
         (["sample", "nowhere"], "no run folder"),
         (["sample", "{run}", "--count", "0"], "--count"),
         (["sample", "{run}", "--temperature", "0"], "--temperature"),

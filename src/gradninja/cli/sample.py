@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
 from gradninja.cli.options import Json, RunPath
+from gradninja.errors import GradninjaError
 
 
 def sample(
@@ -30,9 +32,15 @@ def sample(
     if not temperature > 0:
         raise typer.BadParameter("must be above 0", param_hint="'--temperature'")
     network = load_network(run)
+    contains = None
     # Looking a word up takes the whole list in memory, so large draws are not marked.
-    wants_marks = new_only or count <= 10_000
-    contains = load_dataset(network.config).train.contains if wants_marks else None
+    if new_only or count <= 10_000:
+        try:
+            contains = load_dataset(network.config).train.contains
+        except GradninjaError as error:
+            if new_only:
+                raise
+            print(f"training words are not marked: {error.message}", file=sys.stderr)
     words = draw(
         network,
         count,

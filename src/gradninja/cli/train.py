@@ -27,8 +27,12 @@ Words = Annotated[
 ]
 INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
 
+# What --resume may stand beside: nothing of this changes where a run ends.
+FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json"}
+
 
 def train(
+    given: typer.Context,
     words: Words = None,
     model: Annotated[
         str, typer.Option(help="bigram, mlp, mlp_batchnorm, or the path of your own model file.")
@@ -97,6 +101,7 @@ def train(
     from gradninja.training import resume as resume_run
 
     if resume is not None:
+        _refuse_changes(given)
         run = resume_run(resume, words)
     else:
         options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
@@ -124,11 +129,9 @@ def train(
     try:
         with _bar(run, hidden=quiet) as show:
             result = go(run, show=show, verify_every=verify, save_every=checkpoint_every)
-    except Interrupted as stopped:
+    except (Interrupted, KeyboardInterrupt):  # the latter after the last step, or pressed twice
         print(
-            f"stopped after {stopped.step:,} steps; go on with:\n"
-            f"  gradninja train --resume {stopped.folder}",
-            file=sys.stderr,
+            f"stopped; go on with:\n  gradninja train --resume {run.folder.path}", file=sys.stderr
         )
         raise typer.Exit(INTERRUPTED) from None
     except RunError:
@@ -136,6 +139,20 @@ def train(
             print(f"the run is in {run.folder.path}", file=sys.stderr)
         raise
     print(json.dumps(_row(result), ensure_ascii=False) if as_json else _told(result))
+
+
+def _refuse_changes(given: typer.Context) -> None:
+    """Raise RunError for an option that would change the recipe of a run that has begun."""
+    changed = []
+    for name in given.params:
+        source = given.get_parameter_source(name)
+        if name not in FREE and source is not None and source.name == "COMMANDLINE":
+            changed.append(f"--{name.replace('_', '-')}")
+    if changed:
+        raise RunError(
+            f"--resume goes on with a run as it began, without {', '.join(changed)}",
+            hint="Leave that out, or start a new run without --resume.",
+        )
 
 
 def _introduce(run: Run) -> None:
