@@ -45,7 +45,7 @@ class Printer:
         return self.printed(expr)
 
     def _is_root(self, expr: Expr) -> bool:
-        return expr is self.current.expr and len(self.current.targets) == 1
+        return expr is self.current.expr and not self.current.several
 
     def _cheap(self, expr: Expr, depth: int = 2) -> bool:
         if expr.op in (NAME, STATIC):
@@ -77,7 +77,11 @@ class Printer:
         site = self.book.find(expr)
         if site is not None and site.rule.elementwise:
             for operand in expr.operands:
-                if operand.is_tensor and operand.shape == expr.shape:
+                if (
+                    operand.is_tensor
+                    and operand.shape == expr.shape
+                    and operand.value.dtype == expr.value.dtype
+                ):
                     return self.like(operand)
         return self.printed(expr)
 
@@ -105,7 +109,7 @@ class Printer:
 
     def output(self, expr: Expr, index: int) -> ast.expr:
         """Syntax for one output of an operation that gives several."""
-        if expr is self.current.expr and len(self.current.targets) > 1:
+        if expr is self.current.expr and self.current.several:
             return ast.Name(self.current.targets[index], ast.Load())
         return output_syntax(expr.op, expr.syntax, index)
 

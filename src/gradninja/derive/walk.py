@@ -95,11 +95,11 @@ class Walk:
 
     def _line(self, line: Line) -> None:
         root = _Node()
-        if len(line.targets) == 1:
+        if not line.several:
             name = line.targets[0]
             syntax = ast.Name(self.gradient_name(name), ast.Load())
             root.gradient = Gradient(syntax, self.totals[name])
-        for index, name in enumerate(line.targets if len(line.targets) > 1 else ()):
+        for index, name in enumerate(line.targets if line.several else ()):
             if name in self.totals:
                 syntax = ast.Name(self.gradient_name(name), ast.Load())
                 root.several[index] = Gradient(syntax, self.totals[name])

@@ -54,8 +54,17 @@ class Calls(Expressions):
                 self.fail(node, "`out=` writes in place", "use the value that is returned")
             if keyword.arg in kwargs:
                 self.fail(node, f"the keyword argument `{keyword.arg}` is repeated")
-            kwargs[keyword.arg] = self.read(keyword.value)
-        return self._elements(node.args), kwargs
+            kwargs[keyword.arg] = self._operand(self.read(keyword.value))
+        return [self._operand(arg) for arg in self._elements(node.args)], kwargs
+
+    def _operand(self, expr: Expr) -> Expr:
+        """An argument; the outputs of an operation that gives several are named one by one."""
+        if expr.op in (STATIC, TUPLE) or not isinstance(expr.value, tuple):
+            return expr
+        return self.name_outputs(expr.op.rpartition(".")[2], expr)
+
+    def name_outputs(self, base: str, expr: Expr) -> Expr:
+        raise NotImplementedError
 
     def operation(
         self,

@@ -79,12 +79,18 @@ class Line:
     @property
     def outputs(self) -> tuple[Any, ...]:
         """The values of the targets."""
-        return (self.expr.value,) if len(self.targets) == 1 else tuple(self.expr.value)
+        return tuple(self.expr.value) if self.several else (self.expr.value,)
+
+    @property
+    def several(self) -> bool:
+        """Whether the operation gives several outputs (of which there may be only one)."""
+        return self.expr.op != STATIC and isinstance(self.expr.value, tuple)
 
     @property
     def code(self) -> str:
         """The statement in names that are bound once."""
-        return f"{', '.join(self.targets)} = {self.expr}"
+        comma = "," if self.several and len(self.targets) == 1 else ""
+        return f"{', '.join(self.targets)}{comma} = {self.expr}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,10 +71,7 @@ class Reader(Inlining):
             named = [self._leaf(name, element) for element in expr.args]
             bound = self.container(self.statement, named, type(expr.value))
         elif expr.op != STATIC and isinstance(expr.value, tuple):
-            targets = tuple(self.fresh(f"{name}_{i}") for i in range(len(expr.value)))
-            self.add_line(targets, expr)
-            several = [self.reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
-            bound = self.container(self.statement, several)
+            bound = self.name_outputs(name, expr)
         elif expr.op == STATIC and not self._keeps_name(expr):
             bound = expr
         else:
@@ -83,6 +80,12 @@ class Reader(Inlining):
             bound = self.reference(target, expr.value, expr)
         self.scope[name] = bound
         return bound
+
+    def name_outputs(self, base: str, expr: Expr) -> Expr:
+        targets = tuple(self.fresh(f"{base}_{i}") for i in range(len(expr.value)))
+        self.add_line(targets, expr)
+        several = [self.reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
+        return self.container(self.statement, several)
 
     def _keeps_name(self, expr: Expr) -> bool:
         """Whether a plain value is a line that can be read later: numbers are, a slice is not."""

@@ -90,7 +90,7 @@ class Spelling:
         bound: dict[str, Expr] = {}
         rest = list(expr.args)
         for formal in self.formals:
-            if formal.many:
+            if formal.many and (rest or formal.name not in expr.kwargs):
                 bound[formal.name] = _gather(rest, expr)
                 rest = []
             elif rest:
@@ -283,7 +283,7 @@ class Site:
     def count(self, text: str = "a") -> str:
         """How many elements of `text` were reduced into one."""
         dims = self.dims()
-        if len(dims) == self.ndim("a"):
+        if len(dims) == self.ndim("a") or not self.ndim("a"):
             return f"{text}.numel()"
         if isinstance(self.value("dim"), int):
             return f"{text}.shape[dim]"
