@@ -1,0 +1,269 @@
+"""From a wrong gradient to what was mistaken, in words, and the smallest mend."""
+
+from __future__ import annotations
+
+import ast
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+
+from gradninja.check.case import Case
+from gradninja.check.diagnosis.clues import clues, derived_lines
+from gradninja.check.diagnosis.contributions import Contribution, contributions
+from gradninja.check.diagnosis.facts import LIBRARY, Facts
+from gradninja.check.diagnosis.kinds import Kind
+from gradninja.check.diagnosis.mend import Patch, patches, signature_patch
+from gradninja.check.diagnosis.search import search
+from gradninja.check.diagnosis.statements import Change, Edit
+from gradninja.check.diagnosis.syntax import Style
+from gradninja.check.diagnosis.words import Words
+from gradninja.check.run import tensors_of
+from gradninja.derive import Backward, _walk
+from gradninja.errors import GradninjaError
+from gradninja.lines import Program
+from gradninja.rules import BOOK
+
+BUDGET = 2.0  # seconds, for one wrong gradient
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with one gradient.
+
+    `kind` is one of `Kind`; `text` says it in words; `fix` is the mended line or lines, each as it
+    should stand; `line` is the number of the wrong line, None where a line is missing. `patches`
+    put the fix into the person's text (`gradninja.check.diagnosis.apply`); they are empty where
+    that cannot be done line by line. `rule` says how the gradient is derived. With kind unknown,
+    `fix` is the last resort: derive's own lines.
+    """
+
+    kind: Kind
+    text: str
+    fix: str | None
+    line: int | None = None
+    patches: tuple[Patch, ...] = ()
+    rule: str = ""
+
+
+def diagnose(case: Case, budget: float = BUDGET) -> Diagnosis:
+    """The mistake in one wrong gradient, and its mend.
+
+    Args:
+        budget: seconds after which the search for a mend is given up.
+    """
+    deadline = time.monotonic() + budget
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return _Diagnosis(case).run(deadline)
+
+
+@lru_cache(maxsize=4)
+def _backward(program: Program) -> Backward | None:
+    try:
+        return _walk(program, BOOK, "readable")
+    except GradninjaError:  # an edit of the person's line may mend it all the same
+        return None
+
+
+class _Trial:
+    """Tries edits on a case's draws, the one that is cheapest to run first."""
+
+    def __init__(self, case: Case, order: Sequence[int], names: Mapping[str, str]) -> None:
+        self.case = case
+        self.order = order
+        self.names = names
+
+    @property
+    def draws(self) -> int:
+        return len(self.order)
+
+    def fits(self, edit: Edit, draw: int) -> bool:
+        at = self.order[draw]
+        if edit.added and edit.contribution is not None:
+            part = self._part(edit.contribution, at)
+            got = self.case.situations[at].got
+            if not (isinstance(part, torch.Tensor) and isinstance(got, torch.Tensor)):
+                return False
+            try:
+                return self.case.matches(got + part, at)
+            except RuntimeError:  # shapes that do not fit
+                return False
+        return self.case.fits(edit.statements, at)
+
+    def _part(self, contribution: Contribution, draw: int) -> object:
+        """A contribution's value, also where it is computed from gradients that come later."""
+        situation = self.case.situations[draw]
+        scope = {**LIBRARY, **self.case.namespace, **situation.values}
+        scope.update((self.names[v], g) for v, g in situation.gradients.items() if v in self.names)
+        module = ast.fix_missing_locations(ast.Module(list(contribution.statements), []))
+        try:
+            exec(compile(module, "<derived>", "exec"), scope)
+        except Exception:  # derived for other sizes
+            return None
+        return scope[contribution.gradient]
+
+
+class _Diagnosis:
+    """One run: the facts, the search, the words."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        sizes = [
+            (s.error is not None, sum(v.numel() for _, v in tensors_of(s.values)), draw)
+            for draw, s in enumerate(case.situations)
+        ]
+        self.order = [draw for _, _, draw in sorted(sizes)]
+        self.situation = case.situations[self.order[0]]
+        self.names = {variable: name for name, variable in case.gradients.items()}
+        for variable in self.situation.gradients:
+            self.names.setdefault(variable, f"d{variable}")
+        self.style = Style(case.text, list(case.body))
+        self.function = _function(case)
+
+    def run(self, deadline: float) -> Diagnosis:
+        trial = _Trial(self.case, self.order, self.names)
+        facts = self.facts(self.asked)
+        edit = search(trial, facts, self.case.statements, deadline)
+        if edit is None and self.function is not None:
+            # Perhaps it takes a value of the forward that the signature does not ask for.
+            facts = self.facts(set(self.situation.values))
+            edit = search(trial, facts, self.case.statements, deadline, double=False)
+        return self.last_resort(facts) if edit is None else self.mended(facts, edit)
+
+    @cached_property
+    def asked(self) -> set[str]:
+        """The forward's values that the person's lines can read."""
+        if self.function is None:
+            return set(self.situation.values)
+        arguments = self.function.args
+        return {
+            argument.arg
+            for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        }
+
+    def facts(self, asked: set[str]) -> Facts:
+        case, scope, values = self.case, self.situation.scope, self.situation.values
+        gradients = {name: variable for variable, name in self.names.items()}
+        mine = {n for n in scope if n not in values and (n not in gradients or n in case.written)}
+        reach = {n for n in scope if n in asked or n in mine or n in self.cotangents}
+        return Facts(
+            program=self.situation.program,
+            variable=case.variable,
+            gradient=case.name,
+            scope=scope,
+            gradients=gradients,
+            expected=self.situation.expected,
+            contributions=self.contributions,
+            reach=frozenset(reach - {case.name}),
+            later=frozenset(reach | (set(case.written) - {case.name})),
+        )
+
+    @cached_property
+    def cotangents(self) -> set[str]:
+        """The names of the gradients that are handed in."""
+        return {self.names[name] for name in self.case.program.outputs if name in self.names}
+
+    @cached_property
+    def contributions(self) -> tuple[Contribution, ...]:
+        backward = _backward(self.case.program)
+        if backward is None:
+            return ()
+        known = set(self.situation.scope) | self.case.written
+        ones = {
+            name
+            for name in self.case.program.outputs
+            if self.names.get(name) not in known and backward.scalar
+        }
+        return contributions(backward, self.names, ones)
+
+    # -- what is told -----------------------------------------------------------------------
+
+    def mended(self, facts: Facts, edit: Edit) -> Diagnosis:
+        words = Words(facts, self.style)
+        text = words.explain(edit)
+        fix, found = self.written(edit.changes)
+        wanted = self.unasked([c.new for c in edit.changes if c.new is not None])
+        if wanted:
+            text += f" `{self.case.name}` needs {_listed(wanted)} of the forward: ask for it."
+        return Diagnosis(edit.kind, text, fix, self.line(edit), found, words.rule(edit))
+
+    def last_resort(self, facts: Facts) -> Diagnosis:
+        got = self.situation.error if self.situation.got is None else self.situation.got
+        said = clues(facts, got) if self.case.statements else []
+        lines = derived_lines(facts, facts.reach)
+        where = self.case.writers[-1].lineno if self.case.writers else None
+        if not lines:
+            text = " ".join(["No single edit of this line mends it.", *said])
+            return Diagnosis(Kind.UNKNOWN, text, None, where)
+        told = "No single edit of this line mends it; derived, it reads as below."
+        if not self.case.writers:
+            told = f"Nothing writes `{self.case.name}`; derived, it reads as below."
+        first, *rest = self.case.writers or (None,)
+        changes = [
+            Change(first, lines[0]),
+            *(Change(None, line, after=first) for line in lines[1:]),
+            *(Change(other, None) for other in rest),
+        ]
+        fix, found = self.written([c for c in changes if c.new is not None])
+        if found:
+            found = self.written(changes)[1]
+        kind = Kind.UNKNOWN if self.case.writers else Kind.MISSING_LINE
+        rule = Words(facts, self.style).rule(None)
+        return Diagnosis(kind, " ".join([told, *said]), fix, where, found, rule)
+
+    def written(self, changes: Sequence[Change]) -> tuple[str | None, tuple[Patch, ...]]:
+        """The mended lines as text, and the patches that put them into the person's."""
+        lines = [self.style.statement(c.new, c.old) for c in changes if c.new is not None]
+        found = patches(changes, self.style, self.case.writers, self.case.body) or ()
+        news = [c.new for c in changes if c.new is not None]
+        wanted = self.unasked(news)
+        if found and wanted and self.function is not None:
+            asking = signature_patch(self.function, wanted, self.case.text)
+            found = (*found, asking) if asking is not None else ()
+        return "\n".join(lines) or None, found
+
+    def unasked(self, statements: Sequence[ast.stmt]) -> list[str]:
+        """The forward's values that new lines read and the signature does not ask for."""
+        if self.function is None:
+            return []
+        reads = {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)}
+        bound = {
+            n.id
+            for s in self.case.body
+            for n in ast.walk(s)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        }
+        values = self.situation.values
+        return [n for n in values if n in reads and n not in self.asked and n not in bound]
+
+    def line(self, edit: Edit) -> int | None:
+        """The number of the line that is wrong."""
+        spots = [edit.was, *(c.old for c in edit.changes), *(c.after for c in edit.changes)]
+        numbers = [getattr(node, "lineno", None) for node in spots if node is not None]
+        found = [number for number in numbers if number is not None]
+        return found[0] if found else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _function(case: Case) -> ast.FunctionDef | None:
+    """The `def` that the statements stand in; None for lines of their own."""
+    if not case.body:
+        return None
+    first = case.body[0].lineno
+    try:
+        tree = ast.parse(case.text)
+    except SyntaxError:
+        return None
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.lineno <= first <= (node.end_lineno or 0)
+    ]
+    return max(around, key=lambda node: node.lineno, default=None)

@@ -1,0 +1,147 @@
+"""A mend as patches of the person's text."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from gradninja.check.diagnosis.statements import Change
+from gradninja.check.diagnosis.syntax import Style
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Lines `first` to `last` of a text (from 1, both included) become `lines`.
+
+    With `last` one less than `first` nothing is taken out: the lines go in before `first`.
+    """
+
+    first: int
+    last: int
+    lines: tuple[str, ...]
+
+
+def apply(patches: Sequence[Patch], text: str) -> str:
+    """The text with the patches in."""
+    lines = text.splitlines()
+    for patch in sorted(patches, key=lambda p: (p.first, p.last), reverse=True):
+        lines[patch.first - 1 : patch.last] = patch.lines
+    return "\n".join(lines) + "\n"
+
+
+def patches(
+    changes: Sequence[Change],
+    style: Style,
+    written: Sequence[ast.stmt],
+    body: Sequence[ast.stmt],
+) -> tuple[Patch, ...] | None:
+    """What the changes are in the text; None where they cannot be put into it line by line.
+
+    Args:
+        written: the statements that write the gradient.
+        body: the whole backward, in order.
+    """
+    found: list[Patch] = []
+    inserted: dict[int, tuple[list[str], int]] = {}
+    for change in changes:
+        old, new = change.old, change.new
+        if old is None:
+            assert new is not None
+            place = insertion_line(change, written, body)
+            if place is None:
+                return None
+            line, column = place
+            texts, _ = inserted.setdefault(line, ([], column))
+            texts.append(style.statement(new))
+        elif old.end_lineno is None or _shares_lines(old, body):
+            return None
+        elif new is None:
+            filler = ("pass",) if len(body) == 1 else ()
+            found.append(Patch(old.lineno, old.end_lineno, _indented(filler, old.col_offset)))
+        else:
+            text = style.statement(new, old)
+            comment = style.comment_after(old)
+            lines = text.splitlines()
+            if comment and len(lines) == 1:
+                lines[0] += f"  {comment}"
+            found.append(Patch(old.lineno, old.end_lineno, _indented(lines, old.col_offset)))
+    for line, (texts, column) in inserted.items():
+        lines = [part for text in texts for part in text.splitlines()]
+        found.append(Patch(line, line - 1, _indented(lines, column)))
+    return tuple(found)
+
+
+def signature_patch(function: ast.FunctionDef, names: Sequence[str], text: str) -> Patch | None:
+    """The signature asking for more values of the forward."""
+    arguments = [*function.args.posonlyargs, *function.args.args]
+    if not arguments or function.args.defaults:
+        return None
+    last = arguments[-1]
+    node = last.annotation or last
+    number, column = node.end_lineno, node.end_col_offset
+    if number is None or column is None:
+        return None
+    line = text.splitlines()[number - 1].encode()
+    added = "".join(f", {name}" for name in names).encode()
+    return Patch(number, number, ((line[:column] + added + line[column:]).decode(),))
+
+
+def insertion_line(
+    change: Change, written: Sequence[ast.stmt], body: Sequence[ast.stmt]
+) -> tuple[int, int] | None:
+    """The number that a new statement's line gets, and how far it is indented.
+
+    It stands below all that it needs: the statements it comes after, and those that write what it
+    reads.
+    """
+    assert change.new is not None
+    if change.after is None:
+        first = written[0] if written else None
+        if first is not None:
+            return first.lineno, first.col_offset
+    reads = {n.id for n in ast.walk(change.new) if isinstance(n, ast.Name)}
+    needs = [s for s in body if writes(s, reads)]
+    if change.after is not None:
+        needs.append(change.after)
+    if needs:
+        last = max(needs, key=lambda s: s.end_lineno or s.lineno)
+        return (last.end_lineno or last.lineno) + 1, last.col_offset
+    return (body[0].lineno, body[0].col_offset) if body else None
+
+
+def writes(statement: ast.stmt, names: Collection[str]) -> bool:
+    """Whether a statement binds one of the names, or changes it in place."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, ast.Subscript):
+            if isinstance(node.ctx, ast.Store) and _root(node.value) in names:
+                return True
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            changes = node.func.attr.endswith("_") and not node.func.attr.endswith("__")
+            if changes and _root(node.func.value) in names:
+                return True
+    return False
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _shares_lines(statement: ast.stmt, body: Sequence[ast.stmt]) -> bool:
+    """`a = 1; b = 2`: a line that is not one statement's own."""
+    return any(
+        other is not statement
+        and other.lineno <= (statement.end_lineno or statement.lineno)
+        and (other.end_lineno or other.lineno) >= statement.lineno
+        for other in body
+    )
+
+
+def _indented(lines: Sequence[str], column: int) -> tuple[str, ...]:
+    return tuple(textwrap.indent(line, " " * column) for line in lines)

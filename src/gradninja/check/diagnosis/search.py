@@ -1,0 +1,196 @@
+"""The search: edits in order of cost, each tried on one draw, what fits there on all of them."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+from gradninja.check.diagnosis import edits, factors, shapes, statements
+from gradninja.check.diagnosis.edits import Proposals
+from gradninja.check.diagnosis.facts import Facts
+from gradninja.check.diagnosis.kinds import Kind
+from gradninja.check.diagnosis.statements import Change, Edit
+from gradninja.check.diagnosis.syntax import Place, places, replaced
+
+Family = Callable[[Place, Facts], Proposals]
+
+FAMILIES: tuple[Family, ...] = (
+    statements.nested_forms,
+    edits.name_swaps,
+    edits.constants,
+    edits.counts,
+    edits.signs,
+    edits.operators,
+    edits.parentheses,
+    edits.calls,
+    shapes.axes,
+    shapes.keepdims,
+    shapes.sums,
+    shapes.transposes,
+    shapes.repairs,
+    factors.drops,
+    factors.scales,
+    factors.factors,
+    factors.terms,
+    factors.powers,
+    factors.links,
+)
+# What two mistakes on one line are made of, as far as they are looked for.
+PAIRED: tuple[Family, ...] = (
+    edits.name_swaps,
+    edits.signs,
+    edits.constants,
+    shapes.keepdims,
+    shapes.axes,
+    shapes.sums,
+    shapes.transposes,
+    factors.links,
+)
+PAIRED_COST = 2.1  # of each of the two
+FIRST_OF_PAIR = 150
+
+
+class Trial(Protocol):
+    """Runs an edit's statements in the place of the person's, and judges what comes out."""
+
+    @property
+    def draws(self) -> int: ...
+
+    def fits(self, edit: Edit, draw: int) -> bool: ...
+
+
+Maker = Callable[[], Edit]
+
+
+def search(
+    trial: Trial,
+    facts: Facts,
+    written: Sequence[ast.stmt],
+    deadline: float,
+    *,
+    double: bool = True,
+) -> Edit | None:
+    """The cheapest edit that makes the gradient right on all draws, or None.
+
+    Args:
+        written: the person's statements, those that write the gradient and those that it is
+            computed from.
+        double: whether to look for two mistakes as well, when one does not explain it.
+        deadline: of `time.monotonic`, after which nothing more is tried.
+    """
+    found = _first(trial, single_edits(facts, written), deadline)
+    if found is not None:
+        return found
+    # Sure to be there in a moment, so it does not wait for the long search for two mistakes.
+    derived = _first(trial, map(_ready, statements.rewritings(facts, written)), deadline)
+    if not double:
+        return derived
+    return _first(trial, double_edits(facts, written), deadline) or derived
+
+
+def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit | None:
+    for make in candidates:
+        if time.monotonic() > deadline:
+            return None
+        edit = make()
+        if all(trial.fits(edit, draw) for draw in range(trial.draws)):
+            return edit
+    return None
+
+
+def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Maker]:
+    """All of them, the cheapest first."""
+    found: list[tuple[float, Maker]] = []
+    for edit in _whole(facts, written):
+        found.append((edit.cost, _ready(edit)))
+    for index in range(len(written)):
+        found.extend(_inner(facts, written, index, FAMILIES))
+    found.sort(key=lambda pair: pair[0])
+    for _, make in found:
+        yield make
+
+
+def _ready(edit: Edit) -> Maker:
+    return lambda: edit
+
+
+def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
+    yield from statements.additions(facts, written)
+    yield from statements.removals(written)
+    for edit in statements.rewritings(facts, written):
+        if edit.kind is not Kind.UNKNOWN:
+            yield edit
+    for index, statement in enumerate(written):
+        for proposal in statements.forms(statement, facts, nested=False, first=index == 0):
+            assert isinstance(proposal.new, ast.stmt)
+            yield Edit(
+                proposal.cost,
+                proposal.kind,
+                (Change(statement, proposal.new),),
+                (*written[:index], proposal.new, *written[index + 1 :]),
+                was=statement,
+                now=proposal.new,
+            )
+
+
+def _inner(
+    facts: Facts, written: Sequence[ast.stmt], index: int, families: Sequence[Family]
+) -> Iterator[tuple[float, Maker]]:
+    statement = written[index]
+    for place in places(statement):
+        if any(isinstance(parent, ast.While) for parent in place.parents):
+            continue  # an edit there could make it endless
+        for family in families:
+            for proposal in family(place, facts):
+                make = partial(
+                    _edited, written, index, place, proposal.new, proposal.cost, proposal.kind
+                )
+                yield proposal.cost, make
+
+
+def _edited(
+    written: Sequence[ast.stmt],
+    index: int,
+    place: Place,
+    new: ast.AST,
+    cost: float,
+    kind: Kind,
+) -> Edit:
+    old = written[index]
+    statement = replaced(old, place, new)
+    return Edit(
+        cost,
+        kind,
+        (Change(old, statement),),
+        (*written[:index], statement, *written[index + 1 :]),
+        was=place.node,
+        now=new,
+    )
+
+
+def double_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Maker]:
+    """Two cheap edits of one statement, the cheapest first of all first ones first."""
+    for index in range(len(written)):
+        firsts = sorted(_inner(facts, written, index, PAIRED), key=lambda pair: pair[0])
+        for cost, make in [f for f in firsts if f[0] <= PAIRED_COST][:FIRST_OF_PAIR]:
+            first = make()
+            seconds = _inner(facts, first.statements, index, PAIRED)
+            for second_cost, make_second in sorted(seconds, key=lambda pair: pair[0]):
+                if second_cost <= PAIRED_COST:
+                    yield partial(_joined, first, make_second, written[index], cost)
+
+
+def _joined(first: Edit, make: Maker, old: ast.stmt, cost: float) -> Edit:
+    second = make()
+    return replace(
+        second,
+        cost=cost + second.cost,
+        changes=(Change(old, second.changes[0].new),),
+        was=first.was,
+        now=first.now,
+        also=second.kind,
+    )
