@@ -25,6 +25,7 @@ class Sample:
 
     text: str
     inputs: dict[str, Tensor]
+    wrt: tuple[str, ...]  # the inputs that PyTorch gives gradients for
 
 
 @cache
@@ -62,11 +63,11 @@ class _NotText(Exception):
     """A sample holds something that has no text, a generator say."""
 
 
-def samples(op: Any, ways: Iterable[str], most: int) -> Iterator[Sample]:
-    """The first `most` samples of an op, in the ways (`torch`, `F`, `method`, ...) of the book."""
+def samples(op: Any, ways: Iterable[str]) -> Iterator[Sample]:
+    """An op's samples, in the ways (`torch`, `F`, `method`, ...) in which the book spells it."""
     ways = sorted(ways)
     drawn = op.sample_inputs("cpu", torch.float64, requires_grad=True)
-    for index, (sample, _) in enumerate(zip(drawn, range(most), strict=False)):
+    for index, sample in enumerate(drawn):
         # Each way of writing has its turn.
         try:
             yield _as_text(op.name, ways[index % len(ways)], sample)
@@ -80,10 +81,12 @@ def _as_text(name: str, way: str, sample: Any) -> Sample:
     printed = _printed_index if name == "__getitem__" else _printed
     rest = [printed(value, inputs) for value in sample.args]
     keywords = [f"{key}={_printed(value, inputs)}" for key, value in sample.kwargs.items()]
-    if not any(tensor.is_floating_point() for tensor in inputs.values()):
+    if not any(tensor.requires_grad for tensor in inputs.values()):
         raise _NotText
     call = _call(name, way, first, rest, keywords)
-    return Sample(_with_return(call, inputs), inputs)
+    wrt = tuple(name for name, tensor in inputs.items() if tensor.requires_grad)
+    given = {name: tensor.detach() for name, tensor in inputs.items()}
+    return Sample(_with_return(call, given), given, wrt)
 
 
 def _call(name: str, way: str, first: str, rest: list[str], keywords: list[str]) -> str:
@@ -123,7 +126,7 @@ def _with_return(call: str, inputs: dict[str, Tensor]) -> str:
     try:
         exec(head + "    return out\n", scope)
         with torch.no_grad():
-            value = scope["forward"](**{n: t.detach() for n, t in inputs.items()})
+            value = scope["forward"](**inputs)
     except Exception:
         raise _NotText from None  # not written this way: a keyword that the method lacks, say
     if isinstance(value, Tensor):
@@ -138,7 +141,7 @@ def _printed(value: Any, inputs: dict[str, Tensor]) -> str:
     """A value as text; a tensor becomes an input."""
     if isinstance(value, Tensor):
         name = f"x{len(inputs)}"
-        inputs[name] = value.detach()
+        inputs[name] = value
         return name
     if isinstance(value, list | tuple):
         parts = [_printed(v, inputs) for v in value]

@@ -23,6 +23,9 @@ from catalogue import (
 )
 from gradninja.errors import DeriveError
 
+# What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 CATALOGUE = collect()
 STYLES = ("readable", "exact")
 

@@ -15,13 +15,60 @@ from gradninja.errors import GradninjaError
 from gradninja.rules import BOOK
 from op_db_samples import Sample, entries, op_names, samples
 
-MOST_SAMPLES = 20  # of one op, the first ones
+# What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
-# Names in the rule book that PyTorch keeps no samples of.
-NO_SAMPLES: frozenset[str] = frozenset()
+# Names in the rule book of which PyTorch keeps no sample that can be written as text.
+NO_SAMPLES = frozenset({"to", "type", "type_as", "nn.functional.fold"})
+
 # How many of the samples of an op (and its variant) we refuse, and why. Refusals cannot grow
 # unseen: every number here is exact, and what is not here is refused nowhere.
-REFUSALS: dict[str, int] = {}
+REFUSALS: dict[str, int] = {
+    # rounding: the gradient is zero wherever it exists
+    "div.trunc_rounding": 9,
+    "div.floor_rounding": 9,
+    "divide.trunc_rounding": 9,
+    "divide.floor_rounding": 9,
+    # running statistics are changed in place
+    "nn.functional.batch_norm": 5,
+    "nn.functional.batch_norm.without_cudnn": 5,
+    "nn.functional.instance_norm": 8,
+    # padding that is not constant, or uneven
+    "nn.functional.pad.reflect": 12,
+    "nn.functional.pad.replicate": 12,
+    "nn.functional.pad.replicate_negative": 6,
+    "nn.functional.pad.circular": 8,
+    "conv2d": 2,
+    "conv3d": 4,
+    "conv_transpose2d": 2,
+    "nn.functional.conv2d": 2,
+    "nn.functional.conv3d": 4,
+    "nn.functional.conv_transpose2d": 2,
+    # windows of uneven sizes, `ceil_mode`, `divisor_override`
+    "nn.functional.adaptive_avg_pool1d": 4,
+    "nn.functional.adaptive_avg_pool2d": 10,
+    "nn.functional.avg_pool1d": 4,
+    "nn.functional.avg_pool2d": 6,
+    # norms of matrices and of odd powers
+    "linalg.norm": 36,
+    "linalg.norm.subgradients_at_zero": 28,
+    "norm.nuc": 2,
+    "nn.functional.normalize": 5,
+    # dropout inside
+    "nn.functional.scaled_dot_product_attention": 12,
+    # forms that nobody writes: an empty tensor of another rank, negative indices, no axis at all
+    "cat": 1,
+    "concat": 1,
+    "concatenate": 1,
+    "cross": 1,
+    "cumprod": 1,
+    "cumsum": 1,
+    "index_fill": 3,
+    "nn.functional.cosine_similarity": 1,
+    "permute": 1,
+    "repeat_interleave": 1,
+    "take_along_dim": 1,
+}
 
 
 def _way(spelling: str) -> str:
@@ -62,10 +109,10 @@ def judge(sample: Sample, seed: int) -> str:
     scope: dict[str, Any] = {"torch": torch, "F": torch.nn.functional}
     exec(sample.text, scope)
     truth, grads = autograd(
-        scope["forward"], sample.inputs, lambda out: cotangents(out, seed, "gapped")
+        scope["forward"], sample.inputs, lambda out: cotangents(out, seed, "gapped"), sample.wrt
     )
     try:
-        back = gn.derive(sample.text, inputs=sample.inputs)
+        back = gn.derive(sample.text, inputs=sample.inputs, wrt=sample.wrt)
         got = call(back, sample.inputs, grads)
     except GradninjaError as error:
         return "wrong: " + error.message if "not autograd's" in error.message else "refused"
@@ -75,17 +122,16 @@ def judge(sample: Sample, seed: int) -> str:
     return "wrong: " + "; ".join(wrong) if wrong else "right"
 
 
-@pytest.mark.parametrize("name", sorted(WAYS))
+@pytest.mark.parametrize("name", sorted(set(WAYS) - NO_SAMPLES))
 def test_samples(name: str, record_property: Any) -> None:
-    """Every sample right or refused; an op refused as a whole is named above."""
-    found = entries().get(name, [])
-    assert bool(found) != (name in NO_SAMPLES)
-    for op in found:
+    """Every sample right, or refused as often as said above."""
+    tried = 0
+    for op in entries().get(name, []):
         if not op.supports_autograd:
             continue
         count: Counter[str] = Counter()
         wrong = []
-        for seed, sample in enumerate(samples(op, WAYS[name], MOST_SAMPLES)):
+        for seed, sample in enumerate(samples(op, WAYS[name])):
             verdict = judge(sample, seed)
             count[verdict.partition(":")[0]] += 1
             if verdict.startswith("wrong"):
@@ -94,8 +140,9 @@ def test_samples(name: str, record_property: Any) -> None:
         label = _label(name, op)
         record_property("op_db", (label, count["right"], count["refused"]))
         assert not wrong, "\n\n".join(wrong)
-        assert count["right"] + count["refused"] > 0, f"{label}: no sample is written so"
         assert count["refused"] == REFUSALS.get(label, 0), f"{label}: {dict(count)}"
+        tried += count["right"] + count["refused"]
+    assert tried, "PyTorch keeps no samples of this: it belongs into NO_SAMPLES"
 
 
 def test_every_refusal_is_of_an_op_that_there_is() -> None:
@@ -104,7 +151,7 @@ def test_every_refusal_is_of_an_op_that_there_is() -> None:
 
 def test_a_wrong_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge above must tell wrong from right: a backward that is twice too large."""
-    sample = next(samples(entries()["tanh"][0], {"torch"}, 1))
+    sample = next(samples(entries()["tanh"][0], {"torch"}))
     assert judge(sample, 0) == "right"
     call = gn.Backward.__call__
     monkeypatch.setattr(

@@ -10,6 +10,9 @@ import pytest
 
 from random_programs import judge, write
 
+# What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 PARTS = 10  # test functions, so that workers share them
 EACH = 200
 
