@@ -8,9 +8,11 @@ from gradninja.rules.einsum import EINSUM
 from gradninja.rules.functions import FUNCTIONS
 from gradninja.rules.images import IMAGES
 from gradninja.rules.indexing import INDEXING
+from gradninja.rules.lengths import LENGTHS
 from gradninja.rules.linear import LINEAR
 from gradninja.rules.losses import LOSSES
 from gradninja.rules.networks import NETWORKS
+from gradninja.rules.normalisation import NORMALISATION
 from gradninja.rules.reductions import REDUCTIONS
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.views import VIEWS
@@ -27,6 +29,8 @@ BOOK = Book(
     EINSUM,
     IMAGES,
     NETWORKS,
+    NORMALISATION,
+    LENGTHS,
     LOSSES,
 )
 rule = BOOK.rule

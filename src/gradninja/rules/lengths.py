@@ -1,0 +1,156 @@
+"""Lengths, distances and directions."""
+
+from __future__ import annotations
+
+from gradninja.rules.rule import Refusal, Rule, Site, Template
+
+CALCULUS = "calculus: the quotient rule"
+
+
+def _length(of: str) -> str:
+    return f"torch.linalg.vector_norm({of}, dim=dim, keepdim=True)"
+
+
+def _normalize(site: Site) -> str:
+    """A vector shorter than eps is only divided by eps."""
+    _euclidean(site)
+    inside = "g - y * (g * y).sum(dim, keepdim=True)"
+    return f"torch.where({_length('a')} >= eps, {inside}, g) / {_length('a')}.clamp(min=eps)"
+
+
+def _normalize_exact(site: Site) -> str:
+    _euclidean(site)
+    length = f"{_length('a')}.clamp(min=eps)"
+    along = f"(-g * (a / {length} / {length})).sum(dim, keepdim=True)"
+    turned = f"({along} * (a / {_length('a')})).masked_fill({_length('a')} < eps, 0)"
+    return f"g / {length} + {turned}"
+
+
+def _euclidean(site: Site) -> None:
+    if site.value("p") != 2:
+        raise Refusal("there is a rule for p=2 alone; divide by the norm on lines of its own")
+
+
+def _cosine(own: str, other: str) -> Template:
+    def template(site: Site) -> str:
+        _same_rank(site)
+        mine, theirs = (f"{_length(x)}.clamp(min=eps)" for x in (own, other))
+        return f"({other} / {theirs} - keep(y) * F.normalize({own}, dim=dim)) / {mine} * keep(g)"
+
+    return template
+
+
+def _cosine_exact(own: str, other: str) -> Template:
+    """Product by product, as PyTorch's own forward is made of them."""
+
+    def template(site: Site) -> str:
+        _same_rank(site)
+        mine, theirs = (f"{_length(x)}.clamp(min=eps)" for x in (own, other))
+        across = f"(keep(g) * ({other} / {theirs}))"
+        along = f"(-{across} * ({own} / {mine} / {mine})).sum(dim, keepdim=True)"
+        unit = f"({own} / {_length(own)}).masked_fill({_length(own)} == 0, 0)"
+        return f"{across} / {mine} + {along} * {unit}"
+
+    return template
+
+
+def _same_rank(site: Site) -> None:
+    if site.ndim("a") != site.ndim("b"):
+        raise Refusal("both sides must have the same number of axes")
+
+
+def _pairwise(site: Site) -> str:
+    """PyTorch adds eps to every difference."""
+    _euclidean(site)
+    _same_rank(site)
+    kept = site.value("keepdim")
+    g, y = ("g", "y") if kept else ("g.unsqueeze(-1)", "y.unsqueeze(-1)")
+    return f"(a - b + eps) / {y} * {g}"
+
+
+def _pairwise_exact(site: Site) -> str:
+    slope, _, gradient = _pairwise(site).rpartition(" * ")
+    return f"{gradient} * ({slope})"
+
+
+def _minus(template: Template) -> Template:
+    assert callable(template)
+    return lambda site: f"-({template(site)})"
+
+
+def _each_pair(own: str, other: str) -> Template:
+    """Where two points are the same there is no direction: PyTorch says 0."""
+
+    def template(site: Site) -> str:
+        _euclidean(site)
+        share = "torch.where(y == 0, 0, g / y)"
+        return f"{own} * {share}.sum(-1, keepdim=True) - {share} @ {other}"
+
+    def turned(site: Site) -> str:
+        _euclidean(site)
+        share = "torch.where(y == 0, 0, g / y)"
+        return f"{own} * {share}.sum(-2).unsqueeze(-1) - {share}.mT @ {other}"
+
+    return template if own == "a" else turned
+
+
+LENGTHS = (
+    Rule(
+        "normalize",
+        ("F.normalize(a, p=2.0, dim=1, eps=1e-12)",),
+        {"a": _normalize},
+        exact={"a": _normalize_exact},
+        why="a length of 1 holds whatever comes in: what would stretch it is taken out of the "
+        "gradient",
+        source=CALCULUS,
+        tests=(
+            "F.normalize(a) where a: 3 4",
+            "F.normalize(a, dim=-1) where a: 2 3 4",
+            "F.normalize(a, 2.0, 0, eps=1.7) where a: 3 4",
+        ),
+    ),
+    Rule(
+        "cosine_similarity",
+        (
+            "F.cosine_similarity(a, b, dim=1, eps=1e-08)",
+            "torch.cosine_similarity(a, b, dim=1, eps=1e-08)",
+        ),
+        {"a": _cosine("a", "b"), "b": _cosine("b", "a")},
+        exact={"a": _cosine_exact("a", "b"), "b": _cosine_exact("b", "a")},
+        why="an angle does not see lengths: what would stretch either side is taken out of the "
+        "gradient",
+        source=CALCULUS,
+        tests=(
+            "F.cosine_similarity(a, b) where a: 3 4; b: 3 4",
+            "F.cosine_similarity(a, b, dim=-1) where a: 2 3 4; b: 1 3 4",
+            "F.cosine_similarity(a, b, eps=2.0) where a: 3 4; b: 3 4",
+            "F.cosine_similarity(a[:, None], b[None], dim=2) where a: 3 4; b: 5 4",
+        ),
+    ),
+    Rule(
+        "pairwise_distance",
+        (
+            "F.pairwise_distance(a, b, p=2.0, eps=1e-06, keepdim=False)",
+            "torch.pairwise_distance(a, b, p=2.0, eps=1e-06, keepdim=False)",
+        ),
+        {"a": _pairwise, "b": _minus(_pairwise)},
+        exact={"a": _pairwise_exact, "b": _minus(_pairwise_exact)},
+        why="a distance grows along the direction from one end to the other",
+        source=CALCULUS,
+        tests=(
+            "F.pairwise_distance(a, b) where a: 3 4; b: 3 4",
+            "F.pairwise_distance(a, b, keepdim=True) where a: 2 3 4; b: 1 3 4",
+        ),
+    ),
+    Rule(
+        "cdist",
+        ("torch.cdist(a, b, p=2.0, compute_mode='use_mm_for_euclid_dist_if_necessary')",),
+        {"a": _each_pair("a", "b"), "b": _each_pair("b", "a")},
+        why="every point of one side is pulled along the directions to all points of the other",
+        source=CALCULUS,
+        tests=(
+            "torch.cdist(a, b) where a: 3 4; b: 5 4",
+            "torch.cdist(a, b) where a: 2 3 4; b: 2 5 4",
+        ),
+    ),
+)
