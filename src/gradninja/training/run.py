@@ -262,7 +262,8 @@ def _step(model: Model, config: Config) -> tuple[Step | None, str | None]:
         return None, None
     from gradninja.derive import derive
 
-    return model.step(source=derive(model.path).source), DERIVED
+    with torch.inference_mode(False):  # derive holds what it gives to autograd, on values it draws
+        return model.step(source=derive(model.path).source), DERIVED
 
 
 def _try(step: Step, state: State, config: Config, dataset: Dataset) -> None:
