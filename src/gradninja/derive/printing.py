@@ -129,7 +129,7 @@ class Printer:
                 parts = enumerate(operand.syntax.elts)
                 names.update({f"{name}[{i}]": partial(_itself, part) for i, part in parts})
         names.update({name: partial(_itself, g.syntax) for name, g in cotangents.items()})
-        several = ast.List([g.syntax for g in cotangents.values()], ast.Load())
+        several = ast.List([g.syntax for n, g in cotangents.items() if n != "d"], ast.Load())
         names["gs"] = partial(_itself, several)
         if isinstance(site.y, tuple):
             for index in range(len(site.y)):

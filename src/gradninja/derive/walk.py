@@ -292,8 +292,8 @@ class Walk:
                 Statement(target, variable, self.current, operand.shape, value=start, rules=rules)
             )
         into = ast.Name(target, ast.Load())
-        filled = self.printer.fill(site, cotangents, tree)
-        filled = templates.substitute(filled, {"d": lambda: into})
+        # `d` is put in together with all else: a person may have a name `d`, too.
+        filled = self.printer.fill(site, {**cotangents, "d": Gradient(into, operand.value)}, tree)
         self.totals[variable] = templates.execute(tree, values, self.totals[variable].clone())
         self._freshen(variable)
         self._state(
