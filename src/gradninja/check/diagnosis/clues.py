@@ -1,16 +1,13 @@
-"""When no single edit mends a line: what can be said of its value, and the derived lines."""
+"""When no single edit mends a line: what can be said of its value."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Sequence
 
 import torch
 
-from gradninja.check.diagnosis import build
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.facts import Facts
-from gradninja.derive.statement import is_view
 
 NEAR = 1e-9  # relative, float64
 
@@ -106,36 +103,3 @@ def _somewhere(facts: Facts, value: torch.Tensor) -> str | None:
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
     scale = max(float(other.abs().max()), 1e-300) if other.numel() else 1.0
     return bool(((one - other).abs() <= NEAR * scale).all())
-
-
-def derived_lines(facts: Facts, reach: Collection[str]) -> tuple[ast.stmt, ...]:
-    """Derive's own lines for the gradient, from gradients that are in reach."""
-    needed, grew = {facts.variable}, True
-    gradients = facts.gradients
-    while grew:
-        reads = set().union(*(c.reads for c in facts.contributions if c.of in needed))
-        more = {gradients[n] for n in reads if n in gradients and n not in reach} - needed
-        grew = bool(more)
-        needed |= more
-    return _written([c for c in facts.contributions if c.of in needed])
-
-
-def _written(contributions: Sequence[Contribution]) -> tuple[ast.stmt, ...]:
-    """`dX = ...` the first time, `dX += ...` from then on."""
-    often: dict[str, int] = {}
-    for contribution in contributions:
-        often[contribution.of] = often.get(contribution.of, 0) + 1
-    begun: set[str] = set()
-    found: list[ast.stmt] = []
-    for contribution in contributions:
-        value, target = contribution.value, contribution.gradient
-        if value is None:
-            scatters = contribution.statements
-            found.extend(scatters[-1:] if contribution.of in begun else scatters)
-        elif contribution.of in begun:
-            found.append(build.add_to(target, value))
-        else:
-            alias = often[contribution.of] > 1 and is_view(value)
-            found.append(build.assign(target, build.method(value, "clone") if alias else value))
-        begun.add(contribution.of)
-    return tuple(found)

@@ -12,12 +12,13 @@ from functools import cached_property, lru_cache
 import torch
 
 from gradninja.check.case import Case
-from gradninja.check.diagnosis.clues import clues, derived_lines
+from gradninja.check.diagnosis.clues import clues
 from gradninja.check.diagnosis.contributions import Contribution, contributions
+from gradninja.check.diagnosis.derived import derived_lines
 from gradninja.check.diagnosis.facts import LIBRARY, Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import Patch, patches, signature_patch
-from gradninja.check.diagnosis.search import search
+from gradninja.check.diagnosis.search import double, single
 from gradninja.check.diagnosis.statements import Change, Edit
 from gradninja.check.diagnosis.syntax import Style
 from gradninja.check.diagnosis.words import Words
@@ -127,11 +128,15 @@ class _Diagnosis:
     def run(self, deadline: float) -> Diagnosis:
         trial = _Trial(self.case, self.order, self.names)
         facts = self.facts(self.asked)
-        edit = search(trial, facts, self.case.statements, deadline)
-        if edit is None and self.function is not None:
+        statements = self.case.statements
+        edit = single(trial, facts, statements, deadline)
+        if edit is None and not set(self.situation.values) <= self.asked:
             # Perhaps it takes a value of the forward that the signature does not ask for.
-            facts = self.facts(set(self.situation.values))
-            edit = search(trial, facts, self.case.statements, deadline, double=False)
+            more = self.facts(set(self.situation.values))
+            edit = single(trial, more, statements, deadline)
+            facts = more if edit is not None else facts
+        if edit is None:
+            edit = double(trial, facts, statements, deadline)
         return self.last_resort(facts) if edit is None else self.mended(facts, edit)
 
     @cached_property
@@ -185,6 +190,8 @@ class _Diagnosis:
     def mended(self, facts: Facts, edit: Edit) -> Diagnosis:
         words = Words(facts, self.style)
         text = words.explain(edit)
+        if edit.kind is Kind.UNKNOWN:
+            text = " ".join([text, *self.clues(facts)])
         fix, found = self.written(edit.changes)
         wanted = self.unasked([c.new for c in edit.changes if c.new is not None])
         if wanted:
@@ -192,9 +199,8 @@ class _Diagnosis:
         return Diagnosis(edit.kind, text, fix, self.line(edit), found, words.rule(edit))
 
     def last_resort(self, facts: Facts) -> Diagnosis:
-        got = self.situation.error if self.situation.got is None else self.situation.got
-        said = clues(facts, got) if self.case.statements else []
-        lines = derived_lines(facts, facts.reach)
+        said = self.clues(facts)
+        lines = derived_lines(facts, self.case.variable)
         where = self.case.writers[-1].lineno if self.case.writers else None
         if not lines:
             text = " ".join(["No single edit of this line mends it.", *said])
@@ -214,6 +220,11 @@ class _Diagnosis:
         kind = Kind.UNKNOWN if self.case.writers else Kind.MISSING_LINE
         rule = Words(facts, self.style).rule(None)
         return Diagnosis(kind, " ".join([told, *said]), fix, where, found, rule)
+
+    def clues(self, facts: Facts) -> list[str]:
+        """What is known of the wrong value."""
+        got = self.situation.error if self.situation.got is None else self.situation.got
+        return clues(facts, got) if self.case.statements else []
 
     def written(self, changes: Sequence[Change]) -> tuple[str | None, tuple[Patch, ...]]:
         """The mended lines as text, and the patches that put them into the person's."""

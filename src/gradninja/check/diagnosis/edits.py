@@ -91,9 +91,8 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
     if tensor is None:
         if value is not UNKNOWN and type(value) is not int:
             return
-        others = (
-            [e for e in facts.scalars if isinstance(e, ast.Name)] if value is not UNKNOWN else []
-        )
+        names = [e for e in facts.scalars if isinstance(e, ast.Name)]
+        others = names if value is not UNKNOWN else []
         for other in others:
             if other.id != node.id:
                 yield Proposal(2.0, Kind.WRONG_NAME, other)
@@ -103,13 +102,13 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
         if name == node.id:
             continue
         other_value = facts.scope[name]
-        if tensor is not None and tensor.is_floating_point() != other_value.is_floating_point():
-            continue
         cost = 2.6
+        if tensor is not None and tensor.is_floating_point() != other_value.is_floating_point():
+            cost = 2.8
         if name == f"d{node.id}" or node.id == f"d{name}":
             cost = 1.0
         elif name in facts.relevant:
-            cost = 1.5
+            cost = 1.5 if cost < 2.8 else 2.65
         elif tensor is not None and tensor.shape == other_value.shape:
             cost = 2.0
         yield Proposal(cost, facts.kind_of_swap(node.id, name), build.name(name))
@@ -154,7 +153,17 @@ def _tidy(value: float) -> float:
 def counts(place: Place, facts: Facts) -> Proposals:
     """n for n - 1, and other numbers of elements."""
     node = place.node
-    if not is_value(place) or not facts.is_count(node):
+    if not is_value(place):
+        return
+    if len(place.path) == 1 and type(facts.value(node)) in (int, float):
+        for scalar in facts.scalars:
+            for sign in (1, -1):
+                share = build.binary(build.number(sign), ast.Div(), scalar)
+                yield Proposal(2.4, Kind.WRONG_CONSTANT, share)
+    if isinstance(node, ast.Name) and facts.tensor(node) is not None:
+        for scalar in facts.scalars:
+            yield Proposal(2.75, Kind.WRONG_NAME, scalar)
+    if not facts.is_count(node):
         return
     mine = facts.value(node)
     for scalar in facts.scalars:

@@ -112,6 +112,28 @@ def _broadcast(one: torch.Tensor, other: torch.Tensor) -> bool:
     return all(a == b or 1 in (a, b) for a, b in pairs)
 
 
+def products(place: Place, facts: Facts) -> Proposals:
+    """A matrix that should be multiplied by."""
+    node = place.node
+    tensor = facts.tensor(node)
+    if not is_value(place) or tensor is None or tensor.ndim < 2 or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    for name in facts.tensors:
+        other = facts.scope[name]
+        if other.ndim < 2 or not other.is_floating_point():
+            continue
+        far = 0.0 if name in facts.relevant else 0.4
+        for v in (build.name(name), ast.Attribute(build.name(name), "T", ast.Load())):
+            if isinstance(v, ast.Attribute) and other.ndim > 2:
+                continue
+            shape = other.shape if isinstance(v, ast.Name) else tuple(reversed(other.shape))
+            if tensor.shape[-1] == shape[-2]:
+                yield Proposal(2.8 + far, Kind.MISSING_FACTOR, build.binary(node, ast.MatMult(), v))
+            if shape[-1] == tensor.shape[-2]:
+                yield Proposal(2.8 + far, Kind.MISSING_FACTOR, build.binary(v, ast.MatMult(), node))
+
+
 def terms(place: Place, facts: Facts) -> Proposals:
     """A term that is missing: another tensor, or `1 - x` for `x`."""
     node = place.node

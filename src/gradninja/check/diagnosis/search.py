@@ -35,6 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     factors.drops,
     factors.scales,
     factors.factors,
+    factors.products,
     factors.terms,
     factors.powers,
     factors.links,
@@ -66,29 +67,21 @@ class Trial(Protocol):
 Maker = Callable[[], Edit]
 
 
-def search(
-    trial: Trial,
-    facts: Facts,
-    written: Sequence[ast.stmt],
-    deadline: float,
-    *,
-    double: bool = True,
-) -> Edit | None:
+def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
     """The cheapest edit that makes the gradient right on all draws, or None.
 
     Args:
         written: the person's statements, those that write the gradient and those that it is
             computed from.
-        double: whether to look for two mistakes as well, when one does not explain it.
         deadline: of `time.monotonic`, after which nothing more is tried.
     """
-    found = _first(trial, single_edits(facts, written), deadline)
-    if found is not None:
-        return found
-    # Sure to be there in a moment, so it does not wait for the long search for two mistakes.
+    return _first(trial, single_edits(facts, written), deadline)
+
+
+def double(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
+    """Two edits of one statement; failing that, one statement as derive writes it."""
+    # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
     derived = _first(trial, map(_ready, statements.rewritings(facts, written)), deadline)
-    if not double:
-        return derived
     return _first(trial, double_edits(facts, written), deadline) or derived
 
 
@@ -121,6 +114,7 @@ def _ready(edit: Edit) -> Maker:
 def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
     yield from statements.additions(facts, written)
     yield from statements.removals(written)
+    yield from statements.absences(facts, written)
     for edit in statements.rewritings(facts, written):
         if edit.kind is not Kind.UNKNOWN:
             yield edit

@@ -10,6 +10,7 @@ import torch
 
 from gradninja.check.diagnosis import build
 from gradninja.check.diagnosis.contributions import Contribution
+from gradninja.check.diagnosis.derived import derived_lines
 from gradninja.check.diagnosis.edits import Proposal, Proposals
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
@@ -126,9 +127,25 @@ def additions(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
         yield Edit(1.2, Kind.MISSING_LINE, (Change(None, start),), (start, *statements))
 
 
+def absences(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
+    """A gradient that is used and that nothing gives: its derived lines, put in before."""
+    reads = {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)}
+    missing = [n for n in facts.gradients if n in reads - facts.reach - {facts.gradient}]
+    for name in missing:
+        new = derived_lines(facts, facts.gradients[name])
+        if new:
+            yield Edit(
+                2.7,
+                Kind.MISSING_LINE,
+                tuple(Change(None, line) for line in new),
+                (*new, *statements),
+                contribution=next(c for c in facts.contributions if c.gradient == name),
+            )
+
+
 def _binds(statement: ast.stmt, gradient: str) -> bool:
     return isinstance(statement, ast.Assign) and any(
-        isinstance(node, ast.Name) and node.id == gradient
+        isinstance(node, ast.Name) and node.id == gradient and isinstance(node.ctx, ast.Store)
         for target in statement.targets
         for node in ast.walk(target)
     )

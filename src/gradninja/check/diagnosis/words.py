@@ -140,6 +140,11 @@ class Words:
         return f"{self.the_uses()}; the path{through} is missing. Every use adds to the gradient."
 
     def say_missing_line(self, edit: Edit) -> str:
+        if edit.contribution is not None and edit.contribution.of != self.variable:
+            return (
+                f"`{edit.contribution.gradient}` is used here and nothing gives it: the line that "
+                f"answers {self.line(edit.contribution.line)} is missing."
+            )
         if edit.contribution is None:
             return f"Nothing gives `{self.gradient}` a first value before something is added to it."
         return f"The line that answers {self.line(edit.contribution.line)} is missing."
@@ -250,6 +255,12 @@ class Words:
         return (
             "Equal largest (or smallest) values are treated otherwise than in the forward"
             f"{': ' + rule if rule else ''}.{self.forward_says(edit)}"
+        )
+
+    def say_unknown(self, edit: Edit) -> str:
+        return (
+            "No single edit of this line mends it; derived, it reads as below."
+            f"{self.forward_says(edit)}"
         )
 
     def say_put(self, edit: Edit) -> str:
