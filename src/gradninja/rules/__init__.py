@@ -4,6 +4,7 @@ from gradninja.rules.activations import ACTIVATIONS
 from gradninja.rules.arithmetic import ARITHMETIC
 from gradninja.rules.book import Book
 from gradninja.rules.brackets import BRACKETS
+from gradninja.rules.classes import CLASSES
 from gradninja.rules.einsum import EINSUM
 from gradninja.rules.functions import FUNCTIONS
 from gradninja.rules.images import IMAGES
@@ -32,6 +33,7 @@ BOOK = Book(
     NORMALISATION,
     LENGTHS,
     LOSSES,
+    CLASSES,
 )
 rule = BOOK.rule
 

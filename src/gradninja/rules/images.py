@@ -79,6 +79,31 @@ def _bias(rank: int) -> Template:
     return template
 
 
+def _bias_exact(rank: int, transposed: bool) -> Template:
+    """PyTorch's own kernel, which sums in an order of its own."""
+
+    def template(site: Site) -> str:
+        g, a = ("g", "a") if _batched(site, rank) else ("g.unsqueeze(0)", "a.unsqueeze(0)")
+        stride, dilation = (_each(site, name, rank) for name in ("stride", "dilation"))
+        padding = _padding(site, rank)
+        padding = _each(site, "padding", rank) if padding == "padding" else padding
+        padding = f"({', '.join(['0'] * rank)},)" if padding == "0" else padding
+        further = _each(site, "output_padding", rank) if transposed else str([0] * rank)
+        return (
+            f"torch.ops.aten.convolution_backward({g}, {a}, weight, [g.shape[{-rank - 1}]], "
+            f"{stride}, {padding}, {dilation}, {transposed}, {further}, groups, "
+            "[False, False, True])[2]"
+        )
+
+    return template
+
+
+def _each(site: Site, name: str, rank: int) -> str:
+    """One number for each axis of the window."""
+    several = isinstance(site.value(name), tuple | list)
+    return name if several else f"({', '.join([name] * rank)},)"
+
+
 CONV_WHY = (
     "a window slides over the input: each element gets the gradients of all windows that saw it, "
     "each weight those of all places that it was used in"
@@ -98,6 +123,7 @@ def _conv(rank: int, *tests: str) -> Rule:
             "weight": _convolution(rank, "weight"),
             "bias": _bias(rank),
         },
+        exact={"bias": _bias_exact(rank, transposed=False)},
         why=CONV_WHY,
         source=DUMOULIN,
         tests=tests,
@@ -115,6 +141,7 @@ def _conv_transpose(rank: int, *tests: str) -> Rule:
             "weight": _transposed(rank, "weight"),
             "bias": _bias(rank),
         },
+        exact={"bias": _bias_exact(rank, transposed=True)},
         why=CONV_WHY,
         source=DUMOULIN,
         tests=tests,
@@ -159,9 +186,28 @@ def _tuple_of(size: object, rank: int) -> str:
     return f"({', '.join(['kernel_size'] * rank)},)"
 
 
-def _average_exact(site: Site) -> str:
-    rest = "kernel_size, [] if stride is None else stride, padding, ceil_mode, count_include_pad"
-    return f"torch.ops.aten.avg_pool2d_backward(g, a, {rest}, divisor_override)"
+def _average_exact(rank: int) -> Template:
+    """PyTorch's own kernel, which has a window of two axes: for one axis the other is 1."""
+
+    def template(site: Site) -> str:
+        numbers = []
+        for name, alone in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+            given = site.value(name)
+            if given is None or given == ():
+                numbers.append("()")
+            elif rank == 2:
+                numbers.append(_each(site, name, rank))
+            else:
+                numbers.append(f"({alone}, {'*' if isinstance(given, tuple | list) else ''}{name})")
+        g, a = ("g", "a") if rank == 2 else ("g.unsqueeze(-2)", "a.unsqueeze(-2)")
+        divisor = "divisor_override" if rank == 2 else "None"
+        text = (
+            f"torch.ops.aten.avg_pool2d_backward({g}, {a}, {', '.join(numbers)}, ceil_mode, "
+            f"count_include_pad, {divisor})"
+        )
+        return text if rank == 2 else f"{text}.squeeze(-2)"
+
+    return template
 
 
 def _maximum(rank: int) -> Template:
@@ -208,7 +254,7 @@ def _pools(rank: int, size: str) -> tuple[Rule, ...]:
             f"avg_pool{rank}d",
             (f"F.avg_pool{rank}d(a, kernel_size, {average})",),
             {"a": _average(rank)},
-            exact={"a": _average_exact} if rank == 2 else {},
+            exact={"a": _average_exact(rank)},
             why="a mean over a window hands each element of it an equal share of the gradient",
             source=DERIVATIVES,
             tests=(

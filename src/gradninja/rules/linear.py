@@ -40,12 +40,18 @@ def _left_exact(site: Site) -> str:
     if a == 1 and b == 2:
         return "(g.unsqueeze(0) @ b.T).squeeze(0)"
     if a == 1 and b > 2:
-        return f"(g.{ROWS.replace('-2', '-1')}.unsqueeze(-1).mT @ b.mT.{ROWS}).squeeze(0)"
+        return f"b.mT.{ROWS}.T @ g.flatten()"
     if a == 2 and b > 2:
         return f"g.mT.{ROWS}.T @ b.mT.{ROWS}"
     if a > 2 and b == 2:
         return f"(g.{ROWS} @ b.T).reshape(a.shape)"
     return _left(site)
+
+
+def _right_exact(site: Site) -> str:
+    if site.ndim("a") == 2 and site.ndim("b") > 2:
+        return f"(g.mT.{ROWS} @ a).reshape(b.mT.shape).mT"
+    return _right(site)
 
 
 def _inner_left(site: Site) -> str:
@@ -56,7 +62,7 @@ def _inner_left(site: Site) -> str:
 
 def _inner_right(site: Site) -> str:
     if 0 in (site.ndim("a"), site.ndim("b")):
-        return "a * g"
+        return "g * a"
     rows = list(range(site.ndim("a") - 1))
     return f"torch.tensordot(g, a, dims=({rows}, {rows}))"
 
@@ -72,15 +78,28 @@ def _scaled(factor: str, text: str) -> Template:
 
 def _linear_weight(site: Site) -> str:
     """One weight matrix serves every row, so their contributions are summed."""
-    if site.ndim("weight") == 1:
-        return "a * g.unsqueeze(-1)"
-    if site.ndim("a") == 1:
-        return "torch.outer(g, a)"
-    return "g.T @ a" if site.ndim("a") == 2 else f"g.{ROWS}.T @ a.{ROWS}"
+    a, weight = site.ndim("a"), site.ndim("weight")
+    if a == 1:
+        return "torch.outer(g, a)" if weight == 2 else "a * g"
+    if weight == 1:
+        return "a.T @ g" if a == 2 else f"a.{ROWS}.T @ g.flatten()"
+    return "g.T @ a" if a == 2 else f"g.{ROWS}.T @ a.{ROWS}"
 
 
 def _linear_input(site: Site) -> str:
     return "g.unsqueeze(-1) * weight" if site.ndim("weight") == 1 else "g @ weight"
+
+
+def _linear_input_exact(site: Site) -> str:
+    if site.ndim("a") > 2 and site.ndim("weight") == 2:
+        return f"(g.{ROWS} @ weight).reshape(a.shape)"
+    return _linear_input(site)
+
+
+def _linear_bias_exact(site: Site) -> str:
+    """PyTorch takes three axes for two, if the input lies in one piece."""
+    one = site.ndim("a") > 2 and site.ndim("weight") == 2 and site.value("a").is_contiguous()
+    return f"g.{ROWS}.sum(0)" if one else "g"
 
 
 LINEAR = (
@@ -88,7 +107,7 @@ LINEAR = (
         "matmul",
         ("a @ b", "torch.matmul(a, b)", "a.matmul(b)"),
         {"a": _left, "b": _right},
-        exact={"a": _left_exact},
+        exact={"a": _left_exact, "b": _right_exact},
         why=WHY,
         source=GILES,
         tests=(
@@ -222,6 +241,7 @@ LINEAR = (
         "linear",
         ("F.linear(a, weight, bias=None)",),
         {"a": _linear_input, "weight": _linear_weight, "bias": "g"},
+        exact={"a": _linear_input_exact, "bias": _linear_bias_exact},
         why="a layer's input gets the gradient times the weights, the weights the gradient "
         "transposed times the input, the bias the gradient itself",
         source=GILES,
@@ -230,7 +250,13 @@ LINEAR = (
             "F.linear(a, w, b) where a: 3 4; w: 5 4; b: 5",
             "F.linear(a, w, bias=b) where a: 2 3 4; w: 5 4; b: 5",
             "F.linear(a, w, b) where a: 4; w: 5 4; b: 5",
+            "F.linear(a, w, b) where a: 6 2 3 4; w: 5 4; b: 5",
+            "F.linear(a.mT, w, b) where a: 2 4 3; w: 5 4; b: 5",
+            "F.linear(a, w) where a: 4; w: 4",
+            "F.linear(a, w) where a: 3 4; w: 4",
             "F.linear(a, w) where a: 2 3 4; w: 4",
+            "F.linear(a, w) where a: 3 4; w: 4",
+            "F.linear(a, w) where a: 4; w: 4",
         ),
     ),
     Rule(

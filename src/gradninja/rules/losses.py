@@ -6,13 +6,13 @@ from gradninja.rules.networks import BISHOP
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 CALCULUS = "calculus: the derivative of an elementary function, and the chain rule"
-DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
 KULLBACK = "Kullback & Leibler 1951, On information and sufficiency; calculus"
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}  # PyTorch's numbers for them
 ENDING = "size_average=None, reduce=None, reduction='mean'"
 
 
-def _reduction(site: Site) -> str:
+def reduction(site: Site) -> str:
+    """Which of "none", "mean" and "sum" was asked for."""
     if site.value_or("size_average", None) is not None or site.value_or("reduce", None) is not None:
         raise Refusal("`size_average` and `reduce` are of old; say `reduction=`")
     return str(site.value("reduction"))
@@ -20,7 +20,12 @@ def _reduction(site: Site) -> str:
 
 def _reduced(site: Site, text: str, count: str) -> str:
     """Times the cotangent, over the count where the loss is a mean."""
-    return f"{text} / {count} * g" if _reduction(site) == "mean" else f"{text} * g"
+    return f"{text} / {count} * g" if reduction(site) == "mean" else f"{text} * g"
+
+
+def _shared(site: Site, count: str) -> str:
+    """The cotangent of one term of the sum that a loss is."""
+    return f"(g / {count})" if reduction(site) == "mean" else "g"
 
 
 def _pairs(site: Site) -> str:
@@ -40,189 +45,101 @@ def _pairwise(text: str, weight: str = "") -> Template:
     return template
 
 
-def _mse(sign: str) -> Template:
+def _kernel(name: str, of: str, *rest: str) -> Template:
+    """PyTorch's own kernel for a loss that is the same seen from either side."""
+    to = "target" if of == "a" else "a"
+
     def template(site: Site) -> str:
+        both = f"{of}, {to}"
+        if site.shape("a") != site.shape("target"):
+            both = f"*torch.broadcast_tensors({both})"
+        further = "".join(f", {word}" for word in rest)
+        number = REDUCTIONS[reduction(site)]
+        return f"torch.ops.aten.{name}_backward(g, {both}, {number}{further})"
+
+    return template
+
+
+def _mse(of: str, exact: bool = False) -> Template:
+    formula = _pairwise("2 * (a - target)" if of == "a" else "-2 * (a - target)")
+    chosen = _kernel("mse_loss", of) if exact else formula
+
+    def template(site: Site) -> str | list[str]:
         if site.value_or("weight", None) is not None:
             raise Refusal("`weight` is outside here; multiply on a line of its own")
-        return _pairwise(f"{sign}2 * (a - target)")(site)  # type: ignore[operator, return-value]
+        assert callable(chosen)
+        return chosen(site)
 
     return template
 
 
-def _smooth(sign: str) -> Template:
-    def template(site: Site) -> str:
-        sharp = site.value("beta") == 0
-        slope = "(a - target).sign()" if sharp else "((a - target) / beta).clamp(-1, 1)"
-        return _pairwise(f"{sign}{slope}")(site)  # type: ignore[operator, return-value]
+def _distance(difference: str) -> Template:
+    return lambda site: f"{_shared(site, _pairs(site))} * ({difference}).sgn()"
+
+
+def _smooth(of: str, exact: bool = False) -> Template:
+    to = "target" if of == "a" else "a"
+    sharp = _distance(f"{of} - {to}")
+    kernel = _kernel("smooth_l1_loss", of, "beta")
+
+    def template(site: Site) -> str | list[str]:
+        assert callable(sharp) and callable(kernel)
+        if site.value("beta") == 0:
+            return sharp(site)
+        if exact:
+            return kernel(site)
+        scaled = f"({of} - {to})" + ("" if site.value("beta") == 1 else " / beta")
+        return _reduced(site, f"({scaled}).clamp(-1, 1)", _pairs(site))
 
     return template
-
-
-# -- classes -----------------------------------------------------------------------------------
-
-
-def _axis(site: Site) -> int:
-    """The axis of the classes."""
-    return 0 if site.ndim("a") == 1 else 1
-
-
-def _ignores(site: Site) -> bool:
-    """Whether some targets may be left out: by the person's word, or the values that were read."""
-    given = site.value("ignore_index")
-    return given != -100 or bool((site.value("target") == given).any())
-
-
-def _one_hot(site: Site) -> str:
-    """1 at each target's class, in the shape of `a`."""
-    target = (
-        "target.clamp(min=0)" if site.value("ignore_index") < 0 and _ignores(site) else "target"
-    )
-    text = f"F.one_hot({target}, a.shape[{_axis(site)}])"
-    return text if site.ndim("a") <= 2 else f"{text}.movedim(-1, 1)"
-
-
-def _beside_classes(site: Site, text: str) -> str:
-    return f"{text}.unsqueeze(1)" if site.ndim("a") > 1 else text
-
-
-def _by_class(site: Site) -> str:
-    """The classes' weights, along the axis of the classes."""
-    return "weight" + "".join([".unsqueeze(-1)"] * max(site.ndim("a") - 2, 0))
-
-
-def _of_target(site: Site) -> str:
-    """Each example's weight: its class's; 0 where it is left out. "" where all are 1."""
-    weighted, ignores = site.value("weight") is not None, _ignores(site)
-    if not weighted:
-        return "(target != ignore_index)" if ignores else ""
-    if not ignores:
-        return "weight[target]"
-    low = "target.clamp(min=0)" if site.value("ignore_index") < 0 else "target"
-    return f"(weight[{low}] * (target != ignore_index))"
-
-
-def _examples(site: Site) -> str:
-    """What a mean over examples divides by."""
-    total = _of_target(site)
-    if total:
-        return f"{total}.sum()"
-    return {1: "1", 2: "a.shape[0]"}.get(site.ndim("a"), "target.numel()")
-
-
-def _finished(site: Site, text: str, count: str) -> str:
-    reduction = _reduction(site)
-    if reduction == "none":
-        return f"{text} * {_beside_classes(site, 'g')}"
-    if reduction == "sum" or count == "1":
-        return f"{text} * g"
-    return f"{text} / {count} * g"
-
-
-def _cross_entropy(site: Site) -> str:
-    """Softmax less what it should be, for each example as often as the example counts."""
-    axis = _axis(site)
-    shares = f"F.softmax(a, {axis})"
-    if site.value("target").is_floating_point():
-        return _finished(site, _less(site, shares, _probabilities(site)), _batch(site))
-    if site.value("label_smoothing") == 0:
-        text = f"({shares} - {_one_hot(site)})"
-        each = _of_target(site)
-        text = f"{text} * {_beside_classes(site, each)}" if each else text
-        return _finished(site, text, _examples(site))
-    text = _less(site, shares, _smoothed(site, f"{_one_hot(site)}.to(a.dtype)"))
-    if _ignores(site):
-        text = f"{text} * {_beside_classes(site, '(target != ignore_index)')}"
-    return _finished(site, text, _examples(site))
-
-
-def _smoothed(site: Site, target: str) -> str:
-    """Some of the target handed round to all classes; then times the classes' weights."""
-    if site.value("label_smoothing") != 0:
-        rest = f"label_smoothing / a.shape[{_axis(site)}]"
-        target = f"((1 - label_smoothing) * {target} + {rest})"
-    if site.value("weight") is not None:
-        target = f"({_by_class(site)} * {target})"
-    return target
-
-
-def _probabilities(site: Site) -> str:
-    return _smoothed(site, "target")
-
-
-def _less(site: Site, shares: str, target: str) -> str:
-    """The target need not add up to 1."""
-    return f"({shares} * {target}.sum({_axis(site)}, keepdim=True) - {target})"
-
-
-def _batch(site: Site) -> str:
-    """Examples, where each target is a distribution."""
-    if site.ndim("a") == 1:
-        return "1"
-    return "a.shape[0]" if site.ndim("a") == 2 else "(a.numel() // a.shape[1])"
-
-
-def _cross_entropy_target(site: Site) -> str:
-    text = f"-F.log_softmax(a, {_axis(site)})"
-    if site.value("label_smoothing") != 0:
-        text = f"(label_smoothing - 1) * F.log_softmax(a, {_axis(site)})"
-    if site.value("weight") is not None:
-        text = f"{_by_class(site)} * ({text})"
-    return _finished(site, text, _batch(site))
-
-
-def _cross_entropy_exact(site: Site) -> str:
-    """PyTorch's two steps, for the plain case: log-softmax, then picking the targets."""
-    plain = not site.value("target").is_floating_point() and site.value("label_smoothing") == 0
-    if not plain or site.ndim("a") > 2:
-        return _cross_entropy(site)
-    axis = _axis(site)
-    logs = f"F.log_softmax(a, {axis})"
-    return (
-        "torch.ops.aten._log_softmax_backward_data("
-        f"{_picked_exact(site, logs)}, {logs}, {axis}, a.dtype)"
-    )
-
-
-def _picked_exact(site: Site, logs: str) -> str:
-    number = REDUCTIONS[_reduction(site)]
-    total = _of_target(site)
-    total = f"{total}.sum().to(a.dtype)" if total else "g.new_tensor(target.numel())"
-    return (
-        f"torch.ops.aten.nll_loss_backward(g, {logs}, target, weight, {number}, ignore_index, "
-        f"{total})"
-    )
-
-
-def _nll(site: Site) -> str:
-    count = _examples(site)
-    factors = [_beside_classes(site, "g") if _reduction(site) == "none" else "g"]
-    if _of_target(site):
-        factors.append(_beside_classes(site, _of_target(site)))
-    over = f" / {count}" if _reduction(site) == "mean" and count != "1" else ""
-    return f"-{' * '.join(factors)}{over} * {_one_hot(site)}"
-
-
-def _nll_exact(site: Site) -> str:
-    return _nll(site) if site.ndim("a") > 2 else _picked_exact(site, "a")
-
-
-# -- distributions -----------------------------------------------------------------------------
 
 
 def _divergence(plain: str, from_logs: str) -> Template:
     def template(site: Site) -> str:
         text = from_logs if site.value("log_target") else plain
-        if _reduction(site) == "batchmean":
+        if reduction(site) == "batchmean":
             return f"{text} / a.shape[0] * g"
         return _reduced(site, text, _pairs(site))
 
     return template
 
 
-def _logits(plain: str, weighted: str) -> Template:
+def _divergence_exact(plain: str, from_logs: str) -> Template:
+    """Product by product, as PyTorch's own forward is made of them; SHARE is each term's part."""
+
     def template(site: Site) -> str:
-        text = plain if site.value("pos_weight") is None else weighted
-        return _pairwise(text, "weight")(site)  # type: ignore[operator, return-value]
+        share = _shared(site, _pairs(site))
+        if reduction(site) == "batchmean":
+            share = "(g / a.shape[0])"
+        return (from_logs if site.value("log_target") else plain).replace("SHARE", share)
+
+    return template
+
+
+def _entropy_exact(site: Site) -> str:
+    weight = "None" if site.value("weight") is None else "weight.expand_as(a)"
+    number = REDUCTIONS[reduction(site)]
+    return f"torch.ops.aten.binary_cross_entropy_backward(g, a, target, {weight}, {number})"
+
+
+def _in_turn(text: str, weighted: str = "") -> Template:
+    """Times the cotangent, then the weight, then over the count: PyTorch's order."""
+
+    def template(site: Site) -> str:
+        given = site.value_or("pos_weight", None) is not None
+        factors = f"{weighted if given else text} * g"
+        if site.value("weight") is not None:
+            factors += " * weight"
+        return f"{factors} / {_pairs(site)}" if reduction(site) == "mean" else factors
+
+    return template
+
+
+def _logits(plain: str, weighted: str) -> Template:
+    def template(site: Site) -> str | list[str]:
+        chosen = _pairwise(plain if site.value("pos_weight") is None else weighted, "weight")
+        assert callable(chosen)
+        return chosen(site)
 
     return template
 
@@ -231,7 +148,8 @@ LOSSES = (
     Rule(
         "mse_loss",
         (f"F.mse_loss(a, target, {ENDING}, weight=None)",),
-        {"a": _mse(""), "target": _mse("-")},
+        {"a": _mse("a"), "target": _mse("target")},
+        exact={"a": _mse("a", exact=True), "target": _mse("target", exact=True)},
         why="a square's gradient is twice its base; a mean hands each its share",
         source=CALCULUS,
         tests=(
@@ -246,6 +164,7 @@ LOSSES = (
         "l1_loss",
         (f"F.l1_loss(a, target, {ENDING})",),
         {"a": _pairwise("(a - target).sign()"), "target": _pairwise("(target - a).sign()")},
+        exact={"a": _distance("a - target"), "target": _distance("target - a")},
         why="a distance's slope is 1 on one side and minus 1 on the other",
         source=CALCULUS,
         tests=(
@@ -257,7 +176,8 @@ LOSSES = (
     Rule(
         "smooth_l1_loss",
         (f"F.smooth_l1_loss(a, target, {ENDING}, beta=1.0)",),
-        {"a": _smooth(""), "target": _smooth("-")},
+        {"a": _smooth("a"), "target": _smooth("target")},
+        exact={"a": _smooth("a", exact=True), "target": _smooth("target", exact=True)},
         why="near the target as a square, far from it as a distance: the slope stops at 1",
         source="Girshick 2015, Fast R-CNN, equation 3",
         tests=(
@@ -273,6 +193,10 @@ LOSSES = (
             "a": _pairwise("(a - target).clamp(-delta, delta)"),
             "target": _pairwise("(target - a).clamp(-delta, delta)"),
         },
+        exact={
+            "a": _kernel("huber_loss", "a", "delta"),
+            "target": _kernel("huber_loss", "target", "delta"),
+        },
         why="near the target as a square, far from it as a distance: the slope stops at delta",
         source="Huber 1964, Robust estimation of a location parameter",
         tests=(
@@ -282,62 +206,18 @@ LOSSES = (
         ),
     ),
     Rule(
-        "cross_entropy",
-        (
-            "F.cross_entropy(a, target, weight=None, size_average=None, ignore_index=-100, "
-            "reduce=None, reduction='mean', label_smoothing=0.0)",
-        ),
-        {"a": _cross_entropy, "target": _cross_entropy_target},
-        exact={"a": _cross_entropy_exact},
-        why="softmax less the target: what was given to each class, less what should have been",
-        source=BISHOP,
-        tests=(
-            "F.cross_entropy(a, t) where a: 5 4; t: 5 < 4",
-            "F.cross_entropy(a, t) where a: 4; t: () < 4",
-            "F.cross_entropy(a, t, reduction='sum') where a: 5 4; t: 5 < 4",
-            "F.cross_entropy(a, t, reduction='none') where a: 5 4; t: 5 < 4",
-            "F.cross_entropy(a, t) where a: 5 4 3; t: 5 3 < 4",
-            "F.cross_entropy(a, t, reduction='none') where a: 5 4 3 2; t: 5 3 2 < 4",
-            "F.cross_entropy(a, t, ignore_index=1) where a: 5 4; t: 5 < 4",
-            "F.cross_entropy(a, t - 1, ignore_index=-1) where a: 5 4; t: 5 < 5",
-            "F.cross_entropy(a, t, w.detach()) where a: 5 4; t: 5 < 4; w: 4 positive",
-            "F.cross_entropy(a, t - 1, w.detach(), ignore_index=-1) where a: 5 4 3; t: 5 3 < 5; "
-            "w: 4 positive",
-            "F.cross_entropy(a, t, label_smoothing=0.1) where a: 5 4; t: 5 < 4",
-            "F.cross_entropy(a, t - 1, w.detach(), ignore_index=-1, label_smoothing=0.1) "
-            "where a: 5 4; t: 5 < 5; w: 4 positive",
-            "F.cross_entropy(a, p) where a: 5 4; p: 5 4 unit",
-            "F.cross_entropy(a, p, reduction='none') where a: 5 4 3; p: 5 4 3 unit",
-            "F.cross_entropy(a, p, w.detach(), label_smoothing=0.2) where a: 5 4 3; p: 5 4 3 unit; "
-            "w: 4 positive",
-            "F.cross_entropy(a, p.softmax(0)) where a: 4; p: 4",
-        ),
-    ),
-    Rule(
-        "nll_loss",
-        (
-            "F.nll_loss(a, target, weight=None, size_average=None, ignore_index=-100, "
-            "reduce=None, reduction='mean')",
-        ),
-        {"a": _nll},
-        exact={"a": _nll_exact},
-        why="minus what was picked: each target's element gets minus its share of the gradient",
-        source=DERIVATIVES,
-        tests=(
-            "F.nll_loss(a, t) where a: 5 4; t: 5 < 4",
-            "F.nll_loss(a, t) where a: 4; t: () < 4",
-            "F.nll_loss(a, t, reduction='sum') where a: 5 4; t: 5 < 4",
-            "F.nll_loss(a, t, reduction='none') where a: 5 4 3; t: 5 3 < 4",
-            "F.nll_loss(a, t, w.detach(), ignore_index=2) where a: 5 4; t: 5 < 4; w: 4 positive",
-            "F.nll_loss(a, t - 1, ignore_index=-1) where a: 5 4 3; t: 5 3 < 5",
-        ),
-    ),
-    Rule(
         "kl_div",
         (f"F.kl_div(a, target, {ENDING}, log_target=False)",),
         {
             "a": _divergence("-target", "-target.exp()"),
             "target": _divergence("(target.log() + 1 - a)", "target.exp() * (target - a + 1)"),
+        },
+        exact={
+            "a": _divergence_exact("-SHARE * target", "-(SHARE * target.exp())"),
+            "target": _divergence_exact(
+                "torch.xlogy(SHARE, target) + SHARE * target / target - SHARE * a",
+                "SHARE * target.exp() + SHARE * (target - a) * target.exp()",
+            ),
         },
         why="target times how far its logarithm lies above a: linear in a, a product in the target",
         source=KULLBACK,
@@ -355,6 +235,7 @@ LOSSES = (
             "a": _pairwise("(a - target) / (a * (1 - a)).clamp(min=1e-12)", "weight"),
             "target": _pairwise("((1 - a).log() - a.log())", "weight"),
         },
+        exact={"a": _entropy_exact, "target": _in_turn("-torch.logit(a)")},
         why="what was given less what should have been, over the variance of a coin that falls so",
         source=BISHOP,
         tests=(
@@ -373,6 +254,13 @@ LOSSES = (
                 "((1 + (pos_weight - 1) * target) * torch.sigmoid(a) - pos_weight * target)",
             ),
             "target": _logits("-a", "((pos_weight - 1) * F.softplus(-a) - a)"),
+        },
+        exact={
+            "a": _in_turn(
+                "(torch.sigmoid(a) - target)",
+                "((pos_weight * target + 1 - target) * torch.sigmoid(a) - pos_weight * target)",
+            ),
+            "target": _in_turn("-a", "(F.logsigmoid(-a) - pos_weight * F.logsigmoid(a))"),
         },
         why="a sigmoid less the target: what was given, less what should have been",
         source=BISHOP,

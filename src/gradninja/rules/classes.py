@@ -1,0 +1,242 @@
+"""Losses over classes: what share each class was given, and which it should have been."""
+
+from __future__ import annotations
+
+from gradninja.rules.losses import REDUCTIONS, reduction
+from gradninja.rules.networks import BISHOP
+from gradninja.rules.rule import Rule, Site
+
+DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
+
+
+def _axis(site: Site) -> int:
+    """The axis of the classes."""
+    return 0 if site.ndim("a") == 1 else 1
+
+
+def _ignores(site: Site) -> bool:
+    """Whether some targets may be left out: by the person's word, or the values that were read."""
+    given = site.value("ignore_index")
+    return given != -100 or bool((site.value("target") == given).any())
+
+
+def _one_hot(site: Site) -> str:
+    """1 at each target's class, in the shape of `a`."""
+    target = (
+        "target.clamp(min=0)" if site.value("ignore_index") < 0 and _ignores(site) else "target"
+    )
+    text = f"F.one_hot({target}, a.shape[{_axis(site)}])"
+    return text if site.ndim("a") <= 2 else f"{text}.movedim(-1, 1)"
+
+
+def _beside_classes(site: Site, text: str) -> str:
+    return f"{text}.unsqueeze(1)" if site.ndim("a") > 1 else text
+
+
+def _by_class(site: Site) -> str:
+    """The classes' weights, along the axis of the classes."""
+    return "weight" + "".join([".unsqueeze(-1)"] * max(site.ndim("a") - 2, 0))
+
+
+def _of_target(site: Site) -> str:
+    """Each example's weight: its class's; 0 where it is left out. "" where all are 1."""
+    weighted, ignores = site.value("weight") is not None, _ignores(site)
+    if not weighted:
+        return "(target != ignore_index)" if ignores else ""
+    if not ignores:
+        return "weight[target]"
+    low = "target.clamp(min=0)" if site.value("ignore_index") < 0 else "target"
+    return f"(weight[{low}] * (target != ignore_index))"
+
+
+def _examples(site: Site) -> str:
+    """What a mean over examples divides by."""
+    total = _of_target(site)
+    if total:
+        return f"{total}.sum()"
+    return {1: "1", 2: "a.shape[0]"}.get(site.ndim("a"), "target.numel()")
+
+
+def _finished(site: Site, text: str, count: str) -> str:
+    how = reduction(site)
+    if how == "none":
+        return f"{text} * {_beside_classes(site, 'g')}"
+    if how == "sum" or count == "1":
+        return f"{text} * g"
+    return f"{text} / {count} * g"
+
+
+def _cross_entropy(site: Site) -> str:
+    """Softmax less what it should be, for each example as often as the example counts."""
+    axis = _axis(site)
+    shares = f"F.softmax(a, {axis})"
+    if site.value("target").is_floating_point():
+        return _finished(site, _less(site, shares, _probabilities(site)), _batch(site))
+    if site.value("label_smoothing") == 0:
+        text = f"({shares} - {_one_hot(site)})"
+        each = _of_target(site)
+        text = f"{text} * {_beside_classes(site, each)}" if each else text
+        return _finished(site, text, _examples(site))
+    text = _less(site, shares, _smoothed(site, f"{_one_hot(site)}.to(a.dtype)"))
+    if _ignores(site):
+        text = f"{text} * {_beside_classes(site, '(target != ignore_index)')}"
+    return _finished(site, text, _examples(site))
+
+
+def _smoothed(site: Site, target: str, weighted: bool = True) -> str:
+    """Some of the target handed round to all classes; then times the classes' weights."""
+    if site.value("label_smoothing") != 0:
+        rest = f"label_smoothing / a.shape[{_axis(site)}]"
+        target = f"((1 - label_smoothing) * {target} + {rest})"
+    if weighted and site.value("weight") is not None:
+        target = f"({_by_class(site)} * {target})"
+    return target
+
+
+def _probabilities(site: Site) -> str:
+    return _smoothed(site, "target")
+
+
+def _less(site: Site, shares: str, target: str) -> str:
+    """The target need not add up to 1."""
+    return f"({shares} * {target}.sum({_axis(site)}, keepdim=True) - {target})"
+
+
+def _batch(site: Site) -> str:
+    """Examples, where each target is a distribution."""
+    if site.ndim("a") == 1:
+        return "1"
+    return "a.shape[0]" if site.ndim("a") == 2 else "(a.numel() // a.shape[1])"
+
+
+def _cross_entropy_target(site: Site) -> str:
+    text = f"-F.log_softmax(a, {_axis(site)})"
+    if site.value("label_smoothing") != 0:
+        text = f"(label_smoothing - 1) * F.log_softmax(a, {_axis(site)})"
+    if site.value("weight") is not None:
+        text = f"{_by_class(site)} * ({text})"
+    return _finished(site, text, _batch(site))
+
+
+def _nll(site: Site) -> str:
+    count = _examples(site)
+    factors = [_beside_classes(site, "g") if reduction(site) == "none" else "g"]
+    if _of_target(site):
+        factors.append(_beside_classes(site, _of_target(site)))
+    over = f" / {count}" if reduction(site) == "mean" and count != "1" else ""
+    return f"-{' * '.join(factors)}{over} * {_one_hot(site)}"
+
+
+# -- exact: PyTorch's two steps, log-softmax and picking the targets, by its own kernels ----------
+
+
+def _cross_entropy_exact(site: Site) -> str:
+    smoothed = site.value("label_smoothing") != 0
+    logs = f"F.log_softmax(a, {_axis(site)})"
+    if site.value("target").is_floating_point():
+        weight = "" if site.value("weight") is None else f" * {_by_class(site)}"
+        slope = f"-{_share(site)}{weight} * {_smoothed(site, 'target', weighted=False)}"
+    elif not smoothed:
+        slope = _picked_exact(site, logs, "g")
+    elif site.value("weight") is None and not _ignores(site):
+        picked = _picked_exact(site, logs, "(g * (1 - label_smoothing))")
+        part = f"{_beside(site)} * (label_smoothing / a.shape[{_axis(site)}])"
+        over = f" / {_examples(site)}" if reduction(site) == "mean" else ""
+        slope = f"{picked} - {part}{over}"
+    else:
+        return _cross_entropy(site)
+    return f"torch.ops.aten._log_softmax_backward_data({slope}, {logs}, {_axis(site)}, a.dtype)"
+
+
+def _beside(site: Site) -> str:
+    return _beside_classes(site, "g") if reduction(site) == "none" else "g"
+
+
+def _share(site: Site) -> str:
+    """The cotangent of one example, where each target is a distribution."""
+    return f"(g / {_batch(site)})" if reduction(site) == "mean" else _beside(site)
+
+
+def _cross_entropy_target_exact(site: Site) -> str:
+    text = f"-{_share(site)}"
+    if site.value("weight") is not None:
+        text = f"{text} * {_by_class(site)}"
+    text = f"{text} * F.log_softmax(a, {_axis(site)})"
+    return f"{text} * (1 - label_smoothing)" if site.value("label_smoothing") != 0 else text
+
+
+def _picked_exact(site: Site, logs: str, gradient: str) -> str:
+    """The kernel takes examples by classes, or images of them: further axes become one."""
+    flat = site.ndim("a") <= 2
+    name = "nll_loss" if flat else "nll_loss2d"
+    target = "target"
+    if not flat:
+        logs, target = f"{logs}.flatten(2).unsqueeze(2)", "target.flatten(1).unsqueeze(1)"
+        if reduction(site) == "none":
+            gradient = f"{gradient}.flatten(1).unsqueeze(1)"
+    given = f"{logs}, {target}, weight, {REDUCTIONS[reduction(site)]}, ignore_index"
+    total = "(target != ignore_index).sum().to(a.dtype)"
+    if site.value("weight") is not None:
+        total = f"torch.ops.aten.{name}_forward({given})[1]"
+    text = f"torch.ops.aten.{name}_backward({gradient}, {given}, {total})"
+    return text if flat else f"{text}.reshape(a.shape)"
+
+
+def _nll_exact(site: Site) -> str:
+    return _picked_exact(site, "a", "g")
+
+
+CLASSES = (
+    Rule(
+        "cross_entropy",
+        (
+            "F.cross_entropy(a, target, weight=None, size_average=None, ignore_index=-100, "
+            "reduce=None, reduction='mean', label_smoothing=0.0)",
+        ),
+        {"a": _cross_entropy, "target": _cross_entropy_target},
+        exact={"a": _cross_entropy_exact, "target": _cross_entropy_target_exact},
+        why="softmax less the target: what was given to each class, less what should have been",
+        source=BISHOP,
+        tests=(
+            "F.cross_entropy(a, t) where a: 5 4; t: 5 < 4",
+            "F.cross_entropy(a, t) where a: 4; t: () < 4",
+            "F.cross_entropy(a, t + 1) where a: 4; t: () < 1",
+            "F.cross_entropy(a, t, reduction='sum') where a: 5 4; t: 5 < 4",
+            "F.cross_entropy(a, t, reduction='none') where a: 5 4; t: 5 < 4",
+            "F.cross_entropy(a, t) where a: 5 4 3; t: 5 3 < 4",
+            "F.cross_entropy(a, t, reduction='none') where a: 5 4 3 2; t: 5 3 2 < 4",
+            "F.cross_entropy(a, t, ignore_index=1) where a: 5 4; t: 5 < 4",
+            "F.cross_entropy(a, t - 1, ignore_index=-1) where a: 5 4; t: 5 < 5",
+            "F.cross_entropy(a, t, w.detach()) where a: 5 4; t: 5 < 4; w: 4 positive",
+            "F.cross_entropy(a, t - 1, w.detach(), ignore_index=-1) where a: 5 4 3; t: 5 3 < 5; "
+            "w: 4 positive",
+            "F.cross_entropy(a, t, label_smoothing=0.1) where a: 5 4; t: 5 < 4",
+            "F.cross_entropy(a, t - 1, w.detach(), ignore_index=-1, label_smoothing=0.1) "
+            "where a: 5 4; t: 5 < 5; w: 4 positive",
+            "F.cross_entropy(a, p) where a: 5 4; p: 5 4 unit",
+            "F.cross_entropy(a, p, reduction='none') where a: 5 4 3; p: 5 4 3 unit",
+            "F.cross_entropy(a, p, w.detach(), label_smoothing=0.2) where a: 5 4 3; p: 5 4 3 unit; "
+            "w: 4 positive",
+            "F.cross_entropy(a, p.softmax(0)) where a: 4; p: 4",
+        ),
+    ),
+    Rule(
+        "nll_loss",
+        (
+            "F.nll_loss(a, target, weight=None, size_average=None, ignore_index=-100, "
+            "reduce=None, reduction='mean')",
+        ),
+        {"a": _nll},
+        exact={"a": _nll_exact},
+        why="minus what was picked: each target's element gets minus its share of the gradient",
+        source=DERIVATIVES,
+        tests=(
+            "F.nll_loss(a, t) where a: 5 4; t: 5 < 4",
+            "F.nll_loss(a, t) where a: 4; t: () < 4",
+            "F.nll_loss(a, t, reduction='sum') where a: 5 4; t: 5 < 4",
+            "F.nll_loss(a, t, reduction='none') where a: 5 4 3; t: 5 3 < 4",
+            "F.nll_loss(a, t, w.detach(), ignore_index=2) where a: 5 4; t: 5 < 4; w: 4 positive",
+            "F.nll_loss(a, t - 1, ignore_index=-1) where a: 5 4 3; t: 5 3 < 5",
+        ),
+    ),
+)
