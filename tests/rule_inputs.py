@@ -26,6 +26,8 @@ from torch import Tensor
 
 from gradninja.rules import BOOK, Rule
 
+LARGER = (7, 3)  # times the sizes in a text: enough for vectorised loops to set in
+MOST_ELEMENTS = 10_000
 SCOPE = {"torch": torch, "F": torch.nn.functional, "math": math}
 
 
@@ -85,13 +87,14 @@ class Trial:
     row: str
     expression: str
     inputs: tuple[Given, ...]
+    text: str = ""
 
     @staticmethod
     def parse(row: str, text: str) -> Trial:
         expression, where, given = text.rpartition(" where ")
         assert where, f"{row}: {text!r} does not say what its inputs are"
         inputs = tuple(Given.parse(part) for part in given.split(";"))
-        return Trial(row, expression.strip(), inputs)
+        return Trial(row, expression.strip(), inputs, text)
 
     @property
     def source(self) -> str:
@@ -113,11 +116,14 @@ class Trial:
         several = found if isinstance(found, tuple | list) else (found,)
         return tuple(t for t in several if isinstance(t, Tensor) and t.is_floating_point())
 
-    def runs(self, times: int) -> bool:
-        """Whether the expression, as it is written, takes inputs of other sizes.
+    def larger(self) -> int:
+        """How many times as large the sizes may be taken; 1 where the text fits no others."""
+        return next((times for times in LARGER if self._runs(times)), 1)
 
-        Not if it then has another number of outputs, or broadcasts otherwise.
-        """
+    def _runs(self, times: int) -> bool:
+        """Not if it then has another number of outputs, broadcasts otherwise, or is too large."""
+        if sum(value.numel() for value in self.draw(0, times=times).values()) > MOST_ELEMENTS:
+            return False
         before = self.forward(**self.draw(0))
         try:
             after = self.forward(**self.draw(0, times=times))

@@ -76,7 +76,10 @@ ACTIVATIONS = (
         {"a": _not_in_place("((a > 0) & (a < 6)) * g")},
         why="between 0 and 6 the gradient passes, elsewhere nothing does",
         source=DERIVATIVES,
-        tests=("F.relu6(a * 5) where a: 3 4",),
+        tests=(
+            "F.relu6(a * 5) where a: 3 4",
+            "F.relu6(a * 3) where a: 3 4 ties",
+        ),
         elementwise=True,
     ),
     Rule(
@@ -85,7 +88,11 @@ ACTIVATIONS = (
         {"a": _not_in_place("((a > min_val) & (a < max_val)) * g")},
         why="between the bounds the gradient passes, elsewhere nothing does",
         source=DERIVATIVES,
-        tests=("F.hardtanh(a) where a: 3 4", "F.hardtanh(a, -0.2, 0.4) where a: 3 4"),
+        tests=(
+            "F.hardtanh(a) where a: 3 4",
+            "F.hardtanh(a) where a: 3 4 ties",
+            "F.hardtanh(a, -0.2, 0.4) where a: 3 4",
+        ),
         elementwise=True,
     ),
     Rule(
@@ -104,7 +111,11 @@ ACTIVATIONS = (
         exact={"a": _not_in_place("torch.ops.aten.elu_backward(g, alpha, 1, 1, False, a)")},
         why="above 0 the gradient passes whole, below it by the slope of the exponential",
         source="Clevert et al. 2015, Exponential Linear Units, equation 16",
-        tests=("F.elu(a) where a: 3 4", "F.elu(a, 0.7) where a: 3 4"),
+        tests=(
+            "F.elu(a) where a: 3 4",
+            "F.elu(a, 2.0) where a: 3 4 ties",
+            "F.elu(a, 0.7) where a: 3 4",
+        ),
         elementwise=True,
     ),
     Rule(
@@ -157,7 +168,7 @@ ACTIVATIONS = (
         tests=(
             "F.softplus(a) where a: 3 4",
             "F.softplus(a, beta=2.0) where a: 3 4",
-            "F.softplus(a, 1, 0.5) where a: 3 4",
+            "F.softplus(a, 2.0, 0.5) where a: 3 4",
         ),
         elementwise=True,
     ),
@@ -168,7 +179,7 @@ ACTIVATIONS = (
         exact={"a": "g / (a.abs() + 1) + -g * (a / (a.abs() + 1) / (a.abs() + 1)) * torch.sgn(a)"},
         why="the slope is 1 over the square of what divides",
         source=DERIVATIVES,
-        tests=("F.softsign(a) where a: 3 4",),
+        tests=("F.softsign(a) where a: 3 4", "F.softsign(a) where a: 3 4 ties"),
         elementwise=True,
     ),
 )

@@ -26,8 +26,10 @@ def _less_one(power: float) -> str:
 
 
 def _power_base(site: Site) -> str:
+    if site.is_tensor("b"):
+        return "torch.where(b == 0, 0, b * a ** (b - 1)) * g"
     if not site.fixed("b"):
-        return "b * a ** (b - 1) * g"
+        return "b * a ** (b - 1) * g if b != 0 else torch.zeros_like(a)"
     power = site.value("b")
     if power == 0:
         return "torch.zeros_like(a)"
@@ -42,7 +44,7 @@ def _power_base_exact(site: Site) -> str:
     if site.is_tensor("b"):
         return "torch.where(b == 0.0, torch.zeros_like(a), g * (b * a ** (b - 1)))"
     if not site.fixed("b"):
-        return "g * (b * a ** (b - 1))"
+        return "g * (b * a ** (b - 1)) if b != 0 else torch.zeros_like(a)"
     if site.value("b") == 0:
         return "torch.zeros_like(a)"
     return f"g * (b * a ** {_less_one(site.value('b'))})"
@@ -212,6 +214,8 @@ ARITHMETIC = (
             "a ** -0.5 where a: 3 4 positive",
             "a ** 0.5 where a: 3 4 positive",
             "a ** b where a: 3 4 positive; b: 3 4",
+            "a ** b where a: 3 4 positive; b: 3 4 ties",
+            "(a * a) ** (b * b) where a: 3 4 ties; b: 3 4 ties",
             "a ** b where a: 3 1 positive; b: 4",
             "2 ** a where a: 3 4",
             "torch.pow(a, 4) where a: 3",

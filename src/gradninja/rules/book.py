@@ -21,6 +21,7 @@ class Book:
         self.own: dict[str, Callable[..., Any]] = {}
         for table in tables:
             for row in table:
+                assert row.name not in self.rows, f"two rows are named {row.name!r}"
                 self.add(row)
 
     def __iter__(self) -> Iterator[Rule]:

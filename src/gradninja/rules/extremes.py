@@ -78,7 +78,7 @@ def _extreme(name: str) -> Rule:
         why=SHARED,
         source=DERIVATIVES,
         tests=(
-            f"a.{name}() where a: 3 4",
+            f"a.{name}() where a: 3 4 ties",
             f"torch.{name}(a, 1) where a: 3 4 ties",
             f"a.{name}(-1, keepdim=True) where a: 3 4",
             f"a.{name}((0, 2)) where a: 3 4 2 ties",
@@ -115,14 +115,14 @@ def _of_two(name: str, short: str, compare: str) -> Rule:
     )
 
 
-def _of_two_numbers(name: str, keeps: str, loses: str) -> Rule:
+def _of_two_numbers(name: str, keeps: str) -> Rule:
     """The same where one that is no number is passed over."""
     return Rule(
         name,
         (f"torch.{name}(a, b)", f"a.{name}(b)"),
         {
             "a": f"((a {keeps} b) | torch.isnan(b)) * g",
-            "b": f"((a {loses} b) & ~torch.isnan(b)) * g",
+            "b": f"~((a {keeps} b) | torch.isnan(b)) * g",
         },
         why="the gradient goes to the one of the two that was taken, the first of two equal ones",
         source=DERIVATIVES,
@@ -130,6 +130,7 @@ def _of_two_numbers(name: str, keeps: str, loses: str) -> Rule:
             f"torch.{name}(a, b) where a: 3 4; b: 3 4",
             f"torch.{name}(a, b) where a: 3 4 ties; b: 4 ties",
             f"torch.{name}(a, b + torch.where(m, 0.0, math.nan)) where a: 3 4; b: 4; m: 3 4 bool",
+            f"torch.{name}(a + torch.where(m, 0.0, math.nan), b) where a: 3 4; b: 4; m: 3 4 bool",
         ),
         elementwise=True,
     )
@@ -151,15 +152,15 @@ EXTREMES = (
         why=SHARED,
         source=DERIVATIVES,
         tests=(
-            "torch.aminmax(a) where a: 3 4",
+            "torch.aminmax(a) where a: 3 4 ties",
             "torch.aminmax(a, dim=1) where a: 3 4 ties",
             "a.aminmax(dim=-1, keepdim=True) where a: 2 3 4",
         ),
     ),
     _of_two("maximum", "max", ">"),
     _of_two("minimum", "min", "<"),
-    _of_two_numbers("fmax", ">=", "<"),
-    _of_two_numbers("fmin", "<=", ">"),
+    _of_two_numbers("fmax", ">="),
+    _of_two_numbers("fmin", "<="),
     _selected(
         "kthvalue",
         "torch.kthvalue(a, 2) where a: 3 4",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradninja.rules.arithmetic import CALCULUS
-from gradninja.rules.rule import Refusal, Rule, Site, Template
+from gradninja.rules.rule import Rule, Site, Template
 
 DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
 SPECIAL = "Abramowitz & Stegun 1964, chapter 7: d erf(a) / da = 2 / sqrt(pi) exp(-a**2)"
@@ -37,18 +37,21 @@ def _clamp(site: Site) -> str:
     sides = [
         f"(a {compare} {side})"
         for side, compare in (("min", ">="), ("max", "<="))
-        if side in site.bound and site.value(side) is not None
+        if _bounded(site, side)
     ]
     return f"({' & '.join(sides)}) * g"
 
 
-def _clamp_bound(compare: str, other: str) -> Template:
-    def template(site: Site) -> str:
-        if other in site.bound and site.value(other) is not None:
-            raise Refusal("clamp with a gradient to a bound takes one bound here")
-        return f"(a {compare}) * g"
+def _bounded(site: Site, side: str) -> bool:
+    return site.value_or(side, None) is not None
 
-    return template
+
+def _clamp_min(site: Site) -> str:
+    return "((a < min) & (min < max)) * g" if _bounded(site, "max") else "(a < min) * g"
+
+
+def _clamp_max(site: Site) -> str:
+    return "((a > max) | (max < min)) * g" if _bounded(site, "min") else "(a > max) * g"
 
 
 FUNCTIONS = (
@@ -176,7 +179,10 @@ FUNCTIONS = (
         {"a": "g * torch.isfinite(a)"},
         why="where the value was replaced no gradient passes",
         source=DERIVATIVES,
-        tests=("torch.nan_to_num(a) where a: 3 4",),
+        tests=(
+            "torch.nan_to_num(a) where a: 3 4",
+            "torch.nan_to_num(a + torch.where(m, 0.0, math.inf)) where a: 3 4; m: 3 4 bool",
+        ),
         elementwise=True,
     ),
     Rule(
@@ -193,8 +199,8 @@ FUNCTIONS = (
         ),
         {
             "a": _clamp,
-            "min": _clamp_bound("< min", "max"),
-            "max": _clamp_bound("> max", "min"),
+            "min": _clamp_min,
+            "max": _clamp_max,
         },
         why="between the bounds the gradient passes, beyond them the result does not move",
         source=DERIVATIVES,
@@ -207,6 +213,9 @@ FUNCTIONS = (
             "a.clamp_max(0.1) where a: 3 4",
             "torch.clamp(a, min=min) where a: 3 4; min: 4",
             "torch.clamp(a, max=max) where a: 3 4; max: 3 4",
+            "torch.clamp(a, min=min) where a: 3 4 ties; min: 4 ties",
+            "torch.clamp(a, max=max) where a: 3 4 ties; max: 4 ties",
+            "torch.clamp(a, min, max) where a: 4 5 ties; min: 5 ties; max: 4 1 ties",
         ),
         elementwise=True,
     ),

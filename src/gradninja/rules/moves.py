@@ -65,7 +65,7 @@ MOVES = (
         tests=(
             "torch.roll(a, 1, 0) where a: 3 4",
             "a.roll(-2, dims=-1) where a: 3 4",
-            "a.roll((1, 2), (0, 1)) where a: 3 4",
+            "a.roll((1, 2), (0, 1)) where a: 3 5",
             "a.roll(5) where a: 3 4",
         ),
     ),
@@ -212,7 +212,7 @@ MOVES = (
         view=True,
     ),
     Rule(
-        "unfold",
+        "sliding windows",
         ("a.unfold(dimension, size, step)",),
         {"a": _unfold},
         why="an element stands in every window that covers it, so it gets the sum of the gradients "
