@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 CALCULUS = "calculus: the quotient rule"
@@ -31,20 +33,29 @@ def _euclidean(site: Site) -> None:
         raise Refusal("there is a rule for p=2 alone; divide by the norm on lines of its own")
 
 
-def _cosine(own: str, other: str) -> Template:
+def _sides(site: Site, own: str) -> tuple[str, str]:
+    """Both sides' texts; broadcast first where `dim` would name another axis in one of them."""
+    dim = site.value("dim")
+    same = site.ndim("a") == site.ndim("b") and site.shape("a")[dim] == site.shape("b")[dim]
+    sides = ["a", "b"] if same else [f"torch.broadcast_tensors(a, b)[{i}]" for i in (0, 1)]
+    return (sides[0], sides[1]) if own == "a" else (sides[1], sides[0])
+
+
+def _cosine(of: str) -> Template:
     def template(site: Site) -> str:
-        _same_rank(site)
+        own, other = _sides(site, of)
         mine, theirs = (f"{_length(x)}.clamp(min=eps)" for x in (own, other))
-        return f"({other} / {theirs} - keep(y) * F.normalize({own}, dim=dim)) / {mine} * keep(g)"
+        turned = f"{other} / {theirs} - keep(y) * F.normalize({own}, dim=dim)"
+        return f"({turned}) / {mine} * keep(g)"
 
     return template
 
 
-def _cosine_exact(own: str, other: str) -> Template:
+def _cosine_exact(of: str) -> Template:
     """Product by product, as PyTorch's own forward is made of them."""
 
     def template(site: Site) -> str:
-        _same_rank(site)
+        own, other = _sides(site, of)
         mine, theirs = (f"{_length(x)}.clamp(min=eps)" for x in (own, other))
         across = f"(keep(g) * ({other} / {theirs}))"
         along = f"(-{across} * ({own} / {mine} / {mine})).sum(dim, keepdim=True)"
@@ -54,18 +65,17 @@ def _cosine_exact(own: str, other: str) -> Template:
     return template
 
 
-def _same_rank(site: Site) -> None:
-    if site.ndim("a") != site.ndim("b"):
-        raise Refusal("both sides must have the same number of axes")
-
-
 def _pairwise(site: Site) -> str:
     """PyTorch adds eps to every difference."""
-    _euclidean(site)
-    _same_rank(site)
     kept = site.value("keepdim")
     g, y = ("g", "y") if kept else ("g.unsqueeze(-1)", "y.unsqueeze(-1)")
-    return f"(a - b + eps) / {y} * {g}"
+    power = site.value("p")
+    if power == 2:
+        return f"(a - b + eps) / {y} * {g}"
+    if not 1 <= power < math.inf:
+        raise Refusal("there is a rule for finite p from 1 on; write the distance on lines")
+    share = "" if power == 1 else f" * ((a - b + eps).abs() / {y}) ** (p - 1)"
+    return f"(a - b + eps).sign(){share} * {g}"
 
 
 def _pairwise_exact(site: Site) -> str:
@@ -78,20 +88,18 @@ def _minus(template: Template) -> Template:
     return lambda site: f"-({template(site)})"
 
 
-def _each_pair(own: str, other: str) -> Template:
+def _each_pair(of: str) -> Template:
     """Where two points are the same there is no direction: PyTorch says 0."""
+    own, other, turn = ("a", "b", "") if of == "a" else ("b", "a", ".mT")
 
     def template(site: Site) -> str:
-        _euclidean(site)
-        share = "torch.where(y == 0, 0, g / y)"
+        if site.value("p") != 2:
+            turned = ".contiguous()" if not turn else ".mT.contiguous()"
+            return f"torch.ops.aten._cdist_backward(g{turned}, {own}, {other}, p, y{turned})"
+        share = f"torch.where(y == 0, 0, g / y){turn}"
         return f"{own} * {share}.sum(-1, keepdim=True) - {share} @ {other}"
 
-    def turned(site: Site) -> str:
-        _euclidean(site)
-        share = "torch.where(y == 0, 0, g / y)"
-        return f"{own} * {share}.sum(-2).unsqueeze(-1) - {share}.mT @ {other}"
-
-    return template if own == "a" else turned
+    return template
 
 
 LENGTHS = (
@@ -115,14 +123,18 @@ LENGTHS = (
             "F.cosine_similarity(a, b, dim=1, eps=1e-08)",
             "torch.cosine_similarity(a, b, dim=1, eps=1e-08)",
         ),
-        {"a": _cosine("a", "b"), "b": _cosine("b", "a")},
-        exact={"a": _cosine_exact("a", "b"), "b": _cosine_exact("b", "a")},
+        {"a": _cosine("a"), "b": _cosine("b")},
+        exact={"a": _cosine_exact("a"), "b": _cosine_exact("b")},
         why="an angle does not see lengths: what would stretch either side is taken out of the "
         "gradient",
         source=CALCULUS,
         tests=(
             "F.cosine_similarity(a, b) where a: 3 4; b: 3 4",
+            "F.cosine_similarity(0 * a, b) where a: 3 4; b: 3 4",
+            "F.cosine_similarity(a, 0 * b) where a: 3 4; b: 3 4",
             "F.cosine_similarity(a, b, dim=-1) where a: 2 3 4; b: 1 3 4",
+            "F.cosine_similarity(a, b, dim=0) where a: 3 4; b: 4",
+            "F.cosine_similarity(a, b, dim=-2) where a: 1 2 3; b: 2 1 3",
             "F.cosine_similarity(a, b, eps=2.0) where a: 3 4; b: 3 4",
             "F.cosine_similarity(a[:, None], b[None], dim=2) where a: 3 4; b: 5 4",
         ),
@@ -139,18 +151,23 @@ LENGTHS = (
         source=CALCULUS,
         tests=(
             "F.pairwise_distance(a, b) where a: 3 4; b: 3 4",
+            "F.pairwise_distance(a, b, p=1.0) where a: 3 4; b: 3 4",
+            "F.pairwise_distance(a, b, p=3.0) where a: 3 4; b: 4",
             "F.pairwise_distance(a, b, keepdim=True) where a: 2 3 4; b: 1 3 4",
         ),
     ),
     Rule(
         "cdist",
         ("torch.cdist(a, b, p=2.0, compute_mode='use_mm_for_euclid_dist_if_necessary')",),
-        {"a": _each_pair("a", "b"), "b": _each_pair("b", "a")},
+        {"a": _each_pair("a"), "b": _each_pair("b")},
         why="every point of one side is pulled along the directions to all points of the other",
         source=CALCULUS,
         tests=(
             "torch.cdist(a, b) where a: 3 4; b: 5 4",
+            "torch.cdist(a, b) where a: 3 2 ties; b: 5 2 ties",
             "torch.cdist(a, b) where a: 2 3 4; b: 2 5 4",
+            "torch.cdist(a, b, p=1.0) where a: 3 4; b: 5 4",
+            "torch.cdist(a, b, p=3.0) where a: 2 3 4; b: 5 4",
         ),
     ),
 )

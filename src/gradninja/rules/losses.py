@@ -169,6 +169,7 @@ LOSSES = (
         source=CALCULUS,
         tests=(
             "F.l1_loss(a, b) where a: 3 4; b: 3 4",
+            "F.l1_loss(a, b) where a: 3 4 ties; b: 3 4 ties",
             "F.l1_loss(a, b, reduction='sum') where a: 3 4 ties; b: 3 4 ties",
             "F.l1_loss(a, b, reduction='none') where a: 3 4; b: 3 4",
         ),
@@ -184,6 +185,7 @@ LOSSES = (
             "F.smooth_l1_loss(a, b) where a: 3 4; b: 3 4",
             "F.smooth_l1_loss(a, b, reduction='sum', beta=0.3) where a: 3 4; b: 3 4",
             "F.smooth_l1_loss(a, b, reduction='none', beta=0.0) where a: 3 4; b: 3 4",
+            "F.smooth_l1_loss(a, b, reduction='none', beta=0.0) where a: 3 4 ties; b: 3 4 ties",
         ),
     ),
     Rule(
