@@ -114,7 +114,10 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
     }
     while True:
         walk = Walk(program, book, style)
-        walk.run(cotangents)
+        try:
+            walk.run(cotangents)
+        except RuntimeError as error:  # torch's word on a shape that no row foresaw
+            raise DeriveError(f"the backward of `{program.name}` does not run: {error}") from error
         if not walk.needs:
             break
         program = name_temporaries(program, walk.needs)

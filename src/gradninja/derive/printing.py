@@ -60,29 +60,32 @@ class Printer:
         less = depth if site.rule.view else depth - 1
         return all(self._cheap(operand, less) for operand in expr.operands)
 
-    def like(self, expr: Expr) -> ast.expr:
-        """Syntax for something of the same shape, whatever the sizes: a name, if it can be."""
+    def like(self, expr: Expr, typed: bool = True) -> ast.expr:
+        """Syntax for something of the same shape, whatever the sizes: a name, if it can be.
+
+        It is of the same dtype, too, where `typed`.
+        """
         if self._is_root(expr):
             return ast.Name(self.current.targets[0], ast.Load())
         if expr.op == NAME:
             return expr.syntax
-        if expr.op == "[]":
+        if expr.op == "[]" and not typed:
             index = expr.args[1].args if expr.args[1].op == TUPLE else (expr.args[1],)
             tensors = [e for e in index if e.is_tensor and e.value.dtype == torch.int64]
             whole = len(index) == expr.args[0].value.ndim
             if whole and len(tensors) == 1 and tensors[0].shape == expr.shape:
                 others = [e.value for e in index if e is not tensors[0]]
                 if all(isinstance(value, int | range) for value in others):
-                    return self.like(tensors[0])
+                    return self.like(tensors[0], typed)
         site = self.book.find(expr)
         if site is not None and site.rule.elementwise:
             for operand in expr.operands:
                 if (
                     operand.is_tensor
                     and operand.shape == expr.shape
-                    and operand.value.dtype == expr.value.dtype
+                    and (operand.value.dtype == expr.value.dtype or not typed)
                 ):
-                    return self.like(operand)
+                    return self.like(operand, typed)
         return self.printed(expr)
 
     def _axes(self, shape: Sequence[int], axes: tuple[int, ...]) -> str:

@@ -20,9 +20,11 @@ import torch
 from gradninja.rules import Site
 
 # Where an argument stands only for its shape, any tensor of that shape may be printed for it.
-SHAPE_ONLY_ATTRIBUTES = frozenset({"shape", "numel", "ndim", "size", "dim", "dtype"})
-SHAPE_ONLY_CALLS = frozenset({"zeros_like", "ones_like", "full_like", "expand_as", "view_as"})
-SHAPE_ONLY_CALLS |= {"reshape_as", "type_as", "empty_like"}
+SHAPE_ATTRIBUTES = frozenset({"shape", "numel", "ndim", "size", "dim"})
+SHAPE_CALLS = frozenset({"expand_as", "view_as", "reshape_as"})
+# ... and here for its dtype as well.
+TYPE_ATTRIBUTES = frozenset({"dtype"})
+TYPE_CALLS = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "type_as"})
 
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -90,31 +92,32 @@ def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Nod
 
 
 Names = Mapping[str, Callable[[], ast.expr]]
+Shapes = Mapping[str, Callable[[bool], ast.expr]]
 
 
-def substitute(tree: ast.AST, names: Names, shapes: Names | None = None) -> Any:
+def substitute(tree: ast.AST, names: Names, shapes: Shapes | None = None) -> Any:
     """Put syntax in for names, and for elements of lists such as `tensors[0]`.
 
-    `shapes` gives the syntax where a name stands only for its shape.
+    `shapes` gives the syntax where a name stands only for its shape, or for its shape and dtype.
     """
     shapes = shapes or {}
 
-    def shape_of(node: ast.AST) -> ast.expr | None:
+    def shape_of(node: ast.AST, typed: bool) -> ast.expr | None:
         found = shapes.get(_key(node))
-        return None if found is None else found()
+        return None if found is None else found(typed)
 
     def replacement(node: ast.AST) -> ast.AST | None:
-        if isinstance(node, ast.Attribute) and node.attr in SHAPE_ONLY_ATTRIBUTES:
-            like = shape_of(node.value)
+        if isinstance(node, ast.Attribute) and node.attr in SHAPE_ATTRIBUTES | TYPE_ATTRIBUTES:
+            like = shape_of(node.value, node.attr in TYPE_ATTRIBUTES)
             if like is not None:
                 return ast.Attribute(like, node.attr, ast.Load())
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
-            and node.func.attr in SHAPE_ONLY_CALLS
+            and node.func.attr in SHAPE_CALLS | TYPE_CALLS
             and node.args
         ):
-            like = shape_of(node.args[-1])
+            like = shape_of(node.args[-1], node.func.attr in TYPE_CALLS)
             if like is not None:
                 func = rebuild(node.func, replacement)
                 before = [rebuild(arg, replacement) for arg in node.args[:-1]]

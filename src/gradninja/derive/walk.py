@@ -225,7 +225,7 @@ class Walk:
         """The cotangent with the whole shape of its value."""
         if tuple(gradient.value.shape) == expr.shape:
             return gradient
-        return expand(gradient, expr.shape, lambda: self.printer.like(expr)).gradient
+        return expand(gradient, expr.shape, lambda: self.printer.like(expr, typed=False)).gradient
 
     # -- contributions ----------------------------------------------------------------------
 
