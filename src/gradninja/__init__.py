@@ -10,17 +10,32 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradninja.check import Report, assert_backward, check
     from gradninja.derive import Backward, derive
     from gradninja.errors import GradninjaError
+    from gradninja.explain import explain
     from gradninja.rules import rule
 
 __version__ = "0.1.0"
-__all__ = ["Backward", "GradninjaError", "derive", "rule"]
+__all__ = [
+    "Backward",
+    "GradninjaError",
+    "Report",
+    "assert_backward",
+    "check",
+    "derive",
+    "explain",
+    "rule",
+]
 
 _HOME = {
     "Backward": "gradninja.derive",
     "GradninjaError": "gradninja.errors",
+    "Report": "gradninja.check",
+    "assert_backward": "gradninja.check",
+    "check": "gradninja.check",
     "derive": "gradninja.derive",
+    "explain": "gradninja.explain",
     "rule": "gradninja.rules",
 }
 

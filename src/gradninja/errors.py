@@ -29,9 +29,7 @@ class Spot:
         end = len(text.rstrip()) if self.end_column is None else self.end_column
         carets = " " * self.column + "^" * max(1, min(end, len(text)) - self.column)
         margin = f"{self.line} | "
-        return (
-            f"  {self.file}, line {self.line}\n  {margin}{text}\n  {' ' * len(margin)}{carets}"
-        )
+        return f"  {self.file}, line {self.line}\n  {margin}{text}\n  {' ' * len(margin)}{carets}"
 
 
 class GradninjaError(Exception):
