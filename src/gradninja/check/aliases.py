@@ -1,0 +1,71 @@
+"""Lines that give one tensor two names, where one is written to later and the other suffers."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+
+from gradninja.check.plan import Plan
+from gradninja.check.subject import Written
+from gradninja.check.written import AsWritten, Spoil
+
+
+@dataclass(frozen=True)
+class Alias:
+    """`maker`: the step that made the alias; `name`: what it binds; `fix`: the line mended."""
+
+    name: str
+    maker: int
+    text: str
+    fix: str | None
+    largest: float
+
+
+def aliases(
+    plan: Plan, written: Written, run: AsWritten, inputs: Collection[str], all_right: bool
+) -> Iterable[Alias]:
+    """The aliases that do harm, one for each line that made one.
+
+    `inputs`: the forward's inputs, which no backward may change. What else is changed does harm
+    where it is a gradient, or is read later and not all comes out right.
+    """
+    groups: dict[int, list[Spoil]] = {}
+    for spoil in run.spoils:
+        always = spoil.victim in plan.gradients or spoil.victim in inputs
+        if always or (not all_right and _read_later(spoil, plan)):
+            groups.setdefault(spoil.maker, []).append(spoil)
+    for maker, spoils in groups.items():
+        step = plan.steps[maker]
+        first = min(spoils, key=lambda s: s.by)
+        name = first.through if first.through in step.binds else min(step.binds, default="")
+        victims = list(dict.fromkeys(s.victim for s in spoils if s.victim != name))
+        said = " and ".join(f"`{v}`" for v in victims or [first.victim])
+        by = plan.steps[first.by].node.lineno
+        whose = f"`{name}` and {said}" if victims else said
+        text = (
+            f"this line makes {whose} share memory; line {by} writes into `{first.through}`, "
+            f"and {said} changes with it. Take a copy here"
+        )
+        yield Alias(name, maker, text, _cloned(written, step.node), max(s.largest for s in spoils))
+
+
+def _read_later(spoil: Spoil, plan: Plan) -> bool:
+    for step in plan.steps[spoil.by + 1 :]:
+        if spoil.victim in step.mentions - step.binds:
+            return True
+        if spoil.victim in step.binds:
+            return False
+    return False
+
+
+def _cloned(written: Written, node: ast.stmt) -> str | None:
+    """`dx = dy` -> `dx = dy.clone()`."""
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+        return None
+    if isinstance(node.value, ast.Name | ast.Attribute | ast.Subscript | ast.Call):
+        return f"{written.source_of(node)}.clone()"
+    changed = deepcopy(node)
+    changed.value = ast.Call(ast.Attribute(node.value, "clone", ast.Load()), [], [])
+    return ast.unparse(ast.fix_missing_locations(changed))

@@ -1,0 +1,262 @@
+"""From the rows of a review to the lines of the report: the diagnosis of what is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import torch
+
+from gradninja.check.case import Case, Situation
+from gradninja.check.review import Review, Row
+from gradninja.check.tolerance import ROUNDOFF, SAFETY, distance, relative_spread, tolerance
+from gradninja.check.trials import Trial, Trials
+from gradninja.check.truth import LIBRARY, size
+from gradninja.check.types import LineReport, Verdict
+
+BUDGET = 6.0  # seconds for all searches of a report together
+BUDGET_EACH = 1.5
+MOST_USES = 5  # a variable used more often is not told use by use
+
+
+def explained(review: Review) -> list[LineReport]:
+    """The report's lines, those that are wrong with a diagnosis."""
+    deadline = time.monotonic() + BUDGET
+    return [_line(review, row, deadline) for row in review.rows]
+
+
+def _line(review: Review, row: Row, deadline: float) -> LineReport:
+    finding = row.finding
+    notes = [*finding.notes, *_contributions(review, row.name)]
+    found = LineReport(
+        name=row.name,
+        line=None if row.at is None else review.line(row.at),
+        source="" if row.at is None else review.source(row.at),
+        verdict=finding.verdict,
+        max_abs=finding.max_abs,
+        max_rel=finding.max_rel,
+        shape=finding.shape,
+        expected_shape=finding.expected_shape,
+        kind=finding.kind,
+        diagnosis=finding.text,
+        fix=row.fix,
+        tolerance=finding.tolerance,
+        as_written=review.told_as_written(row.name),
+        notes=tuple(notes),
+    )
+    if not row.accuses:
+        return replace(found, kind=None, diagnosis=None)
+    found = replace(found, notes=(*found.notes, *_where(review, row)))
+    if row.settled:
+        return found
+    blamed = _blamed(review, row)
+    if blamed is not None:
+        found = replace(found, line=review.line(blamed), source=review.source(blamed))
+    return _diagnosed(review, row, found, deadline)
+
+
+def _diagnosed(review: Review, row: Row, found: LineReport, deadline: float) -> LineReport:
+    from gradninja.check.diagnosis import Kind, diagnose
+
+    budget = min(BUDGET_EACH, deadline - time.monotonic())
+    case = case_of(review, row)
+    if case is None or budget <= 0:
+        return found
+    try:
+        diagnosis = diagnose(case, budget)
+    except Exception as error:  # the verdict stands without it
+        said = f"no diagnosis: {type(error).__name__}: {error}"
+        return replace(found, notes=(*found.notes, said))
+    text = diagnosis.text
+    if found.diagnosis and row.finding.verdict in (Verdict.ERROR, Verdict.MISSING):
+        text = f"{found.diagnosis}. {text}" if text else found.diagnosis
+    found = replace(found, kind=str(diagnosis.kind), diagnosis=text, fix=diagnosis.fix)
+    if diagnosis.kind != Kind.UNKNOWN and diagnosis.line is not None:
+        at = _step_at(review, diagnosis.line)
+        if at is not None and row.at is not None:
+            found = replace(found, line=diagnosis.line, source=review.source(at))
+    if diagnosis.rule:
+        found = replace(found, notes=(*found.notes, diagnosis.rule))
+    return found
+
+
+def _step_at(review: Review, line: int) -> int | None:
+    for at, step in enumerate(review.plan.steps):
+        if step.node.lineno <= line <= (step.node.end_lineno or line):
+            return at
+    return None
+
+
+def _where(review: Review, row: Row) -> list[str]:
+    """On which draws it is wrong, where it is not on all."""
+    labels = [trial.draw for trial in review.trials.trials]
+    wrong = set(row.finding.wrong_on)
+    if not wrong or len(wrong) == len(labels) or row.finding.verdict == Verdict.WRONG_SHAPE:
+        return []
+    if row.finding.verdict == Verdict.ERROR:
+        error_on = labels[min(wrong)]
+        first = min(wrong) > 0 and error_on.gapped
+        return ["with a cotangent that is not contiguous in memory"] if first else []
+    shown = dict.fromkeys(
+        draw.label + (", non-contiguous cotangent" if draw.gapped else "")
+        for index, draw in enumerate(labels)
+        if index in wrong
+    )
+    return [f"wrong on {len(wrong)} of {len(labels)} draws: {'; '.join(shown)}"]
+
+
+# -- parts of a gradient that several statements write ------------------------------------------
+
+
+def _contributions(review: Review, name: str) -> list[str]:
+    """Which known contributions a gradient holds after each statement but the last."""
+    parts = _parts(review, name)
+    if parts is None:
+        return []
+    values, uses, scale = parts
+    found = []
+    for at, value in values[:-1]:
+        matched = _sum_of(value, [part for _, part in uses], scale)
+        if matched:
+            said = " and ".join(f"`{uses[i][0]}`" for i in matched)
+            found.append(f"after line {review.line(at)} it holds the part through {said}")
+    return found
+
+
+def _blamed(review: Review, row: Row) -> int | None:
+    """The one statement of several that adds no contribution; None where that is unclear."""
+    parts = _parts(review, row.name)
+    if parts is None or row.finding.verdict != Verdict.WRONG:
+        return None
+    values, uses, scale = parts
+    known = [part for _, part in uses]
+    before = torch.zeros_like(values[0][1])
+    odd = []
+    for at, value in values:
+        if _sum_of(value - before, known, scale) is None:
+            odd.append(at)
+        before = value
+    return odd[0] if len(odd) == 1 else None
+
+
+Parts = tuple[list[tuple[int, torch.Tensor]], list[tuple[str, torch.Tensor]], float]
+
+
+def _parts(review: Review, name: str) -> Parts | None:
+    """A gradient's values after each statement, and what each use of its variable adds to it."""
+    if name not in review.findings:
+        return None
+    walk, trial = review.trials.walks[0][torch.float64], review.trials.trials[0]
+    values = walk.outcomes[name].values
+    version = review.findings[name].versions[0]
+    true = trial.wide.gradients[version]
+    if len(values) < 2 or not all(
+        isinstance(value, torch.Tensor) and value.shape == true.shape for _, value in values
+    ):
+        return None
+    uses = [(line.source, part) for line, part in trial.wide.contributions(version)]
+    if not 2 <= len(uses) <= MOST_USES:
+        return None
+    return values, uses, size(true)
+
+
+def _sum_of(
+    value: torch.Tensor, parts: Sequence[torch.Tensor], scale: float
+) -> tuple[int, ...] | None:
+    """Which of the parts add up to a value: () for none of them, None where no choice does."""
+    for count in range(len(parts) + 1):
+        for chosen in combinations(range(len(parts)), count):
+            total = sum((parts[i] for i in chosen), torch.zeros_like(value))
+            if distance(value, total) <= 1e-9 * scale:
+                return chosen
+    return None
+
+
+# -- what the diagnosis works on ---------------------------------------------------------------
+
+
+def case_of(review: Review, row: Row) -> Case | None:
+    """The case for the diagnosis; None where its statements are not reached on any draw."""
+    plan, trials = review.plan, review.trials
+    writers = plan.writers(row.name) if row.name in review.findings else []
+    steps = _feeding(review, row.name, writers)
+    first = min(steps, default=len(plan.steps))
+    last = max(writers, default=len(plan.steps))
+    kept = replace(trials, keep=frozenset({first, last}))
+    situations = []
+    for trial, version, walked in zip(
+        trials.trials, row.finding.versions, trials.walks, strict=True
+    ):
+        judged = kept.walk(trial, torch.float64)
+        if last not in judged.scopes:
+            continue
+        scope = {**judged.scopes[last], **judged.scopes.get(first, {})}
+        outcome = walked[torch.float64].outcomes.get(row.name)
+        situations.append(
+            Situation(
+                program=trial.draw.program,
+                scope=_own(scope, trials, row.name, trial),
+                values=trial.wide.values,
+                gradients=trial.wide.gradients,
+                expected=trial.wide.gradients[version],
+                got=None if outcome is None or outcome.error is not None else outcome.value,
+                error=None if outcome is None else outcome.error,
+                tolerance=_strict(trial, version),
+                label=trial.draw.label,
+            )
+        )
+    if not situations:
+        return None
+    trial = trials.trials[0]
+    versions = {f"d{n}": trial.versions(n)[0] for n in trial.names.versions if trial.versions(n)}
+    return Case(
+        name=row.name,
+        variable=row.finding.versions[0],
+        statements=tuple(plan.steps[at].node for at in steps),
+        writers=tuple(plan.steps[at].node for at in writers),
+        body=tuple(trials.written.statements),
+        text=trials.written.text,
+        file=trials.written.file,
+        gradients=versions,
+        written=frozenset(n for n in plan.gradients if plan.last(n) is not None),
+        situations=tuple(situations),
+        namespace={**LIBRARY, **trials.namespace},
+    )
+
+
+def _feeding(review: Review, name: str, writers: list[int]) -> list[int]:
+    """The statements that write a gradient and those of the person's own locals that feed them."""
+    if not writers:
+        return []
+    plan, needed, found = review.plan, set[str](), []
+    for at in range(writers[-1], -1, -1):
+        step = plan.steps[at]
+        own = step.writes - set(plan.gradients)
+        if at in writers or own & needed:
+            found.append(at)
+            needed |= step.mentions - set(plan.gradients)
+    return sorted(found)
+
+
+def _own(scope: dict[str, Any], trials: Trials, name: str, trial: Trial) -> dict[str, Any]:
+    """The forward's values and the person's locals, without what the file defines."""
+    around = {**LIBRARY, **trials.namespace}
+    mine = {
+        key: value
+        for key, value in scope.items()
+        if key != name
+        and not (key.startswith("__") and key.endswith("__"))
+        and not (key in around and around[key] is value)
+    }
+    return {**{k: v for k, v in trial.wide.values.items() if k not in around}, **mine}
+
+
+def _strict(trial: Trial, version: str) -> float:
+    """What rounding explains of a mend: it has not been run in float32, so the truth's own."""
+    wide = trial.wide.gradients[version]
+    spread = relative_spread(trial.wide, [(trial.single.gradients[version], wide)])
+    extra = SAFETY * trial.wide.terms * ROUNDOFF * size(wide)
+    return tolerance(trial.wide, wide, spread).absolute + extra

@@ -1,0 +1,98 @@
+"""Running what stands around a backward: the person's file as a module, their `inputs()`."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gradninja.check.run import quiet
+from gradninja.check.types import CheckError
+from gradninja.errors import ReadError, Spot
+from gradninja.lines.source import Source
+
+
+def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
+    """The names of a person's file, run as a module.
+
+    Raises:
+        CheckError: it raises.
+    """
+    module = types.ModuleType("checked")
+    module.__file__ = file
+    try:
+        with _importable(module, file), quiet():
+            exec(compile(tree, file, "exec"), module.__dict__)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the person's own code raises, SystemExit included
+        raise CheckError(
+            f"the file does not run: {told(error)}", spot=spot_of(error, file)
+        ) from None
+    return module.__dict__
+
+
+@contextmanager
+def _importable(module: types.ModuleType, file: str) -> Iterator[None]:
+    """Its neighbours can be imported, and it is found under its own name (dataclasses look)."""
+    folder = str(Path(file).resolve().parent) if file != "<text>" else None
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    if folder is not None:
+        sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder is not None and folder in sys.path:
+            sys.path.remove(folder)
+        if before is None:
+            sys.modules.pop(module.__name__, None)
+        else:
+            sys.modules[module.__name__] = before
+
+
+def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[str, Any]:
+    node = source.functions.get("inputs") if source is not None else None
+    spot = source.spot(node) if source is not None and node is not None else None
+    try:
+        with quiet():
+            found = function()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the person's own code: their error, told as such
+        raise ReadError(f"`inputs()` does not run: {told(error)}", spot=spot) from None
+    if not isinstance(found, Mapping):
+        raise ReadError(
+            "`inputs()` does not return a dictionary",
+            spot=spot,
+            hint='return {"x": torch.randn(4, 3), ...}',
+        )
+    return found
+
+
+def told(error: BaseException) -> str:
+    """An error of the person's code in a line."""
+    first = str(error).strip().partition("\n")[0]
+    kind = type(error).__name__
+    if isinstance(error, NameError | RuntimeError) and first:
+        return first
+    return f"{kind}: {first}" if first else kind
+
+
+def spot_of(error: BaseException, file: str) -> Spot | None:
+    """The deepest line of the person's file that an error came through."""
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    if found is None:
+        return None
+    text = linecache.getline(file, found).rstrip("\n")
+    return Spot(file, found, text, len(text) - len(text.lstrip()))

@@ -1,0 +1,148 @@
+"""What each statement of a backward writes and reads, as far as the text tells."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+IN_PLACE_FUNCTIONS = frozenset({"copyto", "put", "place", "putmask"})
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One top-level statement: the names that it writes and those that it mentions."""
+
+    node: ast.stmt
+    writes: frozenset[str]
+    binds: frozenset[str]  # those written by giving the name a new value
+    mentions: frozenset[str]
+    code: tuple[ast.stmt, ...]  # what is run for it
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A backward's statements up to its return, and the gradients among what they write.
+
+    `gradients`: gradient name -> the forward's name that it is the gradient of.
+    """
+
+    steps: tuple[Step, ...]
+    gradients: Mapping[str, str]
+
+    def writers(self, name: str) -> list[int]:
+        return [i for i, step in enumerate(self.steps) if name in step.writes]
+
+    def last(self, name: str) -> int | None:
+        """The last statement that writes a name."""
+        found = self.writers(name)
+        return found[-1] if found else None
+
+    def with_writes(self, more: Mapping[int, Iterable[str]]) -> Plan:
+        """The same, knowing what the text does not tell: a helper that writes in place."""
+        steps = tuple(
+            replace(step, writes=step.writes | set(more.get(i, ())))
+            for i, step in enumerate(self.steps)
+        )
+        return replace(self, steps=steps)
+
+    def without_writes(self, name: str, after: int) -> Plan:
+        """The same, where a name is used again after a statement for something else."""
+        steps = tuple(
+            replace(step, writes=step.writes - {name}) if i > after else step
+            for i, step in enumerate(self.steps)
+        )
+        return replace(self, steps=steps)
+
+
+def plan(statements: Iterable[ast.stmt], variables: Iterable[str]) -> Plan:
+    """Cut a backward into steps. `variables`: the forward's names that have a gradient."""
+    steps = []
+    for node in statements:
+        if isinstance(node, ast.Return):
+            break
+        binds, writes = frozenset(bound(node)), frozenset(written(node))
+        mentions = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+        steps.append(Step(node, writes | binds, binds, mentions, (_runnable(node),)))
+    touched = set().union(*(step.writes | step.mentions for step in steps)) if steps else set()
+    gradients = {f"d{name}": name for name in variables if f"d{name}" in touched}
+    return Plan(tuple(steps), gradients)
+
+
+def bound(node: ast.AST) -> Iterator[str]:
+    """Names that a statement gives a new value: stores, but not those of nested functions."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        yield node.name
+        return
+    if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0]
+    for child in ast.iter_child_nodes(node):
+        yield from bound(child)
+
+
+def written(node: ast.AST) -> Iterator[str]:
+    """Names whose tensor a statement writes into in place, as far as the text tells."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript | ast.Attribute) and isinstance(part.ctx, ast.Store):
+            yield from _root(part)
+        elif isinstance(part, ast.AugAssign):
+            yield from _root(part.target)
+        elif isinstance(part, ast.Call):
+            for keyword in part.keywords:
+                if keyword.arg == "out":
+                    yield from _root(keyword.value)
+            name = part.func.attr if isinstance(part.func, ast.Attribute) else ""
+            if name == "at" or name in IN_PLACE_FUNCTIONS:  # np.add.at(dC, ix, demb)
+                for argument in part.args[:1]:
+                    yield from _root(argument)
+            elif name.endswith("_") and not name.endswith("__"):
+                owner = part.func.value if isinstance(part.func, ast.Attribute) else None
+                if isinstance(owner, ast.Name) and owner.id in {"torch", "F"}:
+                    owner = part.args[0] if part.args else None
+                if owner is not None:
+                    yield from _root(owner)
+
+
+def _root(node: ast.AST) -> Iterator[str]:
+    """`dX` of `dX[0]`, `dX.T` and `dX.view(-1)`."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
+        yield from _root(node.value)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        yield from _root(node.func.value)
+    elif isinstance(node, ast.Tuple | ast.List):
+        for element in node.elts:
+            yield from _root(element)
+
+
+class _EndAtReturn(ast.NodeTransformer):
+    """A `return` inside of an `if` ends the walk."""
+
+    found = False
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        self.found = True
+        call = ast.Call(ast.Name("__reached__", ast.Load()), [], [])
+        return ast.copy_location(ast.Raise(call, None), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        return node
+
+
+def _runnable(node: ast.stmt) -> ast.stmt:
+    if not any(isinstance(part, ast.Return) for part in ast.walk(node)):
+        return node
+    transformer = _EndAtReturn()
+    found = transformer.visit(deepcopy(node))
+    assert isinstance(found, ast.stmt)
+    return found if transformer.found else node

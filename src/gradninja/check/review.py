@@ -1,0 +1,352 @@
+"""Reviewing all gradients together, so that one mistake is one red line."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from gradninja.check import tolerance as rounding
+from gradninja.check.aliases import Alias, aliases
+from gradninja.check.module import told
+from gradninja.check.plan import Plan
+from gradninja.check.tolerance import Tolerance
+from gradninja.check.trials import PRECISIONS, Trials
+from gradninja.check.truth import LIBRARY, size
+from gradninja.check.types import Verdict
+from gradninja.check.verdict import Finding, find, precision_lost
+from gradninja.check.written import AsWritten
+
+# As written, rounding is handed on from line to line; a mistake is larger by orders all the same.
+HANDED_ON = 1e4
+DIGITS = 1e-9
+
+
+@dataclass(eq=False)
+class Row:
+    """One line of the report in the making. `at`: its step; None where there is no line.
+
+    `settled`: what is wrong is told already, and the search for a mend has nothing to add.
+    """
+
+    name: str
+    at: int | None
+    finding: Finding
+    fix: str | None = None
+    settled: bool = False
+
+    @property
+    def accuses(self) -> bool:
+        return self.finding.verdict.accuses
+
+
+class Review:
+    """The findings on every gradient, and the rows that tell them."""
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials = trials
+        program = trials.trials[0].draw.program
+        self.inputs = program.differentiable
+        self.given = {given.name for given in program.inputs}
+        self.notes: list[str] = []
+        self.runs: list[AsWritten] = [
+            trials.as_written(trial, torch.float64, watch=index == 0)
+            for index, trial in enumerate(trials.trials)
+        ]
+        self.findings = {
+            name: self.finding(trials, name)
+            for name in trials.plan.gradients
+            if trials.plan.last(name) is not None
+        }
+        self._forgive_reuse()
+        self.rows = self._rows()
+
+    @property
+    def plan(self) -> Plan:
+        return self.trials.plan
+
+    def line(self, at: int) -> int:
+        return self.plan.steps[at].node.lineno
+
+    def source(self, at: int) -> str:
+        return self.trials.written.source_of(self.plan.steps[at].node)
+
+    # -- findings ---------------------------------------------------------------------------
+
+    def finding(self, trials: Trials, name: str) -> Finding:
+        """The verdict on one gradient, by the walks of these trials."""
+        trial = trials.trials[0]
+        versions = [t.versions(trials.plan.gradients[name])[0] for t in trials.trials]
+        shape = tuple(trial.wide.gradients[versions[0]].shape)
+        unreached = []
+        for index, walk in enumerate(trials.walks):
+            for judged in walk.values():
+                outcome = judged.outcomes[name]
+                if outcome.error is not None:
+                    return Finding(
+                        Verdict.ERROR,
+                        wrong_on=[index],
+                        text=told(outcome.error),
+                        expected_shape=shape,
+                        versions=versions,
+                        error=outcome.error,
+                        error_at=outcome.error_at,
+                    )
+                if not outcome.values and index not in unreached:
+                    unreached.append(index)
+        if unreached:
+            return Finding(
+                Verdict.MISSING,
+                wrong_on=unreached,
+                text=f"a `return` comes before `{name}` is written",
+                expected_shape=shape,
+                versions=versions,
+            )
+        values = [{d: walk[d].outcomes[name].value for d in PRECISIONS} for walk in trials.walks]
+        return find(trials, name, values, is_input=trials.plan.gradients[name] in self.inputs)
+
+    def _forgive_reuse(self) -> None:
+        """Let a name be used again for something else.
+
+        In `dh = dh * (1 - h**2)` the name held the gradient of h until then. Where all comes out
+        right as written, the name is the person's own from there on.
+        """
+        wrong = [name for name, finding in self.findings.items() if finding.verdict.accuses]
+        inputs = {f"d{name}" for name in self.inputs}
+        if not wrong or not inputs <= set(self.findings):
+            return
+        if any(self.off_as_written(name) is not None for name in inputs):
+            return
+        narrowed = self.plan
+        for name in set(wrong) - inputs:
+            match = self.trials.match(self.trials.trials[0], torch.float64)
+            outcome = self.trials.walks[0][torch.float64].outcomes[name]
+            right = [at for at, value in outcome.values if match(name, value)]
+            if right and right[-1] != self.plan.last(name):
+                narrowed = narrowed.without_writes(name, after=right[-1])
+                self.notes.append(
+                    f"after line {self.line(right[-1])} the name `{name}` is used for another value"
+                )
+        if narrowed is not self.plan:
+            self.trials = replace(self.trials, plan=narrowed)
+            self.findings = {name: self.finding(self.trials, name) for name in self.findings}
+
+    # -- as written -------------------------------------------------------------------------
+
+    def tolerances(self, name: str) -> list[Tolerance]:
+        finding = self.findings[name]
+        if finding.tolerances:
+            return finding.tolerances
+        return self.trials.tolerances(name, finding.versions, [(None, None)] * len(self.runs))
+
+    def off_as_written(self, name: str) -> float | None:
+        """How far a gradient is off at the end when nothing is put right; None where it is not.
+
+        Relative to its largest element, the largest over the draws; infinite where it is no number.
+        """
+        worst: float | None = None
+        versions = self.findings[name].versions
+        rows = zip(self.trials.trials, self.runs, versions, self.tolerances(name), strict=True)
+        for trial, run, version, allowed in rows:
+            true = trial.wide.gradients[version]
+            value = _tensor(run.final.get(name), true)
+            if value is None or value.shape != true.shape:
+                return math.inf
+            off = rounding.distance(value, true)
+            limit = DIGITS * size(true) + HANDED_ON * allowed.absolute
+            if not off <= limit * precision_lost(value):
+                worst = max(worst or 0.0, off / (size(true) or 1.0))
+        return worst
+
+    def told_as_written(self, name: str) -> str:
+        """The same in words; empty where it comes out right."""
+        if name not in self.findings:
+            return ""
+        stop = next((run for run in self.runs if run.error is not None), None)
+        if stop is not None and stop.error_at is not None and name not in stop.held:
+            return f"not reached, line {self.line(stop.error_at)} raises"
+        off = self.off_as_written(name)
+        if off is None:
+            return ""
+        return "of another shape" if math.isinf(off) else f"off by {off:.1e}"
+
+    # -- rows -------------------------------------------------------------------------------
+
+    def _rows(self) -> list[Row]:
+        rows = [self._row(name, finding) for name, finding in self.findings.items()]
+        rows = self._without_consequences(rows)
+        self._read_too_early(rows)
+        rows += self._unasked()
+        self._aliases(rows)
+        rows += [self._missing(name) for name in self.inputs if f"d{name}" not in self.findings]
+        self._hold_as_written(rows)
+        rows.sort(key=lambda row: len(self.plan.steps) if row.at is None else row.at)
+        return rows
+
+    def _row(self, name: str, finding: Finding) -> Row:
+        at = self.plan.last(name) if finding.error_at is None else finding.error_at
+        if isinstance(finding.error, NameError):
+            self._explain_name(finding, finding.error)
+        return Row(name, at, finding)
+
+    def _explain_name(self, finding: Finding, error: NameError) -> None:
+        """Say why a gradient that a line reads is not there."""
+        missing = error.name or ""
+        if missing in self.plan.gradients:
+            writers = self.plan.writers(missing)
+            later = f"line {self.line(writers[0])} writes it later" if writers else "no line does"
+            finding.text = f"`{missing}` is read before it is written: {later}"
+
+    def _without_consequences(self, rows: list[Row]) -> list[Row]:
+        """A line of the person's own that raises is told once, not at all that read from it."""
+        stumbles: dict[int, Exception] = {}
+        for walk in self.trials.walks:
+            for judged in walk.values():
+                for at, error in judged.stumbles.items():
+                    stumbles.setdefault(at, error)
+        kept = []
+        unbound: dict[str, int] = {}
+        for at, error in sorted(stumbles.items(), key=lambda pair: pair[0]):
+            names = self.plan.steps[at].writes
+            if isinstance(error, NameError) and error.name in unbound:
+                unbound.update(dict.fromkeys(names, at))
+                continue
+            unbound.update(dict.fromkeys(names, at))
+            name = min(names, default=f"line {self.line(at)}")
+            finding = Finding(Verdict.ERROR, text=told(error), error=error, kind="raises")
+            kept.append(Row(name, at, finding, settled=True))
+        for row in rows:
+            raised = row.finding.error
+            if isinstance(raised, NameError) and raised.name in unbound:
+                cause = self.line(unbound[raised.name])
+                self.notes.append(f"`{row.name}` is not judged: line {cause} raises")
+            else:
+                kept.append(row)
+        return kept
+
+    def _read_too_early(self, rows: list[Row]) -> None:
+        """A line that reads a gradient before all of its contributions are added."""
+        complete = replace(self.trials, complete=True)
+        for row in rows:
+            if not row.accuses or row.name not in self.findings:
+                continue
+            early = self._partial_reads(row.name)
+            if not early:
+                continue
+            finding = self.finding(complete, row.name)
+            if finding.verdict.accuses:
+                continue
+            if any(self.findings[name].verdict.accuses for name, _ in early):
+                row.finding = finding  # its own line is right; what it reads is not
+                continue
+            name, last = early[0]
+            row.settled = True
+            row.finding.kind = "read too early"
+            row.finding.text = (
+                f"`{name}` is read here before line {self.line(last)} has added to it; "
+                f"move this line below line {self.line(last)}"
+            )
+
+    def _partial_reads(self, name: str) -> list[tuple[str, int]]:
+        """The gradients that the writers of one read before their last contribution."""
+        found = []
+        for at in self.plan.writers(name):
+            step = self.plan.steps[at]
+            for other in sorted(step.mentions - step.writes):
+                writers = self.plan.writers(other)
+                if other in self.findings and writers[0] < at < writers[-1]:
+                    found.append((other, writers[-1]))
+        return found
+
+    def _unasked(self) -> list[Row]:
+        """Names of the forward that a function reads without asking for them."""
+        written = self.trials.written
+        if not written.parameters:
+            return []
+        known = {*written.parameters, *self.trials.namespace, *LIBRARY, *dir(builtins)}
+        values = self.trials.trials[0].wide.values
+        rows = []
+        for at, step in enumerate(self.plan.steps):
+            for name in sorted(step.mentions - known):
+                if name in values and name not in step.binds:
+                    text = (
+                        f"`{written.name}` reads `{name}` of the forward, but does not ask for it"
+                    )
+                    finding = Finding(Verdict.ERROR, text=text, kind="missing parameter")
+                    fix = f"add `{name}` to the parameters of `{written.name}`"
+                    rows.append(Row(name, at, finding, fix=fix, settled=True))
+                    known.add(name)
+            known |= step.writes
+        return rows
+
+    def _aliases(self, rows: list[Row]) -> None:
+        all_right = all(self.off_as_written(name) is None for name in self.findings)
+        for alias in aliases(self.plan, self.trials.written, self.runs[0], self.given, all_right):
+            self._accuse(rows, alias)
+
+    def _accuse(self, rows: list[Row], alias: Alias) -> None:
+        mine = next((row for row in rows if row.name == alias.name), None)
+        if mine is None or mine.accuses:
+            mine = Row(alias.name, alias.maker, Finding(Verdict.WRONG))
+            rows.append(mine)
+        mine.at, mine.settled, mine.fix = alias.maker, True, alias.fix
+        mine.finding = replace(
+            mine.finding,
+            verdict=Verdict.WRONG,
+            kind="missing .clone()",
+            text=alias.text,
+            max_abs=alias.largest,
+            max_rel=None,
+        )
+
+    def _missing(self, name: str) -> Row:
+        versions = [trial.versions(name)[0] for trial in self.trials.trials]
+        true = self.trials.trials[0].wide.gradients[versions[0]]
+        finding = Finding(
+            Verdict.MISSING,
+            kind="missing line",
+            expected_shape=tuple(true.shape),
+            text=f"no line writes `d{name}`, the gradient of the input `{name}`",
+            versions=versions,
+        )
+        return Row(f"d{name}", None, finding)
+
+    def _hold_as_written(self, rows: list[Row]) -> None:
+        """Nothing passes that does not come out right as it is written."""
+        if any(row.accuses for row in rows):
+            return
+        stop = next((run for run in self.runs if run.error is not None), None)
+        if stop is not None and stop.error is not None and stop.error_at is not None:
+            name = min(self.plan.steps[stop.error_at].writes, default="")
+            text = f"{told(stop.error)} (with the values that the lines above leave)"
+            finding = Finding(Verdict.ERROR, text=text, kind="raises", error=stop.error)
+            kept = next((row for row in rows if row.name == name), None)
+            if kept is None:
+                rows.append(Row(name, stop.error_at, finding, settled=True))
+            else:
+                kept.at, kept.settled = stop.error_at, True
+                kept.finding = replace(
+                    kept.finding, verdict=Verdict.ERROR, text=text, kind="raises"
+                )
+            return
+        for row in sorted(rows, key=lambda r: r.at or 0):
+            off = self.off_as_written(row.name) if row.name in self.findings else None
+            if off is not None:
+                row.settled = True
+                row.finding = replace(
+                    row.finding,
+                    verdict=Verdict.WRONG,
+                    kind="order",
+                    max_rel=off,
+                    text="every line is right by itself, but run in this order it comes out wrong",
+                )
+                return
+
+
+def _tensor(value: Any, true: torch.Tensor) -> torch.Tensor | None:
+    if isinstance(value, int | float) and true.ndim == 0:
+        return torch.tensor(float(value), dtype=true.dtype)
+    return value if isinstance(value, torch.Tensor) else None

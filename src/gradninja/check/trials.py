@@ -1,0 +1,111 @@
+"""All walks of one backward: every draw, both precisions, with the truth put in and as written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import CodeType
+from typing import Any
+
+import torch
+
+from gradninja.check import tolerance as rounding
+from gradninja.check.draws import Draw
+from gradninja.check.plan import Plan
+from gradninja.check.subject import Written
+from gradninja.check.tolerance import Tolerance
+from gradninja.check.truth import Names, Truth, size
+from gradninja.check.walk import Judged, Match, Walk, start
+from gradninja.check.written import AsWritten, as_written
+
+PRECISIONS = (torch.float64, torch.float32)
+LOOSE = {torch.float64: 1e-9, torch.float32: 1e-3}  # only to tell which version a value is of
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One draw: the truth in float64 (`wide`) and in float32 (`single`)."""
+
+    draw: Draw
+    names: Names
+    wide: Truth
+    single: Truth
+
+    def truth(self, dtype: torch.dtype) -> Truth:
+        return self.wide if dtype == torch.float64 else self.single
+
+    def versions(self, variable: str) -> tuple[str, ...]:
+        """The bindings of a name that have a gradient."""
+        return tuple(v for v in self.names.versions[variable] if v in self.wide.gradients)
+
+
+@dataclass(eq=False)
+class Trials:
+    """The walks of one plan, made when they are asked for."""
+
+    trials: tuple[Trial, ...]
+    written: Written
+    namespace: Mapping[str, Any]
+    plan: Plan
+    codes: Mapping[bool, list[CodeType]]
+    complete: bool = False
+    keep: frozenset[int] = field(default_factory=frozenset)
+
+    def match(self, trial: Trial, dtype: torch.dtype) -> Match:
+        """Which version's gradient a value is, roughly; None where it is of none."""
+        truth = trial.truth(dtype)
+
+        def found(name: str, value: Any) -> str | None:
+            versions = trial.versions(self.plan.gradients[name])
+            for version in versions:
+                expected = truth.gradients[version]
+                if isinstance(value, torch.Tensor) and value.shape == expected.shape:
+                    allowed = LOOSE[dtype] * (size(expected) + 1e-3 * truth.scale)
+                    if rounding.distance(value, expected) <= allowed:
+                        return version
+            return None
+
+        return found
+
+    def walk(self, trial: Trial, dtype: torch.dtype) -> Judged:
+        truth = trial.truth(dtype)
+        scope = start(truth, trial.names, self.namespace, self.written.parameters, natural=False)
+        match = self.match(trial, dtype)
+        return Walk(
+            self.plan,
+            self.codes,
+            truth,
+            trial.names,
+            scope,
+            match,
+            complete=self.complete,
+            keep=self.keep,
+        ).run()
+
+    @cached_property
+    def walks(self) -> list[dict[torch.dtype, Judged]]:
+        """Per draw and precision."""
+        return [{dtype: self.walk(trial, dtype) for dtype in PRECISIONS} for trial in self.trials]
+
+    def as_written(self, trial: Trial, dtype: torch.dtype, *, watch: bool = False) -> AsWritten:
+        truth = trial.truth(dtype)
+        scope = start(truth, trial.names, self.namespace, self.written.parameters, natural=True)
+        codes = self.codes[dtype == torch.float64]
+        return as_written(self.plan, codes, truth, scope, self.match(trial, dtype), watch=watch)
+
+    def tolerances(
+        self, name: str, versions: list[str], pairs: list[tuple[Any, Any]]
+    ) -> list[Tolerance]:
+        """What rounding explains of one gradient, per draw.
+
+        `versions`: the program's name of it per draw; `pairs`: its values in float32 and float64.
+        """
+        spread = 0.0
+        for trial, version, pair in zip(self.trials, versions, pairs, strict=True):
+            true = (trial.single.gradients[version], trial.wide.gradients[version])
+            spread = max(spread, rounding.relative_spread(trial.wide, [true, pair]))
+        return [
+            rounding.tolerance(trial.wide, trial.wide.gradients[version], spread)
+            for trial, version in zip(self.trials, versions, strict=True)
+        ]

@@ -1,0 +1,163 @@
+"""From the values of one gradient on all draws to its verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gradninja.check import tolerance as rounding
+from gradninja.check.tolerance import Tolerance
+from gradninja.check.trials import Trial, Trials
+from gradninja.check.types import Verdict
+
+LOST = 1e-2  # a float32 value this far off, relative, is worth a remark
+
+
+@dataclass(eq=False)
+class Finding:
+    """A verdict with its numbers. `versions`: what it was compared with, per draw."""
+
+    verdict: Verdict
+    max_abs: float | None = None
+    max_rel: float | None = None
+    shape: tuple[int, ...] | None = None
+    expected_shape: tuple[int, ...] | None = None
+    tolerance: float | None = None
+    tolerances: list[Tolerance] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    wrong_on: list[int] = field(default_factory=list)
+    text: str | None = None
+    kind: str | None = None
+    notes: list[str] = field(default_factory=list)
+    error: Exception | None = None
+    error_at: int | None = None
+
+
+def find(
+    trials: Trials, name: str, values: list[dict[torch.dtype, Any]], *, is_input: bool
+) -> Finding:
+    """The verdict on one gradient.
+
+    Args:
+        values: per draw, by dtype, what the person's lines left for it.
+        is_input: a name that the forward binds again is an input's first of all; of another name
+            the gradient of any of its bindings is right.
+    """
+    variable = trials.plan.gradients[name]
+    several = [trial.versions(variable) for trial in trials.trials]
+    count = min(len(versions) for versions in several)
+    places = [0] if is_input else [*range(count), *([-1] if count > 1 else [])]
+    found = [
+        _against(trials, name, values, [versions[place] for versions in several])
+        for place in places
+    ]
+    return min(found, key=lambda f: (f.verdict.accuses, f.max_rel if f.max_rel is not None else 9))
+
+
+def _against(
+    trials: Trials, name: str, values: list[dict[torch.dtype, Any]], versions: list[str]
+) -> Finding:
+    wide, single = torch.float64, torch.float32
+    rows = [
+        {dtype: _as_tensor(v[dtype], t, version) for dtype in v}
+        for v, t, version in zip(values, trials.trials, versions, strict=True)
+    ]
+    found = Finding(Verdict.CLOSE, versions=versions)
+    expected = trials.trials[0].wide.gradients[versions[0]]
+    found.expected_shape = tuple(expected.shape)
+    odd = _wrong_form(trials.trials, rows, versions)
+    if odd is not None:
+        value, true, index = odd
+        found.expected_shape = tuple(true.shape)
+        found.wrong_on = [index]
+        if isinstance(value, torch.Tensor):
+            found.verdict, found.shape = Verdict.WRONG_SHAPE, tuple(value.shape)
+        else:
+            found.verdict = Verdict.WRONG
+            found.text = f"`{name}` is {_kind_of(value)}, not a tensor"
+        return found
+    found.shape = found.expected_shape
+    found.tolerances = trials.tolerances(name, versions, [(r[single], r[wide]) for r in rows])
+    vacuous = exact = True
+    largest_abs = largest_rel = 0.0
+    for index, (trial, row, allowed, version) in enumerate(
+        zip(trials.trials, rows, found.tolerances, versions, strict=True)
+    ):
+        exact_wide = trial.wide.gradients[version]
+        exact_single = trial.single.gradients[version]
+        off = rounding.distance(row[wide], exact_wide)
+        limit = allowed.absolute * precision_lost(row[wide])
+        if not off <= limit:
+            found.wrong_on.append(index)
+        off_single = rounding.distance(row[single], exact_single)
+        if math.isinf(off_single) and not math.isinf(off):
+            found.wrong_on.append(index)
+            found.kind = "overflow in float32"
+            found.text = (
+                f"`{name}` is right in float64, but nan or infinite in float32, where autograd's "
+                "is finite: an intermediate result leaves float32's range"
+            )
+        vacuous &= allowed.scale <= allowed.absolute
+        exact &= rounding.same_bits(row[single], exact_single)
+        shown = off_single if off <= limit else max(off, off_single)
+        largest_abs = max(largest_abs, shown)
+        largest_rel = max(largest_rel, shown / allowed.scale if allowed.scale else shown)
+        if row[single].dtype != single and not row[single].is_floating_point():
+            found.notes.append(f"`{name}` is {row[single].dtype}, autograd's is float32")
+    found.notes = list(dict.fromkeys(found.notes))
+    found.max_abs, found.max_rel = largest_abs, largest_rel
+    found.tolerance = max(t.relative for t in found.tolerances)
+    if found.wrong_on:
+        found.verdict = Verdict.WRONG
+    elif vacuous:
+        found.verdict = Verdict.VACUOUS
+        found.max_rel = None
+        found.notes.append(
+            f"the true gradient of `{trials.plan.gradients[name]}` is zero: "
+            "a line of zeros would agree as well"
+        )
+    elif exact:
+        found.verdict = Verdict.EXACT
+    elif largest_rel > LOST:
+        found.notes.append(
+            f"right in float64; in float32 it loses digits (off by {largest_rel:.1e}, relative)"
+        )
+    return found
+
+
+def _as_tensor(value: Any, trial: Trial, version: str) -> Any:
+    """A plain number is the gradient of a 0-dim tensor; bools and ints are compared as floats."""
+    like = trial.wide.gradients[version]
+    if isinstance(value, int | float) and like.ndim == 0:
+        return torch.tensor(float(value), dtype=torch.get_default_dtype()).to(torch.float32)
+    return value
+
+
+def _wrong_form(
+    trials: tuple[Trial, ...], rows: list[dict[torch.dtype, Any]], versions: list[str]
+) -> tuple[Any, torch.Tensor, int] | None:
+    for index, (trial, row, version) in enumerate(zip(trials, rows, versions, strict=True)):
+        true = trial.wide.gradients[version]
+        for value in row.values():
+            if not isinstance(value, torch.Tensor) or value.shape != true.shape:
+                return value, true, index
+            if value.is_complex() or value.is_meta:
+                return str(value.dtype), true, index
+    return None
+
+
+def precision_lost(value: torch.Tensor) -> float:
+    """In a float64 run a float32 result has float32's rounding, and may be that far off."""
+    if value.is_floating_point() and value.dtype != torch.float64:
+        return torch.finfo(value.dtype).eps / torch.finfo(torch.float64).eps
+    return 1.0
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
