@@ -56,10 +56,8 @@ def _source(text: str) -> Template:
 
 def _index_add(site: Site) -> str:
     alpha = "" if site.value_or("alpha", 1) == 1 else "alpha * "
-    if site.ndim("source") == 0:
-        return (
-            f"{alpha}g.index_select(dim, index.reshape(1)).squeeze(dim)" if site.ndim("a") else "g"
-        )
+    if site.ndim("a") == 0:
+        return f"{alpha}g.reshape(source.shape)"
     return f"{alpha}g.index_select(dim, index)"
 
 
@@ -187,6 +185,7 @@ INDEXING = (
         tests=(
             "a.index_add(0, i, b) where a: 3 4; i: 6 < 3; b: 6 4",
             "torch.index_add(a, -1, i, b, alpha=2.5) where a: 3 4; i: 6 < 4; b: 3 6",
+            "a.index_add(0, i, b, alpha=2) where a: (); i: 1 < 1; b: ()",
         ),
     ),
     Rule(

@@ -80,7 +80,14 @@ def _pairwise(site: Site) -> str:
 
 def _pairwise_exact(site: Site) -> str:
     slope, _, gradient = _pairwise(site).rpartition(" * ")
-    return f"{gradient} * ({slope})"
+    power = site.value("p")
+    if power in (1, 2):
+        return f"{gradient} * ({slope})"
+    difference, y = "(a - b + eps)", gradient.replace("g", "y", 1)
+    powered = f"{difference}.sgn() * {difference}.abs() ** (p - 1)"
+    if power > 2:
+        powered = f"{difference} * {difference}.abs() ** (p - 2)"
+    return f"{powered} * ({gradient} / {y} ** (p - 1))"
 
 
 def _minus(template: Template) -> Template:
@@ -133,8 +140,8 @@ LENGTHS = (
             "F.cosine_similarity(0 * a, b) where a: 3 4; b: 3 4",
             "F.cosine_similarity(a, 0 * b) where a: 3 4; b: 3 4",
             "F.cosine_similarity(a, b, dim=-1) where a: 2 3 4; b: 1 3 4",
-            "F.cosine_similarity(a, b, dim=0) where a: 3 4; b: 4",
-            "F.cosine_similarity(a, b, dim=-2) where a: 1 2 3; b: 2 1 3",
+            "F.cosine_similarity(a, b.detach(), dim=0) where a: 3 4; b: 4",
+            "F.cosine_similarity(b.detach(), a, dim=-2) where a: 1 2 3; b: 2 1 3",
             "F.cosine_similarity(a, b, eps=2.0) where a: 3 4; b: 3 4",
             "F.cosine_similarity(a[:, None], b[None], dim=2) where a: 3 4; b: 5 4",
         ),
@@ -153,6 +160,7 @@ LENGTHS = (
             "F.pairwise_distance(a, b) where a: 3 4; b: 3 4",
             "F.pairwise_distance(a, b, p=1.0) where a: 3 4; b: 3 4",
             "F.pairwise_distance(a, b, p=3.0) where a: 3 4; b: 4",
+            "F.pairwise_distance(a, b, p=1.5) where a: 3 4; b: 3 4",
             "F.pairwise_distance(a, b, keepdim=True) where a: 2 3 4; b: 1 3 4",
         ),
     ),
