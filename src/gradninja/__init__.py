@@ -41,20 +41,19 @@ _HOME = {
 
 
 class _Package(ModuleType):
-    """A verb shares its name with the room it lives in; under that name the package has the verb.
-
-    (Importing `gradninja.derive` binds the submodule on the package, whenever it happens.)
-    """
+    """A verb shares its name with the room it lives in; under that name the package has the verb."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(value, ModuleType) and _HOME.get(name) == value.__name__:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
+        # Importing `gradninja.derive` binds the submodule on the package, whenever it happens.
+        if not (isinstance(value, ModuleType) and _HOME.get(name) == value.__name__):
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> object:
         if name not in _HOME:
             raise AttributeError(f"module 'gradninja' has no attribute {name!r}")
-        value = getattr(import_module(_HOME[name]), name)
+        if name in {"Backward", "derive"}:
+            import_module("gradninja.explain")  # which lets a Backward show itself in a notebook
+        value: object = getattr(import_module(_HOME[name]), name)
         super().__setattr__(name, value)
         return value
 
