@@ -28,7 +28,7 @@ def _attention(site: Site) -> str:
         raise Refusal("`enable_gqa=True` is outside; repeat the keys and values on lines")
     scores = f"q @ k.mT {_scale(site)}"
     if site.value("is_causal"):
-        later = "torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).triu(1)"
+        later = "torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)"
         return f"({scores}).masked_fill({later}, -math.inf).softmax(-1)"
     if site.value("attn_mask") is None:
         return f"({scores}).softmax(-1)"
@@ -42,6 +42,45 @@ def _attention(site: Site) -> str:
 def _attention_scores(site: Site) -> str:
     """The gradient of the scores: softmax's, of which the sum is that of g * y."""
     return f"{_attention(site)} * (g @ v.mT - (g * y).sum(-1, keepdim=True))"
+
+
+def _fused(site: Site) -> bool:
+    """Whether PyTorch takes its fused kernel on the CPU."""
+    ndims = {site.ndim(name) for name in "qkv"}
+    masked = site.value("attn_mask") is not None
+    if masked and (site.flows("attn_mask") or site.ndim("attn_mask") not in (2, 4)):
+        return False
+    return ndims == {4} and site.shape("q")[-1] == site.shape("v")[-1]
+
+
+def _fused_backward(site: Site, output: int) -> str:
+    mask = "attn_mask"
+    if site.value("attn_mask") is not None and not site.value("attn_mask").is_floating_point():
+        mask = "torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -math.inf)"
+    kernel = "torch.ops.aten._scaled_dot_product_flash_attention_for_cpu"
+    rest = f"0.0, is_causal, attn_mask={mask}, scale=scale)"
+    return f"{kernel}_backward(g, q, k, v, *{kernel}(q, k, v, {rest}, {rest}[{output}]"
+
+
+def _attention_exact(wanted: str) -> Template:
+    """PyTorch's own kernels, or its steps one by one: half of the scale for queries and keys."""
+
+    def template(site: Site) -> str:
+        weights = _attention(site)
+        if wanted != "attn_mask" and _fused(site):
+            return _fused_backward(site, "qkv".index(wanted))
+        scale = "1 / math.sqrt(q.shape[-1])" if site.value("scale") is None else "scale"
+        q, k = f"(q * math.sqrt({scale}))", f"(k.mT * math.sqrt({scale}))"
+        weights = weights.replace(f"q @ k.mT {_scale(site)}", f"{q} @ {k}")
+        scores = f"torch.ops.aten._softmax_backward_data(g @ v.mT, {weights}, -1, q.dtype)"
+        return {
+            "q": f"({scores} @ {k}.mT) * math.sqrt({scale})",
+            "k": f"(({q}.mT @ {scores}) * math.sqrt({scale})).mT",
+            "v": f"{weights}.mT @ g",
+            "attn_mask": scores,
+        }[wanted]
+
+    return template
 
 
 NETWORKS = (
@@ -103,6 +142,7 @@ NETWORKS = (
             "v": lambda site: f"{_attention(site)}.mT @ g",
             "attn_mask": _attention_scores,
         },
+        exact={name: _attention_exact(name) for name in ("q", "k", "v", "attn_mask")},
         why="a mixture of values by shares: the values get it back by the same shares, queries and "
         "keys what is left of it after softmax",
         source="Vaswani et al. 2017, Attention is all you need, equation 1; the chain rule",
@@ -114,6 +154,12 @@ NETWORKS = (
             "v: 2 5 6; m: 3 5",
             "F.scaled_dot_product_attention(q, k, v, attn_mask=m) where q: 2 3 4; k: 2 5 4; "
             "v: 2 5 6; m: 3 5 bool",
+            "F.scaled_dot_product_attention(q, k, v, is_causal=True) where q: 2 5 4; k: 2 5 4; "
+            "v: 2 5 6",
+            "F.scaled_dot_product_attention(q, k, v, m, scale=0.3) where q: 2 1 3 4; k: 2 1 5 4; "
+            "v: 2 1 5 4; m: 3 5 bool",
+            "F.scaled_dot_product_attention(q, k, v, m.detach()) where q: 2 2 3 4; k: 2 2 5 4; "
+            "v: 2 2 5 4; m: 3 5",
         ),
     ),
 )
