@@ -41,7 +41,7 @@ _HOME = {
 
 
 class _Package(ModuleType):
-    """A verb shares its name with the room it lives in; the package has the verb under that name."""
+    """A verb shares its name with the room it lives in; the package has the verb so named."""
 
     def __setattr__(self, name: str, value: object) -> None:
         # Importing `gradninja.derive` binds the submodule on the package, whenever it happens.
