@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 
-from gradninja.rules.rule import Refusal, Rule, Site
+from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 SOURCE = "Laue et al. 2018, Computing higher order derivatives of matrix and tensor expressions"
 
@@ -111,6 +111,36 @@ def _tensordot(site: Site) -> tuple[str, str]:
     )
 
 
+def _matrix(name: str, order: tuple[int, ...], rows: int) -> str:
+    """An operand as one matrix: the first `rows` of the axes in this order as its rows."""
+    sizes = [f"{name}.shape[{axis}]" for axis in order[:rows]]
+    return f"{name}.permute({order}).reshape({' * '.join(sizes) or 1}, -1)"
+
+
+def _back(name: str, order: tuple[int, ...], matrix: str) -> str:
+    """The gradient of a matrix in the operand's own axes."""
+    inverse = tuple(order.index(axis) for axis in range(len(order)))
+    return f"({matrix}).reshape({name}.permute({order}).shape).permute({inverse})"
+
+
+def _tensordot_exact(wanted: int) -> Template:
+    """As PyTorch does it: one product of two matrices."""
+
+    def template(site: Site) -> str:
+        left, right = _contracted(site)
+        rows = [axis for axis in range(site.ndim("a")) if axis not in left]
+        columns = [axis for axis in range(site.ndim("b")) if axis not in right]
+        of_a, of_b = (*rows, *left), (*right, *columns)
+        a, b = _matrix("a", of_a, len(rows)), _matrix("b", of_b, len(right))
+        if wanted == 0:
+            sizes = " * ".join(f"b.shape[{axis}]" for axis in columns) or "1"
+            return _back("a", of_a, f"g.reshape(-1, {sizes}) @ {b}.T")
+        sizes = " * ".join(f"a.shape[{axis}]" for axis in rows) or "1"
+        return _back("b", of_b, f"{a}.T @ g.reshape({sizes}, -1)")
+
+    return template
+
+
 EINSUM = (
     Rule(
         "einsum",
@@ -148,6 +178,7 @@ EINSUM = (
         "tensordot",
         ("torch.tensordot(a, b, dims=2)",),
         {"a": lambda site: _tensordot(site)[0], "b": lambda site: _tensordot(site)[1]},
+        exact={"a": _tensordot_exact(0), "b": _tensordot_exact(1)},
         why="a sum of products: each side gets the gradient times the other side, summed over the "
         "axes that it does not have",
         source=SOURCE,
@@ -156,6 +187,7 @@ EINSUM = (
             "torch.tensordot(a, b) where a: 2 3 4; b: 3 4 5",
             "torch.tensordot(a, b, dims=([0, 2], [1, 0])) where a: 2 3 4; b: 4 2 5",
             "torch.tensordot(a, b, dims=0) where a: 2 3; b: 4",
+            "torch.tensordot(a, b) where a: 3 4; b: 3 4",
         ),
     ),
 )
