@@ -54,6 +54,7 @@ REFUSALS: dict[str, int] = {
     "linalg.norm.subgradients_at_zero": 28,
     "norm.nuc": 2,
     "nn.functional.normalize": 5,
+    "nn.functional.pairwise_distance": 1,
     # dropout inside
     "nn.functional.scaled_dot_product_attention": 12,
     # forms that nobody writes: an empty tensor of another rank, negative indices, no axis at all
