@@ -22,6 +22,13 @@ LARGEST = 30.0  # a value beyond this is not kept
 # How tightly an expression holds together, from loose to tight.
 SUM, PRODUCT, UNARY, POWER, ATOM = range(5)
 
+HELPER = """
+def mix(first, other, share=0.5):
+    product = first * other
+    first = torch.tanh(product) * share
+    return first + product - other / 3
+"""
+
 MAPS = (
     "torch.tanh({})",
     "{}.sigmoid()",
@@ -76,6 +83,7 @@ class Expressions:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.scope: dict[str, Any] = {"torch": torch, "F": F, "range": range}
+        exec(HELPER, self.scope)
         self.tensors: list[str] = []  # float tensors, the latest last; a name may stand twice
         self.unused: list[str] = []  # those of them that nothing uses yet
         self.indices: list[str] = []
@@ -131,6 +139,8 @@ class Expressions:
             self.product,
             self.joined,
             self.chosen,
+            self.from_library,
+            self.helped,
         ]
         kind = self.rng.choice(kinds)
         return self.retry(lambda: kind(depth - 1))
@@ -326,3 +336,35 @@ class Expressions:
             ]
         )
         return self.value(text, grip)
+
+    def from_library(self, depth: int) -> Node:
+        a, b = self.expression(depth), self.expression(depth)
+        atom, other = a.at(ATOM), b.at(ATOM)
+        forms = [
+            f"F.mse_loss({a.text}, {other}.expand_as({atom}))",
+            f"F.binary_cross_entropy_with_logits({a.text}, {other}.sigmoid().expand_as({atom}))",
+            f"torch.lerp({a.text}, {b.text}, 0.3)",
+            f"torch.lerp({a.text}, {b.text}, {other}.sigmoid())",
+            f"torch.addcmul({a.text}, {b.text}, {b.text}, value=0.5)",
+            f"sum([{a.text}, {b.text}, {a.text}])",
+            f"torch.einsum('...i,...i->...', {a.text}, {b.text})",
+        ]
+        if a.value.ndim:
+            last = a.value.shape[-1]
+            forms.append(f"F.layer_norm({a.text}, ({last},))")
+            forms.append(f"F.rms_norm({a.text}, ({last},), {other}, 1e-3)")
+            forms.append(f"F.normalize({a.text}, dim=-1)")
+            forms.append(f"{atom}[{a.at(SUM)} > 0].sum()")
+            forms.append(f"{atom}[{atom}.abs() < 1].square().sum()")
+        if a.value.ndim == 2:
+            forms.append(f"torch.einsum('ij->ji', {a.text})")
+            forms.append(f"torch.einsum('ij,ij->j', {a.text}, {b.text})")
+            forms += [f"F.cross_entropy({a.text}, {name})" for name in self.indices]
+            forms += [f"torch.zeros_like({atom}).index_add(0, {n}, {b.text})" for n in self.indices]
+        return self.value(self.rng.choice(forms))
+
+    def helped(self, depth: int) -> Node:
+        """A call of a plain function beside the forward, which reading puts in line."""
+        a, b = self.expression(depth), self.expression(depth)
+        forms = [f"mix({a.text}, {b.text})", f"mix({a.text}, other={b.text}, share=0.2)"]
+        return self.value(self.rng.choice(forms))

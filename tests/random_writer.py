@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from random_expressions import Expressions, Misfit, Node
+from random_expressions import HELPER, Expressions, Misfit, Node
 
 SIZES = {"n": 3, "d": 4, "k": 2}
 SHAPES = ("n d", "n d", "n d", "n 1", "1 d", "d", "", "d k", "k n d", "n n", "n", "k 1 d")
@@ -57,7 +57,8 @@ class Writer(Expressions):
         for _ in range(self.rng.randint(4, 11)):
             self._line()
         self._finish()
-        head = f"def forward({', '.join(self.program.shapes)}):\n"
+        helper = HELPER.lstrip() + "\n\n" if any("mix(" in line for line in self.lines) else ""
+        head = f"{helper}def forward({', '.join(self.program.shapes)}):\n"
         self.program.text = head + "".join(f"    {line}\n" for line in self.lines)
         return self.program
 
@@ -94,6 +95,8 @@ class Writer(Expressions):
 
     def _held(self) -> None:
         node, name = self.expression(1), self._fresh()
+        if any(node.value is held for held in self.scope.values()):
+            return  # an operation that gives back its operand, which PyTorch then lets through
         self._bind(name, node, f"with torch.no_grad():\n        {name} = {node.text}")
 
     def _loop(self) -> None:

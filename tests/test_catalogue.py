@@ -27,6 +27,8 @@ from gradninja.errors import DeriveError
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 CATALOGUE = collect()
+# A draw in which the mask keeps several rows: one alone would hide what is broadcast.
+SEEDS = {"gating.boolean_selection": 2}
 STYLES = ("readable", "exact")
 
 programs = pytest.mark.parametrize("program", CATALOGUE, ids=lambda program: program.name)
@@ -66,7 +68,7 @@ def test_gradients_are_autograds(program: Cataloged, style: str) -> None:
 @programs
 def test_derived_where_sizes_coincide(program: Cataloged) -> None:
     """Equal sizes while deriving must not make two axes one: called with distinct sizes after."""
-    back = gn.derive(program.function, inputs=program.draw(EQUAL, 5))
+    back = gn.derive(program.function, inputs=program.draw(EQUAL, SEEDS.get(program.name, 5)))
     wrong = judge(back, program, DISTINCT, 6, "plain") + judge(back, program, EQUAL, 7, "plain")
     assert not wrong, "\n".join([*wrong, back.source])
 

@@ -46,7 +46,7 @@ def peak_bytes() -> int:
 
 
 def outcome(text: str, whole: bool) -> str:
-    """ "read", "refused", or what happened that must not, in words."""
+    """The word "read" or "refused", or what happened that must not, in words."""
     try:
         with time_limit(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -106,7 +106,7 @@ def _labels(name: str) -> set[str]:
 
 
 def judge(sample: Sample, seed: int) -> str:
-    """ "right", "refused", "no gradient", or what is wrong, in words."""
+    """The word "right" or "refused", or what is wrong."""
     scope: dict[str, Any] = {"torch": torch, "F": torch.nn.functional}
     exec(sample.text, scope)
     truth, grads = autograd(
