@@ -155,11 +155,11 @@ def _average(rank: int) -> Template:
     """An average over windows is a convolution of each channel with equal weights."""
 
     def template(site: Site) -> str:
-        if site.value("ceil_mode") or site.value_or("divisor_override", None) is not None:
-            raise Refusal("`ceil_mode` and `divisor_override` are outside; leave them out")
         padding = site.value("padding")
-        if not site.value("count_include_pad") and padding not in (0, (0,) * rank):
-            raise Refusal("`count_include_pad=False` is outside where there is padding")
+        padded = padding not in (0, (0,) * rank, [0] * rank)
+        uneven = site.value("ceil_mode") or (padded and not site.value("count_include_pad"))
+        if uneven or site.value_or("divisor_override", None) is not None:
+            return _average_exact(site, rank)
         size = site.value("kernel_size")
         window = (
             "*kernel_size" if isinstance(size, tuple | list) else ", ".join(["kernel_size"] * rank)
@@ -186,28 +186,24 @@ def _tuple_of(size: object, rank: int) -> str:
     return f"({', '.join(['kernel_size'] * rank)},)"
 
 
-def _average_exact(rank: int) -> Template:
+def _average_exact(site: Site, rank: int) -> str:
     """PyTorch's own kernel, which has a window of two axes: for one axis the other is 1."""
-
-    def template(site: Site) -> str:
-        numbers = []
-        for name, alone in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-            given = site.value(name)
-            if given is None or given == ():
-                numbers.append("()")
-            elif rank == 2:
-                numbers.append(_each(site, name, rank))
-            else:
-                numbers.append(f"({alone}, {'*' if isinstance(given, tuple | list) else ''}{name})")
-        g, a = ("g", "a") if rank == 2 else ("g.unsqueeze(-2)", "a.unsqueeze(-2)")
-        divisor = "divisor_override" if rank == 2 else "None"
-        text = (
-            f"torch.ops.aten.avg_pool2d_backward({g}, {a}, {', '.join(numbers)}, ceil_mode, "
-            f"count_include_pad, {divisor})"
-        )
-        return text if rank == 2 else f"{text}.squeeze(-2)"
-
-    return template
+    numbers = []
+    for name, alone in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+        given = site.value(name)
+        if given in (None, (), []):
+            numbers.append("()")
+        elif rank == 2:
+            numbers.append(_each(site, name, rank))
+        else:
+            numbers.append(f"({alone}, {'*' if isinstance(given, tuple | list) else ''}{name})")
+    g, a = ("g", "a") if rank == 2 else ("g.unsqueeze(-2)", "a.unsqueeze(-2)")
+    divisor = "divisor_override" if rank == 2 else "None"
+    text = (
+        f"torch.ops.aten.avg_pool2d_backward({g}, {a}, {', '.join(numbers)}, ceil_mode, "
+        f"count_include_pad, {divisor})"
+    )
+    return text if rank == 2 else f"{text}.squeeze(-2)"
 
 
 def _maximum(rank: int) -> Template:
@@ -236,9 +232,14 @@ def _maximum(rank: int) -> Template:
 
 
 def _adaptive(rank: int) -> Template:
+    """A mean over everything; else over windows whose sizes differ, by PyTorch's own kernel."""
+
     def template(site: Site) -> str:
         if site.value("output_size") not in (1, (1,) * rank, [1] * rank):
-            raise Refusal("an adaptive mean has a rule for output size 1 alone; use F.avg_pool")
+            kernel = "torch.ops.aten._adaptive_avg_pool2d_backward"
+            if rank == 2:
+                return f"{kernel}(g, a)"
+            return f"{kernel}(g.unsqueeze(-2), a.unsqueeze(-2)).squeeze(-2)"
         sizes = " * ".join(f"a.shape[{-i}]" for i in range(rank, 0, -1))
         return f"g / ({sizes})"
 
@@ -254,13 +255,20 @@ def _pools(rank: int, size: str) -> tuple[Rule, ...]:
             f"avg_pool{rank}d",
             (f"F.avg_pool{rank}d(a, kernel_size, {average})",),
             {"a": _average(rank)},
-            exact={"a": _average_exact(rank)},
+            exact={"a": lambda site: _average_exact(site, rank)},
             why="a mean over a window hands each element of it an equal share of the gradient",
             source=DERIVATIVES,
             tests=(
                 f"F.avg_pool{rank}d(a, 2) where a: 2 3 {size}",
                 f"F.avg_pool{rank}d(a, 3, stride=2, padding=1) where a: 2 3 {size}",
                 f"F.avg_pool{rank}d(a, {(2, 3)[:rank]}, stride=1) where a: 3 {size}",
+                f"F.avg_pool{rank}d(a, 3, 2, 1, ceil_mode=True) where a: 2 3 {size}",
+                f"F.avg_pool{rank}d(a, 3, padding=1, count_include_pad=False) where a: 2 3 {size}",
+                *(
+                    [f"F.avg_pool2d(a, 2, divisor_override=3) where a: 3 {size}"]
+                    if rank == 2
+                    else []
+                ),
             ),
         ),
         Rule(
@@ -282,7 +290,11 @@ def _pools(rank: int, size: str) -> tuple[Rule, ...]:
             {"a": _adaptive(rank)},
             why="a mean hands each element an equal share of the gradient",
             source=DERIVATIVES,
-            tests=(f"F.adaptive_avg_pool{rank}d(a, 1) where a: 2 3 {size}",),
+            tests=(
+                f"F.adaptive_avg_pool{rank}d(a, 1) where a: 2 3 {size}",
+                f"F.adaptive_avg_pool{rank}d(a, 3) where a: 2 3 {size}",
+                f"F.adaptive_avg_pool{rank}d(a, {(5, 3)[:rank]}) where a: 3 {size}",
+            ),
         ),
     )
 
