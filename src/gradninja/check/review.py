@@ -14,7 +14,7 @@ from gradninja.check.aliases import Alias, aliases
 from gradninja.check.module import told
 from gradninja.check.plan import Plan
 from gradninja.check.tolerance import Tolerance
-from gradninja.check.trials import PRECISIONS, Trials
+from gradninja.check.trials import PRECISIONS, Trials, tolerances
 from gradninja.check.truth import LIBRARY, size
 from gradninja.check.types import Verdict
 from gradninja.check.verdict import Finding, find, precision_lost
@@ -140,7 +140,7 @@ class Review:
         finding = self.findings[name]
         if finding.tolerances:
             return finding.tolerances
-        return self.trials.tolerances(name, finding.versions, [(None, None)] * len(self.runs))
+        return tolerances(self.trials.trials, finding.versions, [(None, None)] * len(self.runs))
 
     def off_as_written(self, name: str) -> float | None:
         """How far a gradient is off at the end when nothing is put right; None where it is not.
@@ -158,7 +158,9 @@ class Review:
             off = rounding.distance(value, true)
             limit = DIGITS * size(true) + HANDED_ON * allowed.absolute
             if not off <= limit * precision_lost(value):
-                worst = max(worst or 0.0, off / (size(true) or 1.0))
+                # What is zero in truth is measured against the largest gradient of all.
+                shown = size(true) if size(true) > allowed.absolute else trial.wide.scale
+                worst = max(worst or 0.0, off / (shown or 1.0))
         return worst
 
     def told_as_written(self, name: str) -> str:

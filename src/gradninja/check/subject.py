@@ -103,6 +103,11 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
         found = _beside(source, defs, namespace, text, str(path or "<text>"))
     elif isinstance(backward, str) and backward in {*defs, *classes}:
         found = _named(backward, defs, namespace, text, str(path or "<text>"))
+    elif isinstance(backward, str) and backward.isidentifier():
+        raise ReadError(
+            f"{path or 'the text'} has no function or class named {backward}",
+            hint=f"it has: {', '.join([*defs, *classes]) or 'none'}",
+        )
     elif isinstance(backward, str | Path):
         found, namespace = _from_text(backward, namespace)
     elif isinstance(backward, types.FunctionType):

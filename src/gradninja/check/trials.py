@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import CodeType
@@ -94,18 +94,19 @@ class Trials:
         codes = self.codes[dtype == torch.float64]
         return as_written(self.plan, codes, truth, scope, self.match(trial, dtype), watch=watch)
 
-    def tolerances(
-        self, name: str, versions: list[str], pairs: list[tuple[Any, Any]]
-    ) -> list[Tolerance]:
-        """What rounding explains of one gradient, per draw.
 
-        `versions`: the program's name of it per draw; `pairs`: its values in float32 and float64.
-        """
-        spread = 0.0
-        for trial, version, pair in zip(self.trials, versions, pairs, strict=True):
-            true = (trial.single.gradients[version], trial.wide.gradients[version])
-            spread = max(spread, rounding.relative_spread(trial.wide, [true, pair]))
-        return [
-            rounding.tolerance(trial.wide, trial.wide.gradients[version], spread)
-            for trial, version in zip(self.trials, versions, strict=True)
-        ]
+def tolerances(
+    trials: Sequence[Trial], versions: Sequence[str], pairs: Sequence[tuple[Any, Any]]
+) -> list[Tolerance]:
+    """What rounding explains of one gradient, per draw.
+
+    `versions`: the program's name of it per draw; `pairs`: its values in float32 and float64.
+    """
+    spread = 0.0
+    for trial, version, pair in zip(trials, versions, pairs, strict=True):
+        true = (trial.single.gradients[version], trial.wide.gradients[version])
+        spread = max(spread, rounding.relative_spread(trial.wide, [true, pair]))
+    return [
+        rounding.tolerance(trial.wide, trial.wide.gradients[version], spread)
+        for trial, version in zip(trials, versions, strict=True)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from gradninja.check import tolerance as rounding
 from gradninja.check.tolerance import Tolerance
-from gradninja.check.trials import Trial, Trials
+from gradninja.check.trials import Trial, Trials, tolerances
 from gradninja.check.types import Verdict
 
 LOST = 1e-2  # a float32 value this far off, relative, is worth a remark
@@ -51,24 +52,29 @@ def find(
     count = min(len(versions) for versions in several)
     places = [0] if is_input else [*range(count), *([-1] if count > 1 else [])]
     found = [
-        _against(trials, name, values, [versions[place] for versions in several])
+        against(trials.trials, name, variable, values, [versions[place] for versions in several])
         for place in places
     ]
     return min(found, key=lambda f: (f.verdict.accuses, f.max_rel if f.max_rel is not None else 9))
 
 
-def _against(
-    trials: Trials, name: str, values: list[dict[torch.dtype, Any]], versions: list[str]
+def against(
+    trials: Sequence[Trial],
+    name: str,
+    variable: str,
+    values: Sequence[Mapping[torch.dtype, Any]],
+    versions: list[str],
 ) -> Finding:
+    """The verdict on values of `name`, compared with the true gradients of `versions`, per draw."""
     wide, single = torch.float64, torch.float32
     rows = [
         {dtype: _as_tensor(v[dtype], t, version) for dtype in v}
-        for v, t, version in zip(values, trials.trials, versions, strict=True)
+        for v, t, version in zip(values, trials, versions, strict=True)
     ]
     found = Finding(Verdict.CLOSE, versions=versions)
-    expected = trials.trials[0].wide.gradients[versions[0]]
+    expected = trials[0].wide.gradients[versions[0]]
     found.expected_shape = tuple(expected.shape)
-    odd = _wrong_form(trials.trials, rows, versions)
+    odd = _wrong_form(trials, rows, versions)
     if odd is not None:
         value, true, index = odd
         found.expected_shape = tuple(true.shape)
@@ -80,11 +86,11 @@ def _against(
             found.text = f"`{name}` is {_kind_of(value)}, not a tensor"
         return found
     found.shape = found.expected_shape
-    found.tolerances = trials.tolerances(name, versions, [(r[single], r[wide]) for r in rows])
+    found.tolerances = tolerances(trials, versions, [(r[single], r[wide]) for r in rows])
     vacuous = exact = True
     largest_abs = largest_rel = 0.0
     for index, (trial, row, allowed, version) in enumerate(
-        zip(trials.trials, rows, found.tolerances, versions, strict=True)
+        zip(trials, rows, found.tolerances, versions, strict=True)
     ):
         exact_wide = trial.wide.gradients[version]
         exact_single = trial.single.gradients[version]
@@ -116,8 +122,7 @@ def _against(
         found.verdict = Verdict.VACUOUS
         found.max_rel = None
         found.notes.append(
-            f"the true gradient of `{trials.plan.gradients[name]}` is zero: "
-            "a line of zeros would agree as well"
+            f"the true gradient of `{variable}` is zero: a line of zeros would agree as well"
         )
     elif exact:
         found.verdict = Verdict.EXACT
@@ -137,7 +142,7 @@ def _as_tensor(value: Any, trial: Trial, version: str) -> Any:
 
 
 def _wrong_form(
-    trials: tuple[Trial, ...], rows: list[dict[torch.dtype, Any]], versions: list[str]
+    trials: Sequence[Trial], rows: list[dict[torch.dtype, Any]], versions: list[str]
 ) -> tuple[Any, torch.Tensor, int] | None:
     for index, (trial, row, version) in enumerate(zip(trials, rows, versions, strict=True)):
         true = trial.wide.gradients[version]

@@ -1,10 +1,127 @@
-"""Judging a backward as a whole."""
+"""Judging a backward that has no lines of its own: only the gradients of the inputs can be seen.
+
+A `torch.autograd.Function`, a pair of functions on arrays as for `jax.custom_vjp`, or any callable
+around a kernel. The truth is autograd's through the plain forward.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradninja.check.callers import Gradients, name_of, runner
+from gradninja.check.differences import by_differences
+from gradninja.check.draws import draws
+from gradninja.check.module import told
+from gradninja.check.run import precision, quiet
 from gradninja.check.subject import Subject
-from gradninja.check.types import CheckError, Report
+from gradninja.check.tolerance import told as tolerance_told
+from gradninja.check.trials import PRECISIONS, Trial
+from gradninja.check.truth import names_of, truth
+from gradninja.check.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.verdict import Finding, against
+
+WHOLE = "judged as a whole: it has no lines `d<name>` of its own"
 
 
 def judge(subject: Subject) -> Report:
-    raise CheckError("not yet")
+    """The report on a backward as a whole, one line for each float input.
+
+    Raises:
+        CheckError: it cannot be called, or there is neither a forward nor inputs.
+    """
+    if subject.source is None:
+        return by_differences(subject)
+    trials = []
+    for draw in draws(subject.source, subject.forward, subject.inputs):
+        names = names_of(subject.source, draw.program)
+        wide, single = (
+            truth(draw, d, subject.source, names, subject.namespace) for d in PRECISIONS
+        )
+        trials.append(Trial(draw, names, wide, single))
+    file = f"{subject.file}:{name_of(subject.backward)}"
+    labels = tuple(dict.fromkeys(trial.draw.label for trial in trials))
+    run, wanted = runner(subject.backward), trials[0].draw.program.differentiable
+    found: list[dict[torch.dtype, Gradients]] = [{} for _ in trials]
+    for trial, row in zip(trials, found, strict=True):
+        for dtype in PRECISIONS:
+            try:
+                with precision(dtype), quiet():
+                    row[dtype] = run(trial, dtype)
+            except CheckError:
+                raise
+            except Exception as error:  # whatever the person's code raises
+                return Report(file, (_raised(wanted[0], error, trial),), labels, notes=(WHOLE,))
+    findings = [_finding(variable, trials, found) for variable in wanted]
+    known = [f.tolerance for f in findings if f.tolerance is not None]
+    terms = max(trial.wide.terms for trial in trials)
+    return Report(
+        file=file,
+        lines=tuple(_line(f"d{v}", f) for v, f in zip(wanted, findings, strict=True)),
+        draws=labels,
+        tolerance=tolerance_told(terms, max((t for t in known if t < 1e-3), default=0.0)),
+        notes=(WHOLE,),
+    )
+
+
+def _raised(variable: str, error: Exception, trial: Trial) -> LineReport:
+    where = trial.draw.label + (", non-contiguous cotangent" if trial.draw.gapped else "")
+    return LineReport(
+        f"d{variable}",
+        None,
+        "",
+        Verdict.ERROR,
+        diagnosis=told(error),
+        kind="raises",
+        notes=(where,),
+    )
+
+
+def _finding(
+    variable: str, trials: Sequence[Trial], found: Sequence[dict[torch.dtype, Gradients]]
+) -> Finding:
+    """The verdict on the gradient of one input."""
+    values = [{d: row[d].get(variable) for d in PRECISIONS} for row in found]
+    if any(value is None for row in values for value in row.values()):
+        shape = tuple(trials[0].wide.gradients[variable].shape)
+        text = f"it gives no gradient for `{variable}`"
+        return Finding(Verdict.MISSING, expected_shape=shape, text=text)
+    finding = against(trials, f"d{variable}", variable, values, [variable] * len(trials))
+    if finding.verdict == Verdict.WRONG and finding.text is None:
+        finding.text = "it differs from autograd's through the forward" + _ratio(
+            [row[torch.float64] for row in values], trials, variable
+        )
+    return finding
+
+
+def _line(name: str, finding: Finding) -> LineReport:
+    return LineReport(
+        name,
+        None,
+        "",
+        finding.verdict,
+        max_abs=finding.max_abs,
+        max_rel=finding.max_rel,
+        shape=finding.shape,
+        expected_shape=finding.expected_shape,
+        kind=finding.kind,
+        diagnosis=finding.text,
+        tolerance=finding.tolerance,
+        notes=tuple(finding.notes),
+    )
+
+
+def _ratio(values: Sequence[Any], trials: Sequence[Trial], variable: str) -> str:
+    """Says of a wrong gradient whether it is the true one times a number."""
+    ratios = []
+    for trial, value in zip(trials, values, strict=True):
+        true = trial.wide.gradients[variable]
+        if not isinstance(value, torch.Tensor) or not bool((true != 0).all()) or not true.numel():
+            return ""
+        ratio = value.to(true.dtype) / true
+        if not bool((ratio - ratio.flatten()[0]).abs().max() <= 1e-6 * ratio.abs().max()):
+            return ""
+        ratios.append(float(ratio.flatten()[0]))
+    return f": it is the true gradient times {', '.join(dict.fromkeys(f'{r:.6g}' for r in ratios))}"

@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from gradninja.cli.check import check
 from gradninja.cli.evaluate import evaluate
 from gradninja.cli.sample import sample
 from gradninja.cli.train import train
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(check)
 
 WRONG = 2  # exit code when a person's input cannot be used
 

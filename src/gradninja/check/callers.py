@@ -1,0 +1,191 @@
+"""Calling a backward that is no lines: each kind in its own way, gradients by input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.check.run import copy_of
+from gradninja.check.subject import EMPTY, is_autograd_function
+from gradninja.check.trials import Trial
+from gradninja.check.truth import gapped, size
+from gradninja.check.types import CheckError
+
+Gradients = dict[str, Any]
+Runner = Callable[[Trial, torch.dtype], Gradients]
+
+
+def runner(backward: Any) -> Runner:
+    if isinstance(backward, tuple) and len(backward) == 2:
+        return _pair(*backward)
+    if is_autograd_function(backward):
+        return _autograd_function(backward)
+    if callable(backward):
+        return _callable(backward)
+    raise CheckError(
+        f"a {type(backward).__name__} is no backward",
+        hint="give a function, a torch.autograd.Function class, or a pair (fwd, bwd)",
+    )
+
+
+def _values(trial: Trial, dtype: torch.dtype) -> dict[str, Any]:
+    """Fresh copies of the forward's inputs, in its order."""
+    values = trial.truth(dtype).state
+    return {given.name: copy_of(values[given.name]) for given in trial.draw.program.inputs}
+
+
+def _cotangents(trial: Trial, dtype: torch.dtype) -> list[torch.Tensor]:
+    given = trial.truth(dtype).cotangents.values()
+    return [gapped(g) if trial.draw.gapped and g.ndim else g.clone() for g in given]
+
+
+def _autograd_function(function: Any) -> Runner:
+    def run(trial: Trial, dtype: torch.dtype) -> Gradients:
+        values = _values(trial, dtype)
+        wanted = trial.draw.program.differentiable
+        for name in wanted:
+            values[name] = values[name].requires_grad_()
+        with torch.enable_grad():
+            output = function.apply(*_arguments(function.forward, values, skip=1))
+            outputs = output if isinstance(output, tuple) else (output,)
+            _same_output(trial, dtype, outputs)
+            floats = [o for o in outputs if isinstance(o, torch.Tensor) and o.requires_grad]
+            if not floats:
+                return {}
+            found = torch.autograd.grad(
+                floats,
+                [values[name] for name in wanted],
+                _cotangents(trial, dtype)[: len(floats)],
+                allow_unused=True,
+            )
+        return dict(zip(wanted, found, strict=True))
+
+    return run
+
+
+def _arguments(function: Any, values: Mapping[str, Any], skip: int = 0) -> list[Any]:
+    """The inputs that a function takes: by name where it has all of its names, else in order.
+
+    `skip`: parameters before them, such as `ctx`.
+    """
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return list(values.values())
+    if names[:1] == ["ctx"]:
+        names = names[skip:]
+    if names and set(names) <= set(values):
+        return [values[name] for name in names]
+    return list(values.values())[: max(len(names), 1)]
+
+
+def _same_output(trial: Trial, dtype: torch.dtype, outputs: Sequence[Any]) -> None:
+    """Gradients of another function than the forward would be compared in vain."""
+    truth_ = trial.truth(dtype)
+    for name, mine in zip(trial.draw.program.outputs, outputs, strict=False):
+        true = truth_.state[name]
+        array = torch.as_tensor(mine)
+        if array.shape != true.shape:
+            said = f"of shape {tuple(array.shape)} where the forward's is {tuple(true.shape)}"
+        elif not torch.allclose(
+            array.detach().to(true.dtype), true, rtol=1e-3, atol=1e-3 * size(true), equal_nan=True
+        ):
+            said = "other values than the forward's"
+        else:
+            continue
+        raise CheckError(
+            f"its own forward gives {said}, so the gradients are of another function",
+            hint="let both compute the same, with the inputs in the same order",
+        )
+
+
+def _pair(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Runner:
+    """`fwd(*inputs) -> (output, residuals)`, `bwd(residuals, cotangent) -> gradients`."""
+
+    def run(trial: Trial, dtype: torch.dtype) -> Gradients:
+        values = _values(trial, dtype)
+        arrays = {name: _array(value) for name, value in values.items()}
+        taken = _arguments(fwd, arrays)
+        result = fwd(*taken)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise CheckError(
+                f"`{name_of(fwd)}` does not return two values",
+                hint="return the output and the residuals, as for jax.custom_vjp",
+            )
+        output, residuals = result
+        outputs = output if isinstance(output, tuple) else (output,)
+        _same_output(trial, dtype, [np.asarray(o) for o in outputs])
+        given = tuple(_array(g) for g in _cotangents(trial, dtype))
+        found = bwd(residuals, given if isinstance(output, tuple) else given[0])
+        taken_names = [n for n, a in arrays.items() if any(a is t for t in taken)]
+        return _named(found, taken_names, trial.draw.program.differentiable)
+
+    return run
+
+
+def _array(value: Any) -> Any:
+    return value.detach().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _callable(backward: Callable[..., Any]) -> Runner:
+    """Called by the names of its parameters; in order, inputs then cotangents, without names."""
+
+    def run(trial: Trial, dtype: torch.dtype) -> Gradients:
+        truth_ = trial.truth(dtype)
+        cotangents = dict(zip(truth_.cotangents, _cotangents(trial, dtype), strict=True))
+        known = {**copy_of(dict(truth_.values)), **_values(trial, dtype), **cotangents}
+        wanted = trial.draw.program.differentiable
+        try:
+            parameters = inspect.signature(backward).parameters
+        except (TypeError, ValueError):
+            parameters = None
+        plain = parameters is None or any(
+            p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()
+        )
+        with torch.no_grad():
+            if plain:
+                found = backward(*_values(trial, dtype).values(), *cotangents.values())
+            else:
+                assert parameters is not None
+                for name, parameter in parameters.items():
+                    if name not in known and parameter.default is EMPTY:
+                        raise CheckError(
+                            f"it wants `{name}`, which is no name of the forward",
+                            hint=f"its parameters are the forward's names and "
+                            f"{', '.join(cotangents)}",
+                        )
+                found = backward(**{n: known[n] for n in parameters if n in known})
+        return _named(found, wanted, wanted)
+
+    return run
+
+
+def _named(found: Any, order: Sequence[str], wanted: Sequence[str]) -> Gradients:
+    """Gradients by input: from a dict, or from a tuple in the order of the inputs."""
+    if isinstance(found, Mapping):
+        return {name: _tensor(found.get(f"d{name}", found.get(name))) for name in wanted}
+    several = found if isinstance(found, tuple | list) else (found,)
+    names = list(order) if len(several) == len(order) else list(wanted)
+    if len(several) != len(names):
+        raise CheckError(
+            f"it returns {len(several)} gradients where the forward has {len(wanted)} float inputs",
+            hint=f"return them in this order: {', '.join(f'd{name}' for name in wanted)}",
+        )
+    return {name: _tensor(g) for name, g in zip(names, several, strict=True) if name in wanted}
+
+
+def _tensor(value: Any) -> Any:
+    if value is None or isinstance(value, torch.Tensor):
+        return value
+    return torch.as_tensor(np.asarray(value))
+
+
+def name_of(backward: Any) -> str:
+    """What to call it in a report."""
+    if isinstance(backward, tuple):
+        return name_of(backward[1])
+    return str(getattr(backward, "__name__", type(backward).__name__))

@@ -1,0 +1,120 @@
+"""Judging in a process of its own, so that a file may hang, print, exit or crash as it likes.
+
+The command line starts `python -m gradninja.check.worker`, waits, and reads the report from a file;
+what the person's lines print goes nowhere. Where time runs out, the watchdog of `faulthandler`
+writes down which line was running and ends the process, whatever that line is doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import linecache
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gradninja.check.types import CheckError, Report
+from gradninja.errors import GradninjaError, Spot
+
+START = 60.0  # seconds that importing torch may take on top
+FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+
+
+def check_apart(file: str, backward: str | None, timeout: float) -> Report:
+    """The report on a file, judged in a process of its own.
+
+    Args:
+        file: `FILE.py`, `FILE.py:name`, or the name of a model that comes with gradninja.
+        timeout: seconds, after which it is given up.
+
+    Raises:
+        GradninjaError: it could not be judged.
+    """
+    with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
+        answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
+        request = json.dumps([file, backward, timeout, str(answer), str(trace)])
+        command = [sys.executable, "-m", "gradninja.check.worker", request]
+        quiet: Any = subprocess.DEVNULL
+        try:
+            done = subprocess.run(
+                command,
+                stdin=quiet,
+                stdout=quiet,
+                stderr=subprocess.PIPE,
+                timeout=timeout + START,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise _out_of_time(timeout, None) from None
+        if answer.exists():
+            found = json.loads(answer.read_text(encoding="utf-8"))
+            if "error" in found:
+                raise CheckError(found["error"])
+            return Report.from_dict(found["report"])
+        if trace.exists() and trace.stat().st_size:
+            raise _out_of_time(timeout, _running(trace.read_text(encoding="utf-8"), file))
+    said = done.stderr.decode(errors="replace").strip()
+    if "gradninja" in said and "Traceback" in said:
+        raise RuntimeError(said)  # our own mistake: it is shown in full
+    raise CheckError(
+        f"the process that ran the file ended with code {done.returncode} before it was judged",
+        hint="a line of it ends the program (os._exit, a crash in compiled code)",
+    )
+
+
+def _out_of_time(timeout: float, spot: Spot | None) -> CheckError:
+    return CheckError(
+        f"the file did not come to an end within {timeout:g} s",
+        spot=spot,
+        hint="look for a loop that never ends, or give more time with --timeout",
+    )
+
+
+def _running(trace: str, file: str) -> Spot | None:
+    """The line of the person's file that was running: the deepest that the watchdog saw."""
+    mine = Path(file.partition(".py:")[0] + ".py" if ".py:" in file else file)
+    for match in FRAME.finditer(trace):
+        if Path(match["file"]).name == mine.name:
+            number = int(match["line"])
+            text = linecache.getline(str(mine), number).rstrip("\n")
+            return Spot(str(mine), number, text, len(text) - len(text.lstrip()))
+    return None
+
+
+def _bundled(file: str) -> str:
+    """The path of a model that comes with gradninja, where that is what is meant."""
+    from gradninja.models import BUILTIN, load
+
+    name, _, function = file.partition(":")
+    if name in BUILTIN and not Path(name).exists():
+        path = str(load(name).path)
+        return f"{path}:{function}" if function else path
+    return file
+
+
+def main(request: str) -> None:
+    """Answer one request."""
+    file, backward, timeout, answer, trace = json.loads(request)
+    from gradninja.check.judge import judge
+
+    with Path(trace).open("w", encoding="utf-8") as watched:
+        faulthandler.dump_traceback_later(timeout, exit=True, file=watched)
+        found: dict[str, Any]
+        try:
+            found = {"report": judge(_bundled(file), backward, None).to_dict()}
+        except GradninjaError as error:
+            found = {"error": str(error)}
+        faulthandler.cancel_dump_traceback_later()
+    part = Path(answer + ".part")
+    part.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+    part.replace(answer)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main(sys.argv[1])

@@ -1,0 +1,83 @@
+"""`gradninja check`: a hand-written backward pass, judged line by line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradninja.cli.options import Json
+from gradninja.errors import GradninjaError
+
+if TYPE_CHECKING:
+    from gradninja.check.types import Report
+
+NOT_RIGHT = 1
+NOT_JUDGED = 2
+
+
+def check(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py[:NAME]",
+            help="The file that holds forward and backward; NAME picks one of several.",
+        ),
+    ],
+    backward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The backward to judge: a function or class of the file, or OTHER.py[:NAME].",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after this time.")
+    ] = 60.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Check again each time that the file is saved.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a hand-written backward pass line by line, and say how to mend what is wrong.
+
+    Exit code 0: all lines are right; 1: a line is wrong; 2: it could not be judged.
+    """
+    code = _once(file, backward, timeout, as_json)
+    if not watch:
+        raise typer.Exit(code)
+    from gradninja.check.watching import saves
+
+    path = Path(file.partition(".py:")[0] + ".py" if ".py:" in file else file)
+    try:
+        for _ in saves(path):
+            code = _once(file, backward, timeout, as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(code) from None
+
+
+def _once(file: str, backward: str | None, timeout: float, as_json: bool) -> int:
+    """Check and print; the exit code."""
+    from gradninja.check.worker import check_apart
+
+    try:
+        report = check_apart(file, backward, timeout)
+    except GradninjaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_JUDGED
+    if as_json:
+        print(report.to_json(), flush=True)
+    else:
+        _show(report)
+    return 0 if report.ok else NOT_RIGHT
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console
+
+    from gradninja.check.report import show
+
+    show(report, Console(highlight=False))
