@@ -77,7 +77,9 @@ def _cross_entropy(site: Site) -> str:
         each = _of_target(site)
         text = f"{text} * {_beside_classes(site, each)}" if each else text
         return _finished(site, text, _examples(site))
-    text = _less(site, shares, _smoothed(site, f"{_one_hot(site)}.to(a.dtype)"))
+    target = _smoothed(site, f"{_one_hot(site)}.to(a.dtype)")
+    weighted = site.value("weight") is not None
+    text = _less(site, shares, target) if weighted else f"({shares} - {target})"
     if _ignores(site):
         text = f"{text} * {_beside_classes(site, '(target != ignore_index)')}"
     return _finished(site, text, _examples(site))
@@ -98,7 +100,7 @@ def _probabilities(site: Site) -> str:
 
 
 def _less(site: Site, shares: str, target: str) -> str:
-    """The target need not add up to 1."""
+    """Softmax less a target that need not add up to 1."""
     return f"({shares} * {target}.sum({_axis(site)}, keepdim=True) - {target})"
 
 

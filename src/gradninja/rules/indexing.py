@@ -73,7 +73,8 @@ def _embedding(exact: bool) -> Template:
             return f"torch.ops.aten.embedding_dense_backward(g, index, a.shape[0], {row}, False)"
         if skipped is None:
             return "d.index_put_((index,), g, accumulate=True)"
-        kept = "(index != padding_idx % a.shape[0]).unsqueeze(-1)"
+        row = "padding_idx" if skipped >= 0 else "padding_idx % a.shape[0]"
+        kept = f"(index != {row}).unsqueeze(-1)"
         return f"d.index_put_((index,), g * {kept}, accumulate=True)"
 
     return template
