@@ -35,6 +35,7 @@ class Statement:
     value: ast.expr | None = None
     scatter: ast.stmt | None = None
     adds: bool = False
+    shared: bool = False  # its value was seen to lie in another tensor's memory, or on itself
     clone: bool = False
     rules: tuple[Rule, ...] = ()
     notes: tuple[str, ...] = ()

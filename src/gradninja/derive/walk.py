@@ -52,6 +52,8 @@ class Walk:
         self.taken = taken_names(program)
         self.gradient_names: dict[str, str] = {}
         self.nodes: dict[int, _Node] = {}
+        # Memory that tensors lie in; they are held, so that no other comes to lie there.
+        self.in_use = {_memory(v): v for v in program.values.values() if _is_tensor(v)}
 
     def gradient_name(self, variable: str) -> str:
         """`dX` for X; where the person uses that name, or Python does, `d_X`."""
@@ -74,6 +76,7 @@ class Walk:
         for name, value in cotangents.items():
             self.gradient_name(name)
             self.totals[name] = value
+            self.in_use[_memory(value)] = value
         for line in reversed(self.program.lines):
             if line.expr.differentiable and any(t in self.totals for t in line.targets):
                 self._line(line)
@@ -218,6 +221,7 @@ class Walk:
                 notes=(*node.notes, note),
             )
         )
+        self.in_use[_memory(gradient.value)] = gradient.value
         node.rules, node.notes = (), ()
         return Gradient(ast.Name(target, ast.Load()), gradient.value)
 
@@ -336,10 +340,21 @@ class Walk:
                 operand.shape,
                 value=gradient.syntax,
                 adds=adds,
+                shared=not adds and self._shares(gradient.value),
                 rules=node.rules,
                 notes=notes,
             )
         )
+
+    def _shares(self, value: torch.Tensor) -> bool:
+        """Whether a value lies in the memory of another that is in use, or twice in its own."""
+        memory = _memory(value)
+        shared = memory in self.in_use or any(
+            stride == 0 and size > 1
+            for stride, size in zip(value.stride(), value.shape, strict=True)
+        )
+        self.in_use[memory] = value
+        return shared
 
     def _state(self, statement: Statement) -> None:
         self.statements.append(statement)
@@ -358,4 +373,12 @@ class Walk:
                 )
             )
         elif first.value is not None and not first.adds:
-            first.clone = is_view(first.value)
+            first.clone = first.shared or is_view(first.value)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _memory(value: torch.Tensor) -> int:
+    return value.untyped_storage().data_ptr()
