@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gradninja.training.config import Config
@@ -129,6 +130,7 @@ def _ratios(rows: Rows) -> Figure:
             axes.set_ylim(min(seen) / 3, max(seen) * 3)
         axes.set_title(f"{title} (standard deviations)")
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     lines, labels = left.get_legend_handles_labels()
     pace = right.axhline(1e-3, color=INK, linewidth=1, linestyle="--")
