@@ -16,7 +16,7 @@ TOLERANCE = 1e-8
 
 
 def judge(program: RandomProgram) -> str:
-    """The word "right", or what is wrong: derived with one draw, called with another and other sizes."""
+    """The word "right", or what is wrong: derived with one draw, called with others."""
     try:
         back = gn.derive(program.text, inputs=program.inputs(1, SIZES))
     except GradninjaError as error:
