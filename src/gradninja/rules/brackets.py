@@ -57,10 +57,10 @@ class Part:
         """Whether it names no position twice, whatever the sizes, nor is broadcast."""
         if self.op == "torch.arange":
             return len(self.value) > 1
-        if not isinstance(self.value, list | range):
+        if not isinstance(self.value, list | range) or len(self.value) == 1:
             return False
-        one_sign = min(self.value) >= 0 or max(self.value) < 0
-        return len(self.value) > 1 and one_sign and len(set(self.value)) == len(self.value)
+        one_sign = all(v >= 0 for v in self.value) or all(v < 0 for v in self.value)
+        return one_sign and len(set(self.value)) == len(self.value)
 
 
 def _is_int(tensor: torch.Tensor) -> bool:
@@ -238,6 +238,7 @@ BRACKETS = (
             "a[:, m] where a: 3 4; m: 4 bool",
             "a[[0, 2]] where a: 3 4",
             "a[[0, 2, 2]] where a: 3 4",
+            "a[[]] where a: 3 4",
             "a[[0, -3]] where a: 3 4",
             "a[:, [1, 0]] where a: 3 4",
             "a[:, [1, 1, 0]] where a: 3 4",
