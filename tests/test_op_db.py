@@ -44,11 +44,6 @@ REFUSALS: dict[str, int] = {
     "nn.functional.conv2d": 2,
     "nn.functional.conv3d": 4,
     "nn.functional.conv_transpose2d": 2,
-    # windows of uneven sizes, `ceil_mode`, `divisor_override`
-    "nn.functional.adaptive_avg_pool1d": 4,
-    "nn.functional.adaptive_avg_pool2d": 10,
-    "nn.functional.avg_pool1d": 4,
-    "nn.functional.avg_pool2d": 6,
     # norms of matrices and of odd powers
     "linalg.norm": 36,
     "linalg.norm.subgradients_at_zero": 28,
