@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from gradninja.lines import TUPLE, Expr
 from gradninja.rules.rule import Refusal, Rule, Site
 
 DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
@@ -16,11 +15,10 @@ ADDS_UP = "an element that was picked several times gets the sum of their gradie
 
 @dataclass(frozen=True)
 class Part:
-    """One part of what stands between the brackets: its text, its value, how it was made."""
+    """One part of what stands between the brackets: its text and its value."""
 
     text: str
     value: Any
-    op: str = ""
 
     @property
     def mask(self) -> bool:
@@ -55,8 +53,6 @@ class Part:
     @property
     def distinct(self) -> bool:
         """Whether it names no position twice, whatever the sizes, nor is broadcast."""
-        if self.op == "torch.arange":
-            return len(self.value) > 1
         if not isinstance(self.value, list | range) or len(self.value) == 1:
             return False
         one_sign = all(v >= 0 for v in self.value) or all(v < 0 for v in self.value)
@@ -69,16 +65,11 @@ def _is_int(tensor: torch.Tensor) -> bool:
 
 def _parts(site: Site) -> list[Part]:
     """What stands between the brackets, part by part."""
-    index = site.bound["index"]
-    value = index.value
+    value = site.value("index")
     if isinstance(value, tuple):
-        elements: list[Expr | None] = list(index.args) if index.op == TUPLE else [None] * len(value)
-        parts = [
-            Part(f"index[{i}]", v, "" if e is None else e.op)
-            for i, (v, e) in enumerate(zip(value, elements, strict=True))
-        ]
+        parts = [Part(f"index[{i}]", v) for i, v in enumerate(value)]
     else:
-        parts = [Part("index", value, index.op)]
+        parts = [Part("index", value)]
     for part in parts:
         if isinstance(part.value, bool) or (part.mask and part.value.ndim == 0):
             raise Refusal("an index of True or False is outside; use None for a new axis")
