@@ -140,7 +140,19 @@ class Printer:
         else:
             names["y"] = partial(self.result, site.expr)
             shapes["y"] = partial(self.like, site.expr)
-        return templates.substitute(tree, names, shapes)
+        return templates.rebuild(templates.substitute(tree, names, shapes), _transposed_twice)
+
+
+def _transposed_twice(node: ast.AST) -> ast.AST | None:
+    """`k` for `k.mT.mT`: a person transposed, and the row transposes back."""
+    if (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.attr == node.value.attr
+        and node.attr in {"T", "mT"}
+    ):
+        return node.value.value
+    return None
 
 
 def _itself(syntax: ast.expr) -> ast.expr:
