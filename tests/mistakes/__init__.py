@@ -7,6 +7,7 @@ mistake of the kind `kind`. `pooling`, `attention` and `covariance` are the file
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +39,14 @@ class Mistake:
         return head + start + body.replace(self.old, self.new, 1)
 
     @property
-    def line(self) -> int:
-        """The number of the wrong line; of a line that is lost, of the last before that writes."""
+    def lines(self) -> tuple[int, ...]:
+        """The numbers of the lines that may be named; where one is lost, of those that are left."""
         right, wrong = FILES[self.file].read_text().splitlines(), self.plant().splitlines()
+        if not self.new:
+            writes = re.compile(rf"\s*{self.gradient}( |\[|\.)")
+            return tuple(i for i, text in enumerate(wrong, start=1) if writes.match(text))
         pairs = enumerate(zip(right, wrong, strict=False), start=1)
-        line = next(number for number, (one, other) in pairs if one != other)
-        while not self.new and not wrong[line - 1].strip().startswith(self.gradient):
-            line -= 1
-        return line
+        return tuple(number for number, (one, other) in pairs if one != other)
 
 
 def _table(kind: Kind, text: str) -> list[Mistake]:
@@ -86,7 +87,6 @@ MISTAKES = [
         lecture | dcounts | dcounts += dcounts_sum | dcounts = dcounts_sum
         pooling | ddiff | ddiff += 2 * diff | ddiff = 2 * diff
         attention | dz | dz += dq @ Wq.T | dz = dq @ Wq.T
-        covariance | dz | dz += ddev | dz = ddev
         """,
     ),
     *_table(

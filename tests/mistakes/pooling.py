@@ -30,7 +30,7 @@ def forward(
     return loss
 
 
-def backward(E, gain, W, ix, emb, d, diff, var, inv, norm, out, err):
+def backward(E, gain, W, ix, emb, pooled, d, diff, var, inv, norm, out, err):
     derr = 2 * err / err.numel()
     dpred = derr
     dy = -derr

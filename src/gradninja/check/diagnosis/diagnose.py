@@ -113,11 +113,17 @@ class _Diagnosis:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        sizes = [
-            (s.error is not None, sum(v.numel() for _, v in tensors_of(s.values)), draw)
+        # Draws on which the person's value is wrong tell most; small ones are fast.
+        ranks = [
+            (
+                s.error is None and case.matches(s.got, draw),
+                s.error is not None,
+                sum(v.numel() for _, v in tensors_of(s.values)),
+                draw,
+            )
             for draw, s in enumerate(case.situations)
         ]
-        self.order = [draw for _, _, draw in sorted(sizes)]
+        self.order = [rank[-1] for rank in sorted(ranks)]
         self.situation = case.situations[self.order[0]]
         self.names = {variable: name for name, variable in case.gradients.items()}
         for variable in self.situation.gradients:
@@ -154,7 +160,7 @@ class _Diagnosis:
         case, scope, values = self.case, self.situation.scope, self.situation.values
         gradients = {name: variable for variable, name in self.names.items()}
         mine = {n for n in scope if n not in values and (n not in gradients or n in case.written)}
-        reach = {n for n in scope if n in asked or n in mine or n in self.cotangents}
+        reach = {n for n in scope if n in asked or n in mine or n in self.handed_in}
         return Facts(
             program=self.situation.program,
             variable=case.variable,
@@ -165,19 +171,28 @@ class _Diagnosis:
             contributions=self.contributions,
             reach=frozenset(reach - {case.name}),
             later=frozenset(reach | (set(case.written) - {case.name})),
+            got=self.situation.got,
         )
 
     @cached_property
-    def cotangents(self) -> set[str]:
-        """The names of the gradients that are handed in."""
-        return {self.names[name] for name in self.case.program.outputs if name in self.names}
+    def handed_in(self) -> set[str]:
+        """The names of the gradients that are handed in: of a 0-dim output there is none, it is 1.
+
+        A function has those that it asks for.
+        """
+        values = self.case.program.values
+        return {
+            self.names[name]
+            for name in self.case.program.outputs
+            if self.function is None and name in self.names and values[name].ndim
+        }
 
     @cached_property
     def contributions(self) -> tuple[Contribution, ...]:
         backward = _backward(self.case.program)
         if backward is None:
             return ()
-        known = set(self.situation.scope) | self.case.written
+        known = self.asked | self.case.written
         ones = {
             name
             for name in self.case.program.outputs

@@ -179,7 +179,7 @@ def links(place: Place, facts: Facts) -> Proposals:
         return
     whole = len(place.path) == 1
     is_gradient = isinstance(node, ast.Name) and node.id in facts.gradients
-    if not (whole or is_gradient):
+    if not (whole or is_gradient) or not facts.is_float(node):
         return
     for contribution in facts.contributions:
         if contribution.value is None or isinstance(contribution.value, ast.Name):

@@ -32,7 +32,8 @@ class Facts:
 
     `scope` holds every name's value where the statements stand (forward values, true gradients,
     the person's other locals); `gradients` maps gradient names to their variables. `reach` are
-    the names that the person can write there, `later` those that there are by the backward's end.
+    the names that the person can write there, `later` those that there are by the backward's end;
+    `got` is the person's value.
     """
 
     program: Program
@@ -44,6 +45,7 @@ class Facts:
     contributions: Sequence[Contribution]
     reach: frozenset[str]
     later: frozenset[str]
+    got: Any = None
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
 
     def value(self, node: ast.AST) -> Any:
@@ -134,6 +136,19 @@ class Facts:
             if len(shape) > 1:
                 found.setdefault(f"{owner}.numel()", expression(f"{owner}.numel()"))
         return tuple(found.values())
+
+    @cached_property
+    def wrong_at_ties(self) -> bool:
+        """Whether it is wrong only where equal values of the variable compete for a gradient."""
+        of = self.scope.get(self.variable)
+        got, expected = self.got, self.expected
+        if not isinstance(got, torch.Tensor) or not isinstance(of, torch.Tensor):
+            return False
+        if got.shape != expected.shape or of.shape != expected.shape or not of.numel():
+            return False
+        off = (got - expected).abs() > 1e-9 * expected.abs().max()
+        _, place, often = torch.unique(of, return_inverse=True, return_counts=True)
+        return bool(off.any()) and bool((often[place][off] > 1).all())
 
     @cached_property
     def literals(self) -> tuple[float, ...]:

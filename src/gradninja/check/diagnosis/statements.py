@@ -184,7 +184,9 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
     for contribution in facts.contributions:
         if contribution.of != facts.variable or not facts.can_read(contribution):
             continue
-        extreme = any(rule.startswith(EXTREMES) for rule in contribution.rules)
+        extreme = facts.wrong_at_ties and any(
+            rule.startswith(EXTREMES) for rule in contribution.rules
+        )
         for index, statement in enumerate(statements):
             new = contribution.statements
             if index and contribution.value is not None:
@@ -197,7 +199,7 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
                 *(Change(None, s, after=statement) for s in new[1:]),
             )
             yield Edit(
-                2.9 if extreme else 6.0,
+                1.9 if extreme else 6.0,
                 Kind.TIES if extreme else Kind.UNKNOWN,
                 changes,
                 rest,

@@ -1,0 +1,71 @@
+"""How well mistakes are found: right backward passes, thousands of random single mutations.
+
+    python benchmarks/mutations.py [COUNT] [SEED]
+
+Every mutation changes one place of the text of a right backward pass. Those that leave all
+gradients equal (the text is run as it stands and compared with autograd, on several draws) are
+dropped. The others are given to `gradninja.check`: is the file called wrong, is the mutated line
+the one that is named, are all gradients right once the mend that is offered is put in, and is that
+mend an edit of the line rather than derived lines in its place?
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mutants import Mutant
+from mutation_trial import Outcome, campaign, derived, written_by_hand
+
+FIGURES = ("flagged", "right_line", "mended", "edited")
+
+
+def main(count: int, seed: int) -> None:
+    """Run the campaign and print its figures by kind of mutation."""
+    torch.set_num_threads(1)
+    console = Console(width=130)
+    by_kind: dict[str, list[Outcome]] = defaultdict(list)
+    equal: dict[str, int] = defaultdict(int)
+    begun = time.perf_counter()
+    for found in campaign([*written_by_hand(), *derived()], count, seed):
+        if isinstance(found, Mutant):
+            equal[found.kind] += 1
+            continue
+        by_kind[found.mutant.kind].append(found)
+        if not (found.flagged and found.right_line and found.mended):
+            mutant = found.mutant
+            console.print(
+                f"{found.subject}, line {mutant.line}: {mutant.was!r} -> {mutant.now!r}\n"
+                f"    {found.said or 'not flagged'}"
+                f"{'' if found.mended else ' (no mend)'}",
+                markup=False,
+                highlight=False,
+            )
+    table = Table("mutation", "equal, dropped", "judged", *FIGURES)
+    for kind, outcomes in sorted(by_kind.items()):
+        table.add_row(kind, str(equal[kind]), str(len(outcomes)), *_figures(outcomes))
+    whole = [outcome for outcomes in by_kind.values() for outcome in outcomes]
+    table.add_section()
+    table.add_row("all", str(sum(equal.values())), str(len(whole)), *_figures(whole))
+    console.print(table)
+    console.print(f"{time.perf_counter() - begun:.0f} s, seed {seed}")
+
+
+def _figures(outcomes: list[Outcome]) -> list[str]:
+    return [
+        f"{100 * sum(getattr(outcome, name) for outcome in outcomes) / len(outcomes):.1f}%"
+        for name in FIGURES
+    ]
+
+
+if __name__ == "__main__":
+    arguments = [int(argument) for argument in sys.argv[1:3]]
+    main(*arguments, *(2000, 0)[len(arguments) :])

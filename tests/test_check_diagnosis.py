@@ -1,0 +1,61 @@
+"""Every kind of mistake that people make: the right line, the right kind, a mend that mends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from gradninja.check import check
+from gradninja.check.diagnosis import Kind, apply
+from mistakes import FILES, MISTAKES, Mistake
+from mutation_trial import cloned, recorded
+
+PEOPLE_MAKE = {
+    Kind.NO_SUM,
+    Kind.SECOND_USE,
+    Kind.ASSIGN_FOR_ADD,
+    Kind.LOST_KEEPDIM,
+    Kind.MISSING_CLONE,
+    Kind.LOST_REPEATS,
+    Kind.BESSEL,
+    Kind.MISSING_COUNT,
+    Kind.WRONG_AXIS,
+    Kind.GRADIENT_FOR_VALUE,
+    Kind.VALUE_FOR_GRADIENT,
+    Kind.SKIPPED_LINK,
+    Kind.TRANSPOSED,
+    Kind.SIGN,
+    Kind.TIES,
+}
+
+
+def test_every_kind_is_planted_in_three_models() -> None:
+    files = defaultdict(set)
+    for mistake in MISTAKES:
+        files[mistake.kind].add(mistake.file)
+    assert set(files) == PEOPLE_MAKE
+    assert min(len(found) for found in files.values()) >= 3
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_is_said_of_what_is_right(name: str) -> None:
+    assert check(FILES[name]).wrong == ()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_mistake_is_named_and_mended(mistake: Mistake, tmp_path: Path) -> None:
+    text = mistake.plant()
+    file = tmp_path / "model.py"
+    file.write_text(text)
+    with recorded() as diagnoses:
+        report = check(file)
+    (row,) = report.wrong
+    assert row.name == mistake.gradient
+    assert row.line in mistake.lines
+    assert row.kind == mistake.kind
+    assert row.diagnosis
+    told = diagnoses.get(row.name)
+    file.write_text(apply(told.patches, text) if told is not None else cloned(row, text))
+    assert check(file).wrong == ()
