@@ -211,7 +211,10 @@ def case_of(review: Review, row: Row) -> Case | None:
     if not situations:
         return None
     trial = trials.trials[0]
-    versions = {f"d{n}": trial.versions(n)[0] for n in trial.names.versions if trial.versions(n)}
+    names = trial.names
+    versions = {
+        names.gradient(n): trial.versions(n)[0] for n in names.versions if trial.versions(n)
+    }
     return Case(
         name=row.name,
         variable=row.finding.versions[0],

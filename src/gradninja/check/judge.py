@@ -59,7 +59,7 @@ def _trials(subject: Subject, written: Written) -> Trials:
         wide, single = (truth(draw, d, source, names, subject.namespace) for d in PRECISIONS)
         every.append(Trial(draw, names, wide, single))
     first = every[0]
-    variables = [name for name in first.names.versions if first.versions(name)]
+    variables = {first.names.gradient(n): n for n in first.names.versions if first.versions(n)}
     _refuse_parameters(written, first)
     made = plan(written.statements, variables)
     if not made.steps:
@@ -78,7 +78,7 @@ def _trials(subject: Subject, written: Written) -> Trials:
 
 def _refuse_parameters(written: Written, trial: Trial) -> None:
     known = {*trial.wide.values, *trial.wide.cotangents}
-    known |= {f"d{name}" for name in trial.names.versions if trial.versions(name)}
+    known |= {trial.names.gradient(name) for name in trial.names.versions if trial.versions(name)}
     for name, default in written.parameters.items():
         if name not in known and default is EMPTY:
             cotangents = ", ".join(f"`{n}`" for n in trial.wide.cotangents)

@@ -56,8 +56,8 @@ class Plan:
         return replace(self, steps=steps)
 
 
-def plan(statements: Iterable[ast.stmt], variables: Iterable[str]) -> Plan:
-    """Cut a backward into steps. `variables`: the forward's names that have a gradient."""
+def plan(statements: Iterable[ast.stmt], variables: Mapping[str, str]) -> Plan:
+    """Cut a backward into steps. `variables`: gradient -> the forward's name that it is of."""
     steps = []
     for node in statements:
         if isinstance(node, ast.Return):
@@ -66,7 +66,7 @@ def plan(statements: Iterable[ast.stmt], variables: Iterable[str]) -> Plan:
         mentions = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
         steps.append(Step(node, writes | binds, binds, mentions, (_runnable(node),)))
     touched = set().union(*(step.writes | step.mentions for step in steps)) if steps else set()
-    gradients = {f"d{name}": name for name in variables if f"d{name}" in touched}
+    gradients = {gradient: name for gradient, name in variables.items() if gradient in touched}
     return Plan(tuple(steps), gradients)
 
 

@@ -50,6 +50,7 @@ class Review:
         self.trials = trials
         program = trials.trials[0].draw.program
         self.inputs = program.differentiable
+        self.names = trials.trials[0].names
         self.given = {given.name for given in program.inputs}
         self.notes: list[str] = []
         self.runs: list[AsWritten] = [
@@ -115,7 +116,7 @@ class Review:
         right as written, the name is the person's own from there on.
         """
         wrong = [name for name, finding in self.findings.items() if finding.verdict.accuses]
-        inputs = {f"d{name}" for name in self.inputs}
+        inputs = {self.names.gradient(name) for name in self.inputs}
         if not wrong or not inputs <= set(self.findings):
             return
         if any(self.off_as_written(name) is not None for name in inputs):
@@ -183,7 +184,8 @@ class Review:
         self._read_too_early(rows)
         rows += self._unasked()
         self._aliases(rows)
-        rows += [self._missing(name) for name in self.inputs if f"d{name}" not in self.findings]
+        needed = {self.names.gradient(name): name for name in self.inputs}
+        rows += [self._missing(g, name) for g, name in needed.items() if g not in self.findings]
         self._hold_as_written(rows)
         rows.sort(key=lambda row: len(self.plan.steps) if row.at is None else row.at)
         return rows
@@ -304,17 +306,17 @@ class Review:
             max_rel=None,
         )
 
-    def _missing(self, name: str) -> Row:
+    def _missing(self, gradient: str, name: str) -> Row:
         versions = [trial.versions(name)[0] for trial in self.trials.trials]
         true = self.trials.trials[0].wide.gradients[versions[0]]
         finding = Finding(
             Verdict.MISSING,
             kind="missing line",
             expected_shape=tuple(true.shape),
-            text=f"no line writes `d{name}`, the gradient of the input `{name}`",
+            text=f"no line writes `{gradient}`, the gradient of the input `{name}`",
             versions=versions,
         )
-        return Row(f"d{name}", None, finding)
+        return Row(gradient, None, finding)
 
     def _hold_as_written(self, rows: list[Row]) -> None:
         """Nothing passes that does not come out right as it is written."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from gradninja.check.module import call_inputs, run_module
 from gradninja.check.types import CheckError
+from gradninja.derive import Backward
 from gradninja.errors import ReadError, Spot
+from gradninja.lines import Program
 from gradninja.lines.source import Source, load
 
 EMPTY: Any = inspect.Parameter.empty
@@ -67,8 +69,10 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
     Raises:
         ReadError, CheckError: a file or function is missing, is no Python, or does not run.
     """
-    if hasattr(backward, "seeded_source") and isinstance(backward.source, str):
-        backward = backward.source  # one that gradninja derived: its text is judged
+    if isinstance(backward, Backward):
+        # It is in names that are bound once, and so must be the forward that it is judged with.
+        values = {given.name: given.value for given in backward.program.inputs}
+        forward, backward, inputs = once_bound(backward.program), backward.source, inputs or values
     if callable(forward) and not isinstance(forward, str | Path):
         return _live(forward, backward, inputs)
     path, name = _split(forward)
@@ -113,6 +117,18 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
     elif isinstance(backward, types.FunctionType):
         found, namespace = _from_function(backward, namespace)
     return Subject(wanted, source, found, namespace, inputs, str(path or "<text>"))
+
+
+def once_bound(program: Program) -> str:
+    """A program as text in which every name is bound once."""
+    given = [f"{g.name}={g.value!r}" if g.optional else g.name for g in program.inputs]
+    lines = []
+    for line in program.lines:
+        stops = any(part.differentiable for part in line.expr.walk())
+        quiet = stops and not line.expr.differentiable
+        lines += ["with torch.no_grad():", f"    {line.code}"] if quiet else [line.code]
+    lines.append(f"return {', '.join(program.outputs)}")
+    return f"def forward({', '.join(given)}):\n" + "".join(f"    {line}\n" for line in lines)
 
 
 def _live(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Subject:

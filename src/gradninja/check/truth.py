@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,13 @@ class Names:
 
     versions: Mapping[str, tuple[str, ...]]
     outputs: Mapping[str, str]  # the program's output -> the person's name for it
+
+    def gradient(self, name: str) -> str:
+        """`dX` for X; where the forward uses that name itself, or Python does, `d_X`, as derive."""
+        found = f"d{name}"
+        while found in self.versions or keyword.iskeyword(found):
+            found = f"d_{name}" if found == f"d{name}" else found + "_"
+        return found
 
     def of(self, version: str) -> str:
         """The person's name of a version."""
@@ -94,6 +102,7 @@ class Truth:
     natural: Mapping[str, Any]
     gradients: Mapping[str, torch.Tensor]
     cotangents: Mapping[str, torch.Tensor]
+    given: Mapping[str, torch.Tensor]  # the same by the program's names of the outputs
     state: Mapping[str, Any]  # every name of the program
 
     @property
@@ -117,7 +126,7 @@ class Truth:
                 if part is not None:
                     found.append((line, part))
         if name in program.outputs:
-            given = self.cotangents.get(f"d{name}")
+            given = self.given.get(name)
             if given is not None and found:
                 found.append((program.lines[-1], given))
         return found
@@ -157,7 +166,7 @@ def truth(
         leaves[name] = scope[name] = inputs[name].detach().clone().requires_grad_()
     with precision(dtype), quiet():
         _run_lines(program, scope, dtype)
-        natural = _locals(source, namespace, inputs, dtype, draw.seed)
+        natural = _locals(source, namespace, inputs, dtype, names.outputs.values())
     names_bound = [*inputs, *(t for line in program.lines for t in line.targets)]
     state = {name: scope[name] for name in names_bound}
     flowing = {n: t for n, t in tensors_of(state) if t.requires_grad and t.is_floating_point()}
@@ -202,13 +211,14 @@ def truth(
         values,
         natural,
         gradients,
-        {f"d{names.outputs[name]}": grad for name, grad in cotangents.items()},
+        {names.gradient(names.outputs[name]): grad for name, grad in cotangents.items()},
+        cotangents,
         {n: v.detach() if isinstance(v, torch.Tensor) else v for n, v in state.items()},
     )
 
 
 def _run_lines(program: Program, scope: dict[str, Any], dtype: torch.dtype) -> None:
-    seen = {id(value) for value in scope.values() if isinstance(value, torch.Tensor)}
+    seen = {id(value): value for _, value in tensors_of(scope)}
     for line in program.lines:
         with torch.set_grad_enabled(line.expr.differentiable):
             code = ast.parse(line.code).body
@@ -216,9 +226,11 @@ def _run_lines(program: Program, scope: dict[str, Any], dtype: torch.dtype) -> N
             for target in line.targets:
                 value = scope[target]
                 # `y = x` is one tensor with two names; each has a gradient of its own.
+                if not isinstance(value, torch.Tensor):
+                    continue
                 if id(value) in seen and value.requires_grad:
                     scope[target] = value = value.view_as(value)
-                seen.add(id(value))
+                seen[id(value)] = value
 
 
 class _Locals(ast.NodeTransformer):
@@ -240,9 +252,12 @@ def _locals(
     namespace: Mapping[str, Any],
     inputs: Mapping[str, Any],
     dtype: torch.dtype,
-    seed: int,
+    outputs: Iterable[str],
 ) -> dict[str, Any]:
-    """The forward's locals as Python leaves them: lists and ranges, too, that no line holds."""
+    """The forward's locals as Python leaves them: lists and ranges, too, that no line holds.
+
+    `outputs`: the names for what is returned; it has none of its own where it is an expression.
+    """
     function = deepcopy(source.function)
     transformer = _Locals()
     function.body = [transformer.visit(statement) for statement in function.body]
@@ -257,8 +272,9 @@ def _locals(
     }
     with precision(dtype), torch.no_grad():
         exec(compiled([function], source.file, widen=dtype == torch.float64), scope)
-        found, _ = scope[function.name](**given)
-    return dict(found)
+        found, returned = scope[function.name](**given)
+    several = returned if isinstance(returned, tuple | list) else (returned,)
+    return {**dict(zip(outputs, several, strict=False)), **found}
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

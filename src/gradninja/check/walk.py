@@ -85,11 +85,10 @@ def start(
     values = truth.natural if natural else truth.values
     scope: dict[str, Any] = {**LIBRARY}
     forward = {name: value if natural else copy_of(value) for name, value in values.items()}
-    for name in parameters:
-        versions = names.versions.get(name[1:], ()) if name.startswith("d") else ()
+    for name, versions in names.versions.items():
         known = [truth.gradients[v] for v in versions if v in truth.gradients]
-        if known and name not in forward:
-            forward[name] = known[0].clone()
+        if known and names.gradient(name) in parameters:
+            forward[names.gradient(name)] = known[0].clone()
     forward.update({name: _laid_out(grad, grad) for name, grad in truth.cotangents.items()})
     if parameters:
         scope.update(forward)
