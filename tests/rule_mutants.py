@@ -40,7 +40,7 @@ def mutants(text: str, tensors: Iterable[str], axes: Iterable[str]) -> Iterator[
     # PyTorch's own kernels do not check what they are given: no slips in their arguments.
     inside = [] if "torch.ops" in text else [*_swapped(tree, tensors), *_parts(tree, axes)]
     for mutant in [*_whole(tree), *inside]:
-        written = ast.unparse(ast.fix_missing_locations(mutant))
+        written = ast.unparse(mutant)
         if written not in found:
             found.add(written)
             yield written

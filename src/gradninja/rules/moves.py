@@ -31,6 +31,8 @@ def _unfold(site: Site) -> str:
     """Windows overlap: each element sums the gradients of all windows that it was in."""
     if not site.fixed("dimension"):
         raise Refusal("the axis must be written as an int here")
+    if site.ndim("a") == 0:
+        return "g.reshape(a.shape)"
     axis = site.value("dimension") % site.ndim("a")
     places = "torch.arange(a.shape[dimension], device=a.device).unfold(0, size, step).flatten()"
     windows = f"g.movedim(-1, {axis + 1}).flatten({axis}, {axis + 1})"
@@ -223,6 +225,7 @@ MOVES = (
             "a.unfold(0, 2, 2) where a: 5 3",
             "a.unfold(-1, 2, 1) where a: 2 3 4",
             "a.unfold(0, 2, 3) where a: 5",
+            "a.unfold(0, 1, 1) where a: ()",
         ),
         view=True,
     ),
