@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradninja import cli
+from gradninja.training import plots
 
 WORDS = (
     "emma\nolivia\nava\nisabella\nsophia\nmia\namelia\nharper\nevelyn\nabigail\nella\nluna\n" * 5
@@ -27,6 +28,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, words: Path) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     assert call("train", str(words), "--out", str(out), *SMALL) == 0
     return out
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second a run."""
+    monkeypatch.setattr(plots, "draw", lambda *args: [])
 
 
 def call(*args: str) -> int:
@@ -56,12 +63,14 @@ def test_training_prints_losses_and_twenty_words(words: Path, tmp_path: Path, ca
         assert (tmp_path / "r" / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_training_as_json(words: Path, tmp_path: Path, capsys) -> None:
     assert call("train", str(words), "--out", str(tmp_path / "r"), "--json", *SMALL) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["steps"] == 20 and row["train_loss"] > 0 and len(row["words"]) == 20
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("model", ["bigram", "mlp", "mlp_batchnorm"])
 def test_every_model_trains_and_verifies(model: str, words: Path, tmp_path: Path, capsys) -> None:
     out = ["--out", str(tmp_path / "r"), "--model", model, "--verify", "5"]
@@ -69,6 +78,7 @@ def test_every_model_trains_and_verifies(model: str, words: Path, tmp_path: Path
     assert "validation loss" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_counting_is_one_pass(words: Path, tmp_path: Path, capsys) -> None:
     out = ["--out", str(tmp_path / "r"), "--model", "bigram", "--fit", "--quiet"]
     assert call("train", str(words), *out) == 0
@@ -93,6 +103,7 @@ def test_sampling_new_words_only(run: Path, capsys) -> None:
     assert not any(word["training_word"] for word in words)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_sampling_when_the_words_are_gone(words: Path, tmp_path: Path, capsys) -> None:
     mine = tmp_path / "mine.txt"
     mine.write_bytes(words.read_bytes())
@@ -116,6 +127,7 @@ def test_evaluating(run: Path, words: Path, capsys) -> None:
     assert set(json.loads(capsys.readouterr().out)["losses"]) == {"words.txt"}
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_no_bessel_reaches_training_and_calibration(words: Path, tmp_path: Path) -> None:
     args = ["train", str(words), "--out", str(tmp_path / "r"), "--no-bessel", *SMALL]
     assert call(*args) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()
-STEPS = 12_000
+STEPS = 8_000
 SETTINGS = ["--steps", str(STEPS), "--batch", "4", "--hidden", "8", "--embedding", "3"]
 SAVING = ["--checkpoint-every", "0.05", "--quiet"]
 
@@ -65,7 +65,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(
 ) -> None:
     run = tmp_path / "run"
     args = ["train", str(words), "--out", str(run), *SETTINGS, *SAVING]
-    for lines in (1, 60, 120):  # of 200: right at the start, and twice on the way
+    for lines in (1, 40, 80):  # of 200: right at the start, and twice on the way
         process = subprocess.Popen(command(*args), text=True)
         stop_when(process, run, lines, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL

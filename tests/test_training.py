@@ -14,9 +14,15 @@ import torch
 from gradninja import models
 from gradninja.errors import ModelError, RunError
 from gradninja.models import Step
-from gradninja.training import Config, begin, go, load_network, resume
+from gradninja.training import Config, begin, go, load_network, plots, resume
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second a run; `test_training_pictures.py` draws them."""
+    monkeypatch.setattr(plots, "draw", lambda *args: [])
 
 
 def config(tmp_path: Path, **more: object) -> Config:

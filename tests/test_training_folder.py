@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from gradninja.errors import DataError, ModelError, RunError
-from gradninja.training import begin, checkpoint, go, resume
+from gradninja.training import begin, checkpoint, go, plots, resume
 from gradninja.training.config import Config
 from small_runs import SMALL, small_run, word_file
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    """A second a run; `test_training_pictures.py` draws them."""
+    monkeypatch.setattr(plots, "draw", lambda *args: [])
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -13,11 +13,17 @@ from torch.overrides import TorchFunctionMode
 from gradninja import models
 from gradninja.data import load_words
 from gradninja.errors import ModelError, RunError
-from gradninja.training import begin, go
+from gradninja.training import begin, go, plots
 from gradninja.training.batches import batches, blocks
 from gradninja.training.checkpoint import read
 from gradninja.training.metrics import read as read_metrics
 from small_runs import SMALL, edited_model, small_run, word_file
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    """A second a run; `test_training_pictures.py` draws them."""
+    monkeypatch.setattr(plots, "draw", lambda *args: [])
 
 
 class NoAutograd(TorchFunctionMode):

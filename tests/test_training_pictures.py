@@ -29,7 +29,7 @@ def test_a_run_draws_what_it_has(tmp_path, settings, missing):
     for name in drawn:
         image = imread(run.folder.path / name)
         assert image.shape[0] > 150 and image.shape[1] > 150
-        assert np.unique(image.reshape(-1, image.shape[2]), axis=0).shape[0] > 10  # not blank
+        assert np.unique(image[..., 0]).size > 10  # not blank
 
 
 def test_the_pictures_show_the_numbers(tmp_path):
