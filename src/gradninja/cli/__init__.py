@@ -11,7 +11,9 @@ import sys
 import typer
 
 from gradninja.cli.check import check
+from gradninja.cli.derive import derive
 from gradninja.cli.evaluate import evaluate
+from gradninja.cli.explain import explain
 from gradninja.cli.sample import sample
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
@@ -27,6 +29,8 @@ app = typer.Typer(
 app.command()(train)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(derive)
+app.command()(explain)
 app.command()(check)
 
 WRONG = 2  # exit code when a person's input cannot be used

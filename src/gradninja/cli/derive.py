@@ -1,0 +1,80 @@
+"""`gradninja derive`: the backward pass of a forward, as plain PyTorch lines."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradninja.cli.options import ForwardFile, Json, show_source
+
+if TYPE_CHECKING:
+    from gradninja.derive import Backward
+
+
+class Style(StrEnum):
+    """How the lines are written."""
+
+    READABLE = "readable"
+    EXACT = "exact"
+
+
+class Form(StrEnum):
+    """What is printed."""
+
+    LINES = "lines"
+    FUNCTION = "function"
+
+
+def derive(
+    file: ForwardFile,
+    wrt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An input that a gradient is wanted for; can be given again. All by default.",
+            show_default=False,
+        ),
+    ] = None,
+    style: Annotated[
+        Style,
+        typer.Option(help="As a person would write it, or equal to autograd bit for bit."),
+    ] = Style.READABLE,
+    form: Annotated[
+        Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")
+    ] = Form.LINES,
+    as_json: Json = False,
+) -> None:
+    """Write the backward pass of a forward, one line at a time, with the forward's own names."""
+    from gradninja.derive import derive as derived
+
+    back = derived(file, wrt=wrt or None, style=style.value)
+    if as_json:
+        print(json.dumps(_row(back), ensure_ascii=False))
+    else:
+        show_source(back.source if form is Form.LINES else back.function_source)
+
+
+def _row(back: Backward) -> dict[str, object]:
+    lines = [
+        {
+            "name": line.name,
+            "of": line.of,
+            "source": line.source,
+            "forward": {"line": line.forward.number, "source": line.forward.source},
+            "rules": line.rules,
+            "why": line.why,
+            "shape": line.shape,
+            "axes": line.axes,
+        }
+        for line in back.lines
+    ]
+    return {
+        "source": back.source,
+        "style": back.style,
+        "lines": lines,
+        "kept": back.kept,
+        "not_kept": back.not_kept,
+    }

@@ -1,0 +1,44 @@
+"""`gradninja explain`: a backward pass to be read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradninja.cli.options import ForwardFile
+from gradninja.errors import RunError
+
+
+class View(StrEnum):
+    """What a reader gets."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+def explain(
+    file: ForwardFile,
+    view: Annotated[
+        View,
+        typer.Option("--as", help="Text, Markdown with LaTeX, or one HTML page with the graph."),
+    ] = View.TEXT,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file.", show_default="print")
+    ] = None,
+) -> None:
+    """Walk a backward pass for a reader: each line, its rule in words, what was summed."""
+    from gradninja.explain import explain as explained
+
+    told = explained(file, view.value)
+    if out is None:
+        print(told, end="" if told.endswith("\n") else "\n")
+        return
+    try:
+        out.write_text(told, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror}") from None
+    print(f"wrote {out}")

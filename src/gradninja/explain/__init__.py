@@ -1,0 +1,49 @@
+"""Explain: a backward pass for a reader, as text, as Markdown with LaTeX, or as an HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradninja.derive import Backward, derive
+from gradninja.errors import DeriveError
+from gradninja.explain.markdown import markdown
+from gradninja.explain.page import fragment, page
+from gradninja.explain.text import text
+from gradninja.explain.walkthrough import Walkthrough
+
+__all__ = ["VIEWS", "Walkthrough", "explain", "text"]
+
+VIEWS: dict[str, Callable[[Walkthrough], str]] = {"text": text, "markdown": markdown, "html": page}
+
+
+def explain(backward: Backward | str | Path | Callable[..., Any], as_: str = "text") -> str:
+    """The walk from the forward's last line to its first, each with the lines that answer it.
+
+    Every line stands with its shapes, in which what was broadcast and what was summed is named, and
+    every backward line with its rules in words.
+
+    Args:
+        backward: what `gn.derive` gave, or a forward as `gn.derive` takes it.
+        as_: "text", "markdown" (with formulas in LaTeX), or "html" (one page that needs nothing
+            else, with the graph drawn).
+
+    Raises:
+        ReadError, DeriveError: as `gn.derive` has them; also for another `as_`.
+    """
+    view = VIEWS.get(as_)
+    if view is None:
+        raise DeriveError(f"there is no view {as_!r}", hint=f"views are: {', '.join(VIEWS)}")
+    if not isinstance(backward, Backward):
+        backward = derive(backward)
+    return view(Walkthrough(backward))
+
+
+def _notebook(backward: Backward) -> str:
+    return fragment(Walkthrough(backward))
+
+
+# A notebook asks an object for this method. Deriving must not know of the views, so the views hand
+# it over; `gradninja/__init__.py` imports them whenever it gives out `derive`.
+Backward._repr_html_ = _notebook  # type: ignore[attr-defined]

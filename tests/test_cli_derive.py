@@ -1,0 +1,112 @@
+"""`gradninja derive` and `gradninja explain`, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from test_cli import call
+
+FORWARD = """\
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d k"], b: Float[Tensor, "k"]):
+    hpreact = x @ w + b
+    h = torch.tanh(hpreact)
+    return h
+
+
+def scaled(x: Float[Tensor, "n"], factor: float = 2.0):
+    y = x * factor
+    return y
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "layer.py"
+    path.write_text(FORWARD)
+    return path
+
+
+def test_derive_prints_a_backward_that_runs(file: Path, capsys) -> None:
+    assert call("derive", str(file)) == 0
+    text = capsys.readouterr().out
+    assert "dhpreact = (1 - h ** 2) * dh" in text and "dw = x.T @ dhpreact" in text
+    scope: dict = {}
+    exec(text, scope)
+    x, w, dh = torch.randn(3, 2), torch.randn(2, 4), torch.randn(3, 4)
+    h = torch.tanh(x @ w)
+    dx, dw, db = scope["backward"](x=x, w=w, h=h, dh=dh)
+    assert (dx.shape, dw.shape, db.shape) == (x.shape, w.shape, (4,))
+
+
+def test_derive_takes_a_name_wrt_and_style(file: Path, capsys) -> None:
+    assert call("derive", f"{file}:scaled") == 0
+    assert "dx = factor * dy" in capsys.readouterr().out
+    assert call("derive", str(file), "--wrt", "w", "--style", "exact") == 0
+    text = capsys.readouterr().out
+    assert text.rstrip().endswith("return dw") and "addcmul" in text
+
+
+def test_derive_as_function(file: Path, capsys) -> None:
+    assert call("derive", str(file), "--as", "function") == 0
+    scope: dict = {}
+    exec(capsys.readouterr().out, scope)
+    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((3, 2), (2, 4), 4)]
+    assert torch.autograd.gradcheck(scope["forward"], inputs)
+
+
+def test_derive_as_json(file: Path, capsys) -> None:
+    assert call("derive", str(file), "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    line = next(line for line in row["lines"] if line["name"] == "db")
+    assert line["source"] == "db = dhpreact.sum(0)"
+    assert line["forward"] == {"line": 7, "source": "hpreact = x @ w + b"}
+    assert line["axes"] == ["k"] and line["rules"] == ["add"]
+    assert any("a broadcast in the forward is a sum in the backward" in why for why in line["why"])
+    assert row["kept"] == ["h"] and row["not_kept"] == ["hpreact"]
+
+
+@pytest.mark.parametrize("view", ["text", "markdown", "html"])
+def test_explain_has_every_line(view: str, file: Path, tmp_path: Path, capsys) -> None:
+    assert call("explain", str(file), "--as", view) == 0
+    printed = capsys.readouterr().out
+    for line in ("dhpreact", "dw", "hpreact = x @ w + b"):
+        assert line in printed
+    out = tmp_path / "page"
+    assert call("explain", str(file), "--as", view, "--out", str(out)) == 0
+    assert out.read_text().strip() == printed.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def forward(x: Float[Tensor, 'n']):\n    x[0] = 1\n    return x\n", "writes in place"),
+        ("def forward(x):\n    return x * 2\n", "the shape of `x` is not known"),
+        ("def forward(x: Float[Tensor, 'n']):\n    return torch.fft.fft(x)\n", "no rule for"),
+        ("def forward(x: Float[Tensor, 'n']:\n", "not Python"),
+        ("x = 1\n", "has no function"),
+    ],
+)
+def test_what_cannot_be_derived_is_told_with_a_caret(
+    text: str, told: str, tmp_path: Path, capsys
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    for verb in ("derive", "explain"):
+        assert call(verb, str(path)) == 2
+        error = capsys.readouterr().err
+        assert told in error and "Traceback" not in error
+        assert "^" in error or "function" in error
+
+
+def test_a_missing_file_is_told(capsys) -> None:
+    assert call("derive", "nowhere.py") == 2
+    assert "cannot read nowhere.py" in capsys.readouterr().err
