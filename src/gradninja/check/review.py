@@ -53,10 +53,8 @@ class Review:
         self.names = trials.trials[0].names
         self.given = {given.name for given in program.inputs}
         self.notes: list[str] = []
-        self.runs: list[AsWritten] = [
-            trials.as_written(trial, torch.float64, watch=index == 0)
-            for index, trial in enumerate(trials.trials)
-        ]
+        self.reused: set[str] = set()
+        self.runs = self._run_as_written()
         self.findings = {
             name: self.finding(trials, name)
             for name in trials.plan.gradients
@@ -74,6 +72,12 @@ class Review:
 
     def source(self, at: int) -> str:
         return self.trials.written.source_of(self.plan.steps[at].node)
+
+    def _run_as_written(self) -> list[AsWritten]:
+        return [
+            self.trials.as_written(trial, torch.float64, watch=index == 0)
+            for index, trial in enumerate(self.trials.trials)
+        ]
 
     # -- findings ---------------------------------------------------------------------------
 
@@ -128,11 +132,13 @@ class Review:
             right = [at for at, value in outcome.values if match(name, value)]
             if right and right[-1] != self.plan.last(name):
                 narrowed = narrowed.without_writes(name, after=right[-1])
+                self.reused.add(name)
                 self.notes.append(
                     f"after line {self.line(right[-1])} the name `{name}` is used for another value"
                 )
         if narrowed is not self.plan:
             self.trials = replace(self.trials, plan=narrowed)
+            self.runs = self._run_as_written()
             self.findings = {name: self.finding(self.trials, name) for name in self.findings}
 
     # -- as written -------------------------------------------------------------------------
@@ -153,7 +159,8 @@ class Review:
         rows = zip(self.trials.trials, self.runs, versions, self.tolerances(name), strict=True)
         for trial, run, version, allowed in rows:
             true = trial.wide.gradients[version]
-            value = _tensor(run.final.get(name), true)
+            left = run.held if name in self.reused else run.final
+            value = _tensor(left.get(name), true)
             if value is None or value.shape != true.shape:
                 return math.inf
             off = rounding.distance(value, true)
@@ -194,7 +201,7 @@ class Review:
         at = self.plan.last(name) if finding.error_at is None else finding.error_at
         if isinstance(finding.error, NameError):
             self._explain_name(finding, finding.error)
-        return Row(name, at, finding)
+        return Row(name, at, finding, settled=finding.kind is not None)
 
     def _explain_name(self, finding: Finding, error: NameError) -> None:
         """Say why a gradient that a line reads is not there."""

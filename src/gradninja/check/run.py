@@ -76,14 +76,17 @@ def precision(dtype: torch.dtype, seed: int = 0) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def copy_of(value: Any) -> Any:
-    """A copy that shares no memory, tensors inside of lists, tuples and dicts included."""
+def copy_of(value: Any, memo: dict[int, Any] | None = None) -> Any:
+    """A copy that shares no memory, tensors inside of lists, tuples and dicts included.
+
+    `memo`: share among the copies made with it what the originals share among each other.
+    """
     if isinstance(value, torch.Tensor):
-        return value.detach().clone()
+        return value.detach().clone() if memo is None else deepcopy(value, memo)
     if type(value) in (list, tuple):
-        return type(value)(copy_of(element) for element in value)
+        return type(value)(copy_of(element, memo) for element in value)
     if type(value) is dict:
-        return {key: copy_of(element) for key, element in value.items()}
+        return {key: copy_of(element, memo) for key, element in value.items()}
     return value
 
 

@@ -83,8 +83,9 @@ def start(
     ask for them: that is what Python would find.
     """
     values = truth.natural if natural else truth.values
+    memo: dict[int, Any] | None = {} if natural else None
     scope: dict[str, Any] = {**LIBRARY}
-    forward = {name: value if natural else copy_of(value) for name, value in values.items()}
+    forward = {name: copy_of(value, memo) for name, value in values.items()}
     for name, versions in names.versions.items():
         known = [truth.gradients[v] for v in versions if v in truth.gradients]
         if known and names.gradient(name) in parameters:

@@ -142,7 +142,8 @@ def as_written(
             for name in step.writes:
                 if last.get(name) == index:
                     found.held[name] = copy_of(scope.get(name))
-    found.final = {name: copy_of(scope[name]) for name in found.held if name in scope}
+    # A name that was deleted on the way had done its work.
+    found.final = {name: copy_of(scope.get(name, held)) for name, held in found.held.items()}
     return found
 
 
