@@ -88,7 +88,9 @@ def _finding(
         shape = tuple(trials[0].wide.gradients[variable].shape)
         text = f"it gives no gradient for `{variable}`"
         return Finding(Verdict.MISSING, expected_shape=shape, text=text)
-    finding = against(trials, f"d{variable}", variable, values, [variable] * len(trials))
+    finding = against(
+        trials, f"d{variable}", variable, values, [variable] * len(trials), kernel=True
+    )
     if finding.verdict == Verdict.WRONG and finding.text is None:
         finding.text = "it differs from autograd's through the forward" + _ratio(
             [row[torch.float64] for row in values], trials, variable
