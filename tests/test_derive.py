@@ -418,3 +418,19 @@ def test_the_autograd_function_passes_gradcheck(text: str) -> None:
     true = back(dict(inputs.items()), tuple(grads) if len(grads) > 1 else grads[0])
     for a, b in zip(got, true.values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_rule_of_ones_own_leaves_the_book_alone() -> None:
+    def softsign(x):
+        return x / (1 + x.abs())
+
+    rows = dict(BOOK.rows)
+    for _ in range(2):
+        gn.rule(softsign, x="g / (1 + x.abs()) ** 2", why="the slope falls", elementwise=True)
+    try:
+        back = derive("def forward(x: Float[Tensor, 'n']):\n    y = softsign(x)\n    return y\n")
+        assert body(back) == ["dx = dy / (1 + x.abs()) ** 2"]
+        assert rows.items() < BOOK.rows.items()
+    finally:
+        BOOK.remove("own softsign")
+    assert BOOK.rows == rows and not BOOK.own

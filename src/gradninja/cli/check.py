@@ -80,4 +80,8 @@ def _show(report: Report) -> None:
 
     from gradninja.check.report import show
 
-    show(report, Console(highlight=False))
+    console = Console(highlight=False)
+    if console.is_terminal:
+        show(report, console)
+    else:
+        print(report, flush=True)

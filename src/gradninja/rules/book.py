@@ -23,6 +23,7 @@ class Book:
             for row in table:
                 assert row.name not in self.rows, f"two rows are named {row.name!r}"
                 self.add(row)
+        self.shipped = frozenset(self.rows)
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rows.values())
@@ -46,7 +47,7 @@ class Book:
         if self.rows.pop(name, None) is not None:
             for spellings in self.by_callee.values():
                 spellings[:] = [pair for pair in spellings if pair[1].name != name]
-        self.own.pop(name, None)
+        self.own.pop(name.removeprefix("own "), None)
 
     def knows(self, callee: str) -> bool:
         """Whether some row is spelled so."""
@@ -109,9 +110,11 @@ class Book:
             name if p.default is inspect.Parameter.empty else f"{name}={p.default!r}"
             for name, p in inspect.signature(function).parameters.items()
         ]
+        name = function.__name__
         self.add(
             Rule(
-                name=function.__name__,
+                # The book may have a row of that name, for torch's function: it stays.
+                name=f"own {name}" if name in self.shipped else name,
                 spellings=(f"{function.__name__}({', '.join(formals)})",),
                 backward=backward,
                 exact=exact or {},
@@ -121,5 +124,5 @@ class Book:
                 elementwise=elementwise,
             )
         )
-        self.own[function.__name__] = function
+        self.own[name] = function
         return function

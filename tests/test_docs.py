@@ -1,0 +1,31 @@
+"""Every code block of the pages in docs/ is run, a page's blocks one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradninja.rules import BOOK
+from test_readme import ROOT, blocks
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.fixture
+def book() -> object:
+    """The rule book, without what a page adds to it."""
+    rows = set(BOOK.rows)
+    yield BOOK
+    for name in set(BOOK.rows) - rows:
+        BOOK.remove(name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page: Path, book: object) -> None:
+    found = blocks(page.read_text(encoding="utf-8"))
+    assert found
+    scope: dict = {"__name__": "__main__"}
+    for block in found:
+        assert block.language == "python", f"line {block.line} of {page.name}"
+        exec(compile("\n" * block.line + block.text, page.name, "exec"), scope)
