@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gradninja.training import checkpoint
+
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()
 STEPS = 8_000
 SETTINGS = ["--steps", str(STEPS), "--batch", "4", "--hidden", "8", "--embedding", "3"]
@@ -110,5 +112,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(words: Path, whole: Path, tmp_path: 
     _, told = process.communicate()
     assert process.returncode == 130
     assert f"gradninja train --resume {run}" in told and "Traceback" not in told
+    # No 30 seconds had passed: without saving, the checkpoint would be that of step 0.
+    assert checkpoint.read(run / "weights.safetensors").step >= 40 * STEPS // 200
     finish("train", "--resume", str(run), "--quiet")
     assert_same_end(run, whole)

@@ -10,6 +10,7 @@ import pytest
 from gradninja.errors import DataError, ModelError, RunError
 from gradninja.training import begin, checkpoint, go, plots, resume
 from gradninja.training.config import Config
+from gradninja.training.metrics import Metrics
 from small_runs import SMALL, small_run, word_file
 
 
@@ -121,6 +122,23 @@ def test_a_damaged_run_is_told(tmp_path, name, text, message):
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(RunError, match=message):
         resume(run.folder.path)
+
+
+def test_a_run_that_has_ended_may_be_resumed_and_stays_as_it_is(tmp_path):
+    result = go(small_run(tmp_path))
+    before = contents(tmp_path / "run")
+    assert go(resume(tmp_path / "run")) == result
+    assert contents(tmp_path / "run") == before
+
+
+def test_metrics_reach_the_disk_before_the_checkpoint_that_knows_of_them(tmp_path, monkeypatch):
+    run = small_run(tmp_path)
+    order = []
+    sync, write = Metrics.sync, checkpoint.write
+    monkeypatch.setattr(Metrics, "sync", lambda self: (order.append("metrics"), sync(self)))
+    monkeypatch.setattr(checkpoint, "write", lambda *a: (order.append("weights"), write(*a)))
+    go(run, save_every=0.0)
+    assert order[:6] == ["metrics", "weights"] * 3
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):

@@ -122,6 +122,13 @@ def test_batches_are_examples_of_the_split_and_differ_by_step_and_seed(tmp_path)
     assert not torch.equal(next(batches(split, context=3, batch=2000, seed=6))[0], inputs)
 
 
+def test_no_two_blocks_of_batches_are_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr("gradninja.training.batches._BLOCK", 512)  # 64 steps of 8
+    stream = batches(load_words(word_file(tmp_path)).train, context=3, batch=8, seed=5)
+    drawn = [tuple(next(stream)[0].flatten().tolist()) for _ in range(5 * 64)]
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_losses_are_the_mean_cross_entropy_of_the_whole_splits(tmp_path, monkeypatch):
     """Against one float64 forward over each split, normalised by the training set's moments."""
     monkeypatch.setattr("gradninja.training.batches.blocks.__defaults__", (50,))

@@ -48,7 +48,7 @@ def test_the_pictures_show_the_numbers(tmp_path):
     low, high = figure.axes[0].get_ylim()
     assert 1e-9 < low < 0.1 < high
 
-    h = np.array([[0.5, -0.99], [0.1, 0.98], [-0.2, -1.0], [0.0, 1.0]])
+    h = np.array([[0.96, -0.99], [0.1, 0.98], [-0.9, -1.0], [0.0, 1.0]])
     top, bottom = plots._activations(h).axes
     assert "50.0% saturated" in top.get_title()
     assert bottom.get_title().endswith("here 1")
