@@ -168,6 +168,11 @@ def _named(found: Any, order: Sequence[str], wanted: Sequence[str]) -> Gradients
     """Gradients by input: from a dict, or from a tuple in the order of the inputs."""
     if isinstance(found, Mapping):
         return {name: _tensor(found.get(f"d{name}", found.get(name))) for name in wanted}
+    if found is None:
+        raise CheckError(
+            "it writes no `d<name>` of a float tensor of the forward, and returns nothing",
+            hint=f"write a line for each input: {', '.join(f'd{name} = ...' for name in wanted)}",
+        )
     several = found if isinstance(found, tuple | list) else (found,)
     names = list(order) if len(several) == len(order) else list(wanted)
     if len(several) != len(names):

@@ -48,6 +48,14 @@ def draws(source: Source, forward: Any, given: Mapping[str, Any] | None) -> list
         CheckError: nothing finite comes out of it.
     """
     formals = parameters(source, source.function)
+    optional = {f.name for f in formals if f.default is not None}
+    unknown = set(given or ()) - {f.name for f in formals}
+    if unknown:
+        raise ReadError(
+            f"`{source.function.name}` has no input `{min(unknown)}`",
+            spot=source.spot(source.function),
+            hint=f"its inputs are: {', '.join(f.name for f in formals)}",
+        )
     found = list(_drawn(source, forward, formals, given))
     given_draws: list[Draw] = []
     if given:
@@ -56,9 +64,9 @@ def draws(source: Source, forward: Any, given: Mapping[str, Any] | None) -> list
             try:
                 program = _read(forward, wide)
             except ReadError:
-                if not found:
+                if not found or {f.name for f in formals} <= {*given, *optional}:
                     raise
-                break  # a part of the inputs, that the annotations complete
+                break  # a part of the inputs, and what is drawn beside it does not fit
             given_draws.append(Draw("the values of inputs()", program, SEEDS[place], gapped))
             if _scalar(program):
                 break

@@ -52,7 +52,11 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
 
 def _trials(subject: Subject, written: Written) -> Trials:
     source = subject.source
-    assert source is not None
+    if source is None:
+        raise CheckError(
+            f"{subject.file} has no function named forward",
+            hint="write `def forward(...)` in plain PyTorch beside the backward",
+        )
     every = []
     for draw in draws(source, subject.forward, subject.inputs):
         names = names_of(source, draw.program)

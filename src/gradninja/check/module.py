@@ -21,13 +21,23 @@ def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
     """The names of a person's file, run as a module.
 
     Raises:
-        CheckError: it raises.
+        ReadError, CheckError: it is no Python, or raises.
     """
     module = types.ModuleType("checked")
     module.__file__ = file
     try:
+        code = compile(tree, file, "exec")
+    except (SyntaxError, ValueError, RecursionError) as error:
+        number = getattr(error, "lineno", None) or 1
+        text = linecache.getline(file, number).rstrip("\n")
+        what = getattr(error, "msg", None) or str(error)
+        raise ReadError(
+            f"this is not Python: {what}",
+            spot=Spot(file, number, text, len(text) - len(text.lstrip())),
+        ) from None
+    try:
         with _importable(module, file), quiet():
-            exec(compile(tree, file, "exec"), module.__dict__)
+            exec(code, module.__dict__)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever the person's own code raises, SystemExit included

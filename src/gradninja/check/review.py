@@ -161,7 +161,7 @@ class Review:
             true = trial.wide.gradients[version]
             left = run.held if name in self.reused else run.final
             value = _tensor(left.get(name), true)
-            if value is None or value.shape != true.shape:
+            if value is None or not rounding.comparable(value, true):
                 return math.inf
             off = rounding.distance(value, true)
             limit = DIGITS * size(true) + HANDED_ON * allowed.absolute

@@ -90,8 +90,11 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
     where = str(path) if path is not None else forward
     wanted = f"{where}:{name}" if name else where
     source = load(wanted) if name or "forward" in defs else None
-    if source is None and not classes and not _pairs(defs):
-        load(wanted)  # says what is missing
+    if source is None and not classes:
+        raise ReadError(
+            f"{path or 'the text'} has no function named forward",
+            hint="put the lines in `def forward(...):` and return the loss",
+        )
     loose = _loose(tree, source) if backward is None and not _backward_of(source, defs) else []
     whole_beside = bool(classes) or _pairs(defs) is not None
     pasted = bool(loose) and not whole_beside

@@ -53,15 +53,26 @@ def relative_spread(wide: Truth, pairs: Iterable[tuple[Any, Any]]) -> float:
     """The largest difference between float32 and float64 values of the same things."""
     largest = 0.0
     for single, double in pairs:
-        if not isinstance(single, torch.Tensor) or not isinstance(double, torch.Tensor):
+        if not isinstance(double, torch.Tensor) or not double.is_floating_point():
             continue
-        if single.shape != double.shape or not double.is_floating_point():
+        if not comparable(single, double):
             continue
         difference = (single.double() - double)[torch.isfinite(double)].abs()
         if difference.numel():
             found = float(difference.max())
             largest = max(largest, math.inf if math.isnan(found) else found)
     return largest / wide.scale if wide.scale else largest
+
+
+def comparable(value: Any, expected: torch.Tensor) -> bool:
+    """Whether a value is a real tensor in memory, of the shape that is expected."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.shape == expected.shape
+        and value.device == expected.device
+        and value.layout == expected.layout
+        and not value.is_complex()
+    )
 
 
 def distance(value: torch.Tensor, expected: torch.Tensor) -> float:
