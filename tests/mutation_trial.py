@@ -37,6 +37,9 @@ HEADER = (
 )
 
 
+PATIENCE = 60.0  # seconds
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A text with a forward and a right backward."""
@@ -261,12 +264,15 @@ def cloned(row: LineReport, text: str) -> str:
 
 @contextmanager
 def recorded() -> Iterator[dict[str, Diagnosis]]:
-    """The diagnoses that a check makes, by gradient: the report holds only their words."""
+    """The diagnoses that a check makes, by gradient: the report holds only their words.
+
+    They get all the time they want, so that no result depends on how busy a machine is.
+    """
     found: dict[str, Diagnosis] = {}
     before = diagnosis.diagnose
 
     def record(case: Case, budget: float) -> Diagnosis:
-        found[case.name] = before(case, budget)
+        found[case.name] = before(case, PATIENCE)
         return found[case.name]
 
     diagnosis.diagnose = record
@@ -277,17 +283,25 @@ def recorded() -> Iterator[dict[str, Diagnosis]]:
 
 
 def _lines_that_may_be_named(subject: Subject, mutant: Mutant) -> set[int | None]:
-    """The mutated line; for one that is dropped, those that write or read what it wrote."""
-    if mutant.now != "pass":
-        return {mutant.line}
-    dropped = ast.parse(mutant.was)
-    names = {n.id for n in ast.walk(dropped) if isinstance(n, ast.Name)}
-    written = {name for name in names if writes(dropped.body[0], {name})}
-    found: set[int | None] = {None}
+    """The mutated line; where it writes something no more, also those that write or read that."""
+    before = _written_at(subject.text, subject.function, mutant.line)
+    lost = before - _written_at(mutant.text, subject.function, mutant.line)
+    found: set[int | None] = {mutant.line}
+    if lost:
+        found.add(None)
     for statement in Text(mutant.text, subject.function).body:
-        if written & {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}:
+        if lost & {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}:
             found.add(statement.lineno)
     return found
+
+
+def _written_at(text: str, function: str, line: int) -> set[str]:
+    """What the statement on a line writes."""
+    for statement in Text(text, function).body:
+        if statement.lineno <= line <= (statement.end_lineno or line):
+            names = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
+            return {name for name in names if writes(statement, {name})}
+    return set()
 
 
 def campaign(subjects: Sequence[Subject], count: int, seed: int) -> Iterator[Outcome | Mutant]:

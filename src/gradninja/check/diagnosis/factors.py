@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import copy
+import math
+from itertools import zip_longest
 
 import torch
 
@@ -14,6 +16,7 @@ from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.syntax import Place
 
 # Simple functions of a value that are factors of a gradient.
+LARGEST = 1_000_000  # elements of a product that is tried
 FUNCTIONS = ("1 - v**2", "v * (1 - v)", "1 - v", "v**2", "v**-2", "v.exp()", "v.cos()", "v.sign()")
 
 
@@ -108,8 +111,9 @@ def factors(place: Place, facts: Facts) -> Proposals:
 def _broadcast(one: torch.Tensor, other: torch.Tensor) -> bool:
     if other.dtype == torch.int64:
         return False
-    pairs = zip(reversed(one.shape), reversed(other.shape), strict=False)
-    return all(a == b or 1 in (a, b) for a, b in pairs)
+    pairs = list(zip_longest(reversed(one.shape), reversed(other.shape), fillvalue=1))
+    size = math.prod(max(pair) for pair in pairs)
+    return size <= LARGEST and all(a == b or 1 in (a, b) for a, b in pairs)
 
 
 def products(place: Place, facts: Facts) -> Proposals:

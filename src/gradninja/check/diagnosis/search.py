@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 from gradninja.check.diagnosis import edits, factors, shapes, statements
@@ -52,6 +53,9 @@ PAIRED: tuple[Family, ...] = (
     factors.links,
 )
 PAIRED_COST = 2.1  # of each of the two
+NAMES: tuple[Family, ...] = (edits.name_swaps,)
+LIKELY = 2.3  # up to this cost an edit is likelier than two wrong names
+LIKELY_SECOND = 1.5
 FIRST_OF_PAIR = 150
 
 
@@ -70,19 +74,26 @@ Maker = Callable[[], Edit]
 def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
     """The cheapest edit that makes the gradient right on all draws, or None.
 
+    Two names that are both wrong come before the rarer single edits.
+
     Args:
         written: the person's statements, those that write the gradient and those that it is
             computed from.
         deadline: of `time.monotonic`, after which nothing more is tried.
     """
-    return _first(trial, single_edits(facts, written), deadline)
+    found = sorted(single_edits(facts, written), key=lambda pair: pair[0])
+    likely = sum(cost <= LIKELY for cost, _ in found)
+    two_names = double_edits(facts, written, NAMES, LIKELY_SECOND)
+    candidates = chain((make for _, make in found[:likely]), two_names)
+    return _first(trial, chain(candidates, (make for _, make in found[likely:])), deadline)
 
 
 def double(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
     """Two edits of one statement; failing that, one statement as derive writes it."""
     # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
     derived = _first(trial, map(_ready, statements.rewritings(facts, written)), deadline)
-    return _first(trial, double_edits(facts, written), deadline) or derived
+    pairs = double_edits(facts, written, PAIRED, PAIRED_COST)
+    return _first(trial, pairs, deadline) or derived
 
 
 def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit | None:
@@ -95,16 +106,12 @@ def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit |
     return None
 
 
-def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Maker]:
-    """All of them, the cheapest first."""
-    found: list[tuple[float, Maker]] = []
+def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[tuple[float, Maker]]:
+    """All of them, with their costs."""
     for edit in _whole(facts, written):
-        found.append((edit.cost, _ready(edit)))
+        yield edit.cost, _ready(edit)
     for index in range(len(written)):
-        found.extend(_inner(facts, written, index, FAMILIES))
-    found.sort(key=lambda pair: pair[0])
-    for _, make in found:
-        yield make
+        yield from _inner(facts, written, index, FAMILIES)
 
 
 def _ready(edit: Edit) -> Maker:
@@ -166,15 +173,17 @@ def _edited(
     )
 
 
-def double_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Maker]:
-    """Two cheap edits of one statement, the cheapest first of all first ones first."""
+def double_edits(
+    facts: Facts, written: Sequence[ast.stmt], families: Sequence[Family], most: float
+) -> Iterator[Maker]:
+    """Two edits of one statement, each of at most this cost, the cheapest first ones first."""
     for index in range(len(written)):
-        firsts = sorted(_inner(facts, written, index, PAIRED), key=lambda pair: pair[0])
-        for cost, make in [f for f in firsts if f[0] <= PAIRED_COST][:FIRST_OF_PAIR]:
+        firsts = sorted(_inner(facts, written, index, families), key=lambda pair: pair[0])
+        for cost, make in [f for f in firsts if f[0] <= most][:FIRST_OF_PAIR]:
             first = make()
-            seconds = _inner(facts, first.statements, index, PAIRED)
+            seconds = _inner(facts, first.statements, index, families)
             for second_cost, make_second in sorted(seconds, key=lambda pair: pair[0]):
-                if second_cost <= PAIRED_COST:
+                if cost <= second_cost <= most:
                     yield partial(_joined, first, make_second, written[index], cost)
 
 
@@ -186,5 +195,6 @@ def _joined(first: Edit, make: Maker, old: ast.stmt, cost: float) -> Edit:
         changes=(Change(old, second.changes[0].new),),
         was=first.was,
         now=first.now,
+        kind=first.kind,
         also=second.kind,
     )

@@ -118,6 +118,9 @@ def additions(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
         if begun:
             yield _appended(facts, statements, contribution, kind)
         new = contribution.statements
+        if statements and contribution.value is not None and is_view(contribution.value):
+            own = build.method(contribution.value, "clone")
+            new = (build.assign(facts.gradient, own),)
         changes = tuple(Change(None, s) for s in new)
         if not begun and facts.can_read(contribution):
             yield Edit(1.25, kind, changes, (*new, *statements), contribution=contribution)
@@ -199,7 +202,7 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
                 *(Change(None, s, after=statement) for s in new[1:]),
             )
             yield Edit(
-                1.9 if extreme else 6.0,
+                0.95 if extreme else 6.0,
                 Kind.TIES if extreme else Kind.UNKNOWN,
                 changes,
                 rest,

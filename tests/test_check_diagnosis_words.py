@@ -1,0 +1,192 @@
+"""What a diagnosis says, how it writes the mend, and what it does when it finds none."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from gradninja.check import LineReport, check
+from gradninja.check.case import Case
+from gradninja.check.diagnosis import Diagnosis, Kind, apply, diagnose
+from gradninja.check.diagnosis.syntax import Style, places, replaced
+from mistakes import FILES, MISTAKES
+from mutation_trial import recorded
+
+HEADER = """import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+"""
+
+TANH = (
+    HEADER
+    + """def forward(
+    x: Float[Tensor, "n d"], W: Float[Tensor, "d k"], g: Float[Tensor, "1 k"]
+):
+    z = x @ W
+    h = torch.tanh(z)
+    y = h * g
+    return y
+
+
+def backward(x, W, g, {asked}dy):
+    dg = (h * dy).sum(0, keepdim=True)
+    dh = dy * g  # back through the gain
+{lines}
+    dx = dz @ W.T
+    dW = x.T @ dz
+"""
+)
+
+
+def only(text: str) -> tuple[LineReport, Diagnosis]:
+    """The one wrong line of a text, and its diagnosis; the mend makes the text right."""
+    with recorded() as diagnoses:
+        (row,) = check(text).wrong
+    found = diagnoses[row.name]
+    assert check(apply(found.patches, text)).wrong == ()
+    return row, found
+
+
+def planted(kind: Kind, gradient: str) -> LineReport:
+    (mistake,) = (m for m in MISTAKES if m.kind is kind and m.gradient == gradient)
+    (row,) = check(mistake.plant()).wrong
+    return row
+
+
+def test_second_use_names_the_uses() -> None:
+    said = planted(Kind.SECOND_USE, "dcounts").diagnosis
+    assert said is not None
+    assert "`counts` is used twice, in `counts_sum` and in `probs`" in said
+    assert "the path through `counts_sum` is missing" in said
+
+
+def test_missing_sum_names_the_axis() -> None:
+    said = planted(Kind.NO_SUM, "dbnvar_inv").diagnosis
+    assert said is not None
+    assert "along axis 0 (n) in `bnraw = bndiff * bnvar_inv` (line 71)" in said
+    assert "a broadcast in the forward is a sum in the backward" in said
+
+
+def test_two_mistakes_on_one_line() -> None:
+    """The line for dbndiff in the notes that the project began with."""
+    forward = FILES["lecture"].parents[3] / "tests" / "programs" / "lecture.py"
+    source = ast.get_source_segment(
+        forward.read_text(),
+        next(
+            node
+            for node in ast.parse(forward.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name == "seed_notes"
+        ),
+    )
+    assert source is not None
+    text = (
+        HEADER
+        + source.replace("def seed_notes", "def forward")
+        + """
+
+
+def backward(bndiff, bnvar_inv, bngain, bnraw, dhpreact):
+    dbnraw = bngain * dhpreact
+    dbngain = (bnraw * dhpreact).sum(0, keepdim=True)
+    dbnbias = dhpreact.sum(0, keepdim=True)
+    dbnvar_inv = (bndiff * dbnraw).sum(0, keepdim=True)
+    dbndiff = dbnvar_inv * dhpreact
+"""
+    )
+    row, _ = only(text)
+    assert row.fix == "dbndiff = bnvar_inv * dbnraw"
+    assert row.diagnosis is not None
+    assert row.diagnosis.startswith("There are two mistakes: ")
+    assert Kind.GRADIENT_FOR_VALUE.value in row.diagnosis
+    assert Kind.SKIPPED_LINK.value in row.diagnosis
+
+
+def test_value_that_was_not_asked_for() -> None:
+    text = TANH.format(asked="", lines="    dz = dh").replace(
+        "(h * dy)", "(torch.tanh(x @ W) * dy)"
+    )
+    row, found = only(text)
+    assert found.kind is Kind.SKIPPED_LINK
+    assert "`dz` needs `h` of the forward" in found.text
+    assert "def backward(x, W, g, dy, h):" in apply(found.patches, text)
+    assert row.fix == "dz = (1 - h**2) * dh"
+
+
+def test_no_edit_mends_it() -> None:
+    """Then the derived lines are offered, and it is said what is known of the value."""
+    text = TANH.format(asked="h, ", lines="    dz = torch.zeros_like(x).cos().cumsum(1)")
+    row, found = only(text)
+    assert found.kind is Kind.UNKNOWN
+    assert found.text.startswith("No single edit of this line mends it; derived, it reads as below")
+    assert "It has shape (n, d), `z` has (n, k)." in found.text
+    assert row.fix == "dz = (1 - h**2) * dh"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("dz = (1 - h**2) * dh * h.shape[0] ** 3 * 1.7", "times what it should be"),
+        ("dz = (1 - h**2) * dh * g.exp().sin().sum() * g.cosh().cos()", "Along axis 0 (n)"),
+        ("dz = ((1 - h**2) * dh).clamp(max=0.1).clamp(min=-0.1)", "It is right but for"),
+        ("dz = nothing(h, dh)", "The line raises NameError"),
+    ],
+)
+def test_clues(line: str, said: str) -> None:
+    with recorded() as diagnoses:
+        check(TANH.format(asked="h, ", lines=f"    {line}"))
+    assert diagnoses["dz"].kind is Kind.UNKNOWN
+    assert said in diagnoses["dz"].text
+
+
+def test_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time left nothing is tried, and derive's lines are still told."""
+    text = TANH.format(asked="h, ", lines="    dz = (1 - h) * dh")
+    cases = []
+    monkeypatch.setattr(
+        Case,
+        "fits",
+        lambda case, statements, draw: cases.append(case) or False,
+    )
+    with recorded() as diagnoses:
+        check(text)
+    case = cases[0]
+    assert diagnoses["dz"].kind is Kind.UNKNOWN
+    tried = len(cases)
+    found = diagnose(case, 0.0)
+    assert len(cases) == tried
+    assert found.kind is Kind.UNKNOWN
+    assert found.fix == "dz = (1 - h**2) * dh"
+
+
+def test_patches_keep_comments_and_indentation(tmp_path: Path) -> None:
+    text = TANH.format(
+        asked="h, ", lines="    if True:\n        pass\n    dz=(1-h)*dh   # the bend"
+    )
+    row, found = only(text)
+    assert row.fix == "dz=(1-h**2)*dh"
+    assert "    dz=(1-h**2)*dh  # the bend\n" in apply(found.patches, text)
+
+
+@pytest.mark.parametrize(
+    ("old", "part", "new", "wanted"),
+    [
+        ("d = a*b + c", "a*b", "-(a*b)", "d = -(a*b) + c"),
+        ("d = (a*b)", "a*b", "(a*b).sum(0)", "d = (a*b).sum(0)"),
+        ("d = a / b / c", "b", "b + c", "d = a / (b + c) / c"),
+        ("d = f(a,b)**2", "a", "a.T", "d = f(a.T,b)**2"),
+        ("d = -a**2 @ b", "b", "b - 1", "d = -a**2 @ (b - 1)"),
+    ],
+)
+def test_edits_are_written_in_the_author_s_style(
+    old: str, part: str, new: str, wanted: str
+) -> None:
+    statement = ast.parse(old).body[0]
+    place = next(p for p in places(statement) if ast.get_source_segment(old, p.node) == part)
+    edited = replaced(statement, place, ast.parse(new, mode="eval").body)
+    written = Style(old, [statement]).statement(edited, statement)
+    assert ast.dump(ast.parse(written)) == ast.dump(ast.parse(wanted))
+    assert written.replace(" ", "") == wanted.replace(" ", "")
