@@ -128,12 +128,12 @@ def forward(x):
     return var
 """
     )
-    values = {"x": torch.randn(100_000, generator=torch.Generator().manual_seed(0))}
+    values = {"x": torch.randn(10_000, generator=torch.Generator().manual_seed(0))}
     right = check(text, "dx = dvar * 2 * (x - mean) / (n - 1)\n", values)
     wrong = check(text, "dx = dvar * 2 * (x - mean) / n\n", values)
     assert right.ok, str(right)
     assert accused(wrong) == [("dx", Verdict.WRONG)], str(wrong)
-    assert wrong.wrong[0].max_rel == pytest.approx(1e-5, rel=1e-2)
+    assert wrong.wrong[0].max_rel == pytest.approx(1e-4, rel=1e-2)
 
 
 def test_only_one_small_element_wrong() -> None:
@@ -284,3 +284,21 @@ def test_non_contiguous_cotangents_are_tried() -> None:
     assert accused(report) == [("dx", Verdict.ERROR)]
     assert any("not contiguous" in note for note in report.wrong[0].notes)
     assert check(PRODUCT, "dx = dz.reshape(-1).view(x.shape) * w\n" + rest).ok
+
+
+def test_a_line_inside_of_a_loop_is_named() -> None:
+    lines = """
+dw = torch.zeros_like(w)
+for i in range(x.shape[0]):
+    row = dz[i]
+    dw += x[i]
+dx = dz * w
+db = dz.sum(0, keepdim=True)
+"""
+    report = check(PRODUCT, lines)
+    assert accused(report) == [("dw", Verdict.WRONG)]
+    right = lines.replace("dw += x[i]", "dw += row * x[i]")
+    assert check(PRODUCT, right).ok
+    (line,) = report.wrong
+    assert line.line in (3, 5)
+    assert line.source == lines.splitlines()[line.line - 1].strip() or line.line == 3

@@ -183,3 +183,16 @@ def test_the_command_watches_until_it_is_stopped(
     found = CliRunner().invoke(app, ["check", str(path), "--watch", "--json"])
     assert [json.loads(line)["ok"] for line in found.stdout.splitlines()] == [True, False]
     assert found.exit_code == 1
+
+
+def test_the_slip_of_the_notes() -> None:
+    path = Path(__file__).parents[1] / "examples" / "seed_notes_slip.py"
+    report = check(path)
+    (line,) = report.wrong
+    assert line.name == "dbndiff"
+    assert line.source == "dbndiff = dbnvar_inv * dhpreact"
+    assert line.fix == "dbndiff = bnvar_inv * dbnraw"
+    text = path.read_text(encoding="utf-8")
+    assert f"line {line.line}: {line.source}" in text
+    assert f"dbndiff: wrong ({line.kind})" in text
+    assert check(text.replace(f"    {line.source}  #", f"    {line.fix}  #")).ok

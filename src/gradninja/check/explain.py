@@ -75,19 +75,12 @@ def _diagnosed(review: Review, row: Row, found: LineReport, deadline: float) -> 
         text = f"{found.diagnosis}. {text}" if text else found.diagnosis
     found = replace(found, kind=str(diagnosis.kind), diagnosis=text, fix=diagnosis.fix)
     if diagnosis.kind != Kind.UNKNOWN and diagnosis.line is not None:
-        at = _step_at(review, diagnosis.line)
-        if at is not None and row.at is not None:
-            found = replace(found, line=diagnosis.line, source=review.source(at))
+        source = review.trials.written.source_at(diagnosis.line)
+        if source and row.at is not None:
+            found = replace(found, line=diagnosis.line, source=source)
     if diagnosis.rule:
         found = replace(found, notes=(*found.notes, diagnosis.rule))
     return found
-
-
-def _step_at(review: Review, line: int) -> int | None:
-    for at, step in enumerate(review.plan.steps):
-        if step.node.lineno <= line <= (step.node.end_lineno or line):
-            return at
-    return None
 
 
 def _where(review: Review, row: Row) -> list[str]:

@@ -39,6 +39,16 @@ class Written:
         column = len(text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
         return Spot(self.file, number, text, column)
 
+    def source_at(self, line: int) -> str:
+        """The innermost statement that begins on a line; empty where none does."""
+        found = [
+            part
+            for node in self.statements
+            for part in ast.walk(node)
+            if isinstance(part, ast.stmt) and part.lineno == line
+        ]
+        return self.source_of(found[-1]) if found else ""
+
     def source_of(self, node: ast.stmt) -> str:
         """The statement as it was written, its lines joined and a long body left out."""
         found = ast.get_source_segment(self.text, node) or ast.unparse(node)
