@@ -263,7 +263,7 @@ def cloned(row: LineReport, text: str) -> str:
 
 
 @contextmanager
-def recorded() -> Iterator[dict[str, Diagnosis]]:
+def recorded(patience: float = PATIENCE) -> Iterator[dict[str, Diagnosis]]:
     """The diagnoses that a check makes, by gradient: the report holds only their words.
 
     They get all the time they want, so that no result depends on how busy a machine is.
@@ -272,7 +272,7 @@ def recorded() -> Iterator[dict[str, Diagnosis]]:
     before = diagnosis.diagnose
 
     def record(case: Case, budget: float) -> Diagnosis:
-        found[case.name] = before(case, PATIENCE)
+        found[case.name] = before(case, patience)
         return found[case.name]
 
     diagnosis.diagnose = record

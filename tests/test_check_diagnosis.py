@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gradninja.check import check
 from gradninja.check.diagnosis import Kind, apply
 from mistakes import FILES, MISTAKES, Mistake
-from mutation_trial import cloned, recorded
+from mutation_trial import Subject, cloned, recorded
 
 PEOPLE_MAKE = {
     Kind.NO_SUM,
@@ -44,6 +45,11 @@ def test_nothing_is_said_of_what_is_right(name: str) -> None:
     assert check(FILES[name]).wrong == ()
 
 
+@cache
+def right_backward(name: str) -> Subject:
+    return Subject(name, FILES[name].read_text())
+
+
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
 def test_mistake_is_named_and_mended(mistake: Mistake, tmp_path: Path) -> None:
     text = mistake.plant()
@@ -57,5 +63,5 @@ def test_mistake_is_named_and_mended(mistake: Mistake, tmp_path: Path) -> None:
     assert row.kind == mistake.kind
     assert row.diagnosis
     told = diagnoses.get(row.name)
-    file.write_text(apply(told.patches, text) if told is not None else cloned(row, text))
-    assert check(file).wrong == ()
+    mended = apply(told.patches, text) if told is not None else cloned(row, text)
+    assert right_backward(mistake.file).right(mended)

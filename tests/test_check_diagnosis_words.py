@@ -136,7 +136,8 @@ def test_no_edit_mends_it() -> None:
     ],
 )
 def test_clues(line: str, said: str) -> None:
-    with recorded() as diagnoses:
+    """What is said where the search has found nothing."""
+    with recorded(patience=0.0) as diagnoses:
         check(TANH.format(asked="h, ", lines=f"    {line}"))
     assert diagnoses["dz"].kind is Kind.UNKNOWN
     assert said in diagnoses["dz"].text

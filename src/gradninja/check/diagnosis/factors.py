@@ -15,8 +15,8 @@ from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.syntax import Place
 
-# Simple functions of a value that are factors of a gradient.
 LARGEST = 1_000_000  # elements of a product that is tried
+# Simple functions of a value that are factors of a gradient.
 FUNCTIONS = ("1 - v**2", "v * (1 - v)", "1 - v", "v**2", "v**-2", "v.exp()", "v.cos()", "v.sign()")
 
 
