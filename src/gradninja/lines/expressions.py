@@ -89,6 +89,8 @@ class Expressions:
             self.fail(
                 node, "this moves to another device", "leave devices to who calls the forward"
             )
+        if any(v.ndim >= fence.MOST_AXES for v in _tensors(value)):
+            self.fail(node, "these are more axes than PyTorch works with")
         flows = (
             self.grad_enabled
             and op not in fence.CONSTANT

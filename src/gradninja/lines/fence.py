@@ -106,6 +106,7 @@ EXPRESSIONS = {
 # Reading runs the forward on real tensors; these keep a slip such as 10**9 from eating the machine.
 MOST_ELEMENTS = 50_000_000
 MOST_STEPS = 10_000
+MOST_AXES = 64  # PyTorch's own functions take no more
 LARGE_INT = 10_000_000
 
 
@@ -123,7 +124,8 @@ def callee_of(path: str) -> str:
 
 def callee_syntax(callee: str) -> ast.expr:
     """`F.gelu` as syntax."""
-    return ast.parse(callee, mode="eval").body
+    path = f"torch.{callee}" if callee.startswith("Tensor.") else callee
+    return ast.parse(path, mode="eval").body
 
 
 def find(callee: str) -> Any:
