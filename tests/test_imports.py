@@ -29,7 +29,7 @@ FLOORS = {
     "cli": 7,
 }
 ONLY_ERRORS = {"data", "models"}
-MODEL_USERS = {"check", "training", "cli"}  # besides the rooms themselves, who may use data and models
+MODEL_USERS = {"check", "training", "cli"}  # besides themselves, who may use data and models
 
 
 def room_of(module: str) -> str | None:
