@@ -7,6 +7,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ class Written:
     is_function: bool
     function: Callable[..., Any] | None = None
 
+    @cached_property
+    def text_lines(self) -> list[str]:
+        return self.text.splitlines()
+
     def spot(self, node: ast.AST) -> Spot:
-        lines = self.text.splitlines()
         number = getattr(node, "lineno", 1)
-        text = lines[number - 1] if 0 < number <= len(lines) else ""
+        text = self.text_lines[number - 1] if 0 < number <= len(self.text_lines) else ""
         column = len(text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
         return Spot(self.file, number, text, column)
 
@@ -51,8 +55,10 @@ class Written:
 
     def source_of(self, node: ast.stmt) -> str:
         """The statement as it was written, its lines joined and a long body left out."""
-        found = ast.get_source_segment(self.text, node) or ast.unparse(node)
-        lines = [line.strip() for line in found.splitlines() if line.strip()]
+        rows = [row.encode() for row in self.text_lines[node.lineno - 1 : node.end_lineno]]
+        rows[-1] = rows[-1][: node.end_col_offset]
+        rows[0] = rows[0][node.col_offset :]
+        lines = [row.decode(errors="ignore").strip() for row in rows if row.strip()]
         if isinstance(node, ast.For | ast.While | ast.If | ast.With | ast.Try | ast.FunctionDef):
             return " ".join(lines[:2]) + (" ..." if len(lines) > 2 else "")
         return " ".join(lines)

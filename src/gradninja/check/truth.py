@@ -105,7 +105,7 @@ class Truth:
     given: Mapping[str, torch.Tensor]  # the same by the program's names of the outputs
     state: Mapping[str, Any]  # every name of the program
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """The largest element of any gradient."""
         return max((size(gradient) for gradient in self.gradients.values()), default=0.0)
