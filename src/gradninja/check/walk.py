@@ -159,6 +159,7 @@ class Walk:
             self.scope[name] = value
         if isinstance(error, Reached):
             return False
+        self._keep_locals(step)
         mine = [name for name in self.judged.outcomes if name in step.writes]
         if error is not None and not mine:
             self.judged.stumbles.setdefault(index, error)
@@ -166,7 +167,6 @@ class Walk:
             self._note(name, index, error)
         for name in step.writes - set(mine):
             self.placed.pop(name, None)  # from here on it is a name of the person's own
-        self._keep_locals(step)
         return True
 
     def _note(self, name: str, index: int, error: Exception | None) -> None:
