@@ -77,6 +77,9 @@ def bound(node: ast.AST) -> Iterator[str]:
         return
     if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
         return
+    if isinstance(node, ast.AugAssign):
+        yield from bound(node.value)  # `dx += 1` writes into the tensor that dx has
+        return
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
     if isinstance(node, ast.Import | ast.ImportFrom):
