@@ -11,6 +11,8 @@ import typer
 from gradninja.cli.options import ForwardFile
 from gradninja.errors import RunError
 
+NARROWEST = 40  # columns that words are broken to, however narrow the terminal is
+
 
 class View(StrEnum):
     """What a reader gets."""
@@ -31,9 +33,18 @@ def explain(
     ] = None,
 ) -> None:
     """Walk a backward pass for a reader: each line, its rule in words, what was summed."""
+    from rich.console import Console
+
+    from gradninja.derive import derive
+    from gradninja.explain import Walkthrough, text
     from gradninja.explain import explain as explained
 
-    told = explained(file, view.value)
+    back = derive(file)
+    console = Console()
+    if out is None and view is View.TEXT and console.is_terminal:
+        print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")
+        return
+    told = explained(back, view.value)
     if out is None:
         print(told, end="" if told.endswith("\n") else "\n")
         return

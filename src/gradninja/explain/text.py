@@ -62,7 +62,7 @@ def text(walk: Walkthrough, *, colour: bool = False, width: int = WIDTH) -> str:
         for given in visited.answers:
             answer(given)
 
-    console.print(Text(f"{walk.title} ({walk.counts})", style="bold"))
+    code(f"{walk.title} ({walk.counts})", 0, "bold")
     words("The forward's lines from the last to the first; under each the lines that answer it.", 0)
     console.print()
     console.print(Text("inputs", style="bold"))

@@ -1,6 +1,6 @@
 """From a line's syntax to its formula.
 
-Products of two tensors are written with ⊙, element by element; a product of matrices stands without
+Products element by element are written with a dot in a circle; a product of matrices stands without
 a sign. Sums and their kin carry the names of the axes that they go over. What has no notation is
 written as a function with an upright name.
 """
