@@ -172,17 +172,20 @@ def largest(tensors: Mapping[str, Tensor]) -> float:
 
 
 def differences(
-    got: Mapping[str, Any], truth: Mapping[str, Tensor], tolerance: float = 1e-11
+    got: Mapping[str, Any],
+    truth: Mapping[str, Tensor],
+    tolerance: float = 1e-11,
+    share: float = 1e-3,
 ) -> list[str]:
     """What is wrong with `got`, in words; empty when all is right.
 
     Relative to each gradient's own largest element; rounding of a gradient that is zero in truth is
-    measured against the largest of them all.
+    measured against a `share` of the largest of them all.
     """
     wrong = []
     if set(got) != set(truth):
         wrong.append(f"names {sorted(got)} instead of {sorted(truth)}")
-    floor = max(1.0, largest(truth)) * 1e-3
+    floor = max(1.0, largest(truth)) * share
     for name in sorted(set(got) & set(truth)):
         mine, want = got[name], truth[name]
         if not isinstance(mine, Tensor) or mine.shape != want.shape:

@@ -37,7 +37,7 @@ HEADER = (
 )
 
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 8.0  # seconds
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,6 +92,14 @@ def test_derived_where_an_axis_has_size_one(program: Cataloged) -> None:
         assert not wrong, "\n".join([f"axis {at}", *wrong, back.source])
 
 
+def test_derived_where_a_part_of_a_line_has_size_one() -> None:
+    """A slice without a name has one row when read, and is broadcast; later it has more."""
+    text = "def forward(y):\n    c = y[[0, 1, 0]].abs() ** y[1:]\n    return c\n"
+    back = gn.derive(text, inputs={"y": torch.rand(2, 3) + 0.5})
+    with pytest.raises(DeriveError, match=r"`y\[1:\]` has shape \(3, 3\) and had \(1, 3\)"):
+        back({"y": torch.rand(4, 3) + 0.5}, torch.ones(3, 3))
+
+
 @programs
 def test_source_runs_alone(program: Cataloged) -> None:
     """The text alone, in an empty namespace, given the forward's values by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
@@ -149,6 +150,15 @@ def test_what_an_operation_repeats_is_told() -> None:
     tree, shapes = seen("z = x * r + b + s")
     told = set(shapes.broadcasts(tree))
     assert told == {"r (1, d) is broadcast over n", "b (d) is broadcast over n"}
+    tree, shapes = seen("z = r * r + b")
+    assert list(shapes.broadcasts(tree)) == []  # an axis of size 1 is repeated for nobody
+
+
+def test_the_chunk_of_the_lecture_sums_three_gradients() -> None:
+    """The seed notes' chunk: what has one row is summed over the examples, and nothing else."""
+    chunk = Path(__file__).parent.parent / "examples" / "lecture_chunk.py"
+    summed = re.findall(r"(\w+) \(1, hidden\) = sum over n of \(n, hidden\)", gn.explain(chunk))
+    assert summed == ["dbnbias", "dbngain", "dbnvar_inv"]
 
 
 def test_running_a_line_leaves_the_values_as_they_were() -> None:

@@ -14,7 +14,7 @@ from gradninja.derive.function import function_source
 from gradninja.derive.statement import Statement, with_imports
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
-from gradninja.lines import Line, Program
+from gradninja.lines import NAME, Expr, Line, Program
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,7 @@ class Backward:
         for line in self.program.lines:
             values.update({name: scope[name] for name in line.targets})
         self._hold_broadcasting(values)
+        self._hold_parts(scope)
         for assumption in self.program.assumptions:
             now = eval(ast.unparse(assumption.syntax), scope)
             if now != assumption.value:
@@ -246,6 +247,39 @@ class Backward:
                         "when the forward was read",
                         hint="derive again with inputs of these shapes",
                     )
+
+    @cached_property
+    def _narrow_parts(self) -> tuple[tuple[Expr, Any], ...]:
+        """The parts of lines without names that had an axis of size 1, each with its code.
+
+        Only those count that an operation broadcasts, or might: its operands, where it has
+        several tensors, and its result. What lines name is held without evaluating it again.
+        """
+        found: dict[int, Expr] = {}
+        for line in self.program.lines:
+            for expr in line.expr.walk() if line.expr.differentiable else ():
+                if sum(operand.is_tensor for operand in expr.operands) > 1:
+                    near = (expr, *expr.operands)
+                    found.update({id(part): part for part in near if part is not line.expr})
+        narrow = [
+            part
+            for part in found.values()
+            if part.is_tensor and part.op != NAME and 1 in part.shape and not part.random
+        ]
+        return tuple((part, compile(str(part), "<forward>", "eval")) for part in narrow)
+
+    def _hold_parts(self, scope: Mapping[str, Any]) -> None:
+        """The same for the parts of lines that have no name."""
+        for part, code in self._narrow_parts:
+            with torch.no_grad():
+                now = tuple(eval(code, dict(scope)).shape)
+            if tuple(size == 1 for size in now) != tuple(size == 1 for size in part.shape):
+                raise DeriveError(
+                    f"`{part}` has shape {now} and had {part.shape} when the forward was read: it "
+                    "broadcasts otherwise",
+                    spot=part.spot,
+                    hint="derive again with inputs of these shapes",
+                )
 
     def __call__(
         self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None
