@@ -230,6 +230,21 @@ def test_the_graph_is_in_layers_and_nothing_overlaps(program) -> None:
     assert len(graph.edges) == reads
 
 
+def test_the_graph_of_a_long_forward_does_not_grow_with_its_square() -> None:
+    """`w` is read by every line: its box is drawn again, no edge crosses the whole graph."""
+
+    def drawn(lines: int) -> int:
+        steps = [f"    x{i + 1} = (x{i} @ w).tanh() + x0\n" for i in range(lines)]
+        text = f"def forward(x0, w):\n{''.join(steps)}    return x{lines}\n"
+        walk = Walkthrough(gn.derive(text, inputs={"x0": torch.rand(3, 2), "w": torch.rand(2, 2)}))
+        graph = layout(walk)
+        assert {box.name for box in graph.boxes if box.key < 0} == {"x0", "w"}
+        assert len({(e.start.name, e.end.key) for e in graph.edges}) == len(graph.edges)
+        return sum(len(edge.points) for edge in graph.edges)
+
+    assert drawn(160) < 2.2 * drawn(80)
+
+
 def test_an_input_that_does_not_matter_is_said_so() -> None:
     back = gn.derive(
         "def forward(x: Float[Tensor, 'n'], u: Float[Tensor, 'n']):\n    return x * 2\n"

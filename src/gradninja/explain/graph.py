@@ -8,7 +8,7 @@ nearest to the neighbours are found by pooling adjacent violators (Ayer et al. 1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from gradninja.explain.walkthrough import Walkthrough
@@ -18,6 +18,8 @@ GAP = 22.0  # between two boxes of a layer
 CHARACTER = 7.0  # about the width of one, in pixels
 LONGEST = 30  # characters of a line that a box shows
 SWEEPS = 12
+REACH = 12  # layers over which an input's box is looked for; further down it is drawn again
+STRAIGHT = 60  # layers beyond which an edge goes straight, else the work grows with their square
 
 
 @dataclass(eq=False)
@@ -64,6 +66,7 @@ def layout(walk: Walkthrough) -> Graph:
     if not boxes:
         return Graph((), (), 0.0, 0.0)
     _layers(pairs)
+    pairs = _again(boxes, pairs)
     chains = [_chain(start, end) for start, end in pairs]
     everything = [*boxes, *(point for chain in chains for point in chain[1:-1])]
     rows: list[list[Box]] = [[] for _ in range(max(box.layer for box in boxes) + 1)]
@@ -141,9 +144,23 @@ def _layers(pairs: list[tuple[Box, Box]]) -> None:
         box.layer = layer - 1
 
 
+def _again(boxes: list[Box], pairs: list[tuple[Box, Box]]) -> list[tuple[Box, Box]]:
+    """The pairs with an input's box drawn again near uses that are far below its first."""
+    latest: dict[Box, Box] = {}
+    found = []
+    for start, end in sorted(pairs, key=lambda pair: pair[1].layer):
+        near = latest.get(start, start)
+        if start.key < 0 and end.layer - near.layer > REACH:
+            near = latest[start] = replace(start, layer=end.layer - 1, up=[], down=[])
+            boxes.append(near)
+        found.append((near, end))
+    return found
+
+
 def _chain(start: Box, end: Box) -> list[Box]:
     """The boxes from start to end, a point on each layer between, linked."""
-    points = [Box(0, "", "", "", "point", layer) for layer in range(start.layer + 1, end.layer)]
+    between = range(start.layer + 1, end.layer)
+    points = [Box(0, "", "", "", "point", layer) for layer in between if len(between) < STRAIGHT]
     chain = [start, *points, end]
     for above, below in pairwise(chain):
         above.down.append(below)

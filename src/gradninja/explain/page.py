@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from html import escape
 from importlib.resources import files
 
@@ -144,28 +145,33 @@ class _Page:
             f'<div class="tip">{self._tip(box)}</div></div>'
         )
 
-    def _visited(self, box: Box) -> int | None:
-        """The number of the visit that a box leads to: to its line, or to an input's gradient."""
+    @cached_property
+    def _answers(self) -> dict[int | str, list[tuple[int, Answer]]]:
+        """The answers to each line, by its index, and those for each variable, by its name."""
+        found: dict[int | str, list[tuple[int, Answer]]] = {}
         for number, visit in enumerate(self.walk.visits):
-            if box.key >= 0 and visit.step is not None and visit.step.index == box.key:
-                return number
-            if box.key < 0 and any(answer.line.of == box.name for answer in visit.answers):
-                return number
-        return None
+            for answer in visit.answers:
+                found.setdefault(answer.line.of, []).append((number, answer))
+                if visit.step is not None:
+                    found.setdefault(visit.step.index, []).append((number, answer))
+        return found
+
+    def _answers_of(self, box: Box) -> list[tuple[int, Answer]]:
+        """With the number of their visit: those to a box's line, or for an input's gradient."""
+        return self._answers.get(box.key if box.key >= 0 else box.name, [])
+
+    def _visited(self, box: Box) -> int | None:
+        """The number of the visit that a box leads to."""
+        answers = self._answers_of(box)
+        return answers[0][0] if answers else None
 
     def _tip(self, box: Box) -> str:
-        answers = [
-            answer
-            for visit in self.walk.visits
-            for answer in visit.answers
-            if (answer.line.of == box.name and box.key < 0)
-            or (visit.step is not None and visit.step.index == box.key)
-        ]
         step = self.walk.steps[box.key] if box.key >= 0 else None
         head = self._line(step) if step else f"<p>{self._code(box.name)} {escape(box.shape)}</p>"
+        answers = self._answers_of(box)
         if not answers:
             return f"{head}<p>no gradient flows here</p>"
-        return head + "".join(self._answer(answer, brief=True) for answer in answers)
+        return head + "".join(self._answer(answer, brief=True) for _, answer in answers)
 
     def _hover(self) -> str:
         """Light up the way of the gradient for the box or the part of the walk pointed at."""
