@@ -10,9 +10,9 @@ KERNEL = "PyTorch has one kernel for the whole step, which rounds in an order of
 
 NOT_EXACT = {
     "cumprod": ZEROS,
-    "einsum": LAYOUT,
-    "tensordot": LAYOUT,
-    "scaled_dot_product_attention": KERNEL,
+    "torch.einsum('i,j->ij', a, b) where a: 3; b: 4": LAYOUT,
+    "torch.einsum('ij,k->i', a, b) where a: 3 4; b: 5": LAYOUT,
+    "torch.einsum('bi,bi->b', a, b) where a: 1 4; b: 3 4": LAYOUT,
     "torch.cdist(a, b) where a: 3 4; b: 5 4": KERNEL,
     "torch.cdist(a, b) where a: 2 3 4; b: 2 5 4": KERNEL,
     "torch.cdist(a, b) where a: 3 2 ties; b: 5 2 ties": KERNEL,

@@ -88,6 +88,23 @@ def test_row_equals_autograd_on_other_sizes(row: Rule) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("scale", [1e9, 1e-9])
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise], ids=lambda row: row.name)
+def test_elementwise_rows_keep_their_digits_far_from_one(row: Rule, scale: float) -> None:
+    """In float32 `1 + a - y` is 0 where a and y are 1e9, and `1 + (a - y)` is 1."""
+    for trial in trials_of(row):
+        drawn = trial.draw(0, torch.float32)
+        inputs = {n: v * scale if v.is_floating_point() else v for n, v in drawn.items()}
+        wide = {n: v.double() if v.is_floating_point() else v for n, v in inputs.items()}
+        truth, grads = autograd(trial.forward, wide, lambda out: cotangents(out, 0, "plain"))
+        got = derived(trial, "readable")(inputs, grads[0].float())
+        for name, expected in truth.items():
+            finite = expected.abs() < torch.finfo(torch.float32).max
+            off = (got[name].double() - expected).abs().where(finite, 0)
+            largest = expected.abs().where(finite, 0).amax()
+            assert bool((off <= 1e-5 * largest).all()), f"{trial}: {name}"
+
+
 def test_most_texts_take_other_sizes() -> None:
     every = [trial for row in ROWS for trial in trials_of(row)]
     assert sum(trial.larger() > 1 for trial in every) > 0.8 * len(every)

@@ -136,7 +136,7 @@ ACTIVATIONS = (
     Rule(
         "silu",
         ("F.silu(a, inplace=False)",),
-        {"a": _not_in_place("torch.sigmoid(a) * (1 + a - y) * g")},
+        {"a": _not_in_place("torch.sigmoid(a) * (1 + (a - y)) * g")},
         exact={"a": _not_in_place("torch.ops.aten.silu_backward(g, a)")},
         why="a times its sigmoid: the product rule gives the sigmoid, plus a times its slope",
         source="Elfwing et al. 2018, Sigmoid-weighted linear units, equation 5",
