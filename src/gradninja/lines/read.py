@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gradninja.errors import ReadError
-from gradninja.lines.expressions import DoesNotRun
+from gradninja.lines.building import DoesNotRun
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of

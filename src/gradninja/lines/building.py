@@ -1,0 +1,144 @@
+"""Building expressions: an operation is run on its operands' values, and kept with what it gave."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+import torch
+
+from gradninja.errors import ReadError
+from gradninja.lines import fence
+from gradninja.lines.operators import output_syntax
+from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
+from gradninja.lines.source import Source
+
+
+class DoesNotRun(ReadError):
+    """An operation refuses its operands, because of their sizes perhaps."""
+
+
+class Builder:
+    """Builds expressions out of others, with the spot in the source that each comes from."""
+
+    source: Source
+    known: Callable[[str], bool]
+    grad_enabled: bool
+
+    def fail(self, node: ast.AST, message: str, hint: str | None = None) -> NoReturn:
+        raise ReadError(message, spot=self.source.spot(node), hint=hint)
+
+    def static(
+        self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
+    ) -> Expr:
+        among = tuple(among)
+        return Expr(
+            STATIC, (), syntax, value, self.source.spot(node), sized=any(e.sized for e in among)
+        )
+
+    def operation(
+        self,
+        node: ast.AST,
+        op: str,
+        args: tuple[Expr, ...],
+        syntax: ast.expr,
+        run: Callable[..., Any],
+        kwargs: Mapping[str, Expr] | None = None,
+    ) -> Expr:
+        """Run an operation on its operands' values and keep it as an expression."""
+        kwargs = kwargs or {}
+        operands = (*args, *kwargs.values())
+        size = fence.too_large(op, [e.value for e in operands if not e.is_tensor])
+        if size is not None:
+            self.fail(node, f"a size of {size:,} is more than is read", "use smaller sizes here")
+        try:
+            value = run(*(e.value for e in args), **{name: e.value for name, e in kwargs.items()})
+        except Exception as error:  # whatever the operation raises is the person's to mend
+            first = str(error).strip().partition("\n")[0]
+            raise DoesNotRun(
+                f"this line does not run: {first or type(error).__name__}",
+                spot=self.source.spot(node),
+            ) from None
+        if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
+            value = tuple(value)
+        elif not isinstance(value, torch.Tensor):
+            return Expr(
+                STATIC,
+                (),
+                syntax,
+                value,
+                self.source.spot(node),
+                sized=any(e.is_tensor or e.sized for e in operands),
+            )
+        devices = {e.value.device for e in operands if e.is_tensor}
+        if any(v.is_meta or (devices and v.device not in devices) for v in _tensors(value)):
+            self.fail(
+                node, "this moves to another device", "leave devices to who calls the forward"
+            )
+        if any(v.ndim >= fence.MOST_AXES for v in _tensors(value)):
+            self.fail(node, "these are more axes than PyTorch works with")
+        flows = (
+            self.grad_enabled
+            and op not in fence.CONSTANT
+            and any(e.differentiable for e in operands)
+            and any(v.is_floating_point() for v in _tensors(value))
+        )
+        if flows and not self.known(op):
+            name = op.removeprefix("Tensor.")
+            self.fail(
+                node,
+                f"there is no rule for `{name}`",
+                "write it with operations that have one, or give it a rule with gradninja.rule",
+            )
+        return Expr(
+            op,
+            args,
+            syntax,
+            value,
+            self.source.spot(node),
+            kwargs,
+            differentiable=flows,
+            random=op in fence.RANDOM or any(e.random for e in operands),
+        )
+
+    def item(self, node: ast.AST, several: Expr, index: int) -> Expr:
+        """One output of an operation that gives several."""
+        value = several.value[index]
+        syntax = output_syntax(several.op, several.syntax, index)
+        at = self.static(node, index, ast.Constant(index))
+        flows = several.differentiable and value.is_floating_point()
+        return Expr(
+            ITEM,
+            (several, at),
+            syntax,
+            value,
+            self.source.spot(node),
+            differentiable=flows,
+            random=several.random,
+        )
+
+    def container(self, node: ast.AST, elements: Iterable[Expr], kind: type = tuple) -> Expr:
+        elements = tuple(elements)
+        parts = [element.syntax for element in elements]
+        syntax: ast.expr = (
+            ast.List(parts, ast.Load()) if kind is list else ast.Tuple(parts, ast.Load())
+        )
+        value = kind(element.value for element in elements)
+        if all(element.op == STATIC for element in elements) and elements:
+            return self.static(node, value, syntax, elements)
+        return Expr(
+            TUPLE,
+            elements,
+            syntax,
+            value,
+            self.source.spot(node),
+            differentiable=any(element.differentiable for element in elements),
+            random=any(element.random for element in elements),
+            sized=any(element.sized for element in elements),
+        )
+
+
+def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    several = value if isinstance(value, tuple) else (value,)
+    return (v for v in several if isinstance(v, torch.Tensor))
