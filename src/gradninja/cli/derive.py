@@ -54,7 +54,7 @@ def derive(
     if as_json:
         print(json.dumps(_row(back), ensure_ascii=False))
     else:
-        show_source(back.source if form is Form.LINES else back.function_source)
+        show_source(back.annotated if form is Form.LINES else back.function_source)
 
 
 def _row(back: Backward) -> dict[str, object]:

@@ -16,6 +16,8 @@ from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import NAME, Expr, Line, Program
 
+WIDEST = 64  # characters of a line that still moves the column in which the rules stand
+
 
 @dataclass(frozen=True)
 class BackwardLine:
@@ -113,34 +115,44 @@ class Backward:
     @cached_property
     def source(self) -> str:
         """`def backward(...)` as text that runs alone, given the forward's values."""
-        first = []
-        if self.scalar:
-            output = self.outputs[0]
-            first = [f"{self.cotangents[0]} = torch.ones_like({output})"]
-        return self._text(self.arguments, first)
+        return self._text(self.arguments, self._seed)
 
     @cached_property
     def seeded_source(self) -> str:
         """The same with the cotangent of a 0-dim output as a last argument."""
         return self._text((*self.arguments, *self.cotangents), []) if self.scalar else self.source
 
-    def _text(self, arguments: tuple[str, ...], first: list[str]) -> str:
+    @cached_property
+    def annotated(self) -> str:
+        """`source` with the rules behind each line beside it: what `gradninja derive` prints."""
+        return self._text(self.arguments, self._seed, rules=True)
+
+    @property
+    def _seed(self) -> list[str]:
+        if not self.scalar:
+            return []
+        return [f"{self.cotangents[0]} = torch.ones_like({self.outputs[0]})"]
+
+    def _text(self, arguments: tuple[str, ...], first: list[str], rules: bool = False) -> str:
         if not self.scalar:
             arguments = tuple(dict.fromkeys((*arguments, *self.cotangents)))
         returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
-        lines = [*first, *self.body(), f"return {returned}"]
+        lines = [*first, *self.body(rules), f"return {returned}"]
         body = "\n".join(f"    {line}" for line in lines)
         return with_imports(f"def backward({', '.join(arguments)}):\n{body}\n")
 
-    def body(self) -> list[str]:
+    def body(self, rules: bool = False) -> list[str]:
         """The backward lines as text, each group under the forward line that it answers."""
+        texts = [str(statement) for statement in self.statements]
+        column = max((len(text) for text in texts if len(text) <= WIDEST), default=0)
         found: list[str] = []
         line: Line | None = None
-        for statement in self.statements:
+        for statement, text in zip(self.statements, texts, strict=True):
             if statement.line is not line:
                 line = statement.line
                 found.append(f"# {line.code}")
-            found.append(str(statement))
+            names = ", ".join(dict.fromkeys(rule.name for rule in statement.rules))
+            found.append(f"{text:{column}}  # {names}" if rules and names else text)
         return found
 
     @cached_property
@@ -330,4 +342,4 @@ class Backward:
         return dict(zip(names, found, strict=True))
 
     def __repr__(self) -> str:
-        return self.source
+        return self.annotated

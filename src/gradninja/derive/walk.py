@@ -148,6 +148,8 @@ class Walk:
         """Apply a row: each operand that a gradient flows to gets its contribution."""
         plan = self._plan(site)
         used = sum(templates.uses(tree, "g") for _, tree, _ in plan)
+        if all(templates.is_passing(tree) for _, tree, _ in plan) and used == 1:
+            used = 0  # handed on as it is: a name for it would only be a second one
         # Adding into a part of a tensor broadcasts by itself, and so does elementwise work.
         broadcasts = site.rule.elementwise or all(isinstance(t, ast.AugAssign) for _, t, _ in plan)
         cotangents = self._cotangents(site, node, used, broadcasts)
@@ -205,7 +207,7 @@ class Walk:
         if gradient.is_name:
             return gradient
         text = ast.unparse(gradient.syntax)
-        if used <= 1 and len(text) <= LONGEST:
+        if used == 0 or (used == 1 and len(text) <= LONGEST):
             return gradient
         name = temporary_name(self.current, expr, self.taken)
         target = self.gradient_name(name)
