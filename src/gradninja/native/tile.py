@@ -1,0 +1,287 @@
+"""One tile of a matrix product, kept in vector registers: the inner loop of `gemm`.
+
+A Numba intrinsic, so that it is vectors and fused multiply-adds whatever LLVM's own vectoriser
+would have made of loops. The scheme is that of Goto and van de Geijn, "Anatomy of High-Performance
+Matrix Multiplication", ACM TOMS 34 (2008), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import extending, types
+
+_INDEX = ir.IntType(32)
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Numba's own, of the type that its callers see: without the typing context."""
+    return cast(Callable[..., Any], extending.intrinsic(function))
+
+
+def vector_bytes() -> int:
+    """The width in bytes of this processor's vector registers."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx") else 16
+
+
+VECTOR_BYTES = vector_bytes()
+
+
+@intrinsic
+def lanes(typingctx: Any, array: Any) -> Any:
+    """How many elements of the array's dtype a vector register holds."""
+    count = VECTOR_BYTES * 8 // array.dtype.bitwidth
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.get_constant(types.intp, count)
+
+    return types.intp(array), codegen
+
+
+def make_tile(rows: int, vectors: int, edge: bool) -> Callable[..., None]:
+    """An intrinsic for C = alpha A @ B + beta C, of shapes (rows, k), (k, width), (rows, width).
+
+    tile(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, live, width): A, B and C are 1-D
+    contiguous arrays of one dtype, in which the matrices begin at the elements a, b and c; `*rs`
+    and `*cs` are the strides of their rows and columns in elements. The columns of B and C lie
+    side by side. `live` and `width` tell how many rows and columns there are: 1 to `rows` and 1
+    to `vectors` vectors at an `edge`, else exactly so many. Each element is summed over k in
+    order, by fused multiply-adds where the processor has them, so it does not depend on where it
+    lies in a tile. Where beta is 0, C is not read.
+    """
+
+    @intrinsic
+    def tile(typingctx: Any, k: Any, alpha: Any, A: Any, a: Any, ars: Any, acs: Any,
+             B: Any, b: Any, brs: Any, beta: Any, C: Any, c: Any, crs: Any,
+             live: Any, width: Any) -> Any:  # fmt: skip
+        n, scalar = types.intp, A.dtype
+        signature = types.void(n, scalar, A, n, n, n, B, n, n, scalar, C, n, n, n, n)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _write_tile(context, builder, signature, args, rows, vectors, edge)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+def _write_tile(
+    context: Any, builder: Any, signature: Any, args: Any, rows: int, vectors: int, edge: bool
+) -> None:
+    k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, live, width = args
+    dtype = signature.args[2].dtype
+    lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+    build = Vectors(builder, context.get_value_type(dtype), lanes, dtype.bitwidth // 8)
+    left, right, out = (
+        builder.gep(context.make_array(kind)(context, builder, array).data, [start])
+        for kind, array, start in zip(
+            (signature.args[2], signature.args[6], signature.args[10]),
+            (A, B, C),
+            (a, b, c),
+            strict=True,
+        )
+    )
+    number = k.type
+    masks = [build.mask(width, v * lanes) if edge else None for v in range(vectors)]
+    row_at = [number(row) for row in range(rows)]
+    if edge:  # rows that are not there repeat the last one, and are not written
+        last = builder.sub(live, number(1))
+        row_at = [builder.select(builder.icmp_signed("<", r, last), r, last) for r in row_at]
+    starts = [builder.mul(ars, row) for row in row_at]
+    targets = [
+        [builder.gep(out, [builder.add(builder.mul(crs, row), number(v * lanes))])
+         for v in range(vectors)]
+        for row in row_at
+    ]  # fmt: skip
+    for target in (target for row in targets for target in row):
+        build.prefetch(target)
+
+    before = builder.block
+    loop, body, done = (builder.append_basic_block(f"tile.{n}") for n in ("loop", "k", "done"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    index = builder.phi(number)
+    left_at, right_at = builder.phi(left.type), builder.phi(right.type)
+    sums = [[builder.phi(build.vector) for _ in range(vectors)] for _ in range(rows)]
+    builder.cbranch(builder.icmp_signed("<", index, k), body, done)
+
+    builder.position_at_end(body)
+    columns = [
+        build.load(builder.gep(right_at, [number(v * lanes)]), masks[v]) for v in range(vectors)
+    ]
+    for row in range(rows):
+        value = build.splat(builder.load(builder.gep(left_at, [starts[row]])))
+        for v in range(vectors):
+            total = sums[row][v]
+            total.add_incoming(build.zeros, before)
+            total.add_incoming(build.fma(value, columns[v], total), body)
+    for phi, first, later in (
+        (index, number(0), builder.add(index, number(1))),
+        (left_at, left, builder.gep(left_at, [acs])),
+        (right_at, right, builder.gep(right_at, [brs])),
+    ):
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, body)
+    builder.branch(loop)
+
+    builder.position_at_end(done)
+    alphas, betas = build.splat(alpha), build.splat(beta)
+    reads = builder.fcmp_unordered("!=", beta, beta.type(0.0))
+    for row in range(rows):
+        there = builder.icmp_signed("<", number(row), live) if edge else ir.IntType(1)(1)
+        with builder.if_then(there):
+            for v in range(vectors):
+                fresh = builder.fmul(alphas, sums[row][v])
+                origin = builder.block
+                with builder.if_then(reads):
+                    added = build.fma(betas, build.load(targets[row][v], masks[v]), fresh)
+                    updated = builder.block
+                result = builder.phi(build.vector)
+                result.add_incoming(fresh, origin)
+                result.add_incoming(added, updated)
+                build.store(result, targets[row][v], masks[v])
+
+
+@intrinsic
+def side(typingctx: Any, array: Any) -> Any:
+    """How many rows and columns `transpose` takes of an array of this dtype."""
+    count = _side(array.dtype)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.get_constant(types.intp, count)
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def transpose(typingctx: Any, X: Any, x: Any, rs: Any, rows: Any, columns: Any,
+              out: Any, o: Any, ors: Any) -> Any:  # fmt: skip
+    """Copy a part of a matrix, turned around.
+
+    The `rows` x `columns` elements (each 1 to `side`) that begin at X[x], in rows `rs` apart,
+    become columns; out has `side` rows of `side` elements from out[o] on, `ors` apart. All of
+    them are written: with numbers of no meaning where X has none.
+    """
+    n = types.intp
+    return types.void(X, n, n, n, n, out, n, n), _write_transpose
+
+
+@intrinsic
+def copy(typingctx: Any, X: Any, x: Any, width: Any, out: Any, o: Any) -> Any:
+    """Copy `width` elements (1 to `side`) from X[x] on to out[o] on; `side` are written, 0 last."""
+    n = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        X, x, width, out, o = args
+        dtype = signature.args[0].dtype
+        build = Vectors(builder, context.get_value_type(dtype), _side(dtype), dtype.bitwidth // 8)
+        source, target = (
+            builder.gep(context.make_array(kind)(context, builder, array).data, [start])
+            for kind, array, start in ((signature.args[0], X, x), (signature.args[3], out, o))
+        )
+        build.store(build.load(source, build.mask(width, 0)), target, None)
+        return context.get_dummy_value()
+
+    return types.void(X, n, n, out, n), codegen
+
+
+def _side(dtype: Any) -> int:
+    return min(8, VECTOR_BYTES * 8 // int(dtype.bitwidth))
+
+
+def _write_transpose(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    X, x, rs, rows, columns, out, o, ors = args
+    dtype = signature.args[0].dtype
+    side, number = _side(dtype), x.type
+    build = Vectors(builder, context.get_value_type(dtype), side, dtype.bitwidth // 8)
+    source, target = (
+        builder.gep(context.make_array(kind)(context, builder, array).data, [start])
+        for kind, array, start in ((signature.args[0], X, x), (signature.args[5], out, o))
+    )
+    mask, last = build.mask(columns, 0), builder.sub(rows, number(1))
+    vectors = []
+    for row in range(side):
+        there = builder.icmp_signed("<", number(row), last)
+        at = builder.mul(rs, builder.select(there, number(row), last))
+        vectors.append(build.load(builder.gep(source, [at]), mask))
+    step = 1
+    while step < side:  # each turn swaps pairs of off-diagonal blocks of step x step elements
+        for row in (row for row in range(side) if not row & step):
+            pair = vectors[row], vectors[row + step]
+            lanes = [i if not i & step else side + i - step for i in range(side)]
+            vectors[row] = build.shuffle(*pair, lanes)
+            vectors[row + step] = build.shuffle(*pair, [i + step for i in lanes])
+        step *= 2
+    for row in range(side):
+        build.store(vectors[row], builder.gep(target, [builder.mul(ors, number(row))]), None)
+    return context.get_dummy_value()
+
+
+class Vectors:
+    """Instructions on vectors of `lanes` scalars of `size` bytes, as llvmlite has them not."""
+
+    def __init__(self, builder: Any, scalar: Any, lanes: int, size: int) -> None:
+        self.builder, self.lanes, self.size = builder, lanes, size
+        self.vector = ir.VectorType(scalar, lanes)
+        self.pointer = ir.PointerType(self.vector)
+        self.flags = ir.VectorType(ir.IntType(1), lanes)
+        self.kind = f"v{lanes}f{size * 8}"
+        self.zeros = ir.Constant(self.vector, None)
+
+    def splat(self, value: Any) -> Any:
+        """A vector of equal elements."""
+        nothing = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        first = self.builder.insert_element(nothing, value, _INDEX(0))
+        return self.shuffle(first, nothing, [0] * self.lanes)
+
+    def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
+        """The elements `lanes` of a's and b's, as if b came after a."""
+        order = ir.Constant(ir.VectorType(_INDEX, len(lanes)), lanes)
+        return self.builder.shuffle_vector(a, b, order)
+
+    def mask(self, width: Any, start: int) -> Any:
+        """Which of a vector's lanes, the first being column `start`, are among `width` columns."""
+        kind = ir.VectorType(width.type, self.lanes)
+        columns = ir.Constant(kind, [start + lane for lane in range(self.lanes)])
+        return self.builder.icmp_signed("<", columns, self.splat(width))
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a * b + c, fused where the processor can."""
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self._call(f"llvm.fmuladd.{self.kind}", kind, [a, b, c])
+
+    def prefetch(self, pointer: Any) -> None:
+        """Have the place in the caches by the time that it is written."""
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _INDEX, _INDEX, _INDEX])
+        self._call("llvm.prefetch.p0", kind, [pointer, _INDEX(1), _INDEX(3), _INDEX(1)])
+
+    def load(self, pointer: Any, mask: Any) -> Any:
+        """The vector at a pointer to its first element; 0 in the lanes outside of the mask."""
+        pointer = self.builder.bitcast(pointer, self.pointer)
+        if mask is None:
+            return self.builder.load(pointer, align=self.size, typ=self.vector)
+        kind = ir.FunctionType(self.vector, [self.pointer, _INDEX, self.flags, self.vector])
+        args = [pointer, _INDEX(self.size), mask, self.zeros]
+        return self._call(f"llvm.masked.load.{self.kind}.p0", kind, args)
+
+    def store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Write a vector's lanes, those in the mask, at a pointer to its first element."""
+        pointer = self.builder.bitcast(pointer, self.pointer)
+        if mask is None:
+            self.builder.store(value, pointer, align=self.size)
+            return
+        kind = ir.FunctionType(ir.VoidType(), [self.vector, self.pointer, _INDEX, self.flags])
+        args = [value, pointer, _INDEX(self.size), mask]
+        self._call(f"llvm.masked.store.{self.kind}.p0", kind, args)
+
+    def _call(self, name: str, kind: Any, args: list[Any]) -> Any:
+        module = self.builder.module
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        return self.builder.call(function, args)
