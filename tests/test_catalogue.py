@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from typing import Any
 
@@ -21,12 +22,14 @@ from catalogue import (
     differences,
     outputs_of,
 )
+from gradninja.derive import printing
 from gradninja.errors import DeriveError
 
 # What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 CATALOGUE = collect()
+EYE = torch.eye(3)
 # A draw in which the mask keeps several rows: one alone would hide what is broadcast.
 SEEDS = {"gating.boolean_selection": 2}
 STYLES = ("readable", "exact")
@@ -173,6 +176,17 @@ def test_wrt_gives_those_alone() -> None:
     got = back(inputs)
     assert not differences(got, {"dW1": truth["dW1"], "dbngain": truth["dbngain"]})
     assert "dW2" not in back.source
+
+
+def test_a_slip_of_the_printer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared with autograd before it is given is the text itself."""
+
+    def lost(node: ast.AST) -> ast.AST | None:
+        return node.value if isinstance(node, ast.Attribute) and node.attr == "T" else None
+
+    monkeypatch.setattr(printing, "_transposed_twice", lost)
+    with pytest.raises(DeriveError, match="derived for `W` is not autograd's"):
+        gn.derive("def forward(x, W):\n    return x @ W\n", {"x": torch.rand(3, 3), "W": EYE})
 
 
 def test_the_harness_sees_a_wrong_gradient() -> None:

@@ -26,6 +26,9 @@ LAYOUTS = ("plain", "gapped", "expanded")
 # The number of results depends on the sizes: derived for one number, other numbers are refused.
 COUNTED = {"split", "unbind"}
 
+# What PyTorch thinks of the sizes in a test text is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 ROWS = book_rows()
 rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 styles = pytest.mark.parametrize("style", ["readable", "exact"])

@@ -121,8 +121,9 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
         if not walk.needs:
             break
         program = name_temporaries(program, walk.needs)
-    verify(program, {name: walk.totals[name] for name in program.differentiable}, cotangents)
-    return Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
+    back = Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
+    verify(program, back.run(program.values, cotangents), cotangents)
+    return back
 
 
 @contextmanager

@@ -321,8 +321,30 @@ class Backward:
                 f"the cotangent has shape {[tuple(g.shape) for g in grads]}, "
                 f"the output {[tuple(o.shape) for o in outputs]}"
             )
+        found = self.run(values, dict(zip(self.outputs, grads, strict=True)))
+        for name, gradient in found.items():
+            if gradient.shape != values[name].shape:
+                raise DeriveError(
+                    f"`{name}` has shape {tuple(values[name].shape)}, which broadcasts otherwise "
+                    "than when the forward was read",
+                    hint="derive again with inputs of these shapes",
+                )
+        return {f"d{name}": gradient for name, gradient in found.items()}
+
+    def run(
+        self, values: Mapping[str, Any], cotangents: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Run the text on the forward's values: the gradient of each wanted input, by its name.
+
+        Args:
+            values: every name's value, as `forward_values` gives them.
+            cotangents: one for each of `outputs`.
+
+        Raises:
+            DeriveError: the text does not run on them.
+        """
         arguments = {name: values[name] for name in self.arguments}
-        arguments.update(zip(self.cotangents, grads, strict=True))
+        arguments.update({self.gradient_names[of]: g for of, g in cotangents.items()})
         with torch.no_grad():
             try:
                 found = self._function(**arguments)
@@ -330,16 +352,8 @@ class Backward:
                 raise DeriveError(
                     f"these inputs do not fit the derived backward: {error}"
                 ) from None
-        found = found if isinstance(found, tuple) else (found,)
-        for name, gradient in zip(self.program.differentiable, found, strict=True):
-            if gradient.shape != values[name].shape:
-                raise DeriveError(
-                    f"`{name}` has shape {tuple(values[name].shape)}, which broadcasts otherwise "
-                    "than when the forward was read",
-                    hint="derive again with inputs of these shapes",
-                )
-        names = (f"d{name}" for name in self.program.differentiable)
-        return dict(zip(names, found, strict=True))
+        several = found if isinstance(found, tuple) else (found,)
+        return dict(zip(self.program.differentiable, several, strict=True))
 
     def __repr__(self) -> str:
         return self.annotated

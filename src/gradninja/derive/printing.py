@@ -144,14 +144,17 @@ class Printer:
 
 
 def _transposed_twice(node: ast.AST) -> ast.AST | None:
-    """`k` for `k.mT.mT`: a person transposed, and the row transposes back."""
-    if (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Attribute)
-        and node.attr == node.value.attr
-        and node.attr in {"T", "mT"}
-    ):
-        return node.value.value
+    """`k` for `k.mT.mT`, `k.transpose(-2, -1).mT`: a person transposed, the row transposes back."""
+    if not isinstance(node, ast.Attribute) or node.attr not in {"T", "mT"}:
+        return None
+    inner = node.value
+    if isinstance(inner, ast.Attribute) and inner.attr == node.attr:
+        return inner.value
+    last_two = {".transpose(-2, -1)", ".transpose(-1, -2)"}
+    if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and node.attr == "mT":
+        owner = inner.func.value
+        if ast.unparse(inner).removeprefix(ast.unparse(owner)) in last_two:
+            return owner
     return None
 
 
