@@ -112,6 +112,36 @@ def test_a_model_without_a_backward_is_derived(tmp_path: Path) -> None:
     resume(tmp_path / "a")
 
 
+RECURRENT = """
+def parameters(vocab, context, embedding, hidden, generator):
+    draw = lambda *sizes: torch.randn(sizes, generator=generator) * 0.3
+    return {"C": draw(vocab, hidden), "W": draw(hidden, hidden), "V": draw(hidden, vocab)}
+
+def forward(C, W, V, Xb, Yb, slope: float = 0.5):
+    h = C[Xb[:, 0]]
+    for t in range(1, Xb.shape[1]):
+        h = torch.tanh(h @ W + C[Xb[:, t]]) + slope * h
+    return torch.nn.functional.cross_entropy(h @ V, Yb)
+
+def predict(C, W, V, Xb):
+    h = C[Xb[:, 0]]
+    for t in range(1, Xb.shape[1]):
+        h = torch.tanh(h @ W + C[Xb[:, t]]) + 0.5 * h
+    return h @ V
+"""
+
+
+@pytest.mark.parametrize("context", [1, 3, 4])
+def test_a_derived_model_with_a_loop_names_bound_again_and_nested_parts(
+    tmp_path: Path, context: int
+) -> None:
+    """`--verify` holds every gradient of every step to autograd on the file's own forward."""
+    path = tmp_path / "recurrent.py"
+    path.write_text(f"import torch\n{RECURRENT}")
+    run = begin(config(tmp_path, model=str(path), context=context), out=tmp_path / "run")
+    go(run, verify_every=1)
+
+
 def test_gradient_steps_tend_to_the_counts(tmp_path: Path) -> None:
     """The least loss of a bigram is the entropy of a letter given the one before, in nats."""
     counted = go(begin(config(tmp_path, model="bigram", fit=True), out=tmp_path / "a"))

@@ -163,15 +163,22 @@ class Backward:
     @cached_property
     def forward_source(self) -> str:
         """The forward in names that are bound once, giving its output and the values kept."""
+        kept = [name for name in self.kept if name not in self.program.outputs]
+        return self._forward(*self.program.outputs, *kept)
+
+    @cached_property
+    def whole_forward(self) -> str:
+        """The forward in names that are bound once, giving its output alone."""
+        return self._forward(*self.program.outputs)
+
+    def _forward(self, *returned: str) -> str:
         names = [
             f"{given.name}={given.value!r}" if given.optional else given.name
             for given in self.program.inputs
         ]
         body = [f"    {line.code}" for line in self.program.lines]
-        kept = [name for name in self.kept if name not in self.program.outputs]
-        returned = ", ".join([*self.program.outputs, *kept])
-        text = f"def forward({', '.join(names)}):\n" + "\n".join([*body, f"    return {returned}"])
-        return with_imports(text + "\n")
+        body.append(f"    return {', '.join(returned)}")
+        return with_imports(f"def forward({', '.join(names)}):\n" + "\n".join(body) + "\n")
 
     # -- running ----------------------------------------------------------------------------
 

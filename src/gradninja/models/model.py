@@ -41,6 +41,10 @@ class Model:
         """Whether the file defines this function."""
         return function in self._source.functions
 
+    def arguments(self, function: str) -> tuple[str, ...]:
+        """The names of what a function of the file takes. Raises ModelError as `call` does."""
+        return tuple(a.arg for a, _ in self._source.arguments(self._function(function)))
+
     def call(self, function: str, values: Mapping[str, object]) -> object:
         """Call a function of the file, giving it what it asks for by name.
 
@@ -82,7 +86,8 @@ class Model:
             backward: the function of the file that is the backward; when None, `backward_fused`
                 if the file has it, else `backward`.
             source: the text of a backward from elsewhere, used in place of the file's: imports
-                and one function (named `backward` where it has several).
+                and one function (named `backward` where it has several). A `forward` in it stands
+                in place of the file's, too.
 
         Raises:
             ModelError: there is no such function, or forward and backward do not fit together.
@@ -92,13 +97,14 @@ class Model:
             self._function(name)
             return splice(self._source, self.options, self._source, name, self._namespace)
         elsewhere = Source("<derived backward>", source)
-        names = list(elsewhere.functions)
+        names = [name for name in elsewhere.functions if name != "forward"]
         name = backward or (names[0] if len(names) == 1 else "backward")
         if name not in names:
             raise ModelError(f"the text given as a backward has no function `{name}`")
         namespace = dict(self._namespace)
         _execute(elsewhere, namespace)
-        return splice(self._source, self.options, elsewhere, name, namespace)
+        file = elsewhere if "forward" in elsewhere.functions else self._source
+        return splice(file, self.options, elsewhere, name, namespace)
 
     def _function(self, name: str) -> ast.FunctionDef:
         functions = self._source.functions

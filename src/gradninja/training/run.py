@@ -96,7 +96,7 @@ def begin(config: Config, *, out: Path | None = None, overwrite: bool = False) -
         model.check({**config.sizes, **config.options, "n": config.batch})
     with torch.inference_mode():
         state = State(0, _fitted(model, config, dataset) if config.fit else _drawn(model, config))
-        step, backward = _step(model, config)
+        step, backward = _step(model, config, state, dataset)
         config = replace(config, backward=backward)
         if step is not None:
             _try(step, state, config, dataset)
@@ -121,7 +121,7 @@ def resume(path: Path, words: Path | None = None) -> Run:
     model = _model(folder, config)
     state = checkpoint.read(folder.weights)
     with torch.inference_mode():
-        step, _ = _step(model, config)
+        step, _ = _step(model, config, state, dataset)
     return Run(folder, config, model, dataset, state, step)
 
 
@@ -252,7 +252,9 @@ def _own(model: Model, function: str, found: object) -> dict[str, Tensor]:
     return {name: value.detach().clone().contiguous() for name, value in found.items()}
 
 
-def _step(model: Model, config: Config) -> tuple[Step | None, str | None]:
+def _step(
+    model: Model, config: Config, state: State, dataset: Dataset
+) -> tuple[Step | None, str | None]:
     """The forward and backward in one function, and the name of the backward that is in it."""
     written = [name for name in ("backward_fused", "backward") if model.has(name)]
     name = config.backward or (written[0] if written else DERIVED)
@@ -262,8 +264,17 @@ def _step(model: Model, config: Config) -> tuple[Step | None, str | None]:
         return None, None
     from gradninja.derive import derive
 
-    with torch.inference_mode(False):  # derive holds what it gives to autograd, on values it draws
-        return model.step(source=derive(model.path).source), DERIVED
+    values = _values(state, config, dataset)
+    inputs = {name: values[name] for name in model.arguments("forward") if name in values}
+    with torch.inference_mode(False):  # derive holds what it gives to autograd
+        # On the sizes of this run: what the forward unrolls or decides by them holds for them.
+        back = derive(model.path, {n: _plain(value) for n, value in inputs.items()})
+        return model.step(source=f"{back.whole_forward}\n{back.source}"), DERIVED
+
+
+def _plain(value: object) -> object:
+    """A copy that autograd may record, of a tensor that was made where it may not."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _try(step: Step, state: State, config: Config, dataset: Dataset) -> None:
