@@ -189,6 +189,13 @@ def test_a_slip_of_the_printer_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         gn.derive("def forward(x, W):\n    return x @ W\n", {"x": torch.rand(3, 3), "W": EYE})
 
 
+def test_a_forward_that_gives_nan_cannot_be_judged() -> None:
+    """The variance of one value: of a largest element that is nan, autograd gives no gradient."""
+    text = "def forward(x, w):\n    return torch.cat([x.var(0), w]).max()\n"
+    with pytest.raises(DeriveError, match="`out` has a nan on the values that"):
+        gn.derive(text, inputs={"x": torch.rand(1, 3), "w": torch.rand(3)})
+
+
 def test_the_harness_sees_a_wrong_gradient() -> None:
     """`differences` is the judge of all of the above: it must not be blind."""
     truth = {

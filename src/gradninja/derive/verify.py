@@ -72,6 +72,13 @@ def verify(
         bound = tolerance * (scale * 1e-3 + largest)
         close = torch.isclose(got, expected, rtol=tolerance, atol=bound, equal_nan=True)
         if got.shape != expected.shape or not bool(close.all()):
+            broken = [of for of in cotangents if bool(program.values[of].isnan().any())]
+            if broken:
+                raise DeriveError(
+                    f"`{broken[0]}` has a nan on the values that the forward was read with, so its "
+                    "gradients cannot be held to autograd's",
+                    hint="give `inputs` on which the forward is finite",
+                )
             raise DeriveError(
                 f"the gradient derived for `{name}` is not autograd's, so it is not given",
                 hint="a row of the rule book is wrong here: please report the forward. "
