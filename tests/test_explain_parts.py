@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from itertools import combinations
 from pathlib import Path
@@ -35,6 +36,7 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
     values = {
         "torch": torch,
         "F": torch.nn.functional,
+        "math": math,
         "x": torch.rand(3, 4),
         "y": torch.rand(3, 4),
         "w": torch.rand(4, 5),
@@ -88,6 +90,13 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
             r"\text{correction=} 0 \right)"),
         ("z = torch.norm(x, 1, 0)", r"z = \operatorname{norm} \left( x ,\, 1 ,\, 0 \right)"),
         ("z = F.log_softmax(x, 1)", r"z = \operatorname{log-softmax}_{d} \left( x \right)"),
+        ("z = x[None].transpose(-2, -1)", r"z = {\left( x \left[ \text{None} \right] "
+            r"\right)}^{\top}"),
+        ("z = x[None].transpose(0, 2)", r"z = \operatorname{transpose} \left( "
+            r"x \left[ \text{None} \right] ,\, 0 ,\, 2 \right)"),
+        ("z = x / math.sqrt(n)", r"z = \frac{x}{\sqrt{n}}"),
+        ("z = x.clamp(max=float('inf'))", r"z = \operatorname{clamp} \left( x ,\, "
+            r"\text{max=} \infty \right)"),
         ("z = x.roll(1, 0)", r"z = \operatorname{roll} \left( x ,\, 1 ,\, 0 \right)"),
     ],
 )  # fmt: skip

@@ -275,6 +275,10 @@ class Translator:
             where, yes, no = (self._of(operand) for operand in operands)
             rows = ((yes, row(Text("where "), where)), (no, Text("else")))
             return Piece(Cases(rows), ADDED)
+        if ast.unparse(node.func) == "math.sqrt":
+            return Piece(Root(self._of(operands[0])))
+        if ast.unparse(node) in ("float('inf')", "float('-inf')"):
+            return self._constant(float(ast.literal_eval(node.args[0])))
         if name == "range" and len(operands) == 1:
             return Piece(row(Number("0"), Symbol(":"), self._of(operands[0])))
         return self._apply(name, operands, node.keywords)
@@ -294,7 +298,7 @@ class Translator:
             return self._power(first, row(Symbol("minus"), Number("1")))
         if name == "pow" and len(operands) == 2:
             return self._power(first, self._of(operands[1]))
-        if name in ("t", "transpose") and len(self.shapes.tensor(operands[0]) or ()) == 2:
+        if name in ("t", "transpose") and self._swaps_the_last_two(operands):
             return self._power(first, Symbol("top"))
         if name in ("matmul", "mm", "bmm", "mv") and len(operands) == 2:
             return self._product(first, self.piece(operands[1]))
@@ -318,6 +322,11 @@ class Translator:
                 head = Script(Word(name.replace("_", "-")), axes(over))
                 return Piece(row(head, Fence("(", first.formula, ")")), APPLIED)
         return None
+
+    def _swaps_the_last_two(self, operands: list[ast.expr]) -> bool:
+        axes = len(self.shapes.tensor(operands[0]) or ())
+        dims = [ast.unparse(operand) for operand in operands[1:]]
+        return axes == 2 or {*dims} in ({"-2", "-1"}, {str(axes - 2), str(axes - 1)})
 
     def _broadcast(self, inner: Formula, have: tuple[int, ...], want: tuple[int, ...]) -> Piece:
         over = axes([self.shapes.axis(want, k) for k in self.shapes.broadcast_axes(have, want)])
