@@ -189,6 +189,13 @@ def test_a_slip_of_the_printer_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         gn.derive("def forward(x, W):\n    return x @ W\n", {"x": torch.rand(3, 3), "W": EYE})
 
 
+def test_a_view_of_a_gradient_that_was_added_up_is_copied() -> None:
+    """`einsum('ij->ji', dq)` lies in dq's memory: what is added to dp may not go into dq."""
+    steps = "q = p * p + torch.einsum('ij->ji', p)\n    return q.mean() + q * q"
+    back = gn.derive(f"def forward(p):\n    {steps}\n", inputs={"p": torch.rand(3, 3)})
+    assert "dp = torch.einsum('ji->ij', dq).clone()" in back.source
+
+
 def test_a_forward_that_gives_nan_cannot_be_judged() -> None:
     """The variance of one value: of a largest element that is nan, autograd gives no gradient."""
     text = "def forward(x, w):\n    return torch.cat([x.var(0), w]).max()\n"

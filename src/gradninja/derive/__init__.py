@@ -122,7 +122,8 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
             break
         program = name_temporaries(program, walk.needs)
     back = Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
-    verify(program, back.run(program.values, cotangents), cotangents)
+    found = back.run(program.values, cotangents)
+    verify(program, found, cotangents, on_the_way=walk.totals.values())
     return back
 
 

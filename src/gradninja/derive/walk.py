@@ -75,8 +75,7 @@ class Walk:
         """Walk the lines, last first, from the cotangents of the outputs."""
         for name, value in cotangents.items():
             self.gradient_name(name)
-            self.totals[name] = value
-            self.in_use[_memory(value)] = value
+            self._total(name, value)
         for line in reversed(self.program.lines):
             if line.expr.differentiable and any(t in self.totals for t in line.targets):
                 self._line(line)
@@ -293,14 +292,14 @@ class Walk:
         if variable not in self.totals:
             zeros = ast.parse("torch.zeros_like(_)", mode="eval").body
             start = templates.substitute(zeros, {"_": lambda: self.printer.like(operand)})
-            self.totals[variable] = torch.zeros_like(operand.value)
+            self._total(variable, torch.zeros_like(operand.value))
             self._state(
                 Statement(target, variable, self.current, operand.shape, value=start, rules=rules)
             )
         into = ast.Name(target, ast.Load())
         # `d` is put in together with all else: a person may have a name `d`, too.
         filled = self.printer.fill(site, {**cotangents, "d": Gradient(into, operand.value)}, tree)
-        self.totals[variable] = templates.execute(tree, values, self.totals[variable].clone())
+        self._total(variable, templates.execute(tree, values, self.totals[variable].clone()))
         self._freshen(variable)
         self._state(
             Statement(
@@ -329,11 +328,11 @@ class Walk:
             gradient = Gradient(
                 gradient.syntax if adds else full.gradient.syntax, full.gradient.value
             )
+        shared = not adds and self._shares(gradient.value)
         if adds:
             self._freshen(variable)
-            self.totals[variable] = self.totals[variable] + gradient.value
-        else:
-            self.totals[variable] = gradient.value
+        total = self.totals[variable] + gradient.value if adds else gradient.value
+        self._total(variable, total)
         self._state(
             Statement(
                 self.gradient_name(variable),
@@ -342,7 +341,7 @@ class Walk:
                 operand.shape,
                 value=gradient.syntax,
                 adds=adds,
-                shared=not adds and self._shares(gradient.value),
+                shared=shared,
                 rules=node.rules,
                 notes=notes,
             )
@@ -351,12 +350,14 @@ class Walk:
     def _shares(self, value: torch.Tensor) -> bool:
         """Whether a value lies in the memory of another that is in use, or twice in its own."""
         memory = _memory(value)
-        shared = memory in self.in_use or any(
+        return memory in self.in_use or any(
             stride == 0 and size > 1
             for stride, size in zip(value.stride(), value.shape, strict=True)
         )
-        self.in_use[memory] = value
-        return shared
+
+    def _total(self, variable: str, value: torch.Tensor) -> None:
+        self.totals[variable] = value
+        self.in_use[_memory(value)] = value
 
     def _state(self, statement: Statement) -> None:
         self.statements.append(statement)
