@@ -14,6 +14,9 @@ from gradninja.models import Model
 from gradninja.training.batches import blocks
 from gradninja.training.config import Config
 
+_TABLE = 2**23  # logits of all contexts, 64 MB: 27 letters' contexts of 3, and up to 2**23 in all
+_AT_ONCE = 2**15  # contexts
+
 
 @dataclass(frozen=True)
 class Network:
@@ -33,10 +36,36 @@ class Network:
             raise ModelError(f"{self.model.name}: predict gives {what}, not logits {expected}")
         return logits
 
+    def contexts(self) -> int:
+        """How many different contexts there are; some may never come up."""
+        vocab: int = len(self.config.vocabulary)
+        return int(vocab**self.config.context)
+
+    def has_table(self) -> bool:
+        """Whether there are so few contexts that `table` fits."""
+        return self.contexts() * len(self.config.vocabulary) <= _TABLE
+
+    def table(self) -> Tensor:
+        """The logits after all contexts, float64 (contexts, vocab), by the contexts' codes: the
+        number whose digits are the letters, the nearest last.
+        """
+        vocab, size = len(self.config.vocabulary), self.config.context
+        digits = torch.tensor([vocab**place for place in reversed(range(size))])
+        parts = []
+        for start in range(0, self.contexts(), _AT_ONCE):
+            codes = torch.arange(start, min(start + _AT_ONCE, self.contexts()))
+            parts.append(self.logits(codes[:, None] // digits % vocab).double())
+        return torch.cat(parts)
+
     def loss(self, split: Split) -> float:
         """The mean cross-entropy over a whole split, in nats; nan when the split is empty."""
         total = 0.0
         with torch.inference_mode():
+            if self.contexts() <= len(split) and self.has_table():
+                from gradninja.native import table
+
+                costs = -self.table().log_softmax(1)
+                return float(table.total(split.stream, costs.numpy())) / len(split)
             for contexts, targets in blocks(split, self.config.context):
                 logits = self.logits(contexts).double()
                 total += cross_entropy(logits, targets, reduction="sum").item()

@@ -1,11 +1,19 @@
-"""New words from a trained network, many at once."""
+"""New words from a trained network, many at once.
+
+A word's next letter depends on its context alone, so the network is asked about each distinct
+context once: about those that come up, or, for a draw that is large beside the number of contexts
+that there are, about all of them beforehand.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +27,7 @@ _PATIENCE = 20  # times as many words are tried before `--new-only` gives up
 _FEW = 1000  # words; drawing fewer is hardly faster
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A sampled word; `seen` tells whether it is a training word, None when that is unknown."""
 
     text: str
@@ -44,10 +51,9 @@ def sample(
     prefix with a letter outside of the vocabulary, and RunError when no new words come.
     """
     words = _words(network, count, seed, temperature, prefix, forever=new_only)
-    if contains is None:
-        return [Word(text) for text in words]
-    if not new_only:
-        return [Word(text, contains(text)) for text in words]
+    if contains is None or not new_only:
+        with _no_collection():
+            return [Word(text, None if contains is None else contains(text)) for text in words]
     patience = _PATIENCE * max(count, _FEW)
     tried = islice(words, patience)
     new = list(islice((Word(text, False) for text in tried if not contains(text)), count))
@@ -59,12 +65,27 @@ def sample(
     return new
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for cycles among a million words again and again as they come."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
 def _words(
     network: Network, count: int, seed: int, temperature: float, prefix: str, *, forever: bool
 ) -> Iterator[str]:
     """`count` words, or words without end, drawn by one generator."""
     vocabulary = Vocabulary(network.config.vocabulary)
     start = torch.tensor(vocabulary.encode(prefix).tolist(), dtype=torch.int64)
+    if network.contexts() <= count and network.has_table():
+        yield from _by_table(network, count, seed, temperature, prefix, forever=forever)
+        return
     generator = torch.Generator().manual_seed(seed)
     while count > 0:
         size = min(max(count, _FEW) if forever else count, _AT_ONCE)
@@ -77,14 +98,37 @@ def _words(
         count -= 0 if forever else size
 
 
+def _by_table(
+    network: Network, count: int, seed: int, temperature: float, prefix: str, *, forever: bool
+) -> Iterator[str]:
+    """The same from a table of all contexts, natively."""
+    from gradninja.native import table
+
+    vocabulary = Vocabulary(network.config.vocabulary)
+    with torch.inference_mode():
+        logits = network.table() / temperature
+        boundaries = logits.softmax(1).cumsum(1)[:, :-1].contiguous().numpy()
+        start = 0
+        for token in vocabulary.encode(prefix).tolist():
+            start = (start * vocabulary.size + token) % len(boundaries)
+        first = boundaries[start]
+        if not prefix:  # no word of the data is empty, so none here
+            logits[0, 0] = -torch.inf
+            first = logits[0].softmax(0).cumsum(0)[:-1].numpy()
+    generator = np.random.default_rng(seed)
+    left = max(0, LONGEST - len(prefix))
+    while count > 0:
+        size = min(count, _AT_ONCE)
+        stream = table.draw(generator, boundaries, first, start, size, left, vocabulary.dtype)
+        words = vocabulary.spell(stream)
+        yield from (prefix + word for word in words) if prefix else words
+        count -= 0 if forever else size
+
+
 def _draw(
     network: Network, count: int, start: Tensor, temperature: float, generator: torch.Generator
 ) -> Tensor:
-    """Tokens of `count` words, int64 (count, letters): the prefix, the rest, then 0s.
-
-    A word's next letter depends on its context alone, so the network answers each distinct
-    context once: a few thousand for any number of words.
-    """
+    """Tokens of `count` words, int64 (count, letters): the prefix, the rest, then 0s."""
     size, vocab = network.config.context, len(network.config.vocabulary)
     padded = torch.cat([torch.zeros(size, dtype=torch.int64), start])
     contexts = padded[len(padded) - size :].expand(count, size)
