@@ -90,9 +90,8 @@ def test_losses_are_those_of_predict(tmp_path, monkeypatch):
     go(small_run(tmp_path, steps=50, context=1))
     network = load_network(tmp_path / "run")
     dataset = load_dataset(network.config)
-    assert network.contexts() <= min(len(dataset.train), len(dataset.validation))
-    natively = [network.loss(split) for split in (dataset.train, dataset.validation)]
+    assert network.contexts() <= len(dataset.train)
+    natively = network.loss(dataset.train)
     monkeypatch.setattr(network_module, "_TABLE", 0)
-    plainly = [network.loss(split) for split in (dataset.train, dataset.validation)]
-    assert natively == pytest.approx(plainly, rel=1e-6, abs=0)
-    assert natively[0] != natively[1]
+    assert natively == pytest.approx(network.loss(dataset.train), rel=1e-6, abs=0)
+    assert natively != pytest.approx(network.loss(dataset.validation), rel=1e-3)
