@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradninja.algebra import Fused, fuse
     from gradninja.check import Report, assert_backward, check
     from gradninja.derive import Backward, derive
     from gradninja.errors import GradninjaError
@@ -19,23 +20,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Backward",
+    "Fused",
     "GradninjaError",
     "Report",
     "assert_backward",
     "check",
     "derive",
     "explain",
+    "fuse",
     "rule",
 ]
 
 _HOME = {
     "Backward": "gradninja.derive",
+    "Fused": "gradninja.algebra",
     "GradninjaError": "gradninja.errors",
     "Report": "gradninja.check",
     "assert_backward": "gradninja.check",
     "check": "gradninja.check",
     "derive": "gradninja.derive",
     "explain": "gradninja.explain",
+    "fuse": "gradninja.algebra",
     "rule": "gradninja.rules",
 }
 
@@ -51,7 +56,7 @@ class _Package(ModuleType):
     def __getattr__(self, name: str) -> object:
         if name not in _HOME:
             raise AttributeError(f"module 'gradninja' has no attribute {name!r}")
-        if name in {"Backward", "derive"}:
+        if name in {"Backward", "Fused", "derive", "fuse"}:
             import_module("gradninja.explain")  # which lets a Backward show itself in a notebook
         value: object = getattr(import_module(_HOME[name]), name)
         super().__setattr__(name, value)

@@ -1,0 +1,51 @@
+"""The one adjoint: from the gradient of a sum of terms to the gradients of their factors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from gradninja.algebra.graph import Node
+from gradninja.algebra.normal import Normal
+from gradninja.algebra.terms import Factor, Term, fresh
+
+
+def adjoint(normal: Normal, node: Node, gradient: Sequence[Term]) -> Iterator[tuple[Node, Term]]:
+    """What a node's gradient gives to each node that it is made from.
+
+    A product gives the other factors, a power brings itself down; a sum is answered by a broadcast
+    and a broadcast by a sum, as indices that one side lacks.
+    """
+    nodes = normal.graph.nodes
+    for operand, derivative in node.derivatives:
+        if operand.flows:
+            for term in gradient:
+                for slope in derivative:
+                    yield operand, normal.product(term, slope.renamed({}))
+    for term in node.terms or ():
+        for at, ((atom, _), _) in enumerate(term.powers):
+            if nodes[atom].flows:
+                for above in gradient:
+                    yield nodes[atom], _through(normal, node, above, term, at)
+
+
+def _through(
+    normal: Normal, node: Node, above: Term, term: Term, at: int
+) -> Term:
+    free = node.free
+    (_, indices), power = term.powers[at]
+    assert len(set(indices)) == len(indices), "a diagonal"
+    # The factor's own indices become the free ones; all others of the term are summed.
+    names = {index: place for place, index in enumerate(indices)}
+    for index in (*free, *term.bound):
+        names.setdefault(index, fresh())
+    inner = {names[i] for i in (*free, *term.bound)} - set(range(len(indices)))
+    slope: list[tuple[Factor, Fraction]] = []
+    for place, ((a, ind), p) in enumerate(term.powers):
+        slope.append(((a, tuple(names[i] for i in ind)), p - 1 if place == at else p))
+    below = above.renamed({i: names[i] for i in free})
+    powers = [*below.powers, *slope]
+    bound = below.bound | inner
+    # The node itself stands for its axes, should a summed index have no other factor.
+    powers.append(((node.number, tuple(names[i] for i in free)), Fraction(0)))
+    return normal.build(below.coefficient * term.coefficient * power, powers, bound)

@@ -1,0 +1,218 @@
+"""From terms to one expression: folded into named variables, contracted, common factors out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gradninja.algebra.graph import Node
+from gradninja.algebra.normal import Normal
+from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
+from gradninja.algebra.tree import Forest, Product, Total, Tree, as_product, simple
+
+STATES = 60  # ways of folding one term that are looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Foldable:
+    """A named value and the term that it is."""
+
+    node: Node
+    term: Term
+
+
+class Extractor:
+    """Finds a cheap expression for a sum of terms, from named values that are at hand."""
+
+    def __init__(self, normal: Normal, foldables: Sequence[Foldable]) -> None:
+        self.normal = normal
+        self.by_atom: dict[int, list[Foldable]] = {}
+        for foldable in foldables:
+            atoms = [f[0] for f, _ in foldable.term.powers if f[1]]
+            if atoms:
+                self.by_atom.setdefault(atoms[0], []).append(foldable)
+
+    def extract(self, terms: Sequence[Term]) -> Tree:
+        """The cheapest expression found for the terms."""
+        sizes = self._sizes(terms)
+        forest = Forest(sizes)
+        products = [self._best(forest, term) for term in terms]
+        return self.combine(forest, products)
+
+    def _sizes(self, terms: Sequence[Term]) -> dict[int, int]:
+        graph = self.normal.graph
+        found: dict[int, int] = {}
+        for term in terms:
+            for (atom, indices), _ in term.powers:
+                for index, axis in zip(indices, graph.nodes[atom].axes, strict=True):
+                    found[index] = graph.sizes[axis]
+        return found
+
+    # -- one term ---------------------------------------------------------------------------
+
+    def _best(self, forest: Forest, term: Term) -> Product:
+        """The cheapest way to write a term, over the ways to fold it."""
+        best = self.plan(forest, term)
+        seen = {term.key}
+        frontier = [term]
+        while frontier and len(seen) < STATES:
+            found: list[tuple[float, Term]] = []
+            for state in frontier:
+                for folded in self._folds(state):
+                    if folded.key in seen:
+                        continue
+                    seen.add(folded.key)
+                    plan = self.plan(forest, folded)
+                    found.append((plan.cost, folded))
+                    if plan.cost < best.cost:
+                        best = plan
+            found.sort(key=lambda pair: pair[0])
+            frontier = [folded for _, folded in found[:4]]
+        return best
+
+    def _folds(self, term: Term) -> Iterable[Term]:
+        for atom in {f[0] for f, _ in term.powers}:
+            for foldable in self.by_atom.get(atom, ()):
+                for sign in (1, -1):
+                    if sign < 0 and foldable.term.bound:
+                        continue
+                    for match in matches(foldable.term.powers, foldable.term.bound, term, sign):
+                        yield self._folded(term, foldable, sign, match.used, match.names)
+
+    def _folded(
+        self, term: Term, foldable: Foldable, sign: int, used: Powers, names: dict[int, int]
+    ) -> Term:
+        node = foldable.node
+        inner = {names[i] for i in foldable.term.bound}
+        at: Factor = (node.number, tuple(names[i] for i in node.free))
+        powers = [*term.powers, *((f, -p) for f, p in used), (at, Fraction(sign))]
+        coefficient = term.coefficient / foldable.term.coefficient**sign
+        return Term.of(coefficient, powers, term.bound - inner)
+
+    # -- contracting ------------------------------------------------------------------------
+
+    def plan(self, forest: Forest, term: Term) -> Product:
+        """A term as a product of parts, its bound indices summed in a cheap order."""
+        nodes = self.normal.graph.nodes
+        parts: list[tuple[Tree, Fraction]] = [
+            (forest.leaf(nodes[atom], indices), power) for (atom, indices), power in term.powers
+        ]
+        todo = set(term.bound)
+        while todo:
+            choices = {
+                frozenset(
+                    k
+                    for k in todo
+                    if all((k in t.indices) == (index in t.indices) for t, _ in parts)
+                )
+                for index in todo
+            }
+            best = min(
+                (self._eliminated(forest, parts, over) for over in sorted(choices, key=sorted)),
+                key=lambda found: found[1].cost,
+            )
+            parts = [*best[0], (best[1], ONE)]
+            todo -= best[2]
+        return forest.product(term.coefficient, parts)
+
+    def _eliminated(
+        self, forest: Forest, parts: Sequence[tuple[Tree, Fraction]], over: frozenset[int]
+    ) -> tuple[list[tuple[Tree, Fraction]], Tree, frozenset[int]]:
+        """The other parts, and one for those that have the indices `over`, summed."""
+        others = [p for p in parts if not p[0].indices & over]
+        groups: dict[frozenset[int], list[tuple[Tree, Fraction]]] = {}
+        for part in parts:
+            if part[0].indices & over:
+                groups.setdefault(part[0].indices, []).append(part)
+        trees = [simple(forest.product(ONE, group)) for group in groups.values()]
+        while len(trees) > 2:
+            pairs = [(a, b) for i, a in enumerate(trees) for b in trees[:i]]
+            a, b = min(pairs, key=lambda ab: forest.numel(ab[0].indices | ab[1].indices))
+            trees = [t for t in trees if t is not a and t is not b]
+            trees.append(self._times(forest, a, b))
+        if len(trees) == 1:
+            return others, forest.reduced(trees[0], over), over
+        a, b = trees
+        vector = a.indices == over or b.indices == over
+        nested = a.indices <= b.indices or b.indices <= a.indices
+        if nested and not (vector and a.indices != b.indices and len(over) == 1):
+            return others, forest.reduced(self._times(forest, a, b), over), over
+        return others, forest.contracted(a, b, over), over
+
+    def _times(self, forest: Forest, a: Tree, b: Tree) -> Tree:
+        first, second = as_product(forest, a), as_product(forest, b)
+        return forest.product(first.number * second.number, [*first.parts, *second.parts])
+
+    # -- common factors ---------------------------------------------------------------------
+
+    def combine(self, forest: Forest, products: Sequence[Product]) -> Tree:
+        """A sum of products, common factors pulled out where that is cheaper."""
+        if not products:
+            return forest.product(Fraction(0), [])
+        if len(products) == 1:
+            return simple(products[0])
+        best = forest.total(self._number_out(forest, products))
+        for key, power in self._common(forest, products)[:3]:
+            having, rest = [], []
+            shared: Tree | None = None
+            for product in products:
+                found = [(t, p) for t, p in product.parts if t.key == key and p * power > 0]
+                if found and abs(found[0][1]) >= abs(power):
+                    shared = found[0][0]
+                    left = [(t, p) for t, p in product.parts if t.key != key]
+                    if found[0][1] != power:
+                        left.append((shared, found[0][1] - power))
+                    having.append(forest.product(product.number, left))
+                else:
+                    rest.append(product)
+            assert shared is not None
+            inner = as_product(forest, self.combine(forest, having))
+            whole = forest.product(inner.number, _merge(inner.parts, (shared, power)))
+            if rest:
+                others = self.combine(forest, rest)
+                parts = _parts(forest, others)
+                candidate = forest.total([*parts, whole])
+            else:
+                candidate = simple(whole)
+            if candidate.cost < best.cost:
+                best = candidate
+        return best
+
+    def _number_out(self, forest: Forest, products: Sequence[Product]) -> Sequence[Product]:
+        """The same number before every product is better before their sum."""
+        numbers = {abs(p.number) for p in products}
+        if len(numbers) != 1 or numbers == {ONE}:
+            return products
+        number = numbers.pop()
+        inner = forest.total(forest.product(p.number / number, p.parts) for p in products)
+        return [forest.product(number, [(inner, ONE)])]
+
+    def _common(self, forest: Forest, products: Sequence[Product]) -> list[tuple[str, Fraction]]:
+        """Parts that several products share, the one that saves most first."""
+        powers: dict[tuple[str, bool], list[Fraction]] = {}
+        trees: dict[str, Tree] = {}
+        for product in products:
+            for tree, power in product.parts:
+                powers.setdefault((tree.key, power > 0), []).append(power)
+                trees[tree.key] = tree
+        scored = []
+        for (key, _), found in powers.items():
+            if len(found) > 1:
+                power = min(found, key=abs)
+                score = (len(found) - 1) * (forest.numel(trees[key].indices) + trees[key].cost)
+                scored.append((score + len(found), key, power))
+        scored.sort(reverse=True)
+        return [(key, power) for _, key, power in scored]
+
+
+def _merge(
+    parts: Sequence[tuple[Tree, Fraction]], extra: tuple[Tree, Fraction]
+) -> list[tuple[Tree, Fraction]]:
+    same = [p for t, p in parts if t.key == extra[0].key]
+    rest = [(t, p) for t, p in parts if t.key != extra[0].key]
+    return [*rest, (extra[0], sum(same, extra[1]))]
+
+
+def _parts(forest: Forest, tree: Tree) -> Sequence[Product]:
+    return tree.parts if isinstance(tree, Total) else [as_product(forest, tree)]

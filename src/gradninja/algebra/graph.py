@@ -1,0 +1,142 @@
+"""The forward as a graph of nodes, each a sum of terms over others, a function, or an atom."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from gradninja.algebra.terms import ONE, Indices, Term
+from gradninja.lines import Line
+
+
+@dataclass(eq=False)
+class Node:
+    """A value: a tensor of the forward, a part of a line, or a plain number.
+
+    `places`: the tensor's axes that are not of size 1, by position; the node has one index for
+    each. `terms`: what it is equal to, over the free indices 0, 1, ...; None for an atom.
+    `derivatives`: for a function of other nodes, elementwise: pairs (operand, terms).
+    `syntax`: how it is written where it has no name; `name`: the person's name for it.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    value: Any
+    name: str | None = None
+    syntax: ast.expr | None = None
+    axes: tuple[int, ...] = ()
+    terms: list[Term] | None = None
+    derivatives: tuple[tuple[Node, list[Term]], ...] = ()
+    line: Line | None = None
+    flows: bool = False
+    atomic: bool = False  # never written out by its terms
+    static: bool = False
+    opaque: bool = False  # its gradient is handed on by the derived lines
+    made: float = 0.0  # what writing it again costs, where it has no name
+    operands: list[Node] = field(default_factory=list)
+    hot: Node | None = None  # of a one-hot: the index
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return tuple(d for d, size in enumerate(self.shape) if size != 1)
+
+    @property
+    def free(self) -> Indices:
+        return tuple(range(len(self.places)))
+
+    @property
+    def size(self) -> int:
+        found = 1
+        for size in self.shape:
+            found *= size
+        return found
+
+    def __repr__(self) -> str:
+        text = ast.unparse(self.syntax) if self.syntax is not None else "?"
+        return f"<{self.number} {self.name or text}>"
+
+
+class Graph:
+    """All nodes of a program, and which axes are the same axis.
+
+    Two axes are one when an operation holds them to the same size: sizes that happen to be equal
+    say nothing.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.named: dict[str, Node] = {}
+        self._parent: list[int] = []
+        self.sizes: list[int] = []  # of each axis, when the program was read
+        self.size_nodes: dict[int, Node] = {}
+        self.scalars: dict[str, Node] = {}
+
+    # -- axes -------------------------------------------------------------------------------
+
+    def axis(self, size: int) -> int:
+        self._parent.append(len(self._parent))
+        self.sizes.append(size)
+        return len(self._parent) - 1
+
+    def find(self, axis: int) -> int:
+        while self._parent[axis] != axis:
+            self._parent[axis] = self._parent[self._parent[axis]]
+            axis = self._parent[axis]
+        return axis
+
+    def union(self, a: int, b: int) -> None:
+        a, b = sorted((self.find(a), self.find(b)))
+        self._parent[b] = a
+
+    def extent(self, axis: int) -> Node:
+        """The size of an axis as a number that terms can have."""
+        root = self.find(axis)
+        for known, node in self.size_nodes.items():
+            if self.find(known) == root:
+                return node
+        node = self.add(Node(0, (), self.sizes[root], static=True))
+        self.size_nodes[root] = node
+        return node
+
+    def settle(self) -> None:
+        """Once all axes are known: sizes that turned out to be the same become one number."""
+        primary: dict[int, Node] = {}
+        for axis, node in self.size_nodes.items():
+            first = primary.setdefault(self.find(axis), node)
+            if first is not node:
+                node.terms = [self.itself(first)]
+                first.name = first.name or node.name
+
+    # -- nodes ------------------------------------------------------------------------------
+
+    def add(self, node: Node) -> Node:
+        node.number = len(self.nodes)
+        self.nodes.append(node)
+        if len(node.axes) != len(node.places):
+            node.axes = tuple(self.axis(node.shape[d]) for d in node.places)
+        return node
+
+    def tensor(self, value: torch.Tensor, **rest: Any) -> Node:
+        return self.add(Node(0, tuple(value.shape), value, **rest))
+
+    def scalar(self, text: str) -> Node:
+        """A plain number that is kept as it is written, such as `n - 1` or `0.044715`."""
+        if text not in self.scalars:
+            syntax = ast.parse(text, mode="eval").body
+            self.scalars[text] = self.add(Node(0, (), None, syntax=syntax, static=True))
+        return self.scalars[text]
+
+    def itself(self, node: Node, power: Fraction = ONE, indices: Indices | None = None) -> Term:
+        """The term that is a node to a power."""
+        return Term.of(1, [((node.number, node.free if indices is None else indices), power)])
+
+    def axis_of(self, term: Term, index: int) -> int:
+        """The axis that an index of a term runs over."""
+        for (number, indices), _ in term.powers:
+            if index in indices:
+                return self.find(self.nodes[number].axes[indices.index(index)])
+        raise KeyError(index)

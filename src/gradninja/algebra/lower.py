@@ -1,0 +1,119 @@
+"""From a program to a graph: every line's operations in index notation, where they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.statics import number
+from gradninja.lines import NAME, STATIC, Expr, Line, Program
+from gradninja.rules import Book, Site
+
+
+class NotLowered(Exception):
+    """Raised for an operation that index notation has no terms for."""
+
+
+Row = Callable[["Lowering", Site], Node]
+TABLE: dict[str, Row] = {}  # by the name of the rule book's row
+
+
+def row(*names: str) -> Callable[[Row], Row]:
+    """Register how the rows of these names are lowered."""
+
+    def add(function: Row) -> Row:
+        TABLE.update(dict.fromkeys(names, function))
+        return function
+
+    return add
+
+
+class Lowering:
+    """Lowers a program. `left` collects the parts of lines that want lines of their own first."""
+
+    def __init__(self, program: Program, book: Book) -> None:
+        self.program = program
+        self.book = book
+        self.graph = Graph()
+        self.left: list[Expr] = []
+        self.known: dict[str, Node] = {}
+        self._by_axis: dict[str, int] = {}
+        for given in program.inputs:
+            node = number(self.graph, given.name, given.value)
+            if node is None:
+                node = self.graph.tensor(given.value, name=given.name, flows=given.differentiable)
+                axes = given.axes if given.axes and len(given.axes) == given.value.ndim else ()
+                for place, axis in zip(node.places, node.axes, strict=True):
+                    if axes and not axes[place].isdigit():
+                        self.graph.union(self._by_axis.setdefault(axes[place], axis), axis)
+            self.graph.named[given.name] = node
+        for line in program.lines:
+            self._line(line)
+        self.graph.settle()
+        self.count = len(self.graph.nodes)
+
+    def _line(self, line: Line) -> None:
+        if line.several:
+            for name, value in zip(line.targets, line.outputs, strict=True):
+                self._name(line, name, self.graph.tensor(value, opaque=True))
+            return
+        name = line.targets[0]
+        if line.expr.op == STATIC:
+            node = number(self.graph, name, line.expr.value, line.expr.syntax)
+            if node is not None:
+                self.graph.named[name] = node
+            return
+        try:
+            self.current = line
+            if line.expr.op == NAME:
+                other = self.node(line.expr)
+                node = self.graph.tensor(line.expr.value, axes=other.axes)
+                node.terms = [self.graph.itself(other)]
+            else:
+                node = self._operation(line.expr)
+        except NotLowered:
+            node = self.graph.tensor(line.expr.value, opaque=True)
+        self._name(line, name, node)
+
+    def _name(self, line: Line, name: str, node: Node) -> None:
+        node.name, node.line, node.flows = name, line, line.expr.differentiable
+        self.graph.named[name] = node
+
+    # -- expressions ------------------------------------------------------------------------
+
+    def node(self, expr: Expr) -> Node:
+        """The node of an operand; equal parts of lines are one node."""
+        if expr.op == NAME:
+            return self.graph.named[str(expr)]
+        if expr.op == STATIC:
+            found = number(self.graph, str(expr), expr.value, expr.syntax)
+            if found is None:
+                raise NotLowered(str(expr))
+            return found
+        text = str(expr)
+        if text not in self.known:
+            self.known[text] = self._part(expr)
+        return self.known[text]
+
+    def _part(self, expr: Expr) -> Node:
+        try:
+            node = self._operation(expr)
+        except NotLowered:
+            if not expr.is_tensor or expr.random:
+                raise
+            node = self.graph.tensor(expr.value, opaque=expr.differentiable)
+            if expr.differentiable:
+                self.left.append(expr)
+            node.made = 2.0 * node.size
+        if node.name is None:
+            node.syntax, node.flows, node.line = expr.syntax, expr.differentiable, self.current
+        return node
+
+    def _operation(self, expr: Expr) -> Node:
+        site = self.book.find(expr) if expr.is_tensor and expr.value.is_floating_point() else None
+        found = TABLE.get(site.rule.name) if site is not None else None
+        if site is None or found is None:
+            raise NotLowered(str(expr))
+        node = found(self, site)
+        assert node.shape == expr.shape, (str(expr), node.shape, expr.shape)
+        return node

@@ -1,0 +1,215 @@
+"""The normal form of terms: products written out, sums folded, and what is known of sums used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.terms import ONE, Factor, Powers, Term, collect, fresh, indices_of, matches
+
+MOST_TERMS = 48  # a gradient of more terms is not looked at
+
+
+class TooLong(Exception):
+    """Raised where a normal form outgrows its bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fact:
+    """`sum over bound of pattern` is the sum of `results` (over the pattern's free indices)."""
+
+    pattern: Powers
+    bound: frozenset[int]
+    results: tuple[Term, ...]
+    of: Node
+    index: int = 0  # of `of`, the summed one, for a fact about one axis of a node
+    told: bool = True  # whether it is worth a word
+
+
+class Normal:
+    """Normal forms over one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.forms: dict[int, list[Term]] = {}  # what stands for a node: itself, a product, or 0
+        self.facts: dict[int, list[Fact]] = {}  # by the pattern's first atom
+        self.used: list[Fact] = []
+        self.done = 0
+        self.learn()
+
+    # -- building ---------------------------------------------------------------------------
+
+    def build(
+        self,
+        coefficient: Fraction,
+        powers: Iterable[tuple[Factor, Fraction]],
+        bound: Iterable[int],
+    ) -> Term:
+        """A term; a bound index that cancels leaves its axis's size behind."""
+        powers, bound = list(powers), frozenset(bound)
+        term = Term.of(coefficient, powers, bound)
+        gone = bound - indices_of(term.powers)
+        for index in gone:
+            atom, place = next((f[0], f[1].index(index)) for f, _ in powers if index in f[1])
+            extent = self.graph.extent(self.graph.nodes[atom].axes[place])
+            powers.append(((extent.number, ()), ONE))
+        return Term.of(coefficient, powers, bound - gone) if gone else term
+
+    def product(self, a: Term, b: Term) -> Term:
+        return self.build(
+            a.coefficient * b.coefficient, (*a.powers, *b.powers), a.bound | b.bound
+        )
+
+    def form(self, node: Node) -> list[Term]:
+        self.learn()
+        return self.forms[node.number]
+
+    # -- normal form ------------------------------------------------------------------------
+
+    def normal(self, terms: Iterable[Term]) -> list[Term]:
+        """The normal form of a sum of terms."""
+        self.learn()
+        return self._normal(terms)
+
+    def _normal(self, terms: Iterable[Term]) -> list[Term]:
+        todo, found = list(terms), []
+        steps = 0
+        while todo:
+            steps += 1
+            if steps > 20 * MOST_TERMS:
+                raise TooLong
+            term = todo.pop()
+            if not term.coefficient:
+                continue
+            expanded = self._expanded(term)
+            if expanded is None:
+                continue
+            known = self._known(expanded)
+            if known is None:
+                found.append(expanded)
+            else:
+                todo.extend(known)
+        terms = collect(found[::-1])
+        if len(terms) > MOST_TERMS:
+            raise TooLong
+        return terms
+
+    def _expanded(self, term: Term) -> Term | None:
+        """Every factor written out by its normal form; None for 0."""
+        if all(self._stays(atom) for (atom, _), _ in term.powers):
+            return term
+        coefficient, powers, bound = term.coefficient, [], set(term.bound)
+        for (atom, indices), power in term.powers:
+            if self._stays(atom):
+                powers.append(((atom, indices), power))
+                continue
+            forms = self.forms[atom]
+            if not forms:
+                return None
+            times, each = (int(power), ONE) if forms[0].bound else (1, power)
+            assert power.denominator == 1 or forms[0].coefficient == 1
+            for _ in range(times):
+                copy = forms[0].renamed(dict(enumerate(indices)))
+                coefficient *= copy.coefficient ** int(each) if each.denominator == 1 else 1
+                powers += [(factor, there * each) for factor, there in copy.powers]
+                bound |= copy.bound
+        return self.build(coefficient, powers, bound)
+
+    def _stays(self, atom: int) -> bool:
+        forms = self.forms.get(atom)
+        return forms is None or len(forms) == 1 and [f[0] for f, _ in forms[0].powers] == [atom]
+
+    def _known(self, term: Term) -> list[Term] | None:
+        """What a fact makes of the term; None where none applies."""
+        if not term.bound:
+            return None
+        for (atom, _), _ in term.powers:
+            for fact in self.facts.get(atom, ()):
+                for match in matches(fact.pattern, fact.bound, term, exact=True):
+                    inner = {match.names[i] for i in fact.bound}
+                    if fact.told:
+                        self.used.append(fact)
+                    left = [(f, p) for f, p in term.powers if not inner & set(f[1])]
+                    return [self._replaced(term, left, inner, r, match.names) for r in fact.results]
+        return None
+
+    def _replaced(
+        self,
+        term: Term,
+        left: list[tuple[Factor, Fraction]],
+        inner: set[int],
+        result: Term,
+        names: dict[int, int],
+    ) -> Term:
+        copy = result.renamed({i: j for i, j in names.items() if i not in result.bound})
+        bound = (term.bound - inner) | copy.bound
+        return self.build(
+            term.coefficient * copy.coefficient, (*left, *copy.powers), bound
+        )
+
+    # -- what is known ----------------------------------------------------------------------
+
+    def learn(self) -> None:
+        """Take in the nodes that are new in the graph."""
+        while self.done < len(self.graph.nodes):
+            node = self.graph.nodes[self.done]
+            self.done += 1
+            self.forms[node.number] = [self.graph.itself(node)]
+            if node.hot is not None:
+                self._fact(node, len(node.places) - 1, [Term.of(1, [])])
+            if node.terms is not None:
+                try:
+                    self._learn(node, node.terms)
+                except TooLong:
+                    node.atomic = True
+
+    def _learn(self, node: Node, terms: list[Term]) -> None:
+        found = self._normal(terms)
+        if len(found) == 1 and not node.atomic:
+            term = found[0]
+            inner = [f for f, _ in term.powers if term.bound & set(f[1])]
+            if not term.bound or len({atom for atom, _ in inner}) > 1:
+                self.forms[node.number] = found
+                return
+        if not found:
+            self.forms[node.number] = []
+            return
+        if len(found) == 1 and found[0].bound:
+            self._fold(node, found[0])
+        elif len(found) > 1:
+            self._mine(node, found)
+
+    def _fold(self, node: Node, term: Term) -> None:
+        """A node that is a sum: where that sum comes up, it is the node."""
+        inside = tuple((f, p) for f, p in term.powers if term.bound & set(f[1]))
+        outside = [(f, -p) for f, p in term.powers if not term.bound & set(f[1])]
+        result = Term.of(
+            1 / term.coefficient, [*outside, ((node.number, node.free), ONE)]
+        )
+        fact = Fact(inside, term.bound, (result,), node, told=False)
+        self.facts.setdefault(inside[0][0][0], []).append(fact)
+
+    def _mine(self, node: Node, terms: list[Term]) -> None:
+        """Sums of an additive node over one axis that collapse: bndiff over n gives 0."""
+        for index in node.free:
+            bound = fresh()
+            opened = []
+            for term in terms:
+                copy = term.renamed({index: bound})
+                if index in term.indices:
+                    opened.append(Term(copy.coefficient, copy.powers, copy.bound | {bound}))
+                else:
+                    extent = self.graph.extent(node.axes[index])
+                    opened.append(copy.times(self.graph.itself(extent)))
+            summed = self._normal(opened)
+            if not any(term.bound for term in summed) and len(summed) <= 1:
+                self._fact(node, index, summed)
+
+    def _fact(self, node: Node, index: int, results: list[Term]) -> None:
+        bound = fresh()
+        indices = tuple(bound if i == index else i for i in node.free)
+        pattern = (((node.number, indices), ONE),)
+        fact = Fact(pattern, frozenset({bound}), tuple(results), node, index)
+        self.facts.setdefault(node.number, []).append(fact)

@@ -1,0 +1,266 @@
+"""How the rule book's rows are written in index notation: arithmetic, sums, products, moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.statics import fraction, scalar_term
+from gradninja.algebra.terms import ONE, Indices, Term, fresh, indices_of
+from gradninja.rules import Site
+
+
+def normal_bound(graph: Graph, node: Node) -> bool:
+    """Whether a node is a sum over something, once products are written out."""
+    if node.terms is None or len(node.terms) != 1 or node.atomic:
+        return False
+    term = node.terms[0]
+    return bool(term.bound) or any(normal_bound(graph, graph.nodes[a]) for (a, _), _ in term.powers)
+
+
+def base(graph: Graph, node: Node, power: Fraction) -> None:
+    """Keep a node in one piece where a power cannot be written out factor by factor."""
+    if power == 1 or node.static or node.terms is None:
+        return
+    if power.denominator != 1 and not _plain(graph, node):
+        node.atomic = True
+    if normal_bound(graph, node):
+        node.atomic = True
+
+
+def _plain(graph: Graph, node: Node) -> bool:
+    """An atom, or another name for one: a root of it is no root of a product."""
+    if node.terms is None or len(node.terms) != 1 or node.atomic:
+        return True
+    term = node.terms[0]
+    tensors = [(graph.nodes[a], p) for (a, _), p in term.powers if not graph.nodes[a].static]
+    single = len(tensors) == 1 and tensors[0][1] == 1 and term.coefficient == 1
+    return single and len(term.powers) == 1 and _plain(graph, tensors[0][0])
+
+
+def broadcast(graph: Graph, shape: Sequence[int], nodes: Sequence[Node]) -> list[Indices]:
+    """Each node's indices when all are broadcast to `shape`; one axis where they meet."""
+    free = {d: i for i, d in enumerate(d for d, size in enumerate(shape) if size != 1)}
+    axes: dict[int, int] = {}
+    found = []
+    for node in nodes:
+        lead = len(shape) - len(node.shape)
+        found.append(tuple(free[lead + place] for place in node.places))
+        for place, axis in zip(node.places, node.axes, strict=True):
+            if lead + place in axes:
+                graph.union(axes[lead + place], axis)
+            axes[lead + place] = axis
+    return found
+
+
+def result(
+    low: Lowering, site: Site, shape: tuple[int, ...], nodes: Sequence[Node], terms: list[Term]
+) -> Node:
+    """The node of an operation, whose axes are those of the factors in its terms."""
+    graph = low.graph
+    node = Node(0, shape, site.y, terms=terms)
+    places = node.places
+    axes: list[int] = []
+    for index in range(len(places)):
+        seen = [
+            graph.nodes[a].axes[ind.index(index)]
+            for term in terms
+            for (a, ind), _ in term.powers
+            if index in ind
+        ]
+        axis = seen[0] if seen else graph.axis(shape[places[index]])
+        for other in seen[1:]:
+            graph.union(axis, other)
+        axes.append(axis)
+    node.axes = tuple(axes)
+    node.operands = list(nodes)
+    return graph.add(node)
+
+
+def powers_of(node: Node, indices: Indices, power: Fraction = ONE) -> Term:
+    return Term.of(1, [((node.number, indices), power)])
+
+
+def _operands(low: Lowering, site: Site, *formals: str) -> list[Node]:
+    return [low.node(site.bound[f]) for f in formals]
+
+
+def _scale(low: Lowering, site: Site, formal: str) -> Term:
+    """A plain number among the operands (`alpha`, `value`) as a term."""
+    expr = site.bound[formal]
+    if not isinstance(expr.value, int | float) or isinstance(expr.value, bool):
+        raise NotLowered(formal)
+    found = scalar_term(low.graph, expr.syntax)
+    if found is None:
+        return low.graph.itself(low.node(expr))
+    return found
+
+
+@row("add", "sub", "rsub")
+def _add(low: Lowering, site: Site) -> Node:
+    a, b = _operands(low, site, "a", "b")
+    ia, ib = broadcast(low.graph, site.y.shape, [a, b])
+    sign = {"add": (1, 1), "sub": (1, -1), "rsub": (-1, 1)}[site.rule.name]
+    left, right = powers_of(a, ia).scaled(sign[0]), powers_of(b, ib).scaled(sign[1])
+    if "alpha" in site.bound:
+        scale = _scale(low, site, "alpha")
+        left, right = (left.times(scale), right) if sign[0] < 0 else (left, right.times(scale))
+    return result(low, site, tuple(site.y.shape), [a, b], [left, right])
+
+
+@row("neg")
+def _neg(low: Lowering, site: Site) -> Node:
+    (a,) = _operands(low, site, "a")
+    return result(low, site, a.shape, [a], [low.graph.itself(a).scaled(-1)])
+
+
+@row("pos", "copy", "unsqueeze")
+def _same(low: Lowering, site: Site) -> Node:
+    (a,) = _operands(low, site, "a")
+    return result(low, site, tuple(site.y.shape), [a], [low.graph.itself(a)])
+
+
+@row("reshape")
+def _squeeze(low: Lowering, site: Site) -> Node:
+    if not site.expr.op.endswith("squeeze"):
+        raise NotLowered("a reshape joins or parts axes")
+    return _same(low, site)
+
+
+@row("mul", "div")
+def _mul(low: Lowering, site: Site) -> Node:
+    if site.value_or("rounding_mode", None) is not None:
+        raise NotLowered("rounding")
+    a, b = _operands(low, site, "a", "b")
+    power = ONE if site.rule.name == "mul" else -ONE
+    if not b.static:
+        base(low.graph, b, power)
+    ia, ib = broadcast(low.graph, site.y.shape, [a, b])
+    product = powers_of(a, ia).times(powers_of(b, ib, power))
+    return result(low, site, tuple(site.y.shape), [a, b], [product])
+
+
+@row("pow", "square", "sqrt", "rsqrt", "reciprocal")
+def _pow(low: Lowering, site: Site) -> Node:
+    fixed = {"square": 2, "sqrt": Fraction(1, 2), "rsqrt": Fraction(-1, 2), "reciprocal": -1}
+    name = site.rule.name
+    power = fraction(site.value("b")) if name == "pow" else Fraction(fixed[name])
+    if power is None or power == 0 or (name == "pow" and not site.fixed("b")):
+        raise NotLowered("a power that is no fixed number")
+    (a,) = _operands(low, site, "a")
+    if a.static:
+        raise NotLowered("a number to a tensor's power")
+    base(low.graph, a, power)
+    return result(low, site, a.shape, [a], [low.graph.itself(a, power)])
+
+
+@row("sum", "mean")
+def _sum(low: Lowering, site: Site) -> Node:
+    if site.value_or("dtype", None) is not None:
+        raise NotLowered("a sum in another dtype")
+    (a,) = _operands(low, site, "a")
+    dims = site.dims()
+    indices, bound, scale = summed(low.graph, a, dims)
+    term = Term.of(1, [((a.number, indices), ONE)], bound)
+    if site.rule.name == "mean":
+        term = term.times(scale)
+    return result(low, site, tuple(site.y.shape), [a], [term])
+
+
+def summed(graph: Graph, a: Node, dims: Sequence[int]) -> tuple[Indices, list[int], Term]:
+    """A node's indices when it is summed over `dims`, which of them are bound, and 1 / count."""
+    indices: list[int] = []
+    bound: list[int] = []
+    scale = Term.of(1, [])
+    for place, axis in zip(a.places, a.axes, strict=True):
+        if place in dims:
+            bound.append(fresh())
+            indices.append(bound[-1])
+            scale = scale.times(graph.itself(graph.extent(axis), -ONE))
+        else:
+            indices.append(len(indices) - len(bound))
+    return tuple(indices), bound, scale
+
+
+@row("matmul", "mm", "bmm", "mv", "dot")
+def _matmul(low: Lowering, site: Site) -> Node:
+    a, b = _operands(low, site, "a", "b")
+    return product(low, site, a, b)
+
+
+def product(low: Lowering, site: Site, a: Node, b: Node) -> Node:
+    """`a @ b`, batched and with vectors as torch.matmul has it."""
+    graph, shape = low.graph, tuple(site.y.shape)
+    rank = max(len(a.shape), 2) - 2, max(len(b.shape), 2) - 2
+    batch = max(rank)
+    letters_a = [*range(batch - rank[0], batch), "i", "k"] if len(a.shape) > 1 else ["k"]
+    letters_b = [*range(batch - rank[1], batch), "k", "j"] if len(b.shape) > 1 else ["k"]
+    out = [*range(batch), *(["i"] if len(a.shape) > 1 else []), *(["j"] if len(b.shape) > 1 else [])]
+    free: dict[object, int] = {}
+    for letter, size in zip(out, shape, strict=True):
+        if size != 1:
+            free[letter] = len(free)
+    free["k"] = fresh()
+    factors = []
+    axes: dict[int, int] = {}
+    for node, letters in ((a, letters_a), (b, letters_b)):
+        indices = tuple(free[letters[place]] for place in node.places)
+        factors.append(((node.number, indices), ONE))
+        for index, axis in zip(indices, node.axes, strict=True):
+            if index in axes:
+                graph.union(axes[index], axis)
+            axes[index] = axis
+    bound = {free["k"]} & indices_of(factors)
+    return result(low, site, shape, [a, b], [Term.of(1, factors, bound)])
+
+
+@row("linear")
+def _linear(low: Lowering, site: Site) -> Node:
+    a, weight = _operands(low, site, "a", "weight")
+    if len(weight.shape) != 2 or site.value("bias") is not None:
+        raise NotLowered("a linear layer with a bias")
+    graph = low.graph
+    flipped = tuple({0: 1, 1: 0}[place] for place in weight.places)
+    # x @ weight.T: the same product, the weight's axes the other way round.
+    turned = Node(0, weight.shape[::-1], weight.value.T, axes=weight.axes[::-1])
+    rank = {place: at for at, place in enumerate(sorted(flipped))}
+    turned.terms = [powers_of(weight, tuple(rank[place] for place in flipped))]
+    turned.flows, turned.syntax, turned.line = weight.flows, None, low.current
+    return product(low, site, a, graph.add(turned))
+
+
+@row("T", "mT", "transpose", "permute", "movedim")
+def _move(low: Lowering, site: Site) -> Node:
+    (a,) = _operands(low, site, "a")
+    order = _order(site, len(a.shape))
+    rank = {place: at for at, place in enumerate(d for d in order if a.shape[d] != 1)}
+    term = powers_of(a, tuple(rank[place] for place in a.places))
+    return result(low, site, tuple(site.y.shape), [a], [term])
+
+
+def _order(site: Site, ndim: int) -> list[int]:
+    """The operand's axis at each place of the result."""
+    order = list(range(ndim))
+    name = site.rule.name
+    if name == "T":
+        return order[::-1]
+    if name == "permute":
+        return [d % ndim for d in site.value("dims")]
+    if name == "movedim":
+        source, destination = site.value("source"), site.value("destination")
+        if not isinstance(source, int) or not isinstance(destination, int):
+            raise NotLowered("several axes moved")
+        order.insert(destination % ndim, order.pop(source % ndim))
+        return order
+    first, second = (-2, -1) if name == "mT" else (site.value("dim0"), site.value("dim1"))
+    order[first % ndim], order[second % ndim] = order[second % ndim], order[first % ndim]
+    return order
+
+
+@row("expand")
+def _expand(low: Lowering, site: Site) -> Node:
+    a = low.node(site.bound["a"])
+    (indices,) = broadcast(low.graph, site.y.shape, [a])
+    return result(low, site, tuple(site.y.shape), [a], [powers_of(a, indices)])

@@ -1,0 +1,149 @@
+"""Expressions on the way from terms back to text: products, sums and matrix products of nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gradninja.algebra.graph import Node
+
+# What one operation costs beside the elements that it reads and writes.
+CALL = 4.0
+FLOPS = 8.0  # multiplications in a matrix product that take as long as moving one element
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """An expression. `indices`: what it depends on; `key`: equal for equal expressions."""
+
+    indices: frozenset[int]
+    key: str
+    cost: float  # to compute it, parts included
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf(Tree):
+    node: Node
+    at: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Tree):
+    """`number * part**power * ...`"""
+
+    number: Fraction
+    parts: tuple[tuple[Tree, Fraction], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Total(Tree):
+    """A sum of products."""
+
+    parts: tuple[Product, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced(Tree):
+    """A sum over axes."""
+
+    body: Tree
+    over: frozenset[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Contracted(Tree):
+    """A matrix product: the sum over axes of a product, which is never held in memory."""
+
+    a: Tree
+    b: Tree
+    over: frozenset[int]
+
+
+class Forest:
+    """Makes trees, with their cost. `sizes`: how long the axis of an index is."""
+
+    def __init__(self, sizes: Mapping[int, int]) -> None:
+        self.sizes = sizes
+
+    def numel(self, indices: Iterable[int]) -> float:
+        found = 1.0
+        for index in indices:
+            found *= self.sizes[index]
+        return found
+
+    def leaf(self, node: Node, at: tuple[int, ...]) -> Leaf:
+        cost = 0.0 if node.name is not None or node.static else node.made + CALL
+        return Leaf(frozenset(at), f"{node.number}{list(at)}", cost, node, at)
+
+    def product(self, number: Fraction, parts: Iterable[tuple[Tree, Fraction]]) -> Product:
+        ordered = sorted(parts, key=lambda p: (len(p[0].indices), p[0].key))
+        cost, sofar = 0.0, frozenset[int]()
+        operands = 0
+        for tree, power in ordered:
+            cost += tree.cost
+            static = not tree.indices and isinstance(tree, Leaf) and tree.node.static
+            if abs(power) != 1 and not static:
+                cost += 2 * self.numel(tree.indices) + CALL
+            both = sofar | tree.indices
+            if operands or static:
+                read = self.numel(sofar) if operands else 0.0
+                cost += 0.5 if static else read + self.numel(tree.indices) + self.numel(both) + CALL
+            operands += not static
+            sofar = both
+        if operands and ordered and all(p < 0 for t, p in ordered if t.indices) and sofar:
+            cost += 2 * self.numel(ordered[0][0].indices) + CALL
+        if abs(number) != 1:
+            cost += 0.5
+        key = f"{number}*" + "*".join(f"{t.key}^{p}" for t, p in ordered)
+        return Product(sofar, f"({key})", cost, number, tuple(ordered))
+
+    def total(self, parts: Iterable[Product]) -> Tree:
+        parts = tuple(parts)
+        if len(parts) == 1:
+            return simple(parts[0])
+        indices = frozenset[int]().union(*(p.indices for p in parts))
+        cost = sum(p.cost for p in parts)
+        sofar = frozenset[int]()
+        for at, part in enumerate(sorted(parts, key=lambda p: len(p.indices))):
+            both = sofar | part.indices
+            if at:
+                cost += self.numel(sofar) + self.numel(part.indices) + self.numel(both) + CALL
+            sofar = both
+        return Total(indices, "(" + "+".join(sorted(p.key for p in parts)) + ")", cost, parts)
+
+    def reduced(self, body: Tree, over: frozenset[int]) -> Tree:
+        left = body.indices - over
+        cost = body.cost + self.numel(body.indices) + self.numel(left) + CALL
+        return Reduced(left, _key(f"sum{body.key}", over), cost, body, over)
+
+    def contracted(self, a: Tree, b: Tree, over: frozenset[int]) -> Tree:
+        left = (a.indices | b.indices) - over
+        cost = a.cost + b.cost + self.numel(a.indices) + self.numel(b.indices) + self.numel(left)
+        cost += 2 * self.numel(a.indices | b.indices) / FLOPS + 2 * CALL
+        return Contracted(left, _key(f"mat[{a.key},{b.key}]", over), cost, a, b, over)
+
+
+def _key(text: str, over: frozenset[int]) -> str:
+    """The key of a sum: what its bound indices are called does not matter."""
+    names: dict[str, str] = {}
+
+    def rename(found: re.Match[str]) -> str:
+        index = found.group()
+        return names.setdefault(index, f"b{len(names)}") if int(index) in over else index
+
+    return re.sub(r"(?<=[\[ ])\d+(?=[\],])", rename, text)
+
+
+def simple(tree: Tree) -> Tree:
+    """A product of one thing is that thing."""
+    if isinstance(tree, Product) and tree.number == 1 and len(tree.parts) == 1:
+        part, power = tree.parts[0]
+        if power == 1:
+            return part
+    return tree
+
+
+def as_product(forest: Forest, tree: Tree) -> Product:
+    return tree if isinstance(tree, Product) else forest.product(Fraction(1), [(tree, Fraction(1))])

@@ -1,0 +1,323 @@
+"""From expression trees to PyTorch syntax: axes of size 1, sums' keepdim and transposes come back."""
+
+from __future__ import annotations
+
+import ast
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.layout import Layout, Written, call, constant, fitted, method, turned
+from gradninja.algebra.tree import Contracted, Leaf, Product, Reduced, Total, Tree
+
+
+class NotWritten(Exception):
+    """Raised for a value that has neither a name nor a text."""
+
+
+@dataclass
+class Writer:
+    """Writes trees over one graph. `unnamed` writes a node that has neither name nor syntax."""
+
+    graph: Graph
+    unnamed: Callable[[Node], Tree]
+
+    def statement(self, tree: Tree, like: Node) -> ast.expr:
+        """The syntax of a gradient, of exactly the shape of `like`."""
+        want = layout_of(like, like.free)
+        assert like.name is not None
+        if not tree.indices and like.size > 1:
+            return self._filled(tree, like)
+        written = self.write(tree, want)
+        if not tree.indices and not like.places and isinstance(written.syntax, ast.Constant):
+            return self._filled(tree, like)
+        written = fitted(written, want, exact=True)
+        if len(tree.indices) < len(like.places):
+            name = ast.Name(like.name, ast.Load())
+            return method(written.syntax, "expand_as", [name])
+        return written.syntax
+
+    def _filled(self, tree: Tree, like: Node) -> ast.expr:
+        """One number for every element."""
+        name = ast.Name(like.name or "", ast.Load())
+        written = self.write(tree, ())
+        if isinstance(tree, Product) and not any(not _static(t) for t, _ in tree.parts):
+            return call("torch.full_like", [name, written.syntax])
+        return method(written.syntax, "expand_as", [name]) if like.shape else written.syntax
+
+    # -- trees ------------------------------------------------------------------------------
+
+    def write(self, tree: Tree, want: Layout) -> Written:
+        """The syntax of a tree, laid out to broadcast with `want` if it can be."""
+        if isinstance(tree, Leaf):
+            return self._leaf(tree, want)
+        if isinstance(tree, Product):
+            return self._product(tree, want)
+        if isinstance(tree, Total):
+            return self._total(tree, want)
+        if isinstance(tree, Reduced):
+            return self._reduced(tree, want)
+        assert isinstance(tree, Contracted)
+        return self._contracted(tree, want)
+
+    def _leaf(self, tree: Leaf, want: Layout) -> Written:
+        node = tree.node
+        if node.static:
+            return Written(self.number(node), ())
+        if node.name is not None:
+            return Written(ast.Name(node.name, ast.Load()), layout_of(node, tree.at))
+        if node.hot is not None:
+            index = self.write(Leaf(tree.indices, "", 0.0, node.hot, tree.at[:-1]), ())
+            classes = self.number(self.graph.extent(node.axes[-1]))
+            return Written(call("F.one_hot", [index.syntax, classes]), layout_of(node, tree.at))
+        if node.syntax is not None:
+            return Written(node.syntax, layout_of(node, tree.at))
+        inner = self.write(self.unnamed(node), layout_of(node, node.free))
+        names = dict(enumerate(tree.at))
+        return Written(inner.syntax, tuple(None if i is None else names[i] for i in inner.layout))
+
+    def number(self, node: Node) -> ast.expr:
+        """A size by its name, or by the shape of something; other numbers as they are written."""
+        if node.name is not None:
+            return ast.Name(node.name, ast.Load())
+        if node.syntax is not None:
+            return node.syntax
+        axis = next(a for a, n in self.graph.size_nodes.items() if n is node)
+        root = self.graph.find(axis)
+        for known in self.graph.named.values():
+            if known.static or known.name is None:
+                continue
+            for place, mine in zip(known.places, known.axes, strict=True):
+                if self.graph.find(mine) == root:
+                    shape = ast.Attribute(ast.Name(known.name, ast.Load()), "shape", ast.Load())
+                    return ast.Subscript(shape, constant(place), ast.Load())
+        raise NotWritten("a size that no named value has")
+
+    def _product(self, tree: Product, want: Layout) -> Written:
+        """Small factors first; divisors last among those of their size."""
+        above = [(t, p) for t, p in tree.parts if p > 0 or p.denominator != 1]
+        below = [(t, -p) for t, p in tree.parts if p < 0 and p.denominator == 1]
+        number = tree.number
+        syntax: ast.expr | None = None
+        if abs(number.numerator) != 1 or (not above and number.numerator):
+            syntax = constant(abs(number.numerator))
+        if number.denominator != 1 and _short(number):
+            value = abs(number)
+            syntax = constant(float(value) if value.denominator != 1 else int(value))
+            number = Fraction(1 if number > 0 else -1)
+        written = None if syntax is None else Written(syntax, ())
+        if number == 0:
+            return Written(constant(0), ())
+        items = [(len(t.indices), 0, t, p) for t, p in above]
+        items += [(len(t.indices), 1, t, p) for t, p in below]
+        first = min((rank for rank, down, _, _ in items if not down), default=0)
+        # A number divides the smallest factor that there is.
+        items = [(max(rank, first) if down else rank, down, t, p) for rank, down, t, p in items]
+        want = self._want(tree, want)
+        divisors = [constant(number.denominator)] if number.denominator != 1 else []
+        for rank, down, part, power in sorted(items, key=lambda item: item[:2]):
+            if not down and written is not None and divisors and rank > first:
+                written = self._divided(written, divisors)
+                divisors = []
+            right = self._power(part, power, want)
+            if down and not right.layout:
+                divisors.append(right.syntax)
+                continue
+            if written is None:
+                written = Written(constant(1), ()) if down else right
+                if not down:
+                    continue
+            written = _joined(written, ast.Div() if down else ast.Mult(), right, want)
+        if written is None:
+            written = Written(constant(1), ())
+        if divisors:
+            written = self._divided(written, divisors)
+        return Written(_negated(written.syntax), written.layout) if number < 0 else written
+
+    def _divided(self, written: Written, divisors: Sequence[ast.expr]) -> Written:
+        below = divisors[0]
+        for divisor in divisors[1:]:
+            below = ast.BinOp(below, ast.Mult(), divisor)
+        return Written(ast.BinOp(written.syntax, ast.Div(), below), written.layout)
+
+    def _power(self, part: Tree, power: Fraction, want: Layout) -> Written:
+        inner = self.write(part, want)
+        if power == 1:
+            return inner
+        exponent = constant(int(power) if power.denominator == 1 else float(power))
+        return Written(ast.BinOp(inner.syntax, ast.Pow(), exponent), inner.layout)
+
+    def _total(self, tree: Total, want: Layout) -> Written:
+        want = self._want(tree, want)
+        positive = sorted(tree.parts, key=lambda p: p.number < 0)
+        written: Written | None = None
+        for part in positive:
+            sign = part.number < 0 and written is not None
+            right = self.write(
+                Product(part.indices, part.key, part.cost, -part.number, part.parts)
+                if sign
+                else part,
+                want,
+            )
+            if written is None:
+                written = right
+            else:
+                written = _joined(written, ast.Sub() if sign else ast.Add(), right, want)
+        assert written is not None
+        return written
+
+    def _reduced(self, tree: Reduced, want: Layout) -> Written:
+        inner = self.write(tree.body, self._want(tree.body, want))
+        dims = [d for d, i in enumerate(inner.layout) if i in tree.over]
+        left = [i for i in inner.layout if i is not None and i not in tree.over]
+        if not left:
+            return Written(method(inner.syntax, "sum"), ())
+        given: ast.expr = constant(dims[0])
+        if len(dims) > 1:
+            given = ast.Tuple([constant(d) for d in dims], ast.Load())
+        dropped = Written(
+            method(inner.syntax, "sum", [given]),
+            tuple(i for i in inner.layout if i not in tree.over),
+        )
+        kept = Written(
+            method(inner.syntax, "sum", [given], keepdim=constant(True)),
+            tuple(None if i in tree.over else i for i in inner.layout),
+        )
+        for found in (dropped, kept):
+            if fitted(found, want).syntax is found.syntax and len(found.layout) <= len(want):
+                exact = len(want) != len(inner.layout) or fitted(found, want, True) is found
+                if found is kept or exact or len(want) > len(found.layout):
+                    return found
+        return dropped
+
+    def _want(self, tree: Tree, want: Layout) -> Layout:
+        """A layout for all indices of a tree: the one asked for, or that of its largest leaf."""
+        if tree.indices <= set(want):
+            return want
+        best: Layout = ()
+        for leaf in leaves(tree):
+            found = layout_of(leaf.node, leaf.at) if not leaf.node.static else ()
+            if len(set(found) & tree.indices) > len(set(best) & tree.indices):
+                best = found
+        missing = sorted(tree.indices - set(best))
+        return (*missing, *best)
+
+    def _contracted(self, tree: Contracted, want: Layout) -> Written:
+        a, b, over = tree.a, tree.b, tree.over
+        batch = (a.indices & b.indices) - over
+        rest_a, rest_b = a.indices - over - batch, b.indices - over - batch
+        order = [i for i in want if i is not None]
+        order += sorted((batch | rest_a | rest_b) - set(order))
+        if len(over) == 1 and max(len(rest_a), len(rest_b)) <= 1 + (not batch):
+            if rest_a and rest_b and min(map(order.index, rest_b)) < min(map(order.index, rest_a)):
+                a, b, rest_a, rest_b = b, a, rest_b, rest_a
+            if not rest_a:
+                a, b, rest_a, rest_b = b, a, rest_b, rest_a
+            if len(rest_b) <= 1 and (len(rest_a) == 1 or not batch):
+                outer = tuple(i for i in order if i in batch)
+                (k,) = over
+                rows = tuple(i for i in order if i in rest_a)
+                columns = tuple(rest_b)
+                if batch and not columns:
+                    return self._einsum(a, b, tree, order)
+                left = self._laid(a, (*outer, *rows, k))
+                right = self._laid(b, (*outer, k, *columns))
+                product = ast.BinOp(left, ast.MatMult(), right)
+                return Written(product, (*outer, *rows, *columns))
+        flat = self._flat(a, b, tree, order) if len(over) > 1 and not batch else None
+        return flat or self._einsum(a, b, tree, order)
+
+    def _laid(self, tree: Tree, layout: Layout) -> ast.expr:
+        return fitted(self.write(tree, layout), layout, exact=True).syntax
+
+    def _flat(self, a: Tree, b: Tree, tree: Contracted, order: Sequence[int]) -> Written | None:
+        """Several leading axes summed: `x.flatten(0, -2).T @ dy.flatten(0, -2)`."""
+        rest_a, rest_b = a.indices - tree.over, b.indices - tree.over
+        if len(rest_a) != 1 or len(rest_b) != 1:
+            return None
+        if order.index(min(rest_b)) < order.index(min(rest_a)):
+            a, b, rest_a, rest_b = b, a, rest_b, rest_a
+        (i,), (j,) = rest_a, rest_b
+        first = self.write(a, self._want(a, (*sorted(tree.over), i)))
+        over = tuple(k for k in first.layout if k in tree.over)
+        second = self.write(b, (*over, j))
+        if first.layout != (*over, i) or second.layout != (*over, j):
+            return None
+        ends = [constant(0), constant(-2)]
+        left = ast.Attribute(method(first.syntax, "flatten", ends), "T", ast.Load())
+        product = ast.BinOp(left, ast.MatMult(), method(second.syntax, "flatten", ends))
+        return Written(product, (i, j))
+
+    def _einsum(self, a: Tree, b: Tree, tree: Contracted, order: Sequence[int]) -> Written:
+        letters: dict[int, str] = {}
+        parts = []
+        syntaxes = []
+        for part in (a, b):
+            layout = tuple(sorted(part.indices, key=lambda i: (i in tree.over, i)))
+            natural = self.write(part, self._want(part, ()))
+            if None not in natural.layout and set(natural.layout) == part.indices:
+                layout = natural.layout
+            syntaxes.append(self._laid(part, layout))
+            for index in layout:
+                assert index is not None
+                letters.setdefault(index, string.ascii_lowercase[len(letters)])
+            parts.append("".join(letters[i] for i in layout if i is not None))
+        out = tuple(i for i in order if i in tree.indices)
+        equation = f"{parts[0]},{parts[1]}->{''.join(letters[i] for i in out)}"
+        return Written(call("torch.einsum", [ast.Constant(equation), *syntaxes]), out)
+
+
+def layout_of(node: Node, at: Sequence[int]) -> Layout:
+    """Which index runs along each axis of a node's tensor; None along those of size 1."""
+    found: list[int | None] = [None] * len(node.shape)
+    for place, index in zip(node.places, at, strict=True):
+        found[place] = index
+    return tuple(found)
+
+
+def leaves(tree: Tree) -> list[Leaf]:
+    """All leaves below a tree."""
+    if isinstance(tree, Leaf):
+        return [tree]
+    below: Sequence[Tree] = ()
+    if isinstance(tree, Product):
+        below = [t for t, _ in tree.parts]
+    elif isinstance(tree, Total):
+        below = tree.parts
+    elif isinstance(tree, Reduced):
+        below = [tree.body]
+    elif isinstance(tree, Contracted):
+        below = [tree.a, tree.b]
+    return [leaf for part in below for leaf in leaves(part)]
+
+
+def _static(tree: Tree) -> bool:
+    return isinstance(tree, Leaf) and tree.node.static
+
+
+def _short(number: Fraction) -> bool:
+    """Whether a fraction reads better as a decimal: 0.5, 1.5."""
+    return number.denominator in {2, 4, 8} or number.denominator > 100
+
+
+def _joined(left: Written, operator: ast.operator, right: Written, want: Layout) -> Written:
+    """Two operands broadcast against each other."""
+    a, b = left, right
+    if a.layout and b.layout:
+        a, b = fitted(a, want), fitted(b, want)
+    longer, shorter = sorted((a.layout, b.layout), key=len, reverse=True)
+    lead = len(longer) - len(shorter)
+    layout = list(longer)
+    for at, index in enumerate(shorter):
+        if index is not None:
+            layout[lead + at] = index
+    return Written(ast.BinOp(a.syntax, operator, b.syntax), tuple(layout))
+
+
+def _negated(syntax: ast.expr) -> ast.expr:
+    """`-x`, the sign at the front of a product."""
+    if isinstance(syntax, ast.BinOp) and isinstance(syntax.op, ast.Mult | ast.Div):
+        return ast.BinOp(_negated(syntax.left), syntax.op, syntax.right)
+    return ast.UnaryOp(ast.USub(), syntax)
