@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,15 @@ Words = Annotated[
     ),
 ]
 INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
+
+
+class Engine(StrEnum):
+    """What may take the steps of a run."""
+
+    auto = "auto"
+    native = "native"
+    torch = "torch"
+
 
 # What --resume may stand beside: nothing of this changes where a run ends.
 FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json"}
@@ -89,6 +99,13 @@ def train(
         float, typer.Option(min=0.0, metavar="SECONDS", help="Time between two checkpoints.")
     ] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads of PyTorch.")] = 1,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="What takes the steps: code compiled for this model and these sizes, or PyTorch; "
+            "auto compiles where that pays and can be done."
+        ),
+    ] = Engine.torch,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -100,9 +117,15 @@ def train(
     from gradninja.training import Config, Interrupted, begin, go
     from gradninja.training import resume as resume_run
 
+    quiet = quiet or as_json
+
+    def tell(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
     if resume is not None:
         _refuse_changes(given)
-        run = resume_run(resume, words)
+        run = resume_run(resume, words, tell=tell)
     else:
         options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
         config = Config(
@@ -121,9 +144,9 @@ def train(
             fit=fit,
             backward=backward,
             options=options,
+            engine=engine.value,
         )
-        run = begin(config, out=out, overwrite=overwrite)
-    quiet = quiet or as_json
+        run = begin(config, out=out, overwrite=overwrite, tell=tell)
     if not quiet:
         _introduce(run)
     try:
@@ -162,7 +185,10 @@ def _introduce(run: Run) -> None:
         f"{run.dataset.train.words:,} words to train on, {len(run.dataset.train):,} letters"
     )
     if run.step is not None:
-        print(f"gradients by `{config.backward}`, no autograd; run folder {run.folder.path}")
+        print(
+            f"gradients by `{config.backward}`, no autograd; {config.engine} engine; "
+            f"run folder {run.folder.path}"
+        )
 
 
 @contextmanager

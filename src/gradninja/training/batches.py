@@ -11,11 +11,23 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradninja.data import Split
 
 _BLOCK = 2**15  # examples in a block: 1024 steps of the lecture's 32, about 1 MB of contexts
+
+
+def block_steps(batch: int) -> int:
+    """How many steps a block has."""
+    return max(1, _BLOCK // batch)
+
+
+def block_positions(split: Split, *, batch: int, seed: int, block: int) -> NDArray[np.int64]:
+    """The examples of a block's steps, by their places in the split's stream: (steps, batch)."""
+    generator = np.random.default_rng((seed, block))
+    return generator.integers(0, len(split), size=(block_steps(batch), batch))
 
 
 def batches(
@@ -25,12 +37,11 @@ def batches(
 
     Each is (Xb, Yb): int64, shapes (batch, context) and (batch,).
     """
-    steps = max(1, _BLOCK // batch)
+    steps = block_steps(batch)
     block, skip = divmod(start, steps)
     while True:
-        generator = np.random.default_rng((seed, block))
-        positions = generator.integers(0, len(split), size=steps * batch)
-        contexts, targets = split.contexts(positions, context)
+        positions = block_positions(split, batch=batch, seed=seed, block=block)
+        contexts, targets = split.contexts(positions.ravel(), context)
         inputs = torch.from_numpy(contexts).view(steps, batch, context).unbind()
         outputs = torch.from_numpy(targets).view(steps, batch).unbind()
         yield from zip(inputs[skip:], outputs[skip:], strict=True)

@@ -16,7 +16,8 @@ class Config:
     The defaults are those of makemore part 4. `words` is the word list's path, None for the
     embedded list; `sha256` is of that file's bytes. `options` go to the model's forward (such as
     `correction`). `backward` names the function of the model file that gave the gradients, or
-    "derived". `torch` is the version that made the run.
+    "derived". `engine` is what takes the steps: "native", "torch", or "auto" for what suits.
+    `torch` is the version that made the run.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Config:
     fit: bool = False
     backward: str | None = None
     options: dict[str, object] = field(default_factory=dict)
+    engine: str = "torch"
     torch: str = ""
 
     @property
@@ -76,6 +78,8 @@ class Config:
             ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
+        if isinstance(values, dict):
+            values.setdefault("engine", "torch")  # the only one before there was this field
         known = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or values.keys() != known:
             odd = sorted(known.symmetric_difference(values)) if isinstance(values, dict) else []

@@ -54,15 +54,11 @@ def descend(
 ) -> None:
     """Take the steps from `state.step` to `config.steps`, or until `hooks.stop()`.
 
-    Parameters are changed in place and `state` is kept up to date. Each step's loss is looked at
-    (`_LOOK_EVERY`), not its value at each step: reading a number costs more than an addition. A
-    checkpoint is only written when the losses so far and the weights are finite, else RunError
-    names the step and the rate.
+    Parameters are changed in place and `state` is kept up to date. Raises RunError as `Watch`.
     """
     values: dict[str, object] = {**config.sizes, **config.options, **state.parameters}
     updates = [(value, f"d{name}") for name, value in state.parameters.items()]
-    saved = looked = time.monotonic()
-    seen = len(state.losses)  # of the losses since the last line of metrics, looked at already
+    watch = Watch(state, config, metrics, hooks)
     for number, (inputs, targets) in enumerate(
         islice(batches, config.steps - state.step), start=state.step
     ):
@@ -75,28 +71,57 @@ def descend(
             value.sub_(found[gradient], alpha=rate)  # type: ignore[arg-type]
         state.losses.append(found["loss"])  # type: ignore[arg-type]
         state.step = number + 1
+        if watch.look(found):
+            return
 
+
+class Watch:
+    """What looks at a run as it goes on: progress, divergence, metrics, checkpoints.
+
+    Each step's loss is looked at (`_LOOK_EVERY`), not its value at each step: reading a number
+    costs more than an addition. A checkpoint is only written when the losses so far and the
+    weights are finite, else RunError names the step and the rate.
+    """
+
+    def __init__(self, state: State, config: Config, metrics: Metrics, hooks: Hooks) -> None:
+        self._state, self._config, self._metrics, self._hooks = state, config, metrics, hooks
+        self._saved = self._looked = time.monotonic()
+        self._seen = len(state.losses)  # since the last line of metrics, looked at already
+
+    def look(self, found: Mapping[str, object] | None) -> bool:
+        """See to what is due after a step; tell whether a person asked to stop.
+
+        `found` are the step's values; where `diagnosed` says so, they are needed.
+        """
+        state, config, hooks = self._state, self._config, self._hooks
         now = time.monotonic()
         line = state.step % config.metrics_every == 0 or state.step == config.steps
         stop = hooks.stop()
-        if not (line or stop or now - looked >= _LOOK_EVERY or now - saved >= hooks.save_every):
-            continue
-        _refuse_infinite(state, seen, config)
+        save = now - self._saved >= hooks.save_every
+        if not (line or stop or save or now - self._looked >= _LOOK_EVERY):
+            return False
+        _refuse_infinite(state, self._seen, config)
         hooks.show(Progress(state.step, config.steps, mean_loss(state.losses[-100:])))
-        looked, seen = now, len(state.losses)
+        self._looked, self._seen = now, len(state.losses)
         if line:
+            rate = config.rate_at(state.step - 1)
             row: dict[str, object] = {"step": state.step, "loss": mean_loss(state.losses)}
             row["rate"] = rate
-            if state.step % config.diagnostics_every == 0 or state.step == config.steps:
+            if diagnosed(state.step, config):
+                assert found is not None
                 row |= diagnostics(found, state.parameters, rate)
-            metrics.write(row)
+            self._metrics.write(row)
             state.losses.clear()
-            seen = 0
-        if stop or state.step == config.steps or now - saved >= hooks.save_every:
+            self._seen = 0
+        if stop or save or state.step == config.steps:
             hooks.save(state)
-            saved = time.monotonic()
-        if stop:
-            return
+            self._saved = time.monotonic()
+        return stop
+
+
+def diagnosed(step: int, config: Config) -> bool:
+    """Whether the line of metrics after so many steps tells of saturation and ratios."""
+    return step % config.diagnostics_every == 0 or step == config.steps
 
 
 def _refuse_infinite(state: State, seen: int, config: Config) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradninja import models
 from gradninja.data import Dataset, load_words
-from gradninja.errors import ModelError, RunError
+from gradninja.errors import GradninjaError, ModelError, RunError
 from gradninja.models import Model, Step
 from gradninja.training import checkpoint
 from gradninja.training import metrics as lines
@@ -24,12 +24,14 @@ from gradninja.training.config import Config
 from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
 from gradninja.training.loop import Hooks, Progress, descend
 from gradninja.training.metrics import Metrics
+from gradninja.training.native import Engine, compiled, descend_natively
 from gradninja.training.network import Network
 from gradninja.training.sampling import Word, sample
 from gradninja.training.verify import verifier
 
 SAMPLES = 20
 DERIVED = "derived"  # in place of the name of a backward: the one that gradninja derives
+_WORTH_COMPILING = 10_000  # steps from which on compiling, some seconds, pays
 _ROOM = 2**20  # bytes that a run writes besides its checkpoints: metrics and pictures, generously
 
 
@@ -54,14 +56,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that can go on: its recipe, where it is kept, and how far it got."""
+    """A run that can go on: its recipe, where it is kept, and how far it got.
+
+    `step` is None for a run that is fitted and has no steps; `engine` is the compiled code that
+    takes them, None where PyTorch does.
+    """
 
     folder: RunFolder
     config: Config
     model: Model
     dataset: Dataset
     state: State
-    step: Step | None  # None for a run that is fitted and has no steps
+    step: Step | None
+    engine: Engine | None = None
 
     @property
     def size(self) -> int:
@@ -69,12 +76,19 @@ class Run:
         return sum(value.numel() for value in self.state.parameters.values())
 
 
-def begin(config: Config, *, out: Path | None = None, overwrite: bool = False) -> Run:
+def begin(
+    config: Config,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Run:
     """Make a new run. `config.model` is a built-in name or a path; what the config says of data,
-    backward and versions is filled in.
+    backward, engine and versions is filled in. `tell` takes what a person may want to know.
 
     All that can be wrong is found here, before the folder is touched: one step is tried. Raises
-    DataError, ModelError and RunError.
+    DataError, ModelError and RunError, and NativeError for lines that the native engine cannot
+    take, where the config asks for it.
     """
     words = None if config.words is None else Path(config.words).absolute()
     dataset = load_words(words)
@@ -98,11 +112,14 @@ def begin(config: Config, *, out: Path | None = None, overwrite: bool = False) -
         state = State(0, _fitted(model, config, dataset) if config.fit else _drawn(model, config))
         step, backward = _step(model, config, state, dataset)
         config = replace(config, backward=backward)
+        engine = None
         if step is not None:
             _try(step, state, config, dataset)
+            engine = _engine(step, state, dataset, config, tell)
+        config = replace(config, engine="torch" if engine is None else "native")
         room = 2 * len(checkpoint.pack(state)) + _ROOM
     folder = open_new(out, model.name, overwrite=overwrite, size=room)
-    run = Run(folder, config, model, dataset, state, step)
+    run = Run(folder, config, model, dataset, state, step, engine)
     with folder.locked(), _writing(run):
         folder.clear()
         write_whole(folder.config, config.to_json().encode())
@@ -111,7 +128,9 @@ def begin(config: Config, *, out: Path | None = None, overwrite: bool = False) -
     return run
 
 
-def resume(path: Path, words: Path | None = None) -> Run:
+def resume(
+    path: Path, words: Path | None = None, *, tell: Callable[[str], None] = lambda text: None
+) -> Run:
     """A run as its last checkpoint left it. Needs nothing but the folder, and the word list where
     it was (or at `words`). Raises RunError when that changed, or the folder is none of a run.
     """
@@ -122,7 +141,10 @@ def resume(path: Path, words: Path | None = None) -> Run:
     state = checkpoint.read(folder.weights)
     with torch.inference_mode():
         step, _ = _step(model, config, state, dataset)
-    return Run(folder, config, model, dataset, state, step)
+        engine = None
+        if step is not None and state.step < config.steps:
+            engine = _engine(step, state, dataset, config, tell)
+    return Run(folder, config, model, dataset, state, step, engine)
 
 
 def load_dataset(config: Config, words: Path | None = None) -> Dataset:
@@ -200,7 +222,10 @@ def _train(
     verify = verifier(step, state.parameters) if verify_every else None
     with _stop_signals() as stop:
         hooks = Hooks(save, show, stop, save_every, verify, verify_every)
-        descend(state, step, stream, config, metrics, hooks)
+        if run.engine is not None:
+            descend_natively(state, run.engine, step, config, metrics, hooks)
+        else:
+            descend(state, step, stream, config, metrics, hooks)
     if state.step < config.steps:
         raise Interrupted(run.folder.path, state.step)
 
@@ -270,6 +295,22 @@ def _step(
         # On the sizes of this run: what the forward unrolls or decides by them holds for them.
         back = derive(model.path, {n: _plain(value) for n, value in inputs.items()})
         return model.step(source=f"{back.whole_forward}\n{back.source}"), DERIVED
+
+
+def _engine(
+    step: Step, state: State, dataset: Dataset, config: Config, tell: Callable[[str], None]
+) -> Engine | None:
+    """The compiled code that takes a run's steps; None where PyTorch is to take them."""
+    if config.engine == "torch" or (config.engine == "auto" and config.steps < _WORTH_COMPILING):
+        return None
+    tell("compiling the training loop; it is kept for the next run of these sizes")
+    try:
+        return compiled(step, state, dataset.train, config)
+    except GradninjaError as error:
+        if config.engine == "native":
+            raise
+        tell(f"trained by PyTorch, because the native engine cannot: {error}")
+        return None
 
 
 def _plain(value: object) -> object:

@@ -32,20 +32,28 @@ def verifier(
         truth = _autograd(number, step, values, parameters)
         scale = max(truth[f"d{name}"].abs().max().item() for name in parameters)
         for name, true in sorted(truth.items(), key=lambda item: done.get(item[0], 0)):
-            given = found.get(name)
-            if not isinstance(given, Tensor) or given.shape != true.shape:
-                what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-                raise RunError(f"step {number}: {name} is {what}, not {tuple(true.shape)}")
-            difference = (given - true).abs().max().item()
-            allowed = max(RELATIVE * true.abs().max().item(), ABSOLUTE * scale)
-            if not difference <= allowed:  # so that nan is wrong, too
+            if message := wrong(found.get(name), true, scale):
                 raise RunError(
-                    f"step {number}: {name} differs from autograd by {difference:.3g}"
-                    f" (its largest element is {true.abs().max().item():.3g})",
+                    f"step {number}: {name} {message}",
                     hint="It is the first wrong one in the order of the backward's lines.",
                 )
 
     return verify
+
+
+def wrong(given: object, true: Tensor, scale: float, judge: str = "autograd") -> str | None:
+    """What is wrong with a gradient, beside the `judge`'s true one; None if nothing.
+
+    `scale` is the largest element of any parameter's gradient.
+    """
+    if not isinstance(given, Tensor) or given.shape != true.shape:
+        what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        return f"is {what}, not {tuple(true.shape)}"
+    largest = true.abs().max().item()
+    difference = (given - true).abs().max().item()
+    if difference <= max(RELATIVE * largest, ABSOLUTE * scale):
+        return None
+    return f"differs from {judge} by {difference:.3g} (its largest element is {largest:.3g})"
 
 
 def _autograd(

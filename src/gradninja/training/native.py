@@ -1,0 +1,182 @@
+"""Training by compiled code: many steps a call, from the same batches as PyTorch would see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradninja.data import Split
+from gradninja.errors import RunError
+from gradninja.models import Step
+from gradninja.training.batches import block_positions, block_steps
+from gradninja.training.checkpoint import State
+from gradninja.training.config import Config
+from gradninja.training.loop import Hooks, Watch, diagnosed
+from gradninja.training.metrics import Metrics
+from gradninja.training.verify import wrong
+
+_CALL = 0.1  # seconds that a call into compiled code should take: Ctrl-C waits for its end
+# A rate so large that the update is all that is left of a parameter: its gradient, to be read off.
+_HUGE = 2.0**20
+
+Arrays = Mapping[str, NDArray[np.floating]]
+
+
+class Kernel(Protocol):
+    """A compiled training loop, for one model, one set of sizes and one dtype."""
+
+    @property
+    def source(self) -> str:
+        """Its text, for a person to read."""
+
+    def run(
+        self,
+        parameters: Arrays,
+        stream: NDArray[np.unsignedinteger],
+        positions: NDArray[np.int64],
+        rates: NDArray[np.float64],
+        losses: NDArray[np.floating],
+    ) -> None:
+        """Take steps: one for each row of `positions` (steps, batch), with its rate.
+
+        The parameters, contiguous, are changed in place, and each step's loss is written.
+        """
+
+
+class Engine:
+    """A kernel, and what it needs to take the steps of a run."""
+
+    def __init__(self, kernel: Kernel, split: Split, config: Config) -> None:
+        self.kernel, self._split, self._config = kernel, split, config
+        self._block = -1
+        self._positions = np.empty((0, config.batch), np.int64)
+
+    def take(self, state: State, end: int) -> None:
+        """Take the steps from `state.step` on, up to `end` or the end of a block of batches."""
+        start, positions = state.step, self._rows(state.step)[: end - state.step]
+        rates = np.array([self._config.rate_at(start + i) for i in range(len(positions))])
+        losses = self._run(state.parameters, positions, rates)
+        state.losses.extend(losses.unbind())
+        state.step = start + len(positions)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step, (Xb, Yb), as `batches` gives it."""
+        contexts, targets = self._split.contexts(self._rows(step)[0], self._config.context)
+        return torch.from_numpy(contexts), torch.from_numpy(targets)
+
+    def gradients(self, step: int, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of a step's batch, and the gradients, as the kernel sees them."""
+        after = {name: value.clone() for name, value in parameters.items()}
+        losses = self._run(after, self._rows(step)[:1], np.array([_HUGE]))
+        found = {f"d{name}": (value - after[name]) / _HUGE for name, value in parameters.items()}
+        return {"loss": losses[0], **found}
+
+    def _rows(self, step: int) -> NDArray[np.int64]:
+        """The positions of a step's batch, and of those after it in its block."""
+        config = self._config
+        block, skip = divmod(step, block_steps(config.batch))
+        if block != self._block:
+            self._positions = block_positions(
+                self._split, batch=config.batch, seed=config.seed, block=block
+            )
+            self._block = block
+        return self._positions[skip:]
+
+    def _run(
+        self,
+        parameters: Mapping[str, Tensor],
+        positions: NDArray[np.int64],
+        rates: NDArray[np.float64],
+    ) -> Tensor:
+        arrays = {name: value.numpy() for name, value in parameters.items()}
+        losses = np.empty(len(positions), next(iter(arrays.values())).dtype)
+        self.kernel.run(arrays, self._split.stream, positions, rates, losses)
+        return torch.from_numpy(losses)
+
+
+def compare(engine: Engine, step: Step, state: State, config: Config) -> str | None:
+    """What is wrong with the engine's step, beside PyTorch's of the same lines; None if nothing.
+
+    The batch is the one that comes after the last of the run.
+    """
+    truth = step(_values(engine, config.steps, state, config))
+    found = engine.gradients(config.steps, state.parameters)
+    names = ["loss", *(f"d{name}" for name in state.parameters)]
+    true = {name: value for name in names if isinstance(value := truth[name], Tensor)}
+    scale = max(true[name].abs().max().item() for name in names[1:])
+    for name, value in true.items():
+        if message := wrong(found[name], value, scale, judge="PyTorch's"):
+            return f"{name} {message}"
+    return None
+
+
+def descend_natively(
+    state: State, engine: Engine, step: Step, config: Config, metrics: Metrics, hooks: Hooks
+) -> None:
+    """As `loop.descend`, by an engine; `step` gives the values that diagnostics tell of.
+
+    `hooks.verify` is shown the engine's gradients, and PyTorch's values of all that is between.
+    """
+    watch = Watch(state, config, metrics, hooks)
+    pace = 1
+    while state.step < config.steps:
+        found: dict[str, object] | None = None
+        start = state.step
+        verify = hooks.verify is not None and start % hooks.verify_every == 0
+        if verify or diagnosed(start + 1, config):
+            values = _values(engine, start, state, config)
+            found = step(values)
+            if hooks.verify is not None and verify:
+                hooks.verify(start, values, {**found, **engine.gradients(start, state.parameters)})
+            end = start + 1
+        else:
+            end = min(start + pace, _next_stop(start, config, hooks))
+        before = time.monotonic()
+        engine.take(state, end)
+        each = (time.monotonic() - before) / (state.step - start)
+        pace = max(1, min(2 * pace, int(_CALL / max(each, 1e-9))))
+        if watch.look(found):
+            return
+
+
+def _next_stop(start: int, config: Config, hooks: Hooks) -> int:
+    """The first step after `start` before which something other than a step is to be done."""
+    lines, told = config.metrics_every, config.diagnostics_every
+    stops = [
+        (start // lines + 1) * lines,
+        ((start + 1) // told + 1) * told - 1,
+        config.steps if start == config.steps - 1 else config.steps - 1,
+    ]
+    if hooks.verify is not None:
+        stops.append((start // hooks.verify_every + 1) * hooks.verify_every)
+    return min(stops)
+
+
+def _values(engine: Engine, number: int, state: State, config: Config) -> dict[str, object]:
+    inputs, targets = engine.batch(number)
+    values: dict[str, object] = {**config.sizes, **config.options, **state.parameters}
+    return {**values, "Xb": inputs, "Yb": targets}
+
+
+def compiled(step: Step, state: State, dataset: Split, config: Config) -> Engine:
+    """An engine for a run's step. Raises a GradninjaError that names what cannot be compiled, and
+    RunError when what was compiled does not do as PyTorch does.
+    """
+    from gradninja import native  # numba is slow to import
+
+    positions = block_positions(dataset, batch=config.batch, seed=config.seed, block=0)[0]
+    inputs, targets = dataset.contexts(positions, config.context)
+    values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
+    values |= {name: value.numpy() for name, value in state.parameters.items()}
+    # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
+    kernel = native.compile_training(step.source, values, tuple(sorted(state.parameters)))
+    engine = Engine(kernel, dataset, config)
+    if wrong := compare(engine, step, state, config):
+        raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")
+    return engine
