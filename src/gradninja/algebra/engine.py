@@ -12,9 +12,9 @@ from gradninja.algebra.adjoint import adjoint
 from gradninja.algebra.extract import Extractor, Foldable
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.lower import Lowering
-from gradninja.algebra.normal import Normal
+from gradninja.algebra.normal import Normal, TooLong
 from gradninja.algebra.terms import Term
-from gradninja.algebra.tree import Tree
+from gradninja.algebra.tree import CALL, Tree
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -22,6 +22,8 @@ from gradninja.derive.walk import Walk
 from gradninja.lines import Line
 
 TOLERANCE = 1e-9  # relative, in float64
+WINDOW = 12  # lines that are looked ahead for whether a name pays
+MOST_AHEAD = 12  # terms of one gradient, from where on a name is given without looking further
 
 
 class Mismatch(Exception):
@@ -42,13 +44,16 @@ class Engine:
         truth: Mapping[str, torch.Tensor],
         cuts: set[str],
         derived: set[int],
+        chosen: bool = False,
     ) -> None:
         self.lowering = lowering
         self.program = lowering.program
         self.graph: Graph = lowering.graph
         self.normal = normal
         self.truth = truth
+        self.largest = max([1.0, *map(_largest, truth.values())])
         self.cuts = cuts
+        self.chosen = chosen  # whether `cuts` are all names that gradients get
         self.derived = derived  # ids of lines that keep their derived form
         self.walk = Walk(self.program, lowering.book, "readable")
         self.gradients: dict[int, list[Term]] = {}
@@ -65,10 +70,13 @@ class Engine:
         }
         self.writer = Writer(self.graph, self._unnamed)
         self.finished: set[int] = set()
+        self.here = self.graph.nodes[0]
+        self.wanted = set(self.program.differentiable)
 
     def _folds(self, node: Node) -> bool:
         forms = self.normal.form(node)
-        return len(forms) == 1 and forms[0] != self.graph.itself(node)
+        whole = len(forms) == 1 and set(node.free) <= forms[0].indices
+        return whole and forms[0] != self.graph.itself(node)
 
     def _unnamed(self, node: Node) -> Tree:
         assert node.terms is not None, node
@@ -84,13 +92,13 @@ class Engine:
             if seeded:
                 self.walk.totals[name] = value
                 self.values[self.walk.gradient_name(name)] = value
-                self.gradients[node.number] = [self.graph.itself(self._gradient_node(node))]
             else:
                 self.gradients[node.number] = [Term.of(1, [])]
         last_use = self._last_uses()
         for node in reversed(self.graph.nodes[: self.lowered]):
             if not node.flows or node.number in self.finished:
                 continue
+            self.here = node
             if node.line is not None:
                 self._node(node)
             for given in last_use.get(node.number, ()):
@@ -98,6 +106,31 @@ class Engine:
         for given in self.program.inputs:
             if given.differentiable:
                 self._finish(self.graph.named[given.name])
+
+    @property
+    def at(self) -> str:
+        """The variable that the walk is at."""
+        return self.here.name or (self.here.line.name if self.here.line else "")
+
+    def stretch(self) -> set[int]:
+        """The lines between the names that have been given and where the walk is."""
+        found: set[int] = set()
+        todo, seen = [self.here], {self.here.number}
+        while todo:
+            node = todo.pop()
+            if node.line is not None and node is not self.here or not node.name:
+                found.add(id(node.line))
+            for user in self.graph.nodes[: self.lowered]:
+                known = user.number in seen or not user.flows
+                if not known and any(o is node for o in self._operands(user)):
+                    if user.line is not None:
+                        found.add(id(user.line))
+                    seen.add(user.number)
+                    if user.number not in self.finished:
+                        todo.append(user)
+        if self.here.line is not None:
+            found.add(id(self.here.line))
+        return found
 
     @property
     def lowered(self) -> int:
@@ -121,7 +154,7 @@ class Engine:
     def _operands(self, node: Node) -> list[Node]:
         if node.line is not None and (node.opaque or id(node.line) in self.derived):
             names = {str(e) for e in node.line.expr.walk() if e.op == "name"}
-            return [self.graph.named[name] for name in sorted(names)]
+            return [self.graph.named[n] for n in sorted(names) if n in self.graph.named]
         found = [operand for operand, _ in node.derivatives]
         for term in node.terms or ():
             found += [self.graph.nodes[atom] for (atom, _), _ in term.powers]
@@ -134,11 +167,84 @@ class Engine:
             if node.name is not None:
                 self._derived(line)
             return
-        if node.name is not None and (node.name in self.cuts or node.name in self.walk.totals):
+        if self._named_anyway(node) or self._pays(node):
             self._finish(node)
-        gradient = self._gradient(node)
+        self._push(node, self.gradients)
+
+    def _named_anyway(self, node: Node) -> bool:
+        return node.name is not None and (
+            node.name in self.cuts or node.name in self.walk.totals or node.name in self.wanted
+        )
+
+    def _push(self, node: Node, gradients: dict[int, list[Term]]) -> None:
+        gradient = self.normal.normal(gradients.get(node.number, []))
         for operand, term in adjoint(self.normal, node, gradient):
-            self.gradients.setdefault(operand.number, []).append(term)
+            gradients.setdefault(operand.number, []).append(term)
+
+    # -- choosing ---------------------------------------------------------------------------
+
+    def _pays(self, node: Node) -> bool:
+        """Whether a name for a variable's gradient makes what follows from it cheaper."""
+        if self.chosen or node.name is None or self._paths(node) < 2:
+            return False
+        terms = self._gradient(node)
+        if not terms or self._is_name(terms):
+            return False
+        try:
+            inline = self._ahead(node, terms)
+        except TooLong:
+            return True
+        own = self._cost(terms)
+        if own <= CALL:
+            return False
+        atom = [self.graph.itself(self._gradient_node(node))]
+        return own + self._ahead(node, atom) < inline
+
+    def _paths(self, node: Node) -> int:
+        """In how many places the node's gradient is used."""
+        found = len(node.derivatives)
+        for term in node.terms or ():
+            found += sum(self.graph.nodes[atom].flows for (atom, _), _ in term.powers)
+        return found
+
+    def _ahead(self, start: Node, gradient: list[Term]) -> float:
+        """What it costs to write all gradients that follow from one, up to the next names."""
+        gradients = {number: list(terms) for number, terms in self.gradients.items()}
+        gradients[start.number] = gradient
+        touched = {start.number}
+        cost, lines = 0.0, set[int]()
+        for node in reversed(self.graph.nodes[: start.number + 1]):
+            if not node.flows or not gradients.get(node.number):
+                continue
+            if touched == {start.number} and node.number < start.number:
+                break
+            ends = node is not start and (
+                node.opaque or node.line is None or self._named_anyway(node)
+                or id(node.line) in self.derived
+            )
+            if node.line is not None:
+                lines.add(id(node.line))
+            if not ends and len(lines) > WINDOW and node.name is not None:
+                ends = True
+            touched_here = node.number in touched
+            touched.discard(node.number)
+            if ends:
+                if touched_here:
+                    cost += self._cost(self.normal.normal(gradients[node.number]))
+                gradients.pop(node.number)
+                continue
+            before = {n: len(g) for n, g in gradients.items()}
+            self._push(node, gradients)
+            if max((len(gradients[n]) for n in gradients), default=0) > MOST_AHEAD:
+                raise TooLong
+            if touched_here:
+                touched |= {n for n, g in gradients.items() if len(g) > before.get(n, 0)}
+            if not touched:
+                break
+        return cost
+
+    def _cost(self, terms: list[Term]) -> float:
+        return Extractor(self.normal, self.foldables).extract(terms).cost if terms else 0.0
 
     def _derived(self, line: Line) -> None:
         """A line that keeps the form that deriving gives it."""
@@ -173,21 +279,17 @@ class Engine:
         if node.number in self.finished:
             return
         self.finished.add(node.number)
+        self.here = node
         terms = self._gradient(node)
         before = name in self.walk.totals
         wanted = name in self.program.differentiable
-        if terms and not (before and self._is_itself(node, terms)):
-            if not wanted and not before and self._is_name(terms):
-                pass
+        if terms:
             self._write(node, terms, before)
         elif not before:
             if not wanted:
                 return
             self.walk._untouched(name, node.value)
         self.gradients[node.number] = [self.graph.itself(self._gradient_node(node))]
-
-    def _is_itself(self, node: Node, terms: list[Term]) -> bool:
-        return terms == [self.graph.itself(self._gradient_node(node))]
 
     def _is_name(self, terms: list[Term]) -> bool:
         return len(terms) == 1 and terms[0].coefficient == 1 and len(terms[0].powers) == 1
@@ -203,9 +305,10 @@ class Engine:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         total = self.walk.totals[name] + value if adds else value
         self._hold(name, total, syntax)
+        line = node.line or self._line_of(node)
+        self.walk.current = line
         if adds:
             self.walk._freshen(name)
-        line = node.line or self._line_of(node)
         self.walk._state(
             Statement(
                 self.walk.gradient_name(name),
@@ -220,7 +323,7 @@ class Engine:
         self.walk.totals[name] = total
         gradient = self._gradient_node(node)
         self.values[gradient.name or ""] = total
-        if len(terms) == 1 and not adds:
+        if len(terms) == 1 and not adds and set(node.free) <= terms[0].indices:
             self.foldables.append(Foldable(gradient, terms[0]))
 
     def _line_of(self, node: Node) -> Line:
@@ -235,8 +338,10 @@ class Engine:
         true = self.truth[name]
         if value.shape != true.shape or value.dtype != true.dtype:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` has shape {tuple(value.shape)}")
-        scale = float(true.nan_to_num().abs().max()) if true.numel() else 0.0
-        off = float((value - true).nan_to_num().abs().max()) if true.numel() else 0.0
-        largest = max([1.0, *(float(t.nan_to_num().abs().max()) for t in self.truth.values())])
-        if not off <= TOLERANCE * (scale + 1e-3 * largest):
+        off, scale = _largest(value - true), _largest(true)
+        if not off <= TOLERANCE * (scale + 1e-3 * self.largest):
             raise Mismatch(name, f"`{ast.unparse(syntax)}` is off by {off:.1e}")
+
+
+def _largest(tensor: torch.Tensor) -> float:
+    return float(tensor.nan_to_num().abs().max()) if tensor.numel() else 0.0

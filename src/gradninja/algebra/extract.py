@@ -12,6 +12,7 @@ from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
 from gradninja.algebra.tree import Forest, Product, Total, Tree, as_product, simple
 
 STATES = 60  # ways of folding one term that are looked at
+WIDTH = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,14 +147,17 @@ class Extractor:
 
     # -- common factors ---------------------------------------------------------------------
 
-    def combine(self, forest: Forest, products: Sequence[Product]) -> Tree:
-        """A sum of products, common factors pulled out where that is cheaper."""
+    def combine(self, forest: Forest, products: Sequence[Product], width: int = WIDTH) -> Tree:
+        """A sum of products, common factors pulled out where that is cheaper.
+
+        `width`: how many of the factors are tried, the most promising first; fewer further in.
+        """
         if not products:
             return forest.product(Fraction(0), [])
         if len(products) == 1:
             return simple(products[0])
         best = forest.total(self._number_out(forest, products))
-        for key, power in self._common(forest, products)[:3]:
+        for key, power in self._common(forest, products)[:width]:
             having, rest = [], []
             shared: Tree | None = None
             for product in products:
@@ -167,10 +171,10 @@ class Extractor:
                 else:
                     rest.append(product)
             assert shared is not None
-            inner = as_product(forest, self.combine(forest, having))
+            inner = as_product(forest, self.combine(forest, having, max(1, width - 1)))
             whole = forest.product(inner.number, _merge(inner.parts, (shared, power)))
             if rest:
-                others = self.combine(forest, rest)
+                others = self.combine(forest, rest, max(1, width - 1))
                 parts = _parts(forest, others)
                 candidate = forest.total([*parts, whole])
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,28 @@ import torch
 
 import gradninja.algebra.functions
 import gradninja.algebra.operations  # noqa: F401 - they fill the table
+from gradninja.algebra.cost import Cost, cost_of
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Normal
 from gradninja.derive import Backward, derive
+from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
+
+
+ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A pass that failed its check or raised: `name` is whose gradient it was to write."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +42,14 @@ class Fused(Backward):
     """A backward pass all in one go. See `gradninja.fuse`."""
 
     seeded: Backward
+    dropped: tuple[Dropped, ...]
+    cost: Cost
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
         """The names of the forward that the backward lines read, in the forward's order."""
+        if self.statements is self.seeded.statements:
+            return self.seeded.arguments
         read = {
             node.id
             for statement in self.statements
@@ -43,6 +60,9 @@ class Fused(Backward):
 
     @cached_property
     def source(self) -> str:
+        """`def backward(...)` as text that runs alone, given the forward's values."""
+        if self.statements is self.seeded.statements:
+            return self.seeded.source
         return self._text(self.arguments, [])
 
     @property
@@ -74,28 +94,88 @@ def fuse(
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _fuse(derived, book)
+            return _fuse(derived, book, prefer)
     finally:
         torch.set_default_dtype(before)
 
 
-def _fuse(derived: Backward, book: Book) -> Fused:
+def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
+    """Fuse, dropping what fails: in the end the derived lines stay."""
     program = derived.program
-    lowering = Lowering(program, book)
-    while lowering.left:
-        program = name_temporaries(program, lowering.left)
-        lowering = Lowering(program, book)
-    cotangents, truth = _truth(program, book)
-    backs = []
-    for seeded in (False, True):
-        normal = Normal(lowering.graph)
-        engine = Engine(lowering, normal, truth, cuts_of(lowering), set())
-        engine.run(cotangents, seeded)
-        backs.append(
-            Backward(program, "fused", tuple(engine.walk.statements), dict(engine.walk.gradient_names))
-        )
-    plain, with_seed = backs
-    return Fused(program, "fused", plain.statements, plain.gradient_names, seeded=with_seed)
+    dropped: list[Dropped] = []
+    derived_lines: set[int] = set()
+    for _ in range(ATTEMPTS):
+        engine: Engine | None = None
+        try:
+            lowering = Lowering(program, book)
+            if lowering.left:
+                program = name_temporaries(program, lowering.left)
+                continue
+            cotangents, truth = _truth(program, book)
+            found: list[Engine] = []
+            cuts = cuts_of(lowering)
+            for seeded in (False, True) if derived.scalar else (True,):
+                normal = Normal(lowering.graph)
+                engine = Engine(lowering, normal, truth, cuts, derived_lines, bool(found))
+                engine.run(cotangents, seeded)
+                if engine.walk.needs:
+                    break
+                found.append(engine)
+                cuts = {statement.of for statement in engine.walk.statements}
+            if engine is not None and engine.walk.needs:
+                program = name_temporaries(program, engine.walk.needs)
+                continue
+        except Exception as error:  # a pass that fails is dropped, whatever it fails by
+            dropped.append(Dropped(engine.at if engine else "", f"{type(error).__name__}: {error}"))
+            lines = engine.stretch() if engine else set()
+            if not lines - derived_lines:
+                break
+            derived_lines |= lines
+            continue
+        return _chosen(derived, program, found, dropped, prefer)
+    return _as_derived(derived, dropped, prefer)
+
+
+def _chosen(
+    derived: Backward,
+    program: Program,
+    engines: list[Engine],
+    dropped: list[Dropped],
+    prefer: str,
+) -> Fused:
+    """The fused form, if it is no worse than the derived one."""
+    plain, seeded = (
+        Backward(program, "fused", tuple(e.walk.statements), dict(e.walk.gradient_names))
+        for e in (engines[0], engines[-1])
+    )
+    fused = Fused(
+        program, "fused", plain.statements, plain.gradient_names, seeded, tuple(dropped), Cost()
+    )
+    cost = _cost(fused)
+    if cost.total(prefer) > _cost(derived).total(prefer):
+        return _as_derived(derived, dropped, prefer)
+    return replace(fused, cost=cost)
+
+
+def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused:
+    fused = Fused(
+        derived.program,
+        "fused",
+        derived.statements,
+        derived.gradient_names,
+        derived,
+        tuple(dropped),
+        _cost(derived),
+    )
+    return fused
+
+
+def _cost(back: Backward) -> Cost:
+    values = {**LIBRARY, **back.program.namespace, **back.program.values}
+    for name, seed in zip(back.outputs, back.cotangents, strict=True):
+        values[seed] = torch.ones_like(values[name])
+    kept = sum(v.numel() for n in back.kept if isinstance(v := values[n], torch.Tensor))
+    return cost_of((s.tree() for s in back.statements), values, float(kept))
 
 
 def cuts_of(lowering: Lowering) -> set[str]:

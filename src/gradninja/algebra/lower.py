@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.statics import number
 from gradninja.lines import NAME, STATIC, Expr, Line, Program
@@ -40,6 +42,8 @@ class Lowering:
         self._by_axis: dict[str, int] = {}
         for given in program.inputs:
             node = number(self.graph, given.name, given.value)
+            if node is None and not isinstance(given.value, torch.Tensor):
+                continue
             if node is None:
                 node = self.graph.tensor(given.value, name=given.name, flows=given.differentiable)
                 axes = given.axes if given.axes and len(given.axes) == given.value.ndim else ()
@@ -84,6 +88,8 @@ class Lowering:
     def node(self, expr: Expr) -> Node:
         """The node of an operand; equal parts of lines are one node."""
         if expr.op == NAME:
+            if str(expr) not in self.graph.named:
+                raise NotLowered(str(expr))
             return self.graph.named[str(expr)]
         if expr.op == STATIC:
             found = number(self.graph, str(expr), expr.value, expr.syntax)

@@ -176,7 +176,7 @@ class Normal:
         if not found:
             self.forms[node.number] = []
             return
-        if len(found) == 1 and found[0].bound:
+        if len(found) == 1 and found[0].bound and set(node.free) <= found[0].indices:
             self._fold(node, found[0])
         elif len(found) > 1:
             self._mine(node, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from gradninja.algebra.graph import Graph, Node
@@ -23,17 +23,16 @@ class Writer:
 
     graph: Graph
     unnamed: Callable[[Node], Tree]
+    dtype: ast.expr = field(default_factory=lambda: ast.Name("", ast.Load()))
 
     def statement(self, tree: Tree, like: Node) -> ast.expr:
         """The syntax of a gradient, of exactly the shape of `like`."""
         want = layout_of(like, like.free)
         assert like.name is not None
-        if not tree.indices and like.size > 1:
+        self.dtype = ast.Attribute(ast.Name(like.name, ast.Load()), "dtype", ast.Load())
+        if not tree.indices and (like.size > 1 or _static(tree)):
             return self._filled(tree, like)
-        written = self.write(tree, want)
-        if not tree.indices and not like.places and isinstance(written.syntax, ast.Constant):
-            return self._filled(tree, like)
-        written = fitted(written, want, exact=True)
+        written = fitted(self.write(tree, want), want, exact=True)
         if len(tree.indices) < len(like.places):
             name = ast.Name(like.name, ast.Load())
             return method(written.syntax, "expand_as", [name])
@@ -43,7 +42,7 @@ class Writer:
         """One number for every element."""
         name = ast.Name(like.name or "", ast.Load())
         written = self.write(tree, ())
-        if isinstance(tree, Product) and not any(not _static(t) for t, _ in tree.parts):
+        if _static(tree):
             return call("torch.full_like", [name, written.syntax])
         return method(written.syntax, "expand_as", [name]) if like.shape else written.syntax
 
@@ -116,12 +115,13 @@ class Writer:
         # A number divides the smallest factor that there is.
         items = [(max(rank, first) if down else rank, down, t, p) for rank, down, t, p in items]
         want = self._want(tree, want)
+        whole = not _has_float(tree) and (len(items) > 1 or abs(tree.number) != 1)
         divisors = [constant(number.denominator)] if number.denominator != 1 else []
         for rank, down, part, power in sorted(items, key=lambda item: item[:2]):
             if not down and written is not None and divisors and rank > first:
                 written = self._divided(written, divisors)
                 divisors = []
-            right = self._power(part, power, want)
+            right = self._power(part, power, want, whole)
             if down and not right.layout:
                 divisors.append(right.syntax)
                 continue
@@ -136,14 +136,20 @@ class Writer:
             written = self._divided(written, divisors)
         return Written(_negated(written.syntax), written.layout) if number < 0 else written
 
+    def _as_float(self, written: Written) -> Written:
+        """An int or bool tensor in the gradient's dtype: numbers alone would make it float32."""
+        return Written(method(written.syntax, "to", [self.dtype]), written.layout)
+
     def _divided(self, written: Written, divisors: Sequence[ast.expr]) -> Written:
         below = divisors[0]
         for divisor in divisors[1:]:
             below = ast.BinOp(below, ast.Mult(), divisor)
         return Written(ast.BinOp(written.syntax, ast.Div(), below), written.layout)
 
-    def _power(self, part: Tree, power: Fraction, want: Layout) -> Written:
+    def _power(self, part: Tree, power: Fraction, want: Layout, whole: bool) -> Written:
         inner = self.write(part, want)
+        if whole and not _static(part):
+            inner = self._as_float(inner)
         if power == 1:
             return inner
         exponent = constant(int(power) if power.denominator == 1 else float(power))
@@ -185,12 +191,10 @@ class Writer:
             method(inner.syntax, "sum", [given], keepdim=constant(True)),
             tuple(None if i in tree.over else i for i in inner.layout),
         )
-        for found in (dropped, kept):
-            if fitted(found, want).syntax is found.syntax and len(found.layout) <= len(want):
-                exact = len(want) != len(inner.layout) or fitted(found, want, True) is found
-                if found is kept or exact or len(want) > len(found.layout):
-                    return found
-        return dropped
+        lead = len(want) - len(inner.layout)
+        if lead >= 0 and all(want[lead + d] is None for d in dims):
+            return kept  # the axis is there with size 1 in what is asked for
+        return dropped if fitted(dropped, want) is dropped or fitted(kept, want) is not kept else kept
 
     def _want(self, tree: Tree, want: Layout) -> Layout:
         """A layout for all indices of a tree: the one asked for, or that of its largest leaf."""
@@ -230,7 +234,10 @@ class Writer:
         return flat or self._einsum(a, b, tree, order)
 
     def _laid(self, tree: Tree, layout: Layout) -> ast.expr:
-        return fitted(self.write(tree, layout), layout, exact=True).syntax
+        written = self.write(tree, layout)
+        if not _has_float(tree):
+            written = self._as_float(written)
+        return fitted(written, layout, exact=True).syntax
 
     def _flat(self, a: Tree, b: Tree, tree: Contracted, order: Sequence[int]) -> Written | None:
         """Several leading axes summed: `x.flatten(0, -2).T @ dy.flatten(0, -2)`."""
@@ -293,7 +300,22 @@ def leaves(tree: Tree) -> list[Leaf]:
     return [leaf for part in below for leaf in leaves(part)]
 
 
+def _has_float(tree: Tree) -> bool:
+    """Whether a float tensor takes part, so that ints become floats of its dtype by themselves."""
+    return any(
+        not leaf.node.static
+        and leaf.node.hot is None
+        and (leaf.node.value is None or leaf.node.value.is_floating_point())
+        for leaf in leaves(tree)
+    )
+
+
 def _static(tree: Tree) -> bool:
+    """Whether it is a plain Python number."""
+    if isinstance(tree, Product):
+        return all(_static(part) for part, _ in tree.parts)
+    if isinstance(tree, Total):
+        return all(map(_static, tree.parts))
     return isinstance(tree, Leaf) and tree.node.static
 
 

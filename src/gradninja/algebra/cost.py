@@ -1,0 +1,117 @@
+"""What a backward costs: elements moved, operations called, values kept. Memory traffic counts."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradninja.algebra.tree import CALL, FLOPS
+
+# Weights of (an operation called, an element moved, a multiplication, an element kept).
+WEIGHTS = {
+    "speed": (CALL, 1.0, 1.0 / FLOPS, 0.25),
+    "memory": (CALL, 0.5, 0.5 / FLOPS, 2.0),
+    "short": (8 * CALL, 0.5, 0.5 / FLOPS, 0.1),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a backward does on the values that it was read with.
+
+    `work`: multiplications in matrix products; `traffic`: elements read and written;
+    `calls`: operations; `kept`: elements of intermediates that the forward must keep.
+    """
+
+    work: float = 0.0
+    traffic: float = 0.0
+    calls: int = 0
+    kept: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.work + other.work,
+            self.traffic + other.traffic,
+            self.calls + other.calls,
+            self.kept + other.kept,
+        )
+
+    def total(self, prefer: str = "speed") -> float:
+        """One number to choose by; see WEIGHTS."""
+        call, move, multiply, keep = WEIGHTS[prefer]
+        moved = move * self.traffic + multiply * self.work
+        return call * self.calls + moved + keep * self.kept
+
+
+def cost_of(statements: Iterable[ast.stmt], values: Mapping[str, Any], kept: float) -> Cost:
+    """The cost of running statements on values; `kept` elements are needed from the forward."""
+    scope = dict(values)
+    found = Cost(kept=kept)
+    with torch.no_grad():
+        for statement in statements:
+            found += _statement(statement, scope)
+    return found
+
+
+def _statement(node: ast.stmt, scope: dict[str, Any]) -> Cost:
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        value, cost = _evaluated(node.value, scope)
+        scope[node.targets[0].id] = value
+        return cost
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        value, cost = _evaluated(node.value, scope)
+        total = scope[node.target.id]
+        scope[node.target.id] = total + value
+        return cost + Cost(traffic=2 * _numel(total) + _numel(value), calls=1)
+    parts = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    tensors = {n.id for n in parts if isinstance(scope.get(n.id), torch.Tensor)}
+    exec(compile(ast.fix_missing_locations(ast.Module([node], [])), "<cost>", "exec"), scope)
+    return Cost(traffic=sum(_numel(scope[name]) for name in tensors), calls=1)
+
+
+def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
+    """A value, and what all operations on tensors below it cost."""
+    operands: list[Any] = []
+    cost = Cost()
+    for child in _operands(node):
+        value, below = _evaluated(child, scope)
+        cost += below
+        operands.append(value)
+    value = eval(ast.unparse(node), scope)
+    tensors = [o for o in operands if isinstance(o, torch.Tensor)]
+    several = value if isinstance(value, tuple | list) else (value,)
+    results = [r for r in several if isinstance(r, torch.Tensor)]
+    if isinstance(node, ast.Name | ast.Constant | ast.Tuple | ast.List) or not results:
+        return value, cost
+    memory = {t.untyped_storage().data_ptr() for t in tensors}
+    if all(r.untyped_storage().data_ptr() in memory for r in results):
+        return value, cost  # a view moves nothing
+    traffic = sum(map(_numel, (*tensors, *results)))
+    work = 0.0
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        work = float(_numel(results[0]) * tensors[0].shape[-1])
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.einsum":
+        work = float(math.sqrt(math.prod(map(_numel, (*tensors, *results)))))
+    return value, cost + Cost(work, traffic, 1)
+
+
+def _operands(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.Call):
+        owner = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+        return [*owner, *node.args, *(k.value for k in node.keywords)]
+    found: list[ast.expr] = []
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Tuple) and any(isinstance(e, ast.Slice) for e in child.elts):
+            found += [e for e in child.elts if not isinstance(e, ast.Slice)]
+        elif isinstance(child, ast.expr) and not isinstance(child, ast.Slice):
+            found.append(child)
+    return found
+
+
+def _numel(tensor: torch.Tensor) -> int:
+    return int(tensor.numel())
