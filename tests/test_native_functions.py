@@ -10,6 +10,7 @@ import pytest
 from numba import njit
 
 from gradninja.native import functions
+from gradninja.native.tile import VECTOR_BYTES, wide_vectors
 
 NAMES = ["exp", "expm1", "log", "sigmoid", "tanh"]
 ALLOWED = 2.0
@@ -145,6 +146,20 @@ def test_loops_are_of_vectors(name):
         text for kind, text in loop.inspect_llvm().items() if kind[0].dtype.name == "float32"
     )
     assert "x float>" in text
+
+
+def test_vectors_as_wide_as_the_registers():
+    @njit(error_model="numpy")
+    def loop(x, y):
+        wide_vectors()
+        for i in range(x.size):
+            y[i] = functions.tanh(x[i])
+
+    x = np.linspace(-3, 3, 99, dtype=np.float32)
+    y = np.empty_like(x)
+    loop(x, y)
+    assert (y == answers("tanh", x)).all()
+    assert f"<{VECTOR_BYTES // 4} x float>" in next(iter(loop.inspect_llvm().values()))
 
 
 def test_outside_of_compiled_code_they_are_numpys():

@@ -44,6 +44,22 @@ def lanes(typingctx: Any, array: Any) -> Any:
     return types.intp(array), codegen
 
 
+@intrinsic
+def wide_vectors(typingctx: Any) -> Any:
+    """Have LLVM use vectors as wide as the registers in the loops of the function that calls this.
+
+    Left to itself it takes half of what AVX-512 has, lest the clock slow down; beside matrix
+    products, which use all of it, nothing is gained by that.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # llvmlite knows no attributes with values; its set of them is printed as it is.
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{VECTOR_BYTES * 8}"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 def make_tile(rows: int, vectors: int, edge: bool) -> Callable[..., None]:
     """An intrinsic for C = alpha A @ B + beta C, of shapes (rows, k), (k, width), (rows, width).
 
