@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from gradninja.algebra.graph import Node
+from gradninja.algebra.graph import Derivative, Node
 from gradninja.algebra.normal import Normal
 from gradninja.algebra.terms import Factor, Term, fresh
 
@@ -17,16 +17,31 @@ def adjoint(normal: Normal, node: Node, gradient: Sequence[Term]) -> Iterator[tu
     and a broadcast by a sum, as indices that one side lacks.
     """
     nodes = normal.graph.nodes
-    for operand, derivative in node.derivatives:
-        if operand.flows:
-            for term in gradient:
-                for slope in derivative:
-                    yield operand, normal.product(term, slope.renamed({}))
+    for derivative in node.derivatives:
+        if derivative.operand.flows:
+            for above in gradient:
+                for slope in derivative.terms:
+                    yield derivative.operand, _sloped(normal, node, above, slope, derivative)
     for term in node.terms or ():
         for at, ((atom, _), _) in enumerate(term.powers):
             if nodes[atom].flows:
                 for above in gradient:
                     yield nodes[atom], _through(normal, node, above, term, at)
+
+
+def _sloped(
+    normal: Normal, node: Node, above: Term, slope: Term, derivative: Derivative
+) -> Term:
+    at = derivative.operand.free if derivative.at is None else derivative.at
+    names = {index: fresh() for index in at if index < 0}
+    below = above.renamed({i: names.get(j, j) for i, j in zip(node.free, at, strict=True)})
+    factor = slope.renamed(names)
+    itself = ((node.number, tuple(names.get(j, j) for j in at)), Fraction(0))
+    return normal.build(
+        below.coefficient * factor.coefficient,
+        (*below.powers, *factor.powers, itself),
+        below.bound | factor.bound | set(names.values()),
+    )
 
 
 def _through(

@@ -155,7 +155,7 @@ class Engine:
         if node.line is not None and (node.opaque or id(node.line) in self.derived):
             names = {str(e) for e in node.line.expr.walk() if e.op == "name"}
             return [self.graph.named[n] for n in sorted(names) if n in self.graph.named]
-        found = [operand for operand, _ in node.derivatives]
+        found = [derivative.operand for derivative in node.derivatives]
         for term in node.terms or ():
             found += [self.graph.nodes[atom] for (atom, _), _ in term.powers]
         return found

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from fractions import Fraction
 
 import torch
 
-from gradninja.algebra.graph import Graph, Node
-from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.graph import Derivative, Graph, Node
+from gradninja.algebra.layout import call, constant
+from gradninja.algebra.lower import Lowering, row
+from gradninja.algebra.operations import base
 from gradninja.algebra.terms import ONE, Term
 from gradninja.rules import Site
 
-Derivative = Callable[[Graph, Node, Node], list[Term]]  # of y with respect to a, given both
+# The derivative of y = f(a), as terms over their common indices.
+Slope = Callable[[Graph, Node, Node], list[Term]]
 
 
-def _less(graph: Graph, terms: list[Term], like: Node) -> Node:
+def sum_of(graph: Graph, terms: list[Term], like: Node) -> Node:
     """A sum of terms as one atom, such as `1 - h**2`."""
-    node = Node(0, like.shape, None, axes=like.axes, terms=terms, atomic=True)
-    return graph.add(node)
+    return graph.add(Node(0, like.shape, None, axes=like.axes, terms=terms, atomic=True))
 
 
 def _one_minus(graph: Graph, y: Node, power: int) -> Node:
-    return _less(graph, [Term.of(1, []), graph.itself(y, Fraction(power)).scaled(-1)], y)
+    return sum_of(graph, [Term.of(1, []), graph.itself(y, Fraction(power)).scaled(-1)], y)
 
 
 def _tanh(graph: Graph, y: Node, a: Node) -> list[Term]:
@@ -33,61 +36,65 @@ def _sigmoid(graph: Graph, y: Node, a: Node) -> list[Term]:
     return [graph.itself(y).times(graph.itself(_one_minus(graph, y, 1)))]
 
 
-DERIVATIVES: dict[str, Derivative] = {
+def _log1p(graph: Graph, y: Node, a: Node) -> list[Term]:
+    whole = sum_of(graph, [Term.of(1, []), graph.itself(a)], a)
+    return [graph.itself(whole, -ONE)]
+
+
+def _relu(graph: Graph, y: Node, a: Node) -> list[Term]:
+    def syntax() -> ast.expr:
+        return ast.Compare(y.text(), [ast.Gt()], [constant(0)])
+
+    mask = Node(0, y.shape, y.value > 0, axes=y.axes, writes=syntax, made=float(y.size))
+    return [graph.itself(graph.add(mask))]
+
+
+def _function_of(name: str, sign: int = 1, negated: bool = False) -> Slope:
+    """The derivative is another function of the operand: `torch.sigmoid(a)`, `-torch.sin(a)`."""
+
+    def slope(graph: Graph, y: Node, a: Node) -> list[Term]:
+        def syntax() -> ast.expr:
+            inner = ast.UnaryOp(ast.USub(), a.text()) if negated else a.text()
+            return call(f"torch.{name}", [inner])
+
+        value = getattr(torch, name)(-a.value if negated else a.value)
+        node = Node(0, y.shape, value, axes=y.axes, writes=syntax, made=2.0 * y.size)
+        return [graph.itself(graph.add(node)).scaled(sign)]
+
+    return slope
+
+
+def _silu(graph: Graph, y: Node, a: Node) -> list[Term]:
+    (s,) = _function_of("sigmoid")(graph, y, a)
+    rest = [Term.of(1, []), graph.itself(a), graph.itself(y).scaled(-1)]
+    return [s.times(graph.itself(sum_of(graph, rest, y)))]
+
+
+SLOPES: dict[str, Slope] = {
     "exp": lambda graph, y, a: [graph.itself(y)],
+    "expm1": lambda graph, y, a: [graph.itself(y), Term.of(1, [])],
     "log": lambda graph, y, a: [graph.itself(a, -ONE)],
+    "log1p": _log1p,
     "tanh": _tanh,
     "sigmoid": _sigmoid,
+    "relu": _relu,
+    "silu": _silu,
+    "sin": _function_of("cos"),
+    "cos": _function_of("sin", sign=-1),
+    "logsigmoid": _function_of("sigmoid", negated=True),
+    "abs": _function_of("sign"),
 }
 
 
-@row(*DERIVATIVES)
+@row(*SLOPES)
 def _function(low: Lowering, site: Site) -> Node:
     a = low.node(site.bound["a"])
-    y = Node(0, a.shape, site.y, axes=a.axes, operands=[a], made=2.0 * a.size)
-    low.graph.add(y)
     if site.rule.name == "log":
-        a.atomic = a.atomic or (a.terms is not None and len(a.terms) == 1 and bool(a.terms[0].bound))
-    y.derivatives = ((a, DERIVATIVES[site.rule.name](low.graph, y, a)),)
+        base(low.graph, a, -ONE)
+    y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes, made=2.0 * a.size))
+    low.entitle(y, site)
+    if a.floor and site.rule.name == "exp":
+        y.absorbs = a.absorbs
+    # The derivative's own atoms come before the node in the walk, so they get no gradient.
+    y.derivatives = (Derivative(a, SLOPES[site.rule.name](low.graph, y, a)),)
     return y
-
-
-@row("index")
-def _pick(low: Lowering, site: Site) -> Node:
-    """`logprobs[range(n), Yb]`: a product with a one-hot row for each example."""
-    index = site.bound["index"]
-    a = low.node(site.bound["a"])
-    parts = index.args if index.op == "tuple" else ()
-    whole = range(a.shape[0]) if len(a.shape) == 2 else range(0)
-    rows = list(parts[0].value) if len(parts) == 2 and _is_range(parts[0].value) else None
-    if rows is None or rows != list(whole) or 1 in a.shape:
-        raise NotLowered("this index picks no one element of each row")
-    picked = parts[1]
-    if not picked.is_tensor or picked.value.dtype != torch.int64 or picked.value.ndim != 1:
-        raise NotLowered("this index picks no one element of each row")
-    hot = one_hot(low, low.node(picked), a)
-    term = Term.of(1, [((a.number, (0, 1000)), ONE), ((hot.number, (0, 1000)), ONE)], [1000])
-    node = Node(0, tuple(site.y.shape), site.y, axes=a.axes[:1], terms=[term.renamed({})])
-    node.operands = [a]
-    return low.graph.add(node)
-
-
-def _is_range(value: object) -> bool:
-    return isinstance(value, range) or (
-        isinstance(value, torch.Tensor) and value.dtype == torch.int64 and value.ndim == 1
-    )
-
-
-def one_hot(low: Lowering, index: Node, like: Node) -> Node:
-    """The node of `F.one_hot(index, classes)`, of the axes of `like`, whose last one is classes."""
-    graph = low.graph
-    for mine, theirs in zip(index.axes, like.axes, strict=False):
-        graph.union(mine, theirs)
-    text = f"one_hot({index.number}, {graph.find(like.axes[-1])})"
-    if text not in low.known:
-        classes = like.shape[-1]
-        value = torch.nn.functional.one_hot(index.value, classes).to(torch.get_default_dtype())
-        node = graph.tensor(value, axes=like.axes, made=float(value.numel()))
-        node.hot = index
-        low.known[text] = node
-    return low.known[text]

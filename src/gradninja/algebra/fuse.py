@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 import gradninja.algebra.functions
-import gradninja.algebra.operations  # noqa: F401 - they fill the table
+import gradninja.algebra.macros
+import gradninja.algebra.operations
+import gradninja.algebra.picks  # noqa: F401 - they fill the table
 from gradninja.algebra.cost import Cost, cost_of
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.graph import Graph, Node

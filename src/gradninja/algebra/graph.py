@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -13,13 +14,19 @@ from gradninja.algebra.terms import ONE, Indices, Term
 from gradninja.lines import Line
 
 
+class NotWritten(Exception):
+    """Raised for a value that has neither a name nor a text."""
+
+
 @dataclass(eq=False)
 class Node:
     """A value: a tensor of the forward, a part of a line, or a plain number.
 
     `places`: the tensor's axes that are not of size 1, by position; the node has one index for
     each. `terms`: what it is equal to, over the free indices 0, 1, ...; None for an atom.
-    `derivatives`: for a function of other nodes, elementwise: pairs (operand, terms).
+    `derivatives`: of a function that terms do not say, with respect to its operands.
+    `sums`: what its sums over an axis are known to be. `absorbs`: a factor of zeros and ones that
+    leaves the node as it is, since it is 0 where that factor is.
     `syntax`: how it is written where it has no name; `name`: the person's name for it.
     """
 
@@ -30,7 +37,9 @@ class Node:
     syntax: ast.expr | None = None
     axes: tuple[int, ...] = ()
     terms: list[Term] | None = None
-    derivatives: tuple[tuple[Node, list[Term]], ...] = ()
+    derivatives: tuple[Derivative, ...] = ()
+    sums: tuple[tuple[int, Term], ...] = ()
+    absorbs: tuple[Node, Indices] | None = None
     line: Line | None = None
     flows: bool = False
     atomic: bool = False  # never written out by its terms
@@ -39,6 +48,8 @@ class Node:
     made: float = 0.0  # what writing it again costs, where it has no name
     operands: list[Node] = field(default_factory=list)
     hot: Node | None = None  # of a one-hot: the index
+    floor: bool = False  # it is -inf where what it absorbs is 0
+    writes: Callable[[], ast.expr] | None = None  # its syntax, when all names are known
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -55,9 +66,32 @@ class Node:
             found *= size
         return found
 
+    def text(self) -> ast.expr:
+        """Its name, or how it is written."""
+        if self.name is not None:
+            return ast.Name(self.name, ast.Load())
+        if self.writes is not None:
+            return self.writes()
+        if self.syntax is None:
+            raise NotWritten(f"{self.number} has no text")
+        return self.syntax
+
     def __repr__(self) -> str:
         text = ast.unparse(self.syntax) if self.syntax is not None else "?"
         return f"<{self.number} {self.name or text}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Derivative:
+    """`gradient of operand = sum of terms * gradient[at]`.
+
+    The operand's indices are free; an index of `at` that it does not have (a negative one) is
+    summed. With `at` None the function is elementwise, and `at` is the operand's own indices.
+    """
+
+    operand: Node
+    terms: list[Term]
+    at: Indices | None = None
 
 
 class Graph:

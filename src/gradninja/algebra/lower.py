@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
 import torch
 
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.statics import number
+from gradninja.algebra.terms import Term
 from gradninja.lines import NAME, STATIC, Expr, Line, Program
 from gradninja.rules import Book, Site
 
@@ -82,6 +84,27 @@ class Lowering:
     def _name(self, line: Line, name: str, node: Node) -> None:
         node.name, node.line, node.flows = name, line, line.expr.differentiable
         self.graph.named[name] = node
+
+    def entitle(self, node: Node, site: Site) -> None:
+        """Name a line's own node at once: what is made for its derivative may say its name."""
+        if site.expr is self.current.expr:
+            node.name = self.current.targets[0]
+        else:
+            node.syntax = site.expr.syntax
+
+    def hidden(
+        self,
+        shape: tuple[int, ...],
+        value: torch.Tensor,
+        terms: list[Term],
+        writes: Callable[[], ast.expr] | None,
+        axes: tuple[int, ...],
+        made: float,
+    ) -> Node:
+        """A value inside of a library call."""
+        node = Node(0, shape, value, axes=axes, terms=terms, writes=writes, made=made)
+        node.flows, node.line = True, self.current
+        return self.graph.add(node)
 
     # -- expressions ------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ class Normal:
         self.graph = graph
         self.forms: dict[int, list[Term]] = {}  # what stands for a node: itself, a product, or 0
         self.facts: dict[int, list[Fact]] = {}  # by the pattern's first atom
+        self.sums: dict[frozenset[tuple[Powers, Fraction]], Node] = {}
         self.used: list[Fact] = []
         self.done = 0
         self.learn()
@@ -99,7 +100,7 @@ class Normal:
     def _expanded(self, term: Term) -> Term | None:
         """Every factor written out by its normal form; None for 0."""
         if all(self._stays(atom) for (atom, _), _ in term.powers):
-            return term
+            return self._absorbed(term)
         coefficient, powers, bound = term.coefficient, [], set(term.bound)
         for (atom, indices), power in term.powers:
             if self._stays(atom):
@@ -115,7 +116,20 @@ class Normal:
                 coefficient *= copy.coefficient ** int(each) if each.denominator == 1 else 1
                 powers += [(factor, there * each) for factor, there in copy.powers]
                 bound |= copy.bound
-        return self.build(coefficient, powers, bound)
+        return self._absorbed(self.build(coefficient, powers, bound))
+
+    def _absorbed(self, term: Term) -> Term:
+        """Without the masks of what is 0 already where they are."""
+        gone = set()
+        for (atom, indices), power in term.powers:
+            absorbs = self.graph.nodes[atom].absorbs
+            if absorbs is not None and power > 0:
+                mask, at = absorbs
+                gone.add((mask.number, tuple(indices[i] for i in at)))
+        if not any(factor in gone for factor, _ in term.powers):
+            return term
+        kept = [(factor, power) for factor, power in term.powers if factor not in gone]
+        return Term.of(term.coefficient, kept, term.bound)
 
     def _stays(self, atom: int) -> bool:
         forms = self.forms.get(atom)
@@ -157,8 +171,8 @@ class Normal:
             node = self.graph.nodes[self.done]
             self.done += 1
             self.forms[node.number] = [self.graph.itself(node)]
-            if node.hot is not None:
-                self._fact(node, len(node.places) - 1, [Term.of(1, [])])
+            for index, result in node.sums:
+                self._fact(node, index, [result])
             if node.terms is not None:
                 try:
                     self._learn(node, node.terms)
@@ -179,6 +193,11 @@ class Normal:
         if len(found) == 1 and found[0].bound and set(node.free) <= found[0].indices:
             self._fold(node, found[0])
         elif len(found) > 1:
+            key = frozenset((term.key, term.coefficient) for term in found)
+            first = self.sums.setdefault(key, node)
+            if first is not node and not node.atomic and len(first.free) == len(node.free):
+                self.forms[node.number] = [self.graph.itself(first)]  # the same sum once more
+                return
             self._mine(node, found)
 
     def _fold(self, node: Node, term: Term) -> None:

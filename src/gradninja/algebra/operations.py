@@ -187,10 +187,10 @@ def summed(graph: Graph, a: Node, dims: Sequence[int]) -> tuple[Indices, list[in
 @row("matmul", "mm", "bmm", "mv", "dot")
 def _matmul(low: Lowering, site: Site) -> Node:
     a, b = _operands(low, site, "a", "b")
-    return product(low, site, a, b)
+    return result(low, site, tuple(site.y.shape), [a, b], [product(low, site, a, b)])
 
 
-def product(low: Lowering, site: Site, a: Node, b: Node) -> Node:
+def product(low: Lowering, site: Site, a: Node, b: Node) -> Term:
     """`a @ b`, batched and with vectors as torch.matmul has it."""
     graph, shape = low.graph, tuple(site.y.shape)
     rank = max(len(a.shape), 2) - 2, max(len(b.shape), 2) - 2
@@ -212,23 +212,63 @@ def product(low: Lowering, site: Site, a: Node, b: Node) -> Node:
             if index in axes:
                 graph.union(axes[index], axis)
             axes[index] = axis
-    bound = {free["k"]} & indices_of(factors)
-    return result(low, site, shape, [a, b], [Term.of(1, factors, bound)])
+    return Term.of(1, factors, {free["k"]} & indices_of(factors))
 
 
-@row("linear")
+def turned(low: Lowering, node: Node) -> Node:
+    """`weight.T`."""
+    rank = {place: at for at, place in enumerate(sorted(1 - place for place in node.places))}
+    indices = tuple(rank[1 - place] for place in node.places)
+    found = Node(0, node.shape[::-1], node.value.T, axes=node.axes[::-1])
+    found.terms = [powers_of(node, indices)]
+    found.flows, found.line = node.flows, low.current
+    return low.graph.add(found)
+
+
+@row("linear", "addmm")
 def _linear(low: Lowering, site: Site) -> Node:
-    a, weight = _operands(low, site, "a", "weight")
-    if len(weight.shape) != 2 or site.value("bias") is not None:
-        raise NotLowered("a linear layer with a bias")
-    graph = low.graph
-    flipped = tuple({0: 1, 1: 0}[place] for place in weight.places)
-    # x @ weight.T: the same product, the weight's axes the other way round.
-    turned = Node(0, weight.shape[::-1], weight.value.T, axes=weight.axes[::-1])
-    rank = {place: at for at, place in enumerate(sorted(flipped))}
-    turned.terms = [powers_of(weight, tuple(rank[place] for place in flipped))]
-    turned.flows, turned.syntax, turned.line = weight.flows, None, low.current
-    return product(low, site, a, graph.add(turned))
+    """`x @ weight.T + bias`, and `bias + a @ b`."""
+    a = low.node(site.bound["a"])
+    if site.rule.name == "linear":
+        weight = low.node(site.bound["weight"])
+        if len(weight.shape) != 2:
+            raise NotLowered("a weight that is a vector")
+        b = turned(low, weight)
+    elif site.value("beta") == 1 and site.value("alpha") == 1:
+        b = low.node(site.bound["b"])
+    else:
+        raise NotLowered("a scaled sum")
+    terms, nodes = [product(low, site, a, b)], [a, b]
+    if site.value("bias") is not None:
+        bias = low.node(site.bound["bias"])
+        (indices,) = broadcast(low.graph, site.y.shape, [bias])
+        terms.append(powers_of(bias, indices))
+        nodes.append(bias)
+    return result(low, site, tuple(site.y.shape), nodes, terms)
+
+
+@row("einsum")
+def _einsum(low: Lowering, site: Site) -> Node:
+    """Letters for every axis, none of them twice in one operand."""
+    equation = site.value("equation").replace(" ", "")
+    inputs, arrow, out = equation.partition("->")
+    operands = [low.node(e) for e in site.bound["tensors"].args]
+    words = inputs.split(",")
+    clean = all(len(set(w)) == len(w) and w.isalpha() for w in words)
+    if not arrow or not clean or not (out.isalpha() or not out) or not operands:
+        raise NotLowered("an equation without letters for every axis")
+    shape = tuple(site.y.shape)
+    places = [letter for letter, size in zip(out, shape, strict=True) if size != 1]
+    names = {letter: at for at, letter in enumerate(places)}
+    axes: dict[int, int] = {}
+    factors = []
+    for word, node in zip(words, operands, strict=True):
+        indices = tuple(names.setdefault(word[place], fresh()) for place in node.places)
+        factors.append(((node.number, indices), ONE))
+        for index, axis in zip(indices, node.axes, strict=True):
+            low.graph.union(axes.setdefault(index, axis), axis)
+    bound = {i for i in indices_of(factors) if i >= len(places)}
+    return result(low, site, shape, operands, [Term.of(1, factors, bound)])
 
 
 @row("T", "mT", "transpose", "permute", "movedim")

@@ -8,13 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.layout import Layout, Written, call, constant, fitted, method, turned
 from gradninja.algebra.tree import Contracted, Leaf, Product, Reduced, Total, Tree
-
-
-class NotWritten(Exception):
-    """Raised for a value that has neither a name nor a text."""
 
 
 @dataclass
@@ -71,8 +67,8 @@ class Writer:
             index = self.write(Leaf(tree.indices, "", 0.0, node.hot, tree.at[:-1]), ())
             classes = self.number(self.graph.extent(node.axes[-1]))
             return Written(call("F.one_hot", [index.syntax, classes]), layout_of(node, tree.at))
-        if node.syntax is not None:
-            return Written(node.syntax, layout_of(node, tree.at))
+        if node.writes is not None or node.syntax is not None:
+            return Written(node.text(), layout_of(node, tree.at))
         inner = self.write(self.unnamed(node), layout_of(node, node.free))
         names = dict(enumerate(tree.at))
         return Written(inner.syntax, tuple(None if i is None else names[i] for i in inner.layout))

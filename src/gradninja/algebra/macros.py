@@ -1,0 +1,232 @@
+"""Library calls in index notation, by what they are made of: hidden values without a name."""
+
+from __future__ import annotations
+
+import ast
+from fractions import Fraction
+
+import torch
+
+from gradninja.algebra.graph import Derivative, Node
+from gradninja.algebra.layout import call, constant
+from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.operations import summed
+from gradninja.algebra.picks import kept, one_hot
+from gradninja.algebra.statics import scalar_term
+from gradninja.algebra.terms import ONE, Term, fresh
+from gradninja.rules import Site
+
+SUMMED = -1  # an index of the gradient that the operand's own do not have
+
+
+def _axis(site: Site, a: Node) -> tuple[int, int]:
+    """The axis that a softmax runs along: its place, and its index."""
+    dim = site.value("dim")
+    if not isinstance(dim, int) or site.value_or("dtype", None) is not None:
+        raise NotLowered("a softmax of several axes, or in another dtype")
+    place = dim % max(len(a.shape), 1)
+    if place not in a.places:
+        raise NotLowered("a softmax along an axis of size 1")
+    return place, a.places.index(place)
+
+
+def softmax_of(low: Lowering, a: Node, place: int, made_of: Node | None = None) -> Node:
+    """The node of a softmax; as `z.exp()` of a log_softmax z that has a name."""
+    text = f"softmax({a.number}, {place})"
+    if text in low.known:
+        return low.known[text]
+
+    def syntax() -> ast.expr:
+        if made_of is not None and made_of.name is not None:
+            return ast.Call(ast.Attribute(made_of.text(), "exp", ast.Load()), [], [])
+        return call("F.softmax", [a.text(), constant(place)])
+
+    index = a.places.index(place)
+    p = Node(0, a.shape, torch.softmax(a.value, place), axes=a.axes, made=3.0 * a.size)
+    p.writes, p.sums = syntax, ((index, Term.of(1, [])),)
+    p.absorbs = a.absorbs if a.floor else None
+    low.known[text] = low.graph.add(p)
+    return p
+
+
+def _over(node: Node, index: int, gradient: bool = False) -> tuple[int, ...]:
+    return tuple(SUMMED if i == index and gradient else i for i in node.free)
+
+
+@row("softmax")
+def _softmax(low: Lowering, site: Site) -> Node:
+    a = low.node(site.bound["a"])
+    place, index = _axis(site, a)
+    fresh_one = f"softmax({a.number}, {place})" not in low.known
+    p = softmax_of(low, a, place)
+    if not fresh_one:
+        return low.graph.add(
+            Node(0, a.shape, site.y, axes=a.axes, terms=[low.graph.itself(p)])
+        )
+    inner = Term.of(-1, [((p.number, p.free), ONE), ((p.number, _over(p, index, True)), ONE)])
+    p.derivatives = (
+        Derivative(a, [low.graph.itself(p)]),
+        Derivative(a, [inner], _over(p, index, True)),
+    )
+    return p
+
+
+@row("log_softmax")
+def _log_softmax(low: Lowering, site: Site) -> Node:
+    a = low.node(site.bound["a"])
+    place, index = _axis(site, a)
+    y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes, made=3.0 * a.size))
+    low.entitle(y, site)
+    p = softmax_of(low, a, place, y)
+    y.derivatives = (
+        Derivative(a, [Term.of(1, [])]),
+        Derivative(a, [low.graph.itself(p).scaled(-1)], _over(p, index, True)),
+    )
+    return y
+
+
+@row("logsumexp")
+def _logsumexp(low: Lowering, site: Site) -> Node:
+    a = low.node(site.bound["a"])
+    dims = site.dims()
+    if len(dims) != 1 or dims[0] not in a.places:
+        raise NotLowered("a logsumexp of several axes")
+    index = a.places.index(dims[0])
+    left = tuple(i for i in a.free if i != index)
+    y = Node(0, tuple(site.y.shape), site.y, axes=tuple(a.axes[i] for i in left))
+    y.made = 3.0 * a.size
+    p = softmax_of(low, a, dims[0])
+    low.graph.add(y)
+    y.derivatives = (Derivative(a, [low.graph.itself(p)], left),)
+    return y
+
+
+@row("cross_entropy")
+def _cross_entropy(low: Lowering, site: Site) -> Node:
+    """The mean, or sum, over examples; classes by number."""
+    plain = site.value("weight") is None and site.value("ignore_index") == -100
+    target = site.bound["target"]
+    mean = site.value("reduction") == "mean"
+    if not plain or site.value("reduction") not in {"mean", "sum"} or target.differentiable:
+        raise NotLowered("weights, ignored classes, or no sum")
+    a = low.node(site.bound["a"])
+    hot = one_hot(low, low.node(target), a)
+    p = softmax_of(low, a, 1)
+    slopes = [low.graph.itself(p)]
+    smoothing = site.bound["label_smoothing"]
+    if smoothing.value:
+        share = scalar_term(low.graph, smoothing.syntax)
+        if share is None:
+            raise NotLowered("a smoothing that is no number")
+        classes = low.graph.itself(low.graph.extent(a.axes[1]), -ONE)
+        hot_term = low.graph.itself(hot)
+        slopes += [hot_term.scaled(-1), hot_term.times(share), share.times(classes).scaled(-1)]
+    else:
+        slopes.append(low.graph.itself(hot).scaled(-1))
+    if mean:
+        count = low.graph.itself(low.graph.extent(a.axes[0]), -ONE)
+        slopes = [slope.times(count) for slope in slopes]
+    y = low.graph.add(Node(0, (), site.y, made=4.0 * a.size))
+    y.derivatives = (Derivative(a, slopes, ()),)
+    return y
+
+
+@row("nll_loss")
+def _nll_loss(low: Lowering, site: Site) -> Node:
+    plain = site.value("weight") is None and site.value("ignore_index") == -100
+    if not plain or site.value("reduction") not in {"mean", "sum"}:
+        raise NotLowered("weights, ignored classes, or no sum")
+    a = low.node(site.bound["a"])
+    hot = one_hot(low, low.node(site.bound["target"]), a)
+    i, k = fresh(), fresh()
+    term = Term.of(-1, [((a.number, (i, k)), ONE), ((hot.number, (i, k)), ONE)], [i, k])
+    if site.value("reduction") == "mean":
+        term = term.times(low.graph.itself(low.graph.extent(a.axes[0]), -ONE))
+    return low.graph.add(Node(0, (), site.y, terms=[term]))
+
+
+@row("binary_cross_entropy_with_logits")
+def _bce(low: Lowering, site: Site) -> Node:
+    plain = site.value("weight") is None and site.value("pos_weight") is None
+    target = site.bound["target"]
+    if not plain or site.value("reduction") not in {"mean", "sum"} or target.differentiable:
+        raise NotLowered("weights, or no sum")
+    a, t = low.node(site.bound["a"]), low.node(target)
+    if t.shape != a.shape:
+        raise NotLowered("a target of another shape")
+    for mine, theirs in zip(a.axes, t.axes, strict=True):
+        low.graph.union(mine, theirs)
+
+    def syntax() -> ast.expr:
+        return call("torch.sigmoid", [a.text()])
+
+    s = Node(0, a.shape, torch.sigmoid(a.value), axes=a.axes, writes=syntax, made=2.0 * a.size)
+    low.graph.add(s)
+    slopes = [low.graph.itself(s), low.graph.itself(t).scaled(-1)]
+    if site.value("reduction") == "mean":
+        for axis in a.axes:
+            count = low.graph.itself(low.graph.extent(axis), -ONE)
+            slopes = [slope.times(count) for slope in slopes]
+    y = low.graph.add(Node(0, (), site.y, made=4.0 * a.size))
+    y.derivatives = (Derivative(a, slopes, ()),)
+    return y
+
+
+@row("var", "std")
+def _variance(low: Lowering, site: Site) -> Node:
+    """The mean square of what is left when the mean is taken off."""
+    graph, dims = low.graph, site.dims()
+    a = low.node(site.bound["a"])
+    divisor = _divisor(low, site, a, dims)
+    mean_shape = tuple(1 if d in dims else size for d, size in enumerate(a.shape))
+    indices, bound, scale = summed(graph, a, dims)
+    owner = site.bound["a"].syntax
+    mean = low.hidden(
+        mean_shape,
+        a.value.mean(dims, keepdim=True),
+        [Term.of(1, [((a.number, indices), ONE)], bound).times(scale)],
+        lambda: kept(owner, "mean", dims),
+        tuple(axis for place, axis in zip(a.places, a.axes, strict=True) if place not in dims),
+        2.0 * a.size,
+    )
+    at = tuple(i for i, place in enumerate(a.places) if place not in dims)
+    less = Term.of(-1, [((mean.number, at), ONE)])
+    diff = low.hidden(
+        a.shape, a.value - mean.value, [graph.itself(a), less], None, a.axes, 4.0 * a.size
+    )
+    indices, bound, _ = summed(graph, a, dims)
+    square = Term.of(1, [((diff.number, indices), Fraction(2))], bound).times(divisor)
+    shape = tuple(site.y.shape)
+    if site.rule.name == "var":
+        return graph.add(Node(0, shape, site.y, axes=mean.axes, terms=[square]))
+    var = low.hidden(
+        mean_shape,
+        a.value.var(dims, correction=0, keepdim=True),
+        [square],
+        None,
+        mean.axes,
+        4.0 * a.size,
+    )
+    root = graph.itself(var, Fraction(1, 2))
+    return graph.add(Node(0, shape, site.y, axes=mean.axes, terms=[root]))
+
+
+def _divisor(low: Lowering, site: Site, a: Node, dims: tuple[int, ...]) -> Term:
+    """1 / (n - correction)."""
+    if "unbiased" in site.bound:
+        correction, text = (1, "1") if site.value("unbiased") else (0, "0")
+    else:
+        correction, text = site.value("correction"), str(site.bound["correction"])
+    _, _, scale = summed(low.graph, a, dims)
+    if correction == 0 and text == "0":
+        return scale
+    extents = [low.graph.nodes[atom] for (atom, _), _ in scale.powers]
+    if len(dims) == 1 and extents and extents[0].name is not None:
+        count = extents[0].name
+    elif len(dims) == 1:
+        count = f"{ast.unparse(site.bound['a'].syntax)}.shape[{dims[0]}]"
+    elif len(dims) == len(a.shape):
+        count = f"{ast.unparse(site.bound['a'].syntax)}.numel()"
+    else:
+        raise NotLowered("a variance over several axes")
+    return low.graph.itself(low.graph.scalar(f"{count} - {text}"), -ONE)

@@ -1,0 +1,109 @@
+"""Picking by an index in index notation: a product with one-hot rows; masks."""
+
+from __future__ import annotations
+
+import ast
+import math
+
+import torch
+
+from gradninja.algebra.graph import Derivative, Node
+from gradninja.algebra.layout import method, constant
+from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.operations import broadcast
+from gradninja.algebra.terms import ONE, Term, fresh
+from gradninja.lines import NAME, Expr
+from gradninja.rules import Site
+
+
+@row("index")
+def _pick(low: Lowering, site: Site) -> Node:
+    """`logprobs[range(n), Yb]`: a product with a one-hot row for each example."""
+    index = site.bound["index"]
+    a = low.node(site.bound["a"])
+    parts = index.args if index.op == "tuple" else ()
+    if len(parts) != 2 or len(a.shape) != 2 or 1 in a.shape or not _counts(parts[0], a.shape[0]):
+        raise NotLowered("this index picks no one element of each row")
+    return picked(low, site, a, parts[1])
+
+
+def _counts(rows: Expr, n: int) -> bool:
+    """Whether an index is 0, 1, ... n - 1."""
+    value = rows.value
+    if isinstance(value, torch.Tensor):
+        return value.dtype == torch.int64 and value.ndim == 1 and value.tolist() == list(range(n))
+    return isinstance(value, range) and list(value) == list(range(n))
+
+
+@row("gather")
+def _gather(low: Lowering, site: Site) -> Node:
+    a, index = low.node(site.bound["a"]), site.bound["index"]
+    dim = site.value("dim") % max(len(a.shape), 1)
+    if len(a.shape) != 2 or dim != 1 or 1 in a.shape or index.shape != (a.shape[0], 1):
+        raise NotLowered("this index picks no one element of each row")
+    inner = index.args[0] if index.args else None
+    if inner is not None and inner.op == NAME and torch.equal(inner.value, index.value[:, 0]):
+        return picked(low, site, a, inner)
+    raise NotLowered("the index has no name")
+
+
+def picked(low: Lowering, site: Site, a: Node, index: Expr) -> Node:
+    """One element of each row."""
+    hot = one_hot(low, low.node(index), a)
+    k = fresh()
+    term = Term.of(1, [((a.number, (0, k)), ONE), ((hot.number, (0, k)), ONE)], [k])
+    return low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=a.axes[:1], terms=[term]))
+
+
+def one_hot(low: Lowering, index: Node, like: Node) -> Node:
+    """The node of `F.one_hot(index, classes)`, of the axes of `like`, whose last one is classes."""
+    graph = low.graph
+    ints = index.value.dtype == torch.int64 and index.value.ndim == 1
+    if not ints or len(like.shape) != 2 or len(like.places) != 2:
+        raise NotLowered("an index of several axes")
+    graph.union(index.axes[0], like.axes[0])
+    text = f"one_hot({index.number}, {graph.find(like.axes[-1])})"
+    if text not in low.known:
+        value = torch.nn.functional.one_hot(index.value, like.shape[-1])
+        node = graph.tensor(value, axes=like.axes, made=float(value.numel()), hot=index)
+        node.sums = ((1, Term.of(1, [])),)
+        low.known[text] = node
+    return low.known[text]
+
+
+@row("masked_fill")
+def _masked_fill(low: Lowering, site: Site) -> Node:
+    a, mask = low.node(site.bound["a"]), low.node(site.bound["mask"])
+    value = site.value("value")
+    if not isinstance(value, int | float) or a.shape != tuple(site.y.shape):
+        raise NotLowered("a mask that broadcasts the tensor")
+    (indices,) = broadcast(low.graph, a.shape, [mask])
+    for index, axis in zip(indices, mask.axes, strict=True):
+        low.graph.union(a.axes[index], axis)
+
+    def syntax() -> ast.expr:
+        return ast.UnaryOp(ast.Invert(), mask.text())
+
+    keep = Node(0, mask.shape, ~mask.value, axes=mask.axes, writes=syntax, made=float(mask.size))
+    low.graph.add(keep)
+    slope = Term.of(1, [((keep.number, indices), ONE)])
+    y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes))
+    y.derivatives = (Derivative(a, [slope]),)
+    y.absorbs, y.floor = (keep, indices), value == -math.inf
+    if value == 0:
+        y.floor = False
+    elif not y.floor:
+        y.absorbs = None
+    return y
+
+
+def dims_syntax(dims: tuple[int, ...]) -> ast.expr:
+    """`1`, or `(1, 2)`."""
+    if len(dims) == 1:
+        return constant(dims[0])
+    return ast.Tuple([constant(d) for d in dims], ast.Load())
+
+
+def kept(owner: ast.expr, name: str, dims: tuple[int, ...]) -> ast.expr:
+    """`x.mean(1, keepdim=True)`."""
+    return method(owner, name, [dims_syntax(dims)], keepdim=ast.Constant(True))
