@@ -1,0 +1,286 @@
+"""Lines -> graph: each operation is found in the rule book and lowered by the row of its name.
+
+The rows are in `elementwise.py`, `reducing.py`, `moving.py` and `indexing.py`, gathered in
+`rows.py`. A row for an operation that is plain PyTorch of simpler ones is its text.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
+from gradninja.lines.source import parse
+from gradninja.native.graph import Graph, Leaf, Node
+from gradninja.native.read import StepReader
+from gradninja.native.refusal import NativeError
+from gradninja.native.scalars import Buffer
+from gradninja.rules import BOOK, Book, Rule, Site
+from gradninja.rules.rule import Formal, Spelling
+
+DTYPES = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.int64: "int64",
+    torch.bool: "bool",
+}
+MOST_CONSTANTS = 1000  # ints in a list that a text holds
+
+Lowered = Node | tuple[Node, ...]
+Row = Callable[["At"], Lowered]
+
+
+@dataclass(frozen=True, eq=False)
+class At:
+    """An operation at its place: what a row is given."""
+
+    lowering: Lowering
+    site: Site
+
+    @property
+    def graph(self) -> Graph:
+        return self.lowering.graph
+
+    @property
+    def expr(self) -> Expr:
+        return self.site.expr
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.site.expr.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.lowering.dtype_of(self.site.expr)
+
+    def has(self, formal: str) -> bool:
+        """Whether this spelling has the argument, and it is not None."""
+        return formal in self.site.bound and self.site.bound[formal].value is not None
+
+    def value(self, formal: str, default: Any = None) -> Any:
+        """A plain argument's value."""
+        return self.site.value_or(formal, default)
+
+    def node(self, formal: str, dtype: str | None = None) -> Node:
+        """A tensor argument, or a number made one, as a type."""
+        return self.lowering.node(self.site.bound[formal], dtype)
+
+    def refuse(self, message: str, hint: str | None = None) -> NativeError:
+        """The error to raise."""
+        return refusal(self.expr, message, hint)
+
+
+def refusal(expr: Expr, message: str, hint: str | None = None) -> NativeError:
+    return NativeError(message, spot=expr.spot, hint=hint or "the torch engine takes it")
+
+
+class Lowering:
+    """Lowers a program. `outputs` are the nodes of its outputs, `leaves` those of its inputs."""
+
+    def __init__(self, program: Program, rows: Mapping[str, Row], texts: Mapping[str, str]) -> None:
+        self.program = program
+        self.rows = rows
+        self.texts = texts
+        self.graph = Graph()
+        self.names: dict[str, Node] = {}
+        self.leaves: dict[str, Leaf] = {}
+        self.constants: dict[tuple[int, ...], Leaf] = {}
+        self.known: dict[object, Lowered] = {}  # by what was done to which nodes
+        self.done: dict[int, tuple[Expr, Lowered]] = {}
+        for given in program.inputs:
+            if isinstance(given.value, torch.Tensor):
+                self.leaves[given.name] = self._leaf(given.name, given.value)
+        self.names.update(self.leaves)
+        for line in program.lines:
+            self._line(line)
+        self.outputs = tuple(self.names[name] for name in program.outputs)
+
+    def _leaf(self, name: str, value: torch.Tensor) -> Leaf:
+        if value.dtype not in DTYPES:
+            raise NativeError(
+                f"`{name}` is {value.dtype}, which is not compiled",
+                hint="there are float32, float64, int64 and bool",
+            )
+        dtype = DTYPES[value.dtype]
+        extent = 1 + sum((s - 1) * t for s, t in zip(value.shape, value.stride(), strict=True))
+        buffer = Buffer(name, dtype, extent if value.numel() else 0)
+        leaf = Leaf(tuple(value.shape), dtype, label=name, buffer=buffer, strides=value.stride())
+        self.graph.add(leaf)
+        return leaf
+
+    def _line(self, line: Line) -> None:
+        if line.expr.op == STATIC:
+            return
+        before = len(self.graph.nodes)
+        found = self.lower(line.expr)
+        several = found if isinstance(found, tuple) else (found,)
+        for name, node in zip(line.targets, several, strict=True):
+            if not node.label:
+                node.label = name
+            self.names[name] = node
+        for node in self.graph.nodes[before:]:
+            node.near, node.said = line.name, line.source
+
+    def dtype_of(self, expr: Expr) -> str:
+        dtype = DTYPES.get(expr.value.dtype)
+        if dtype is None:
+            raise refusal(expr, f"{expr.value.dtype} is not compiled")
+        return dtype
+
+    def node(self, expr: Expr, dtype: str | None = None) -> Node:
+        """The node of an operand: a tensor, or a number as one of no axes."""
+        if expr.op in (STATIC, TUPLE) and not expr.is_tensor:
+            if isinstance(expr.value, bool | int | float):
+                kind = dtype or {bool: "bool", int: "int64"}.get(type(expr.value), "float64")
+                return self.graph.number(expr.value, kind)
+            raise refusal(expr, f"`{expr}` is not compiled here")
+        found = self.lower(expr)
+        assert isinstance(found, Node)
+        return found if dtype is None else self.graph.cast(found, dtype)
+
+    def lower(self, expr: Expr) -> Lowered:
+        """The node of an expression; several where it has several outputs."""
+        held = self.done.get(id(expr))
+        if held is None:
+            held = (expr, self._lower(expr))  # the expression is held, so that its id stays its own
+            self.done[id(expr)] = held
+        return held[1]
+
+    def _lower(self, expr: Expr) -> Lowered:
+        if expr.op == NAME:
+            assert isinstance(expr.syntax, ast.Name)
+            return self.names[expr.syntax.id]
+        if expr.op == ITEM:
+            several = self.lower(expr.args[0])
+            assert isinstance(several, tuple)
+            index: int = expr.args[1].value
+            return several[index]
+        site = OWN.find(expr) or BOOK.find(expr)
+        if site is None:
+            name = expr.op.removeprefix("Tensor.")
+            raise refusal(expr, f"`{name}` is not compiled")
+        key = self._key(site)
+        if key not in self.known:
+            self.known[key] = self._apply(site)
+        found = self.known[key]
+        self._hold(expr, found)
+        return found
+
+    def _key(self, site: Site) -> object:
+        """Equal for operations that give the same: then it is done once."""
+        parts: list[object] = [site.rule.name]
+        for formal, operand in sorted(site.bound.items()):
+            parts.append((formal, self._operand_key(operand)))
+        return tuple(parts)
+
+    def _operand_key(self, operand: Expr) -> object:
+        if operand.is_tensor:
+            return id(self.lower(operand))
+        if operand.op == TUPLE:
+            return tuple(self._operand_key(part) for part in operand.args)
+        return repr((type(operand.value), operand.value))
+
+    def _apply(self, site: Site) -> Lowered:
+        at = At(self, site)
+        name = site.rule.name
+        if name in self.rows:
+            return self.rows[name](at)
+        if name in self.texts:
+            return self.written_out(at, self.texts[name])
+        raise at.refuse(f"`{name}` is not compiled")
+
+    def written_out(self, at: At, text: str) -> Lowered:
+        """An operation as the text of simpler ones, in which its arguments' names stand."""
+        formals = ", ".join(at.site.bound)
+        source = parse(f"def {_function(at)}({formals}):\n    return {text}\n", "<row>", None)
+        reader = StepReader(source)
+        reader.scope = dict(at.site.bound)
+        returned = source.function.body[0]
+        assert isinstance(returned, ast.Return) and returned.value is not None
+        with torch.no_grad():
+            found = self.lower(reader.read(returned.value))
+        assert isinstance(found, Node)
+        return self.graph.cast(found, at.dtype)
+
+    def _hold(self, expr: Expr, found: Lowered) -> None:
+        """Shapes and types are facts: they are those of PyTorch's result, or this is our bug."""
+        several = found if isinstance(found, tuple) else (found,)
+        values = expr.value if isinstance(expr.value, tuple) else (expr.value,)
+        for node, value in zip(several, values, strict=True):
+            if node.shape != tuple(value.shape) or node.dtype != DTYPES.get(value.dtype):
+                raise refusal(
+                    expr, f"`{expr}` was lowered to {node.dtype} {node.shape}, which is not its"
+                )
+
+    def constant(self, values: list[int]) -> Leaf:
+        """A list of ints of the text."""
+        key = tuple(values)
+        if key not in self.constants:
+            name = f"places{len(self.constants)}"
+            buffer = Buffer(name, "int64", len(key))
+            bounds = (min(key), max(key)) if key else (0, 0)
+            leaf = Leaf(
+                (len(key),), "int64", label=name, buffer=buffer, strides=(1,),
+                data=np.array(key, np.int64), range=bounds,
+            )  # fmt: skip
+            self.graph.add(leaf)
+            self.constants[key] = leaf
+        return self.constants[key]
+
+
+def _function(at: At) -> str:
+    return "".join(c if c.isalnum() else "_" for c in at.site.rule.name)
+
+
+def _rule(name: str, *spellings: str, elementwise: bool = False) -> Rule:
+    return Rule(name, spellings, {}, "", "", (), elementwise=elementwise)
+
+
+def _methods(name: str, *formals: str) -> tuple[str, ...]:
+    rest = "".join(f", {formal}" for formal in formals)
+    return f"torch.{name}(a{rest})", f"a.{name}({rest.removeprefix(', ')})"
+
+
+# What has no gradient and so no row in the rule book, and what in-place lines became.
+OWN = Book(
+    (
+        _rule("zeros", "torch.zeros(*size, dtype=None)", "a.new_zeros(*size, dtype=None)"),
+        _rule("ones", "torch.ones(*size, dtype=None)", "a.new_ones(*size, dtype=None)"),
+        _rule("full", "torch.full(size, value, dtype=None)", "a.new_full(size, value, dtype=None)"),
+        _rule("zeros_like", "torch.zeros_like(a, dtype=None)", "a.zero()"),
+        _rule("ones_like", "torch.ones_like(a, dtype=None)"),
+        _rule("full_like", "torch.full_like(a, value, dtype=None)", "a.fill(value)"),
+        _rule("arange", "torch.arange(*ends, dtype=None)"),
+        _rule("eye", "torch.eye(n, m=None, dtype=None)"),
+        _rule("one_hot", "F.one_hot(a, num_classes=-1)"),
+        _rule("detach", "a.detach()"),
+        _rule("copy_into", "a.copy(b)"),
+        _rule("long", "a.long()", "a.bool()"),
+        _rule("argmax", *_methods("argmax", "dim=None", "keepdim=False")),
+        _rule("argmin", *_methods("argmin", "dim=None", "keepdim=False")),
+        *(_rule(name, *_methods(name)) for name in ("sign", "floor", "ceil", "round", "trunc")),
+        *(_rule(name, *_methods(name)) for name in ("isnan", "isinf", "isfinite", "logical_not")),
+        *(_rule(name, *_methods(name, "b")) for name in ("eq", "ne", "lt", "le", "gt", "ge")),
+        *(_rule(f"logical_{n}", *_methods(f"logical_{n}", "b")) for n in ("and", "or", "xor")),
+        _rule("put", "a.put(index, src, accumulate=False)"),
+        _rule(
+            "index_put",
+            "torch.index_put(a, index, src, accumulate=False)",
+            "a.index_put(index, src, accumulate=False)",
+        ),
+    )
+)
+for _symbol, _name in {
+    "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
+    "&": "logical_and", "|": "logical_or", "^": "logical_xor", "~": "logical_not",
+}.items():  # fmt: skip
+    _formals = (Formal("a", True), Formal("b", True))[: 1 if _symbol == "~" else 2]
+    OWN.by_callee[_symbol] = [(Spelling(_symbol, _formals), OWN[_name])]
+OWN.add(_rule("set"))
+_formals = (Formal("a", True), Formal("index", True), Formal("src", True))
+OWN.by_callee["[]="] = [(Spelling("[]=", _formals), OWN["set"])]

@@ -1,0 +1,150 @@
+"""A whole run of training steps as one compiled function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.lines.source import parse
+from gradninja.native.cache import compiled
+from gradninja.native.emit import INDENT, Writer
+from gradninja.native.fusing import Plan
+from gradninja.native.graph import Leaf
+from gradninja.native.memory import Memory, work_name
+from gradninja.native.read import read_step
+from gradninja.native.refusal import NativeError
+from gradninja.native.rows import lowered
+from gradninja.native.text import module
+
+_HEAD = "def run({arguments}):"
+_LOOP = """\
+for step in range(positions.shape[0]):
+    contexts(stream, positions[step], batch, Yb)
+    rate = {dtype}(rates[step])
+"""
+_GIVEN = ("stream", "positions", "rates", "losses", "batch", "Yb")
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A compiled run of steps.
+
+    Attributes:
+        source: the text that was compiled.
+        names: the parameters, in the order in which the text takes them.
+        dtype: of the parameters and losses.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    context: int
+    batch: int
+    work: Mapping[str, int] = field(repr=False)
+    function: Callable[..., None] | None = field(default=None, repr=False)
+
+    def run(
+        self,
+        parameters: Mapping[str, np.ndarray[Any, Any]],
+        stream: np.ndarray[Any, Any],
+        positions: np.ndarray[Any, Any],
+        rates: np.ndarray[Any, Any],
+        losses: np.ndarray[Any, Any],
+    ) -> None:
+        """Take steps; the parameters are changed in place.
+
+        Args:
+            parameters: C-contiguous arrays of the kernel's dtype and shapes, by name.
+            stream: tokens, as in a `Split`.
+            positions: (steps, batch), int64: each row is a step's examples.
+            rates: (steps,), float64.
+            losses: (steps,) of the kernel's dtype; filled.
+
+        Raises:
+            NativeError: an array does not fit, or an index of a batch lies outside of what it
+                indexes.
+        """
+        flat = [self._flat(name, parameters[name]) for name in self.names]
+        if positions.ndim != 2 or positions.shape[1] != self.batch:
+            raise NativeError(f"positions {positions.shape} are not of batches of {self.batch}")
+        if self.function is None:
+            self.function = compiled(self.source, "run")
+        batch = np.zeros((self.batch, self.context), np.int64)
+        targets = np.zeros(self.batch, np.int64)
+        work = [aligned(size, dtype) for dtype, size in self.work.items()]
+        try:
+            self.function(*flat, stream, positions, rates, losses, batch, targets, *work)
+        except IndexError as error:
+            raise NativeError(str(error)) from None
+
+    def _flat(self, name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        fits = value.shape == self.shapes[name] and value.dtype == self.dtype
+        if not fits or not value.flags.c_contiguous:
+            raise NativeError(
+                f"`{name}` is {value.dtype} {value.shape}; the kernel was compiled for contiguous "
+                f"{self.dtype} {self.shapes[name]}"
+            )
+        return value.reshape(-1)
+
+
+def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:
+    """Zeros that begin at a multiple of 64 bytes."""
+    kind = np.dtype(dtype)
+    memory = np.zeros(size * kind.itemsize + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size * kind.itemsize].view(kind)
+
+
+def compile_training(text: str, values: Mapping[str, Any], parameters: Sequence[str]) -> Kernel:
+    """Compile the steps of a model.
+
+    Args:
+        text: one function, the forward's lines and below them the backward's, whose locals are
+            the `loss` and a `d<name>` for each parameter.
+        values: what the function takes by name: NumPy arrays for the parameters and the batch
+            (`Xb` (n, context) and `Yb` (n,), int64), plain values for the rest.
+        parameters: the names of those that are trained: W -= rate * dW.
+
+    Raises:
+        ReadError, NativeError: a line that is not compiled, with the place in it.
+    """
+    given = {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
+    program = read_step(parse(text, "<step>", None), given, [f"d{name}" for name in parameters])
+    lowering = lowered(program)
+    loss, *gradients = lowering.outputs
+    if loss.shape != ():
+        raise NativeError(f"the loss has shape {loss.shape}; it must be one number")
+    updates: list[tuple[Leaf, Any]] = []
+    for name, gradient in zip(parameters, gradients, strict=True):
+        leaf = lowering.leaves.get(name)
+        if leaf is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
+            raise NativeError(f"`d{name}` is not of the shape and type of `{name}`")
+        updates.append((leaf, gradient))
+    plan = Plan(lowering.graph, [loss], updates)
+    dtype = loss.dtype
+    memory = Memory(plan)
+    arguments = [leaf.buffer.name for leaf, _ in updates]
+    arguments += [*_GIVEN, *map(work_name, memory.sizes)]
+    lines = [_HEAD.format(arguments=", ".join(arguments))]
+    lines += [INDENT + line for line in ["Xb = batch.reshape(-1)", *memory.lines()]]
+    loop = _LOOP.format(dtype=dtype).splitlines()
+    body = [*Writer(plan).body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
+    lines += [INDENT + line for line in [*loop, *(INDENT + line for line in body)]]
+    batch = given["Xb"].shape
+    return Kernel(
+        source=module(lines, lowering.constants.values()),
+        names=tuple(leaf.label for leaf, _ in updates),
+        dtype=np.dtype(dtype),
+        shapes={leaf.label: leaf.shape for leaf, _ in updates},
+        context=batch[1],
+        batch=batch[0],
+        work=memory.sizes,
+    )
