@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -87,7 +89,39 @@ def test_small_products(sizes, layouts, dtype, alpha, beta):
                                      ("rows", "columns", "rows"), ("wide rows", "rows", "columns"),
                                      ("every second", "every second", "every second")])  # fmt: skip
 def test_products_of_several_blocks(dtype, sizes, layouts):
-    holds(*sizes, layouts, dtype, -0.5, 1.0)
+    holds(*sizes, layouts, dtype, -0.5, 0.25)
+    holds(*sizes, layouts, dtype, 1.0, 0.0)
+
+
+FENCED = """
+import ctypes, itertools, mmap
+import numpy as np
+from gradninja.native.gemm import gemm
+
+libc, page, kept = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE, []
+
+def fenced(size):
+    # `size` floats that end where a page begins that may not be touched
+    room = mmap.mmap(-1, 3 * page)
+    kept.append(room)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    assert libc.mprotect(ctypes.c_void_p(start + 2 * page), page, 0) == 0
+    return np.frombuffer(room, np.float32, size, 2 * page - 4 * size)
+
+one = np.float32(1)
+for m, n, k in itertools.product((1, 3, 5, 9), (1, 7, 17, 33), (1, 6, 11)):
+    for turned in itertools.product((False, True), repeat=3):
+        A, B, C = fenced(m * k), fenced(k * n), fenced(m * n)
+        a, b, c = ((1, rows) if t else (columns, 1)
+                   for t, (rows, columns) in zip(turned, ((m, k), (k, n), (m, n))))
+        gemm(m, n, k, one, A, *a, B, *b, one, C, *c)
+print("within")
+"""
+
+
+def test_nothing_beyond_an_array_is_read():
+    done = subprocess.run([sys.executable, "-c", FENCED], capture_output=True, text=True)
+    assert done.stdout == "within\n", done.stderr or f"signal {-done.returncode}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
