@@ -13,7 +13,7 @@ from gradninja.algebra.extract import Extractor, Foldable
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Normal, TooLong
-from gradninja.algebra.terms import Term
+from gradninja.algebra.terms import Indices, Term
 from gradninja.algebra.tree import CALL, Tree
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
@@ -68,8 +68,9 @@ class Engine:
             **self.program.namespace,
             **self.program.values,
         }
-        self.writer = Writer(self.graph, self._unnamed)
+        self.writer = Writer(self.graph, self._unnamed, self._aliases())
         self.finished: set[int] = set()
+        self.told: set[int] = set()  # ids of lines that were derived
         self.here = self.graph.nodes[0]
         self.wanted = set(self.program.differentiable)
 
@@ -77,6 +78,20 @@ class Engine:
         forms = self.normal.form(node)
         whole = len(forms) == 1 and set(node.free) <= forms[0].indices
         return whole and forms[0] != self.graph.itself(node)
+
+    def _aliases(self) -> dict[int, list[tuple[Node, Indices]]]:
+        """Named values that are other named values with their axes in another order."""
+        found: dict[int, list[tuple[Node, Indices]]] = {}
+        for foldable in self.foldables:
+            term = foldable.term
+            if term.coefficient == 1 and len(term.powers) == 1 and not term.bound:
+                (atom, indices), power = term.powers[0]
+                first = self.graph.nodes[atom]
+                if power == 1 and first.name is not None and len(indices) == len(foldable.node.free):
+                    # The name's index i runs along the first one's axis indices.index(i).
+                    order = tuple(indices.index(i) for i in foldable.node.free)
+                    found.setdefault(atom, []).append((foldable.node, order))
+        return found
 
     def _unnamed(self, node: Node) -> Tree:
         assert node.terms is not None, node
@@ -96,16 +111,18 @@ class Engine:
                 self.gradients[node.number] = [Term.of(1, [])]
         last_use = self._last_uses()
         for node in reversed(self.graph.nodes[: self.lowered]):
-            if not node.flows or node.number in self.finished:
+            if not node.flows:
                 continue
             self.here = node
             if node.line is not None:
                 self._node(node)
-            for given in last_use.get(node.number, ()):
+            ready = last_use.get(node.number, ())
+            for given in sorted(ready, key=lambda n: n.name in self.wanted):
                 self._finish(given)
         for given in self.program.inputs:
             if given.differentiable:
                 self._finish(self.graph.named[given.name])
+                self._hold(given.name, self.walk.totals[given.name], "it")
 
     @property
     def at(self) -> str:
@@ -137,15 +154,15 @@ class Engine:
         return self.lowering.count
 
     def _last_uses(self) -> dict[int, list[Node]]:
-        """Inputs by the node whose adjoint is the last to give them something."""
+        """Inputs, and what gets a name anyway, by the node that is the last to give them something."""
         first: dict[int, int] = {}
         for node in self.graph.nodes[: self.lowered]:
             for operand in self._operands(node):
                 first.setdefault(operand.number, node.number)
         found: dict[int, list[Node]] = {}
-        for given in self.program.inputs:
-            node = self.graph.named[given.name]
-            if given.differentiable and node.number in first:
+        for name in (*self.program.differentiable, *sorted(self.cuts)):
+            node = self.graph.named.get(name)
+            if node is not None and node.number in first:
                 user = self.graph.nodes[first[node.number]]
                 if user.line is not None and id(user.line) not in self.derived and not user.opaque:
                     found.setdefault(user.number, []).append(node)
@@ -248,6 +265,9 @@ class Engine:
 
     def _derived(self, line: Line) -> None:
         """A line that keeps the form that deriving gives it."""
+        if id(line) in self.told:
+            return
+        self.told.add(id(line))
         for name in line.targets:
             self._finish(self.graph.named[name])
         if any(name in self.walk.totals for name in line.targets):
@@ -304,7 +324,7 @@ class Engine:
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         total = self.walk.totals[name] + value if adds else value
-        self._hold(name, total, syntax)
+        self._hold(name, total, f"`{ast.unparse(syntax)}`")
         line = node.line or self._line_of(node)
         self.walk.current = line
         if adds:
@@ -333,14 +353,14 @@ class Engine:
                 return line
         return self.program.lines[-1]
 
-    def _hold(self, name: str, value: torch.Tensor, syntax: ast.expr) -> None:
+    def _hold(self, name: str, value: torch.Tensor, what: str) -> None:
         """Compare with the truth."""
         true = self.truth[name]
         if value.shape != true.shape or value.dtype != true.dtype:
-            raise Mismatch(name, f"`{ast.unparse(syntax)}` has shape {tuple(value.shape)}")
+            raise Mismatch(name, f"{what} has shape {tuple(value.shape)}")
         off, scale = _largest(value - true), _largest(true)
         if not off <= TOLERANCE * (scale + 1e-3 * self.largest):
-            raise Mismatch(name, f"`{ast.unparse(syntax)}` is off by {off:.1e}")
+            raise Mismatch(name, f"{what} is off by {off:.1e}")
 
 
 def _largest(tensor: torch.Tensor) -> float:

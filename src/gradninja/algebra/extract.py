@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gradninja.algebra.graph import Node
-from gradninja.algebra.normal import Normal
+from gradninja.algebra.normal import Normal, TooLong
 from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
-from gradninja.algebra.tree import Forest, Product, Total, Tree, as_product, simple
+from gradninja.algebra.tree import Forest, Product, Reduced, Total, Tree, as_product, leaves, simple
 
 STATES = 60  # ways of folding one term that are looked at
 WIDTH = 3
+MOST_OPENED = 6  # terms whose sums are multiplied out
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +37,38 @@ class Extractor:
 
     def extract(self, terms: Sequence[Term]) -> Tree:
         """The cheapest expression found for the terms."""
-        sizes = self._sizes(terms)
-        forest = Forest(sizes)
-        products = [self._best(forest, term) for term in terms]
-        return self.combine(forest, products)
+        best = self._extract(terms)
+        for opened in self._opened(terms):
+            found = self._extract(opened)
+            if found.cost < best.cost:
+                best = found
+        return best
+
+    def _extract(self, terms: Sequence[Term]) -> Tree:
+        forest = Forest(self._sizes(terms))
+        return self.combine(forest, [self._best(forest, term) for term in terms])
+
+    def _opened(self, terms: Sequence[Term]) -> Iterable[list[Term]]:
+        """The same terms with sums that have no name, such as `1 - p`, multiplied out."""
+        nodes = self.normal.graph.nodes
+        sums = {
+            atom
+            for term in terms
+            for (atom, _), power in term.powers
+            if _is_sum(nodes[atom]) and power in {1, 2}
+        }
+        if not sums or len(terms) > MOST_OPENED:
+            return
+        found: list[Term] = []
+        for term in terms:
+            try:
+                found += self.normal.opened(term, sums)
+            except TooLong:
+                return
+        try:
+            yield self.normal.normal(found)
+        except TooLong:
+            return
 
     def _sizes(self, terms: Sequence[Term]) -> dict[int, int]:
         graph = self.normal.graph
@@ -115,7 +144,35 @@ class Extractor:
             )
             parts = [*best[0], (best[1], ONE)]
             todo -= best[2]
-        return forest.product(term.coefficient, parts)
+        return forest.product(term.coefficient, self._means(forest, parts))
+
+    def _means(
+        self, forest: Forest, parts: Sequence[tuple[Tree, Fraction]]
+    ) -> list[tuple[Tree, Fraction]]:
+        """A sum over an axis, divided by its size, is a mean."""
+        left = list(parts)
+        for at, (tree, power) in enumerate(left):
+            if not isinstance(tree, Reduced) or power != 1 or tree.mean:
+                continue
+            extents = [self._extent(tree.body, index) for index in sorted(tree.over)]
+            if None in extents:
+                continue
+            sizes = [f"{node}[]" for node in extents]
+            have = {t.key: p for t, p in left if p <= -1}
+            if all(key in have and have[key] <= -sizes.count(key) for key in sizes):
+                left[at] = (forest.reduced(tree.body, tree.over, True), power)
+                left = [(t, p + sizes.count(t.key)) if p < 0 else (t, p) for t, p in left]
+                left = [(t, p) for t, p in left if p]
+                return self._means(forest, left)
+        return left
+
+    def _extent(self, tree: Tree, index: int) -> int | None:
+        """The number of the node that is the size of an index's axis."""
+        for leaf in leaves(tree):
+            if index in leaf.at:
+                axis = leaf.node.axes[leaf.at.index(index)]
+                return self.normal.graph.extent(axis).number
+        return None
 
     def _eliminated(
         self, forest: Forest, parts: Sequence[tuple[Tree, Fraction]], over: frozenset[int]
@@ -171,24 +228,35 @@ class Extractor:
                 else:
                     rest.append(product)
             assert shared is not None
-            inner = as_product(forest, self.combine(forest, having, max(1, width - 1)))
+            inner = self._signed(forest, self.combine(forest, having, max(1, width - 1)))
             whole = forest.product(inner.number, _merge(inner.parts, (shared, power)))
             if rest:
-                others = self.combine(forest, rest, max(1, width - 1))
-                parts = _parts(forest, others)
-                candidate = forest.total([*parts, whole])
+                others = _parts(forest, self.combine(forest, rest, max(1, width - 1)))
+                if 1 + len(others) < len(products):  # fewer products may share a factor now
+                    candidate = self.combine(forest, [whole, *others], max(1, width - 1))
+                else:
+                    candidate = forest.total([whole, *others])
             else:
                 candidate = simple(whole)
             if candidate.cost < best.cost:
                 best = candidate
         return best
 
+    def _signed(self, forest: Forest, tree: Tree) -> Product:
+        """A sum as a product, the sign such that `a - b` and `b - a` are one factor."""
+        if not isinstance(tree, Total):
+            return as_product(forest, tree)
+        if min(tree.parts, key=lambda part: part.key.lstrip("(-")).number > 0:
+            return as_product(forest, tree)
+        return forest.product(-ONE, [(negated(forest, tree), ONE)])
+
     def _number_out(self, forest: Forest, products: Sequence[Product]) -> Sequence[Product]:
         """The same number before every product is better before their sum."""
         numbers = {abs(p.number) for p in products}
-        if len(numbers) != 1 or numbers == {ONE}:
+        number = numbers.pop() if len(numbers) == 1 else ONE
+        number = -number if all(p.number < 0 for p in products) else number
+        if number == 1:
             return products
-        number = numbers.pop()
         inner = forest.total(forest.product(p.number / number, p.parts) for p in products)
         return [forest.product(number, [(inner, ONE)])]
 
@@ -208,6 +276,15 @@ class Extractor:
                 scored.append((score + len(found), key, power))
         scored.sort(reverse=True)
         return [(key, power) for _, key, power in scored]
+
+
+def _is_sum(node: Node) -> bool:
+    return node.name is None and not node.static and len(node.terms or ()) > 1
+
+
+def negated(forest: Forest, tree: Total) -> Tree:
+    """A sum with all its signs turned."""
+    return forest.total(forest.product(-part.number, part.parts) for part in tree.parts)
 
 
 def _merge(

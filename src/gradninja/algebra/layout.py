@@ -42,7 +42,7 @@ def fitted(written: Written, want: Layout, exact: bool = False) -> Written:
     """
     layout = written.layout
     have = [i for i in layout if i is not None]
-    if not exact and _broadcasts(layout, want):
+    if not exact and broadcasts(layout, want):
         return written
     goal: Layout = tuple(i if i in have else None for i in want)
     if not exact:
@@ -54,7 +54,8 @@ def fitted(written: Written, want: Layout, exact: bool = False) -> Written:
     return _spaced(written, goal)
 
 
-def _broadcasts(layout: Layout, want: Layout) -> bool:
+def broadcasts(layout: Layout, want: Layout) -> bool:
+    """Whether a value laid out so broadcasts against `want` as it is."""
     if len(layout) > len(want):
         return False
     tail = want[len(want) - len(layout) :]

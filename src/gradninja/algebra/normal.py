@@ -131,6 +131,27 @@ class Normal:
         kept = [(factor, power) for factor, power in term.powers if factor not in gone]
         return Term.of(term.coefficient, kept, term.bound)
 
+    def opened(self, term: Term, sums: set[int]) -> list[Term]:
+        """A term in which some additive nodes are multiplied out."""
+        found: list[tuple[Fraction, list[tuple[Factor, Fraction]], frozenset[int]]]
+        found = [(term.coefficient, [], term.bound)]
+        for (atom, indices), power in term.powers:
+            if atom not in sums or power not in {1, 2}:
+                for _, powers, _ in found:
+                    powers.append(((atom, indices), power))
+                continue
+            for _ in range(int(power)):
+                parts = self.graph.nodes[atom].terms or []
+                copies = [part.renamed(dict(enumerate(indices))) for part in parts]
+                found = [
+                    (number * one.coefficient, [*powers, *one.powers], bound | one.bound)
+                    for number, powers, bound in found
+                    for one in copies
+                ]
+            if len(found) > MOST_TERMS:
+                raise TooLong
+        return [self.build(*parts) for parts in found]
+
     def _stays(self, atom: int) -> bool:
         forms = self.forms.get(atom)
         return forms is None or len(forms) == 1 and [f[0] for f, _ in forms[0].powers] == [atom]

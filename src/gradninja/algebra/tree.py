@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,10 +46,11 @@ class Total(Tree):
 
 @dataclass(frozen=True, eq=False)
 class Reduced(Tree):
-    """A sum over axes."""
+    """A sum, or a mean, over axes."""
 
     body: Tree
     over: frozenset[int]
+    mean: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +114,11 @@ class Forest:
             sofar = both
         return Total(indices, "(" + "+".join(sorted(p.key for p in parts)) + ")", cost, parts)
 
-    def reduced(self, body: Tree, over: frozenset[int]) -> Tree:
+    def reduced(self, body: Tree, over: frozenset[int], mean: bool = False) -> Tree:
         left = body.indices - over
         cost = body.cost + self.numel(body.indices) + self.numel(left) + CALL
-        return Reduced(left, _key(f"sum{body.key}", over), cost, body, over)
+        name = "mean" if mean else "sum"
+        return Reduced(left, _key(f"{name}{body.key}", over), cost, body, over, mean)
 
     def contracted(self, a: Tree, b: Tree, over: frozenset[int]) -> Tree:
         left = (a.indices | b.indices) - over
@@ -147,3 +149,19 @@ def simple(tree: Tree) -> Tree:
 
 def as_product(forest: Forest, tree: Tree) -> Product:
     return tree if isinstance(tree, Product) else forest.product(Fraction(1), [(tree, Fraction(1))])
+
+
+def leaves(tree: Tree) -> list[Leaf]:
+    """All leaves below a tree."""
+    if isinstance(tree, Leaf):
+        return [tree]
+    below: Sequence[Tree] = ()
+    if isinstance(tree, Product):
+        below = [t for t, _ in tree.parts]
+    elif isinstance(tree, Total):
+        below = tree.parts
+    elif isinstance(tree, Reduced):
+        below = [tree.body]
+    elif isinstance(tree, Contracted):
+        below = [tree.a, tree.b]
+    return [leaf for part in below for leaf in leaves(part)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import string
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from gradninja.algebra.graph import Graph, Node, NotWritten
-from gradninja.algebra.layout import Layout, Written, call, constant, fitted, method, turned
-from gradninja.algebra.tree import Contracted, Leaf, Product, Reduced, Total, Tree
+from gradninja.algebra.layout import Layout, Written, broadcasts, call, constant, fitted, method
+from gradninja.algebra.terms import Indices
+from gradninja.algebra.tree import Contracted, Leaf, Product, Reduced, Total, Tree, leaves
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Writer:
 
     graph: Graph
     unnamed: Callable[[Node], Tree]
+    aliases: Mapping[int, Sequence[tuple[Node, Indices]]] = field(default_factory=dict)
     dtype: ast.expr = field(default_factory=lambda: ast.Name("", ast.Load()))
 
     def statement(self, tree: Tree, like: Node) -> ast.expr:
@@ -62,7 +64,7 @@ class Writer:
         if node.static:
             return Written(self.number(node), ())
         if node.name is not None:
-            return Written(ast.Name(node.name, ast.Load()), layout_of(node, tree.at))
+            return self._aliased(node, tree.at, want)
         if node.hot is not None:
             index = self.write(Leaf(tree.indices, "", 0.0, node.hot, tree.at[:-1]), ())
             classes = self.number(self.graph.extent(node.axes[-1]))
@@ -72,6 +74,19 @@ class Writer:
         inner = self.write(self.unnamed(node), layout_of(node, node.free))
         names = dict(enumerate(tree.at))
         return Written(inner.syntax, tuple(None if i is None else names[i] for i in inner.layout))
+
+    def _aliased(self, node: Node, at: tuple[int, ...], want: Layout) -> Written:
+        """A value by the one of its names whose axes lie as they are wanted."""
+        choices = [Written(ast.Name(node.name or "", ast.Load()), layout_of(node, at))]
+        for other, indices in self.aliases.get(node.number, ()):
+            layout = layout_of(other, [at[i] for i in indices])
+            choices.append(Written(ast.Name(other.name or "", ast.Load()), layout))
+        swapped = (*want[:-2], *want[:-3:-1])
+        for wanted in (want, swapped):
+            for written in choices:
+                if broadcasts(written.layout, wanted):
+                    return written
+        return choices[0]
 
     def number(self, node: Node) -> ast.expr:
         """A size by its name, or by the shape of something; other numbers as they are written."""
@@ -91,46 +106,49 @@ class Writer:
         raise NotWritten("a size that no named value has")
 
     def _product(self, tree: Product, want: Layout) -> Written:
-        """Small factors first; divisors last among those of their size."""
-        above = [(t, p) for t, p in tree.parts if p > 0 or p.denominator != 1]
-        below = [(t, -p) for t, p in tree.parts if p < 0 and p.denominator == 1]
-        number = tree.number
-        syntax: ast.expr | None = None
-        if abs(number.numerator) != 1 or (not above and number.numerator):
-            syntax = constant(abs(number.numerator))
-        if number.denominator != 1 and _short(number):
-            value = abs(number)
-            syntax = constant(float(value) if value.denominator != 1 else int(value))
-            number = Fraction(1 if number > 0 else -1)
-        written = None if syntax is None else Written(syntax, ())
-        if number == 0:
+        """Small factors first, then larger ones; a divisor with those of its size."""
+        if tree.number == 0:
             return Written(constant(0), ())
-        items = [(len(t.indices), 0, t, p) for t, p in above]
-        items += [(len(t.indices), 1, t, p) for t, p in below]
-        first = min((rank for rank, down, _, _ in items if not down), default=0)
-        # A number divides the smallest factor that there is.
-        items = [(max(rank, first) if down else rank, down, t, p) for rank, down, t, p in items]
+        tree = _unsigned(tree)
         want = self._want(tree, want)
+        items = [
+            (part, -power, True)
+            if power < 0 and power.denominator == 1
+            else (part, power, False)
+            for part, power in _grouped(tree)
+        ]
         whole = not _has_float(tree) and (len(items) > 1 or abs(tree.number) != 1)
-        divisors = [constant(number.denominator)] if number.denominator != 1 else []
-        for rank, down, part, power in sorted(items, key=lambda item: item[:2]):
-            if not down and written is not None and divisors and rank > first:
-                written = self._divided(written, divisors)
-                divisors = []
+        first = min((len(part.indices) for part, _, down in items if not down), default=0)
+        written, divisors = self._number(tree.number, any(not down for _, _, down in items))
+        # A number divides the smallest factor that there is.
+        items.sort(key=lambda item: (max(len(item[0].indices), first * item[2]), item[2]))
+        for part, power, down in items:
+            if not down and written is not None and divisors and len(part.indices) > first:
+                written, divisors = self._divided(written, divisors), []
             right = self._power(part, power, want, whole)
             if down and not right.layout:
                 divisors.append(right.syntax)
-                continue
-            if written is None:
-                written = Written(constant(1), ()) if down else right
-                if not down:
-                    continue
-            written = _joined(written, ast.Div() if down else ast.Mult(), right, want)
-        if written is None:
-            written = Written(constant(1), ())
+            elif written is None and not down:
+                written = right
+            else:
+                left = written or Written(constant(1), ())
+                written = _joined(left, ast.Div() if down else ast.Mult(), right, want)
+        written = written or Written(constant(1), ())
         if divisors:
             written = self._divided(written, divisors)
-        return Written(_negated(written.syntax), written.layout) if number < 0 else written
+        negative = tree.number < 0
+        return Written(_negated(written.syntax), written.layout) if negative else written
+
+    def _number(
+        self, number: Fraction, factors: bool
+    ) -> tuple[Written | None, list[ast.expr]]:
+        """A number's size: what multiplies, and what divides."""
+        size = abs(number)
+        if size.denominator != 1 and _short(size):
+            return Written(constant(float(size)), ()), []
+        above = size.numerator != 1 or not factors
+        below = [constant(size.denominator)] if size.denominator != 1 else []
+        return Written(constant(size.numerator), ()) if above else None, below
 
     def _as_float(self, written: Written) -> Written:
         """An int or bool tensor in the gradient's dtype: numbers alone would make it float32."""
@@ -171,20 +189,21 @@ class Writer:
         return written
 
     def _reduced(self, tree: Reduced, want: Layout) -> Written:
+        name = "mean" if tree.mean else "sum"
         inner = self.write(tree.body, self._want(tree.body, want))
         dims = [d for d, i in enumerate(inner.layout) if i in tree.over]
         left = [i for i in inner.layout if i is not None and i not in tree.over]
         if not left:
-            return Written(method(inner.syntax, "sum"), ())
+            return Written(method(inner.syntax, name), ())
         given: ast.expr = constant(dims[0])
         if len(dims) > 1:
             given = ast.Tuple([constant(d) for d in dims], ast.Load())
         dropped = Written(
-            method(inner.syntax, "sum", [given]),
+            method(inner.syntax, name, [given]),
             tuple(i for i in inner.layout if i not in tree.over),
         )
         kept = Written(
-            method(inner.syntax, "sum", [given], keepdim=constant(True)),
+            method(inner.syntax, name, [given], keepdim=constant(True)),
             tuple(None if i in tree.over else i for i in inner.layout),
         )
         lead = len(want) - len(inner.layout)
@@ -194,13 +213,17 @@ class Writer:
 
     def _want(self, tree: Tree, want: Layout) -> Layout:
         """A layout for all indices of a tree: the one asked for, or that of its largest leaf."""
-        if tree.indices <= set(want):
+        here = {index for index in want if index is not None}
+        several = isinstance(tree, Product | Total) and len(tree.parts) > 1
+        if tree.indices == here or (tree.indices < here and not several):
             return want
         best: Layout = ()
+        most = (0, False)
         for leaf in leaves(tree):
             found = layout_of(leaf.node, leaf.at) if not leaf.node.static else ()
-            if len(set(found) & tree.indices) > len(set(best) & tree.indices):
-                best = found
+            fits = len(set(found) & tree.indices), broadcasts(found, want)
+            if fits > most:
+                best, most = found, fits
         missing = sorted(tree.indices - set(best))
         return (*missing, *best)
 
@@ -280,20 +303,31 @@ def layout_of(node: Node, at: Sequence[int]) -> Layout:
     return tuple(found)
 
 
-def leaves(tree: Tree) -> list[Leaf]:
-    """All leaves below a tree."""
-    if isinstance(tree, Leaf):
-        return [tree]
-    below: Sequence[Tree] = ()
-    if isinstance(tree, Product):
-        below = [t for t, _ in tree.parts]
-    elif isinstance(tree, Total):
-        below = tree.parts
-    elif isinstance(tree, Reduced):
-        below = [tree.body]
-    elif isinstance(tree, Contracted):
-        below = [tree.a, tree.b]
-    return [leaf for part in below for leaf in leaves(part)]
+def _unsigned(tree: Product) -> Product:
+    """`b - a` for `-(a - b)`."""
+    if tree.number < 0:
+        for at, (part, power) in enumerate(tree.parts):
+            if isinstance(part, Total) and power == 1 and any(p.number < 0 for p in part.parts):
+                turned = tuple(replace(p, number=-p.number) for p in part.parts)
+                parts = [*tree.parts]
+                parts[at] = (replace(part, parts=turned), power)
+                return replace(tree, number=-tree.number, parts=tuple(parts))
+    return tree
+
+
+def _grouped(tree: Product) -> list[tuple[Tree, Fraction]]:
+    """A product's parts, those of one smaller set of indices put together."""
+    groups: dict[frozenset[int], list[tuple[Tree, Fraction]]] = {}
+    for part in tree.parts:
+        groups.setdefault(part[0].indices, []).append(part)
+    found: list[tuple[Tree, Fraction]] = []
+    for indices, parts in groups.items():
+        several = len(parts) > 1 and any(power > 0 for _, power in parts)
+        if indices and indices != tree.indices and several:
+            found.append((Product(indices, "", 0.0, Fraction(1), tuple(parts)), Fraction(1)))
+        else:
+            found += parts
+    return found
 
 
 def _has_float(tree: Tree) -> bool:
