@@ -96,18 +96,19 @@ def _product(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
              B: Any, brs: Any, bcs: Any,
              beta: Any, C: Any, crs: Any, ccs: Any) -> None:  # fmt: skip
     """As `gemm`, the tiles' vectors lying along the rows of C."""
-    size = A.itemsize
-    wide = 2 * lanes(A)
+    size, wide = A.itemsize, 2 * lanes(A)
+    # Not literals, for which Numba would compile what they are given to once more.
+    tall, origin = np.intp(_ROWS), np.intp(0)
     pack_b = bcs != 1 or (m > 4 * _ROWS and k * brs * size > _SMALL)
     pack_a = n > 4 * wide and m * k * size > _SMALL
     scatter = ccs != 1
     depth = min(max(k, 1), _DEPTH)  # where k is 0, one turn with nothing to sum: C = beta C
     room = _round_up(depth, side(A))
     right = _aligned(min(_round_up(n, wide), _WIDTH) * room if pack_b else 0, A)
-    left = _aligned(min(_round_up(m, _ROWS), _HEIGHT) * room if pack_a else 0, A)
+    left = _aligned(min(_round_up(m, tall), _HEIGHT) * room if pack_a else 0, A)
     patch = _aligned(_ROWS * wide if scatter else 0, A)
     zero, one = A.dtype.type(0), A.dtype.type(1)
-    Ai, rs, cs = (left, 1, _ROWS) if pack_a else (A, ars, acs)
+    Ai, rs, cs = (left, origin + 1, tall) if pack_a else (A, ars, acs)
     Bj, bs = (right, wide) if pack_b else (B, brs)
     for j0 in range(0, n, _WIDTH):
         j1 = min(j0 + _WIDTH, n)
@@ -119,25 +120,25 @@ def _product(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
             for i0 in range(0, m, _HEIGHT):
                 i1 = min(i0 + _HEIGHT, m)
                 if pack_a:
-                    panel_a = _pack(i1 - i0, deep, A, i0 * ars + p * acs, ars, acs, _ROWS, left)
+                    panel_a = _pack(i1 - i0, deep, A, i0 * ars + p * acs, ars, acs, tall, left)
                 for j in range(j0, j1, wide):
                     width = min(wide, j1 - j)
                     b = (j - j0) // wide * panel_b if pack_b else j + p * brs
-                    for i in range(i0, i1, _ROWS):
-                        rows = min(_ROWS, i1 - i)
-                        a = (i - i0) // _ROWS * panel_a if pack_a else i * ars + p * acs
+                    for i in range(i0, i1, tall):
+                        rows = min(tall, i1 - i)
+                        a = (i - i0) // tall * panel_a if pack_a else i * ars + p * acs
                         c = i * crs + j * ccs
-                        if not scatter:
-                            _tile(deep, alpha, Ai, a, rs, cs, Bj, b, bs,
-                                  keep, C, c, crs, rows, width)  # fmt: skip
-                            continue
+                        out, at, step, kept = C, c, crs, keep
+                        if scatter:
+                            out, at, step, kept = patch, origin, wide, zero
                         _tile(deep, alpha, Ai, a, rs, cs, Bj, b, bs,
-                              zero, patch, 0, wide, rows, width)  # fmt: skip
-                        for r in range(rows):
-                            for v in range(width):
-                                at = c + r * crs + v * ccs
-                                fresh = patch[r * wide + v]
-                                C[at] = fresh if keep == zero else keep * C[at] + fresh
+                              kept, out, at, step, rows, width)  # fmt: skip
+                        if scatter:
+                            for r in range(rows):
+                                for v in range(width):
+                                    at = c + r * crs + v * ccs
+                                    fresh = patch[r * wide + v]
+                                    C[at] = fresh if keep == zero else keep * C[at] + fresh
 
 
 @njit
