@@ -14,6 +14,7 @@ from gradninja.cli.check import check
 from gradninja.cli.derive import derive
 from gradninja.cli.evaluate import evaluate
 from gradninja.cli.explain import explain
+from gradninja.cli.fuse import fuse
 from gradninja.cli.sample import sample
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
@@ -30,6 +31,7 @@ app.command()(train)
 app.command()(sample)
 app.command()(evaluate)
 app.command()(derive)
+app.command()(fuse)
 app.command()(explain)
 app.command()(check)
 

@@ -1,0 +1,88 @@
+"""`gradninja fuse`: the backward pass all in one go, as plain PyTorch lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradninja.cli.options import ForwardFile, Json, show_source
+
+if TYPE_CHECKING:
+    from gradninja.algebra import Fused
+
+
+class Prefer(StrEnum):
+    """What a shorter form is chosen by."""
+
+    SPEED = "speed"
+    MEMORY = "memory"
+    SHORT = "short"
+
+
+class Form(StrEnum):
+    """What is printed."""
+
+    LINES = "lines"
+    FUNCTION = "function"
+
+
+def fuse(
+    file: ForwardFile,
+    wrt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An input that a gradient is wanted for; can be given again. All by default.",
+            show_default=False,
+        ),
+    ] = None,
+    prefer: Annotated[
+        Prefer,
+        typer.Option(help="Least memory traffic, fewest forward values kept, or fewest steps."),
+    ] = Prefer.SPEED,
+    form: Annotated[
+        Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")
+    ] = Form.LINES,
+    as_json: Json = False,
+) -> None:
+    """Write the backward pass of a forward all in one go: the short formula, found by algebra."""
+    from gradninja.algebra import fuse as fused
+
+    back = fused(file, wrt=wrt or None, prefer=prefer.value)
+    for pass_ in back.dropped:
+        print(f"left as derived: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(_row(back, prefer), ensure_ascii=False))
+    else:
+        show_source(back.source if form is Form.LINES else back.function_source)
+
+
+def _row(back: Fused, prefer: Prefer) -> dict[str, object]:
+    return {
+        "source": back.source,
+        "prefer": prefer,
+        "lines": [
+            {
+                "name": line.name,
+                "of": line.of,
+                "source": line.source,
+                "forward": {"line": line.forward.number, "source": line.forward.source},
+                "shape": line.shape,
+                "axes": line.axes,
+            }
+            for line in back.lines
+        ],
+        "dropped": [{"name": one.name, "why": one.why} for one in back.dropped],
+        "cost": {
+            "work": back.cost.work,
+            "traffic": back.cost.traffic,
+            "calls": back.cost.calls,
+            "kept": back.cost.kept,
+        },
+        "kept": back.kept,
+        "not_kept": back.not_kept,
+    }
