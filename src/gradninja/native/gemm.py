@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import overload
 
 from gradninja.native.tile import copy, lanes, make_tile, side, transpose
 
@@ -142,9 +143,17 @@ def _product(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
 
 
 @njit
+def _gemm(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
+          B: Any, brs: Any, bcs: Any, beta: Any, C: Any, crs: Any, ccs: Any) -> None:  # fmt: skip
+    if ccs != 1 and crs == 1 and (n > 1 or ars == 1):  # C.T = B.T @ A.T
+        m, n, A, B = n, m, B, A
+        ars, acs, brs, bcs, crs, ccs = bcs, brs, acs, ars, ccs, crs
+    _product(m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs)
+
+
 def gemm(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
          B: Any, brs: Any, bcs: Any, beta: Any, C: Any, crs: Any, ccs: Any) -> None:  # fmt: skip
-    """C = alpha A @ B + beta C, within compiled code.
+    """C = alpha A @ B + beta C, for compiled code to call.
 
     Args:
         m, n, k: C is (m, n), A is (m, k) and B is (k, n); each may be 0.
@@ -158,7 +167,12 @@ def gemm(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
     It is fastest where the columns of B and C lie side by side (bcs == ccs == 1), or the rows of
     A and C (ars == crs == 1).
     """
-    if ccs != 1 and crs == 1 and (n > 1 or ars == 1):  # C.T = B.T @ A.T
-        m, n, A, B = n, m, B, A
-        ars, acs, brs, bcs, crs, ccs = bcs, brs, acs, ars, ccs, crs
-    _product(m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs)
+    _gemm(m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs)
+
+
+@overload(gemm)
+def _overload(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
+              B: Any, brs: Any, bcs: Any,
+              beta: Any, C: Any, crs: Any, ccs: Any) -> Any:  # fmt: skip
+    # An overload is compiled once for all integers, where a function would be for each literal.
+    return _gemm.py_func
