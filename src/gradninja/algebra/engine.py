@@ -18,6 +18,7 @@ from gradninja.algebra.tree import CALL, Tree
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
+from gradninja.derive.temporaries import temporary_name
 from gradninja.derive.walk import Walk
 from gradninja.lines import Line
 
@@ -42,7 +43,7 @@ class Engine:
         lowering: Lowering,
         normal: Normal,
         truth: Mapping[str, torch.Tensor],
-        cuts: set[str],
+        cuts: set[int],
         derived: set[int],
         chosen: bool = False,
     ) -> None:
@@ -52,12 +53,12 @@ class Engine:
         self.normal = normal
         self.truth = truth
         self.largest = max([1.0, *map(_largest, truth.values())])
-        self.cuts = cuts
+        self.cuts = cuts  # numbers of nodes whose gradients get names
         self.chosen = chosen  # whether `cuts` are all names that gradients get
         self.derived = derived  # ids of lines that keep their derived form
         self.walk = Walk(self.program, lowering.book, "readable")
         self.gradients: dict[int, list[Term]] = {}
-        self.gradient_nodes: dict[str, Node] = {}
+        self.gradient_nodes: dict[int, Node] = {}
         self.foldables = [
             Foldable(node, normal.form(node)[0])
             for node in self.graph.named.values()
@@ -69,6 +70,7 @@ class Engine:
             **self.program.values,
         }
         self.writer = Writer(self.graph, self._unnamed, self._aliases())
+        self.titles: dict[int, str] = {}  # names made for parts of lines
         self.finished: set[int] = set()
         self.told: set[int] = set()  # ids of lines that were derived
         self.here = self.graph.nodes[0]
@@ -160,9 +162,10 @@ class Engine:
             for operand in self._operands(node):
                 first.setdefault(operand.number, node.number)
         found: dict[int, list[Node]] = {}
-        for name in (*self.program.differentiable, *sorted(self.cuts)):
-            node = self.graph.named.get(name)
-            if node is not None and node.number in first:
+        wanted = [self.graph.named[name].number for name in self.program.differentiable]
+        for number in (*wanted, *sorted(self.cuts - set(wanted))):
+            node = self.graph.nodes[number]
+            if number in first:
                 user = self.graph.nodes[first[node.number]]
                 if user.line is not None and id(user.line) not in self.derived and not user.opaque:
                     found.setdefault(user.number, []).append(node)
@@ -189,9 +192,17 @@ class Engine:
         self._push(node, self.gradients)
 
     def _named_anyway(self, node: Node) -> bool:
-        return node.name is not None and (
-            node.name in self.cuts or node.name in self.walk.totals or node.name in self.wanted
-        )
+        known = node.name in self.walk.totals or node.name in self.wanted
+        return node.number in self.cuts or (node.name is not None and known)
+
+    def _title(self, node: Node) -> str:
+        """A variable's name; for a part of a line, a name made for it."""
+        if node.name is not None:
+            return node.name
+        if node.number not in self.titles:
+            assert node.line is not None and node.expr is not None
+            self.titles[node.number] = temporary_name(node.line, node.expr, self.walk.taken)
+        return self.titles[node.number]
 
     def _push(self, node: Node, gradients: dict[int, list[Term]]) -> None:
         gradient = self.normal.normal(gradients.get(node.number, []))
@@ -202,7 +213,8 @@ class Engine:
 
     def _pays(self, node: Node) -> bool:
         """Whether a name for a variable's gradient makes what follows from it cheaper."""
-        if self.chosen or node.name is None or self._paths(node) < 2:
+        nameable = node.name is not None or node.expr is not None
+        if self.chosen or not nameable or self._paths(node) < 2:
             return False
         terms = self._gradient(node)
         if not terms or self._is_name(terms):
@@ -284,23 +296,21 @@ class Engine:
     # -- names ------------------------------------------------------------------------------
 
     def _gradient_node(self, node: Node) -> Node:
-        assert node.name is not None
-        if node.name not in self.gradient_nodes:
-            name = self.walk.gradient_name(node.name)
-            self.gradient_nodes[node.name] = self.graph.add(
+        if node.number not in self.gradient_nodes:
+            name = self.walk.gradient_name(self._title(node))
+            self.gradient_nodes[node.number] = self.graph.add(
                 Node(0, node.shape, None, name=name, axes=node.axes, atomic=True)
             )
-        return self.gradient_nodes[node.name]
+        return self.gradient_nodes[node.number]
 
     def _finish(self, node: Node) -> None:
         """Give a variable's gradient a name and a line; from here on it is an atom."""
-        name = node.name
-        assert name is not None
         if node.number in self.finished:
             return
         self.finished.add(node.number)
         self.here = node
         terms = self._gradient(node)
+        name = self._title(node) if terms or node.name is None else node.name
         before = name in self.walk.totals
         wanted = name in self.program.differentiable
         if terms:
@@ -315,17 +325,16 @@ class Engine:
         return len(terms) == 1 and terms[0].coefficient == 1 and len(terms[0].powers) == 1
 
     def _write(self, node: Node, terms: list[Term], adds: bool) -> None:
-        name = node.name
-        assert name is not None
+        name = self._title(node)
         tree = Extractor(self.normal, self.foldables).extract(terms)
-        syntax = self.writer.statement(tree, node)
+        line = node.line or self._line_of(node)
+        syntax = self.writer.statement(tree, node, line.name)
         try:
             value = eval(ast.unparse(syntax), dict(self.values))
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         total = self.walk.totals[name] + value if adds else value
         self._hold(name, total, f"`{ast.unparse(syntax)}`")
-        line = node.line or self._line_of(node)
         self.walk.current = line
         if adds:
             self.walk._freshen(name)
@@ -355,6 +364,8 @@ class Engine:
 
     def _hold(self, name: str, value: torch.Tensor, what: str) -> None:
         """Compare with the truth."""
+        if name not in self.truth:  # of a part of a line: what follows from it is held
+            return
         true = self.truth[name]
         if value.shape != true.shape or value.dtype != true.dtype:
             raise Mismatch(name, f"{what} has shape {tuple(value.shape)}")

@@ -123,7 +123,7 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
                 if engine.walk.needs:
                     break
                 found.append(engine)
-                cuts = {statement.of for statement in engine.walk.statements}
+                cuts = set(engine.finished)
             if engine is not None and engine.walk.needs:
                 program = name_temporaries(program, engine.walk.needs)
                 continue
@@ -180,12 +180,13 @@ def _cost(back: Backward) -> Cost:
     return cost_of((s.tree() for s in back.statements), values, float(kept))
 
 
-def cuts_of(lowering: Lowering) -> set[str]:
-    """The variables that a matrix product makes: their gradients are used twice, so they get names."""
+def cuts_of(lowering: Lowering) -> set[int]:
+    """What a matrix product makes: its gradient is used twice, so it gets a name."""
+    graph = lowering.graph
     return {
-        node.line.targets[0]
-        for node in lowering.graph.nodes
-        if node.line is not None and node.flows and contracts(lowering.graph, node)
+        graph.named[node.line.targets[0]].number
+        for node in graph.nodes
+        if node.line is not None and node.flows and contracts(graph, node)
     }
 
 

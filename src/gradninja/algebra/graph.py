@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gradninja.algebra.terms import ONE, Indices, Term
-from gradninja.lines import Line
+from gradninja.lines import Expr, Line
 
 
 class NotWritten(Exception):
@@ -41,6 +41,7 @@ class Node:
     sums: tuple[tuple[int, Term], ...] = ()
     absorbs: tuple[Node, Indices] | None = None
     line: Line | None = None
+    expr: Expr | None = None  # the part of the line that it is
     flows: bool = False
     atomic: bool = False  # never written out by its terms
     static: bool = False

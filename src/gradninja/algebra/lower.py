@@ -10,7 +10,7 @@ import torch
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.statics import number
 from gradninja.algebra.terms import Term
-from gradninja.lines import NAME, STATIC, Expr, Line, Program
+from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Site
 
 
@@ -79,7 +79,18 @@ class Lowering:
                 node = self._operation(line.expr)
         except NotLowered:
             node = self.graph.tensor(line.expr.value, opaque=True)
+            self._part_from(line.expr)
         self._name(line, name, node)
+
+    def _part_from(self, expr: Expr) -> None:
+        """Operands of an operation that is not lowered get lines of their own, where they are."""
+        for operand in expr.operands:
+            site = self.book.find(operand) if operand.is_tensor and operand.differentiable else None
+            moves = site is not None and (site.rule.view or site.rule.name == "copy")
+            if site is not None and site.rule.name in TABLE and not moves and not operand.random:
+                self.left.append(operand)
+            elif operand.op in (ITEM, TUPLE) or operand.differentiable:
+                self._part_from(operand)
 
     def _name(self, line: Line, name: str, node: Node) -> None:
         node.name, node.line, node.flows = name, line, line.expr.differentiable
@@ -136,6 +147,7 @@ class Lowering:
             node.made = 2.0 * node.size
         if node.name is None:
             node.syntax, node.flows, node.line = expr.syntax, expr.differentiable, self.current
+            node.expr = expr
         return node
 
     def _operation(self, expr: Expr) -> Node:

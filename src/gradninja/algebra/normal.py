@@ -109,6 +109,7 @@ class Normal:
             forms = self.forms[atom]
             if not forms:
                 return None
+            powers.append(((atom, indices), Fraction(0)))  # it stands for its axes
             times, each = (int(power), ONE) if forms[0].bound else (1, power)
             assert power.denominator == 1 or forms[0].coefficient == 1
             for _ in range(times):
@@ -143,8 +144,9 @@ class Normal:
             for _ in range(int(power)):
                 parts = self.graph.nodes[atom].terms or []
                 copies = [part.renamed(dict(enumerate(indices))) for part in parts]
+                whole = ((atom, indices), Fraction(0))  # it stands for its axes
                 found = [
-                    (number * one.coefficient, [*powers, *one.powers], bound | one.bound)
+                    (number * one.coefficient, [*powers, *one.powers, whole], bound | one.bound)
                     for number, powers, bound in found
                     for one in copies
                 ]

@@ -124,8 +124,20 @@ def _same(low: Lowering, site: Site) -> Node:
 
 @row("reshape")
 def _squeeze(low: Lowering, site: Site) -> Node:
-    if not site.expr.op.endswith("squeeze"):
+    """Axes of size 1 put in or taken out: always so for a vector, else where the name says it."""
+    vector = all(sum(size != 1 for size in s) <= 1 for s in (site.shape("a"), site.y.shape))
+    if not vector and not site.expr.op.endswith("squeeze"):
         raise NotLowered("a reshape joins or parts axes")
+    return _same(low, site)
+
+
+@row("view of a part")
+def _newaxis(low: Lowering, site: Site) -> Node:
+    """`b[:, None]`."""
+    basic = site.value("basic")
+    for part in basic if isinstance(basic, tuple) else (basic,):
+        if part is not None and part is not Ellipsis and part != slice(None):
+            raise NotLowered("a part")
     return _same(low, site)
 
 

@@ -23,26 +23,24 @@ class Writer:
     aliases: Mapping[int, Sequence[tuple[Node, Indices]]] = field(default_factory=dict)
     dtype: ast.expr = field(default_factory=lambda: ast.Name("", ast.Load()))
 
-    def statement(self, tree: Tree, like: Node) -> ast.expr:
-        """The syntax of a gradient, of exactly the shape of `like`."""
+    def statement(self, tree: Tree, like: Node, typed: str) -> ast.expr:
+        """The syntax of a gradient, of exactly the shape of `like`; `typed` is of its dtype."""
         want = layout_of(like, like.free)
-        assert like.name is not None
-        self.dtype = ast.Attribute(ast.Name(like.name, ast.Load()), "dtype", ast.Load())
+        name = typed if like.name is None else like.name
+        self.dtype = ast.Attribute(ast.Name(name, ast.Load()), "dtype", ast.Load())
         if not tree.indices and (like.size > 1 or _static(tree)):
             return self._filled(tree, like)
         written = fitted(self.write(tree, want), want, exact=True)
         if len(tree.indices) < len(like.places):
-            name = ast.Name(like.name, ast.Load())
-            return method(written.syntax, "expand_as", [name])
+            return method(written.syntax, "expand_as", [like.text()])
         return written.syntax
 
     def _filled(self, tree: Tree, like: Node) -> ast.expr:
         """One number for every element."""
-        name = ast.Name(like.name or "", ast.Load())
         written = self.write(tree, ())
         if _static(tree):
-            return call("torch.full_like", [name, written.syntax])
-        return method(written.syntax, "expand_as", [name]) if like.shape else written.syntax
+            return call("torch.full_like", [like.text(), written.syntax])
+        return method(written.syntax, "expand_as", [like.text()]) if like.shape else written.syntax
 
     # -- trees ------------------------------------------------------------------------------
 
@@ -253,7 +251,8 @@ class Writer:
         return flat or self._einsum(a, b, tree, order)
 
     def _laid(self, tree: Tree, layout: Layout) -> ast.expr:
-        written = self.write(tree, layout)
+        composite = isinstance(tree, Product | Total)
+        written = self.write(tree, self._want(tree, ()) if composite else layout)
         if not _has_float(tree):
             written = self._as_float(written)
         return fitted(written, layout, exact=True).syntax
