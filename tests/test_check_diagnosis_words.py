@@ -116,6 +116,26 @@ def test_value_that_was_not_asked_for() -> None:
     assert row.fix == "dz = (1 - h**2) * dh"
 
 
+def test_a_count_is_put_in_after_several_statements() -> None:
+    """The lecture's form in place: `dlogits[range(n), y] -= 1` is no line to divide."""
+    text = (
+        HEADER.replace("Float", "Float, Int")
+        + """def forward(logits: Float[Tensor, "n vocab"], y: Int[Tensor, "n"]):
+    n = logits.shape[0]
+    probs = logits.softmax(1)
+    loss = -probs[range(n), y].log().mean()
+    return loss
+
+
+def backward(n, y, probs):
+    dlogits = probs.clone()
+    dlogits[range(n), y] -= 1
+"""
+    )
+    row, found = only(text)
+    assert (found.kind, row.fix) == (Kind.MISSING_COUNT, "dlogits /= n")
+
+
 def test_no_edit_mends_it() -> None:
     """Then the derived lines are offered, and it is said what is known of the value."""
     text = TANH.format(asked="h, ", lines="    dz = torch.zeros_like(x).cos().cumsum(1)")

@@ -12,6 +12,7 @@ import torch
 
 from gradninja.check import tolerance as rounding
 from gradninja.check.draws import Draw
+from gradninja.check.noise import disturbed
 from gradninja.check.plan import Plan
 from gradninja.check.subject import Written
 from gradninja.check.tolerance import Tolerance
@@ -20,6 +21,7 @@ from gradninja.check.walk import Judged, Match, Walk, start
 from gradninja.check.written import AsWritten, as_written
 
 PRECISIONS = (torch.float64, torch.float32)
+SAMPLES = 3  # of what rounding may do
 LOOSE = {torch.float64: 1e-9, torch.float32: 1e-3}  # only to tell which version a value is of
 
 
@@ -69,9 +71,14 @@ class Trials:
         return found
 
     def walk(self, trial: Trial, dtype: torch.dtype) -> Judged:
-        truth = trial.truth(dtype)
-        scope = start(truth, trial.names, self.namespace, self.written.parameters, natural=False)
-        match = self.match(trial, dtype)
+        return self._walk(trial, dtype, self._start(trial, dtype))
+
+    def _start(self, trial: Trial, dtype: torch.dtype) -> dict[str, Any]:
+        truth, parameters = trial.truth(dtype), self.written.parameters
+        return start(truth, trial.names, self.namespace, parameters, natural=False)
+
+    def _walk(self, trial: Trial, dtype: torch.dtype, scope: dict[str, Any]) -> Judged:
+        truth, match = trial.truth(dtype), self.match(trial, dtype)
         return Walk(
             self.plan,
             self.codes,
@@ -82,6 +89,19 @@ class Trials:
             complete=self.complete,
             keep=self.keep,
         ).run()
+
+    def scatter(self, index: int, name: str, version: str) -> float:
+        """How far float32's rounding may take one gradient from the truth, on one draw."""
+        trial, wide = self.trials[index], torch.float64
+        true = trial.wide.gradients[version]
+        found = 0.0
+        for seed in range(SAMPLES):
+            scope = self._start(trial, wide)
+            walk = disturbed(scope, lambda scope: self._walk(trial, wide, scope), seed)
+            value = walk.outcomes[name].value
+            if rounding.comparable(value, true):
+                found = max(found, rounding.distance(value, true))
+        return found
 
     @cached_property
     def walks(self) -> list[dict[torch.dtype, Judged]]:

@@ -122,6 +122,7 @@ def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
     yield from statements.additions(facts, written)
     yield from statements.removals(written)
     yield from statements.absences(facts, written)
+    yield from statements.rescalings(facts, written)
     for edit in statements.rewritings(facts, written):
         if edit.kind is not Kind.UNKNOWN:
             yield edit

@@ -182,6 +182,19 @@ def removals(statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             yield Edit(1.8, kind, (Change(statement, None),), rest, was=statement)
 
 
+def rescalings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
+    """A count that what several statements give is still to be divided by: `dlogits /= n`."""
+    if len(statements) < 2:
+        return  # a single statement is scaled where it stands
+    for scalar in facts.scalars:
+        value = facts.value(scalar)
+        if type(value) is int and value > 1:
+            target = ast.Name(facts.gradient, ast.Store())
+            new = ast.AugAssign(target, ast.Div(), scalar)
+            change = Change(None, new, after=statements[-1])
+            yield Edit(1.7, Kind.MISSING_COUNT, (change,), (*statements, new))
+
+
 def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
     """One statement written as derive writes a contribution."""
     for contribution in facts.contributions:
