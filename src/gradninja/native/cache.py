@@ -1,14 +1,125 @@
-"""Machine code, kept on disk under a key of all that it depends on."""
+"""Machine code, kept on disk under a key of all that it depends on.
+
+The text is written to a file of its own, in a folder named after the key, and Numba keeps the
+machine code beside it. Numba alone would notice an edited text, but no edit of what it imports.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core.errors import NumbaError
 
-def compiled(text: str, name: str) -> Callable[..., Any]:
-    """The function `name` of a text, compiled."""
-    scope: dict[str, Any] = {}
-    exec(compile(text.replace("cache=True, ", ""), "<native>", "exec"), scope)
-    found: Callable[..., Any] = scope[name]
-    return found
+import gradninja
+
+Say = Callable[[str], None]
+
+_SOURCES = Path(__file__).parent
+_FILE = "kernel.py"
+
+
+def folder() -> Path:
+    """Where compiled code is kept: $GRADNINJA_CACHE, else gradninja in the user's cache folder."""
+    told = os.environ.get("GRADNINJA_CACHE")
+    if told:
+        return Path(told)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradninja"
+
+
+@cache
+def surroundings() -> str:
+    """All that machine code depends on beside the text: our code, the compilers, the processor."""
+    parts = [f"gradninja {gradninja.__version__}", f"numba {numba.__version__}"]
+    parts += [f"llvmlite {llvmlite.__version__} {llvm.llvm_version_info}"]
+    parts += [f"numpy {np.__version__}", f"python {sys.version}", platform.platform()]
+    parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
+    parts += [f"{key}={value}" for key, value in sorted(os.environ.items()) if _counts(key)]
+    for path in sorted(_SOURCES.glob("*.py")):
+        parts.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    return "\n".join(parts)
+
+
+def _counts(variable: str) -> bool:
+    """Whether an environment variable may change what Numba makes."""
+    return variable.startswith("NUMBA_") and variable != "NUMBA_CACHE_DIR"
+
+
+def key_of(text: str) -> str:
+    """The key of a text, here and now."""
+    return hashlib.sha256(f"{surroundings()}\n\n{text}".encode()).hexdigest()[:32]
+
+
+def compiled(text: str, name: str, arguments: Sequence[Any], say: Say | None = None) -> Any:
+    """The function `name` of a text, compiled for arguments of these types.
+
+    Args:
+        text: a module; its function is decorated with `cache=True`.
+        arguments: values, or none for a C function, whose types stand in the text.
+        say: told what takes its time, before it does.
+    """
+    place = folder() / "native" / key_of(text)
+    for _ in range(2):
+        try:
+            module = _written(place, text)
+        except OSError:  # no folder to write to: compiled for this process alone
+            break
+        try:
+            return _made(module, name, arguments, say)
+        except NumbaError:
+            raise
+        except Exception:  # whatever a damaged file makes of unpickling and linking
+            shutil.rmtree(place, ignore_errors=True)  # what is kept there is damaged
+    return _made(_alone(text), name, arguments, say)
+
+
+def _made(module: ModuleType, name: str, arguments: Sequence[Any], say: Say | None) -> Any:
+    if say is not None and not _kept(module):
+        say("compiling the training loop for these sizes; it is kept for the next time")
+    function = getattr(module, name)
+    if arguments:
+        types = tuple(numba.typeof(a) for a in arguments)  # type: ignore[no-untyped-call]
+        function.compile(types)
+    return function
+
+
+def _kept(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and any(Path(file).parent.glob("__pycache__/*.nbc"))
+
+
+def _written(place: Path, text: str) -> ModuleType:
+    """The text's module, from its file in the cache."""
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = place / _FILE
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        fresh = place / f"{_FILE}.{os.getpid()}"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
+    name = f"gradninja_native_{place.name}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _alone(text: str) -> ModuleType:
+    """The text's module with nothing kept."""
+    module = ModuleType("gradninja_native_alone")
+    exec(compile(text.replace("cache=True, ", ""), "<native>", "exec"), module.__dict__)
+    return module

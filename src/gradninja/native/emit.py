@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gradninja.native.fusing import Plan, Stage
 from gradninja.native.graph import Leaf, Map, Reduce, Scatter
@@ -11,6 +11,8 @@ from gradninja.native.layout import place_of
 from gradninja.native.loops import Body, Store, fit, number
 
 INDENT = "    "
+_PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
+_LETTERS = ("b0", "b1", "b2", "b3", "b4", "b5")
 _START = {"sum": 0, "prod": 1}
 _GROW = {
     "sum": "plus({0}, {1})",
@@ -23,10 +25,14 @@ _GROW = {
 class Writer:
     """Writes the body of a plan. After `body`: `lines`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, sizes: Mapping[int, str]) -> None:
+        """`sizes`: names for the sizes of loops, where they have one."""
         self.plan = plan
         self.scalars = plan.graph.scalars
-        self.taken = set(plan.names)
+        self.names = {size: name for size, name in sizes.items() if name not in plan.names}
+        self.sizes: dict[int, str] = {}  # those that the loops go by
+        self.products: set[str] = set()  # the types that matrices are multiplied in
+        self.taken = {*plan.names, *self.names.values()}
 
     def body(self) -> list[str]:
         """The lines of all stages."""
@@ -57,6 +63,32 @@ class Writer:
             dots = " ..." if more else ""
             said.append(f"# {first}{dots}  ({shape}){turned}")
         return list(dict.fromkeys(said))
+
+    def _size(self, size: int) -> str:
+        """A size as a name, so that it is an argument of the compiled function.
+
+        LLVM unrolls loops of a known length whole before it looks for vectors: half as fast.
+        """
+        if size not in self.sizes:
+            name = self.names.get(size, f"size_{size}")
+            while name in self.plan.names:
+                name += "_"
+            self.sizes[size] = name
+            self.taken.add(name)
+        return self.sizes[size]
+
+    def _for(self, var: Var) -> str:
+        return f"for {var.name} in range({self._size(var.size)}):"
+
+    def _nested(
+        self, loops: Sequence[Var], body: Body, within: Sequence[str], start: int = 0
+    ) -> list[str]:
+        """Loops, what is worked out between them, and what stands inside; from a depth on."""
+        lines = [] if start else list(body.lines[0])
+        for depth, var in enumerate(loops):
+            lines.append(f"{INDENT * depth}{self._for(var)}")
+            lines += [INDENT * (depth + 1) + line for line in body.lines[start + depth + 1]]
+        return [*lines, *(INDENT * len(loops) + line for line in within)]
 
     # -- kinds of stages ----------------------------------------------------------------------
 
@@ -98,7 +130,7 @@ class Writer:
         within = [
             f"{s.buffer.name}[{body.index(s.at)}] = {body.text(s.value)}" for s in nest.stores
         ]
-        return _nested(loops, body, within)
+        return self._nested(loops, body, within)
 
     def _reduce(self, stage: Stage) -> list[str]:
         plan = self.plan
@@ -150,11 +182,11 @@ class Writer:
         lines = list(body.lines[0])
         depth = 0
         for depth, var in enumerate(outer, 1):
-            lines.append(f"{INDENT * (depth - 1)}{_for(var)}")
+            lines.append(f"{INDENT * (depth - 1)}{self._for(var)}")
             lines += [INDENT * depth + line for line in body.lines[depth]]
         pad = INDENT * depth
-        lines += [pad + line for line in (*map(_for, across), *_inside(len(across), starts))]
-        rest = _nested((*gone, *across), body, grows, depth)
+        lines += [pad + line for line in (*map(self._for, across), *_inside(len(across), starts))]
+        rest = self._nested((*gone, *across), body, grows, depth)
         lines += [pad + line for line in rest]
         return lines if inner else lines + [pad + line for line in ends]
 
@@ -171,28 +203,24 @@ class Writer:
         keep = number(float(keep), node.dtype)
         m, k = node.args[0].shape[-2:]
         n = node.args[1].shape[-1]
-        batch = [
-            Var(name, size) for name, size in zip(self._letters(), node.shape[:-2], strict=False)
-        ]
+        batch = [Var(name, size) for name, size in zip(_LETTERS, node.shape[:-2], strict=False)]
 
-        def start(name: str, first: int, strides: Sequence[int]) -> str:
+        def start(first: int, strides: Sequence[int]) -> str:
             total = Index(first)
             for var, stride in zip(batch, strides, strict=False):
                 total = total + index_of(var) * stride
-            text = Body(batch, [], ()).index(total)
-            return name if text == "0" else f"{name}[{text}:]"
+            return Body(batch, [], ()).index(total)
 
-        texts = [start(a.name, a0, a_strides), start(b.name, b0, b_strides)]
-        texts.append(start(c.name, 0, c_strides))
+        at, first, second = (self._size(size) for size in (m, n, k))
         call = (
-            f"gemm({m}, {n}, {k}, {scale}, {texts[0]}, {a_strides[-2]}, {a_strides[-1]}, "
-            f"{texts[1]}, {b_strides[-2]}, {b_strides[-1]}, {keep}, {texts[2]}, "
-            f"{c_strides[-2]}, {c_strides[-1]})"
+            f"gemm({_PRODUCT[node.dtype]}, {at}, {first}, {second}, {scale}, "
+            f"{a.name}, {start(a0, a_strides)}, {a_strides[-2]}, {a_strides[-1]}, "
+            f"{b.name}, {start(b0, b_strides)}, {b_strides[-2]}, {b_strides[-1]}, "
+            f"{keep}, {c.name}, {start(0, c_strides)}, {c_strides[-2]}, {c_strides[-1]})"
         )
-        return [*(INDENT * d + _for(v) for d, v in enumerate(batch)), INDENT * len(batch) + call]
-
-    def _letters(self) -> list[str]:
-        return [name for name in ("b", "s", "u", "v", "w", "z") if name not in self.taken]
+        self.products.add(node.dtype)
+        loops = [INDENT * depth + self._for(var) for depth, var in enumerate(batch)]
+        return [*loops, INDENT * len(batch) + call]
 
     def _scatter(self, stage: Stage) -> list[str]:
         plan, node = self.plan, stage.nodes[0]
@@ -216,7 +244,7 @@ class Writer:
         body = Body(nest.loops, wanted, self.taken)
         element = f"{buffer.name}[{body.index(self.scalars.place(place))}]"
         grown = f"{element} + {body.text(store.value)}" if node.adds else body.text(store.value)
-        return lines + _nested(nest.loops, body, [f"{element} = {grown}"])
+        return lines + self._nested(nest.loops, body, [f"{element} = {grown}"])
 
     def _check(self, stage: Stage) -> list[str]:
         plan, check = self.plan, stage.check
@@ -233,7 +261,7 @@ class Writer:
         value = body.text(store.value)
         within = [f"if {value} < 0 or {value} >= {check.size}:"]
         within.append(f"{INDENT}raise IndexError({check.message!r})")
-        return _nested(nest.loops, body, within)
+        return self._nested(nest.loops, body, within)
 
 
 _NOWHERE = Leaf((), "int64").buffer
@@ -250,18 +278,5 @@ def _start(node: Reduce) -> str:
     return number(least, node.dtype)
 
 
-def _for(var: Var) -> str:
-    return f"for {var.name} in range({var.size}):"
-
-
 def _inside(depth: int, lines: Sequence[str]) -> list[str]:
     return [INDENT * depth + line for line in lines]
-
-
-def _nested(loops: Sequence[Var], body: Body, within: Sequence[str], start: int = 0) -> list[str]:
-    """Loops, what is worked out between them, and what stands inside; from a depth on."""
-    lines = [] if start else list(body.lines[0])
-    for depth, var in enumerate(loops):
-        lines.append(f"{INDENT * depth}{_for(var)}")
-        lines += [INDENT * (depth + 1) + line for line in body.lines[start + depth + 1]]
-    return [*lines, *(INDENT * len(loops) + line for line in within)]

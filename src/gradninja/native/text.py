@@ -15,7 +15,7 @@ from numpy import float32, float64, int64
 
 from gradninja.native.batch import contexts
 from gradninja.native.functions import exp, expm1, log, select, sigmoid, tanh
-from gradninja.native.gemm import gemm
+from gradninja.native.products import gemm
 from gradninja.native.sums import plus
 """
 _DECORATOR = '@njit(cache=True, error_model="numpy", fastmath={"contract"})'

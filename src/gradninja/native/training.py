@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from gradninja.lines.source import parse
-from gradninja.native.cache import compiled
+from gradninja.native.cache import Say, compiled
 from gradninja.native.emit import INDENT, Writer
 from gradninja.native.fusing import Plan
 from gradninja.native.graph import Leaf
-from gradninja.native.memory import Memory, work_name
+from gradninja.native.memory import Memory
+from gradninja.native.outside import Outside, size_names
 from gradninja.native.read import read_step
 from gradninja.native.refusal import NativeError
 from gradninja.native.rows import lowered
 from gradninja.native.text import module
 
-_HEAD = "def run({arguments}):"
 _LOOP = """\
 for step in range(positions.shape[0]):
     contexts(stream, positions[step], batch, Yb)
@@ -45,7 +45,8 @@ class Kernel:
     shapes: Mapping[str, tuple[int, ...]]
     context: int
     batch: int
-    work: Mapping[str, int] = field(repr=False)
+    outside: Outside = field(repr=False)
+    say: Say | None = field(default=None, repr=False)
     function: Callable[..., None] | None = field(default=None, repr=False)
 
     def run(
@@ -72,13 +73,14 @@ class Kernel:
         flat = [self._flat(name, parameters[name]) for name in self.names]
         if positions.ndim != 2 or positions.shape[1] != self.batch:
             raise NativeError(f"positions {positions.shape} are not of batches of {self.batch}")
-        if self.function is None:
-            self.function = compiled(self.source, "run")
         batch = np.zeros((self.batch, self.context), np.int64)
         targets = np.zeros(self.batch, np.int64)
-        work = [aligned(size, dtype) for dtype, size in self.work.items()]
+        arguments = [*flat, stream, positions, rates, losses, batch, targets]
+        arguments += self.outside.values(self.say)
+        if self.function is None:
+            self.function = compiled(self.source, "run", arguments, self.say)
         try:
-            self.function(*flat, stream, positions, rates, losses, batch, targets, *work)
+            self.function(*arguments)
         except IndexError as error:
             raise NativeError(str(error)) from None
 
@@ -92,15 +94,9 @@ class Kernel:
         return value.reshape(-1)
 
 
-def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:
-    """Zeros that begin at a multiple of 64 bytes."""
-    kind = np.dtype(dtype)
-    memory = np.zeros(size * kind.itemsize + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size * kind.itemsize].view(kind)
-
-
-def compile_training(text: str, values: Mapping[str, Any], parameters: Sequence[str]) -> Kernel:
+def compile_training(
+    text: str, values: Mapping[str, Any], parameters: Sequence[str], say: Say | None = None
+) -> Kernel:
     """Compile the steps of a model.
 
     Args:
@@ -109,6 +105,7 @@ def compile_training(text: str, values: Mapping[str, Any], parameters: Sequence[
         values: what the function takes by name: NumPy arrays for the parameters and the batch
             (`Xb` (n, context) and `Yb` (n,), int64), plain values for the rest.
         parameters: the names of those that are trained: W -= rate * dW.
+        say: told what takes its time, before it does (compiling, when the kernel runs first).
 
     Raises:
         ReadError, NativeError: a line that is not compiled, with the place in it.
@@ -129,22 +126,23 @@ def compile_training(text: str, values: Mapping[str, Any], parameters: Sequence[
             raise NativeError(f"`d{name}` is not of the shape and type of `{name}`")
         updates.append((leaf, gradient))
     plan = Plan(lowering.graph, [loss], updates)
-    dtype = loss.dtype
-    memory = Memory(plan)
-    arguments = [leaf.buffer.name for leaf, _ in updates]
-    arguments += [*_GIVEN, *map(work_name, memory.sizes)]
-    lines = [_HEAD.format(arguments=", ".join(arguments))]
-    lines += [INDENT + line for line in ["Xb = batch.reshape(-1)", *memory.lines()]]
-    loop = _LOOP.format(dtype=dtype).splitlines()
-    body = [*Writer(plan).body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
-    lines += [INDENT + line for line in [*loop, *(INDENT + line for line in body)]]
+    memory, writer = Memory(plan), Writer(plan, size_names(values, program))
+    body = [*writer.body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
+    loop = [*_LOOP.format(dtype=loss.dtype).splitlines(), *(INDENT + line for line in body)]
+    given_names = [leaf.buffer.name for leaf, _ in updates]
+    outside = Outside(memory, writer)
+    lines = [
+        f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):",
+        *(INDENT + line for line in ["Xb = batch.reshape(-1)", *outside.lines, *loop]),
+    ]
     batch = given["Xb"].shape
     return Kernel(
         source=module(lines, lowering.constants.values()),
         names=tuple(leaf.label for leaf, _ in updates),
-        dtype=np.dtype(dtype),
+        dtype=np.dtype(loss.dtype),
         shapes={leaf.label: leaf.shape for leaf, _ in updates},
         context=batch[1],
         batch=batch[0],
-        work=memory.sizes,
+        outside=outside,
+        say=say,
     )
