@@ -197,3 +197,48 @@ def test_a_pair_in_a_file(tmp_path: Path) -> None:
 
 def test_a_kernel_in_float32_is_held_to_float32() -> None:
     assert check(forward, Single).ok
+
+
+PAIR = """
+import numpy as np
+import torch
+
+def inputs():
+    x, w = torch.linspace(-1, 1, 12).reshape(4, 3), torch.tensor([0.5, -1.0, 2.0])
+    return {"x": x, "rows": torch.tensor([0, 2, 2, 1]), "w": w}
+
+def layer_fwd(x, rows, w):
+    y = np.tanh(x[rows]) * w
+    return y, (x, rows, w)
+
+def layer_bwd(saved, dy):
+    x, rows, w = saved
+    dx = np.zeros_like(x)
+    np.add.at(dx, rows, dy * (1 - np.tanh(x[rows]) ** 2) * w)
+    return dx, (dy * np.tanh(x[rows])).sum(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"),
+    [("", "", []), (".sum(0)", ".sum(0) * 1.01", ["dw"]), ("np.add.at(dx, rows, ", "(", ["dx"])],
+)
+def test_a_pair_alone_is_held_to_differences(
+    old: str, new: str, wrong: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "pair.py"
+    file.write_text(PAIR.replace(old, new, 1) if old else PAIR)
+    report = check(file)
+    assert [line.name for line in report.wrong] == wrong
+    assert "by central differences" in str(report)
+    scope: dict[str, Any] = {}
+    exec(file.read_text(), scope)
+    live = check((scope["layer_fwd"], scope["layer_bwd"]), inputs=scope["inputs"]())
+    assert [line.name for line in live.wrong] == wrong
+
+
+def test_a_pair_whose_forward_keeps_nothing_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pair.py"
+    file.write_text(PAIR.replace("return y, (x, rows, w)", "return y"))
+    with pytest.raises(CheckError, match="`layer_fwd` does not return two values"):
+        check(file)

@@ -110,13 +110,7 @@ def _pair(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Runner:
         values = _values(trial, dtype)
         arrays = {name: _array(value) for name, value in values.items()}
         taken = _arguments(fwd, arrays)
-        result = fwd(*taken)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise CheckError(
-                f"`{name_of(fwd)}` does not return two values",
-                hint="return the output and the residuals, as for jax.custom_vjp",
-            )
-        output, residuals = result
+        output, residuals = _forward_of_pair(fwd, taken)
         outputs = output if isinstance(output, tuple) else (output,)
         _same_output(trial, dtype, [np.asarray(o) for o in outputs])
         given = tuple(_array(g) for g in _cotangents(trial, dtype))
@@ -125,6 +119,38 @@ def _pair(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Runner:
         return _named(found, taken_names, trial.draw.program.differentiable)
 
     return run
+
+
+def _forward_of_pair(fwd: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, Any]:
+    result = fwd(*values)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise CheckError(
+            f"`{name_of(fwd)}` does not return two values",
+            hint="return the output and the residuals, as for jax.custom_vjp",
+        )
+    return result
+
+
+def as_function(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> type[torch.autograd.Function]:
+    """A pair on arrays of one output as a `torch.autograd.Function`."""
+
+    class Pair(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *values: Any) -> torch.Tensor:
+            output, ctx.residuals = _forward_of_pair(fwd, [_array(value) for value in values])
+            return torch.as_tensor(np.array(output))
+
+        @staticmethod
+        def backward(ctx: Any, *cotangents: Any) -> Any:
+            found = bwd(ctx.residuals, _array(cotangents[0]))
+            several = iter(found if isinstance(found, tuple | list) else (found,))
+            wanted = ctx.needs_input_grad
+            every = isinstance(found, tuple | list) and len(found) == len(wanted)
+            # Gradients stand for every input, or only for the floats.
+            return tuple(_tensor(next(several)) if every or want else None for want in wanted)
+
+    Pair.__name__ = name_of(bwd)
+    return Pair
 
 
 def _array(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A `torch.autograd.Function` without a plain forward beside it: judged by central differences."""
+"""A Function or a pair without a plain forward beside it: judged by central differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.callers import name_of
+from gradninja.check.callers import as_function, name_of
 from gradninja.check.module import told
 from gradninja.check.run import precision, quiet
 from gradninja.check.subject import Subject, is_autograd_function
@@ -29,12 +29,14 @@ class _Difference:
 
 
 def by_differences(subject: Subject) -> Report:
-    """The report on a Function that stands alone, on the values of `inputs()`.
+    """The report on a Function, or a pair on arrays, that stands alone, on `inputs()`.
 
     Raises:
         CheckError: it is none, or no inputs are given.
     """
     function, given, name = subject.backward, subject.inputs, name_of(subject.backward)
+    if isinstance(function, tuple) and len(function) == 2:
+        function = as_function(*function)
     if not is_autograd_function(function):
         raise CheckError(
             f"there is no forward that `{name}` could be compared with",
@@ -51,6 +53,8 @@ def by_differences(subject: Subject) -> Report:
     try:
         with precision(torch.float64), quiet():
             rows = _differences(function, wide)
+    except CheckError:
+        raise
     except Exception as error:  # whatever the person's code raises
         line = LineReport("d" + next(iter(wide)), None, "", Verdict.ERROR, diagnosis=told(error))
         return Report(f"{subject.file}:{name}", (line,))

@@ -89,7 +89,7 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
         # It is in names that are bound once, and so must be the forward that it is judged with.
         values = {given.name: given.value for given in backward.program.inputs}
         forward, backward, inputs = once_bound(backward.program), backward.source, inputs or values
-    if callable(forward) and not isinstance(forward, str | Path):
+    if isinstance(forward, tuple) or (callable(forward) and not isinstance(forward, str | Path)):
         return _live(forward, backward, inputs)
     path, name = _split(forward)
     text = _text(forward)
@@ -106,7 +106,7 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
     where = str(path) if path is not None else forward
     wanted = f"{where}:{name}" if name else where
     source = load(wanted) if name or "forward" in defs else None
-    if source is None and not classes:
+    if source is None and not classes and _pairs(defs) is None:
         raise ReadError(
             f"{path or 'the text'} has no function named forward",
             hint="put the lines in `def forward(...):` and return the loss",
