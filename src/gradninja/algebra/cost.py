@@ -48,9 +48,17 @@ class Cost:
         return call * self.calls + moved + keep * self.kept
 
 
-def cost_of(statements: Iterable[ast.stmt], values: Mapping[str, Any], kept: float) -> Cost:
-    """The cost of running statements on values; `kept` elements are needed from the forward."""
-    scope = dict(values)
+def cost_of(
+    statements: Iterable[ast.stmt],
+    values: Mapping[str, Any],
+    kept: float,
+    keep: dict[str, Any] | None = None,
+) -> Cost:
+    """The cost of running statements on values; `kept` elements are needed from the forward.
+
+    What the statements write is put into `keep`, if it is given.
+    """
+    scope = dict(values) if keep is None else keep
     found = Cost(kept=kept)
     with torch.no_grad():
         for statement in statements:

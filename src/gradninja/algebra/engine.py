@@ -12,9 +12,11 @@ from gradninja.algebra.adjoint import adjoint
 from gradninja.algebra.extract import Extractor, Foldable
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.lower import Lowering
-from gradninja.algebra.normal import Normal, TooLong
+from gradninja.algebra.normal import Fact, Normal, TooLong
+from gradninja.algebra.precision import keeps_digits
+from gradninja.algebra.steps import Step, Teller
 from gradninja.algebra.terms import Indices, Term
-from gradninja.algebra.tree import CALL, Tree
+from gradninja.algebra.tree import CALL, Tree, leaves
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -46,6 +48,7 @@ class Engine:
         cuts: set[int],
         derived: set[int],
         chosen: bool = False,
+        plain: bool = False,
     ) -> None:
         self.lowering = lowering
         self.program = lowering.program
@@ -54,6 +57,7 @@ class Engine:
         self.truth = truth
         self.largest = max([1.0, *map(_largest, truth.values())])
         self.cuts = cuts  # numbers of nodes whose gradients get names
+        self.plain = plain  # sums stay in one piece
         self.chosen = chosen  # whether `cuts` are all names that gradients get
         self.derived = derived  # ids of lines that keep their derived form
         self.walk = Walk(self.program, lowering.book, "readable")
@@ -70,6 +74,9 @@ class Engine:
             **self.program.values,
         }
         self.writer = Writer(self.graph, self._unnamed, self._aliases())
+        self.teller = Teller(self.graph, self.program)
+        self.steps: list[Step] = []
+        self.facts: list[Fact] = []  # used since the last gradient that was written
         self.titles: dict[int, str] = {}  # names made for parts of lines
         self.finished: set[int] = set()
         self.told: set[int] = set()  # ids of lines that were derived
@@ -205,7 +212,10 @@ class Engine:
         return self.titles[node.number]
 
     def _push(self, node: Node, gradients: dict[int, list[Term]]) -> None:
-        gradient = self.normal.normal(gradients.get(node.number, []))
+        if gradients is self.gradients:
+            gradient = self._gradient(node)
+        else:
+            gradient = self.normal.normal(gradients.get(node.number, []))
         for operand, term in adjoint(self.normal, node, gradient):
             gradients.setdefault(operand.number, []).append(term)
 
@@ -273,7 +283,7 @@ class Engine:
         return cost
 
     def _cost(self, terms: list[Term]) -> float:
-        return Extractor(self.normal, self.foldables).extract(terms).cost if terms else 0.0
+        return Extractor(self.normal, self.foldables).choices(terms)[0].cost if terms else 0.0
 
     def _derived(self, line: Line) -> None:
         """A line that keeps the form that deriving gives it."""
@@ -289,7 +299,11 @@ class Engine:
 
     def _gradient(self, node: Node) -> list[Term]:
         found = self.gradients.get(node.number, [])
+        self.normal.used.clear()
         normal = self.normal.normal(found)
+        self.facts += self.normal.used
+        if found and not normal and node.name is not None and node.number not in self.finished:
+            self.steps.append(self.teller.zero(node))
         self.gradients[node.number] = normal
         return normal
 
@@ -326,13 +340,20 @@ class Engine:
 
     def _write(self, node: Node, terms: list[Term], adds: bool) -> None:
         name = self._title(node)
-        tree = Extractor(self.normal, self.foldables).extract(terms)
         line = node.line or self._line_of(node)
-        syntax = self.writer.statement(tree, node, line.name)
+        trees = Extractor(self.normal, self.foldables).choices(terms)
+        syntax = self.writer.statement(trees[0], node, line.name)
+        if len(trees) > 1 and self.plain:
+            trees = trees[-1:]
+            syntax = self.writer.statement(trees[0], node, line.name)
+        elif len(trees) > 1:
+            safe = self.writer.statement(trees[-1], node, line.name)
+            syntax = syntax if keeps_digits(syntax, safe, self.values) else safe
         try:
             value = eval(ast.unparse(syntax), dict(self.values))
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
+        self._tell(node, terms, trees[0], syntax)
         total = self.walk.totals[name] + value if adds else value
         self._hold(name, total, f"`{ast.unparse(syntax)}`")
         self.walk.current = line
@@ -354,6 +375,20 @@ class Engine:
         self.values[gradient.name or ""] = total
         if len(terms) == 1 and not adds and set(node.free) <= terms[0].indices:
             self.foldables.append(Foldable(gradient, terms[0]))
+
+    def _tell(self, node: Node, terms: list[Term], tree: Tree, syntax: ast.expr) -> None:
+        """Record how a gradient came about: facts used, its terms, what folded back."""
+        name = self.walk.gradient_name(self._title(node))
+        facts = {(id(fact.of), fact.index): fact for fact in self.facts}
+        self.steps += [self.teller.fact(name, fact) for fact in facts.values()]
+        self.facts.clear()
+        self.steps.append(self.teller.form(name, terms))
+        atoms = {atom for term in terms for (atom, _), _ in term.powers}
+        used = {leaf.node.number for leaf in leaves(tree)}
+        for foldable in self.foldables:
+            if foldable.node.number in used - atoms:
+                self.steps.append(self.teller.fold(name, foldable.node, foldable.term))
+        self.steps.append(self.teller.line(name, ast.unparse(syntax)))
 
     def _line_of(self, node: Node) -> Line:
         """The first line that uses an input."""

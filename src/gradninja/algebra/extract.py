@@ -35,16 +35,14 @@ class Extractor:
             if atoms:
                 self.by_atom.setdefault(atoms[0], []).append(foldable)
 
-    def extract(self, terms: Sequence[Term]) -> Tree:
-        """The cheapest expression found for the terms."""
-        best = self._extract(terms)
-        for opened in self._opened(terms):
-            found = self._extract(opened)
-            if found.cost < best.cost:
-                best = found
-        return best
+    def choices(self, terms: Sequence[Term]) -> list[Tree]:
+        """Expressions for the terms, the cheapest first; the last keeps sums in one piece."""
+        best = self.extract(terms)
+        found = [self.extract(opened) for opened in self._opened(terms)]
+        return [*(tree for tree in found if tree.cost < best.cost), best]
 
-    def _extract(self, terms: Sequence[Term]) -> Tree:
+    def extract(self, terms: Sequence[Term]) -> Tree:
+        """The cheapest expression found for the terms, sums kept in one piece."""
         forest = Forest(self._sizes(terms))
         return self.combine(forest, [self._best(forest, term) for term in terms])
 

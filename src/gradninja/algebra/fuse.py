@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,11 @@ from gradninja.algebra.engine import Engine
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Normal
+from gradninja.algebra.precision import Errors, compare
+from gradninja.algebra.sharing import Sharing
+from gradninja.algebra.steps import Step
 from gradninja.derive import Backward, derive
+from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk
@@ -44,8 +48,10 @@ class Fused(Backward):
     """A backward pass all in one go. See `gradninja.fuse`."""
 
     seeded: Backward
+    steps: tuple[Step, ...]
     dropped: tuple[Dropped, ...]
     cost: Cost
+    errors: tuple[Errors, ...]
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -106,6 +112,7 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
     program = derived.program
     dropped: list[Dropped] = []
     derived_lines: set[int] = set()
+    plain = False
     for _ in range(ATTEMPTS):
         engine: Engine | None = None
         try:
@@ -118,7 +125,7 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
             cuts = cuts_of(lowering)
             for seeded in (False, True) if derived.scalar else (True,):
                 normal = Normal(lowering.graph)
-                engine = Engine(lowering, normal, truth, cuts, derived_lines, bool(found))
+                engine = Engine(lowering, normal, truth, cuts, derived_lines, bool(found), plain)
                 engine.run(cotangents, seeded)
                 if engine.walk.needs:
                     break
@@ -134,50 +141,84 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
                 break
             derived_lines |= lines
             continue
-        return _chosen(derived, program, found, dropped, prefer)
+        fused = _built(program, found, dropped)
+        errors = () if _is_random(program) else tuple(compare(fused, derived))
+        worse = [e for e in errors if not e.kept]
+        fused = replace(fused, errors=errors)
+        if not worse and fused.cost.total(prefer) <= _cost(derived).total(prefer):
+            return fused
+        if not worse:
+            break
+        why = f"in float32 it is off by {worse[0].fused:.1e}, the derived form by {worse[0].derived:.1e}"
+        dropped.append(Dropped(worse[0].name, why))
+        if plain:
+            break
+        plain = True  # sums that were multiplied out are what loses digits
     return _as_derived(derived, dropped, prefer)
 
 
-def _chosen(
-    derived: Backward,
-    program: Program,
-    engines: list[Engine],
-    dropped: list[Dropped],
-    prefer: str,
-) -> Fused:
-    """The fused form, if it is no worse than the derived one."""
+def _is_random(program: Program) -> bool:
+    return any(expr.random for line in program.lines for expr in line.expr.walk())
+
+
+def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> Fused:
+    """The fused backward from its walks, without and with a seed."""
     plain, seeded = (
-        Backward(program, "fused", tuple(e.walk.statements), dict(e.walk.gradient_names))
-        for e in (engines[0], engines[-1])
+        _shared(program, e.walk.statements, e.walk.gradient_names) for e in (engines[0], engines[-1])
     )
     fused = Fused(
-        program, "fused", plain.statements, plain.gradient_names, seeded, tuple(dropped), Cost()
+        program,
+        "fused",
+        plain.statements,
+        plain.gradient_names,
+        seeded,
+        tuple(engines[0].steps),
+        tuple(dropped),
+        Cost(),
+        (),
     )
-    cost = _cost(fused)
-    if cost.total(prefer) > _cost(derived).total(prefer):
-        return _as_derived(derived, dropped, prefer)
-    return replace(fused, cost=cost)
+    return replace(fused, cost=_cost(fused))
+
+
+def _shared(
+    program: Program, statements: Sequence[Statement], names: Mapping[str, str]
+) -> Backward:
+    """A backward in which what was written twice has a name."""
+    back = Backward(program, "fused", tuple(statements), dict(names))
+    taken = {name for s in statements for name in (s.target, s.of)}
+    taken |= set(program.values) | set(names.values())
+    found = Sharing(_values(back), taken).run(back.statements)
+    return replace(back, statements=tuple(found))
 
 
 def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused:
+    derived = _shared(derived.program, derived.statements, derived.gradient_names)
     fused = Fused(
         derived.program,
         "fused",
         derived.statements,
         derived.gradient_names,
         derived,
+        (),
         tuple(dropped),
         _cost(derived),
+        (),
     )
     return fused
 
 
 def _cost(back: Backward) -> Cost:
+    values = _values(back)
+    kept = sum(v.numel() for n in back.kept if isinstance(v := values[n], torch.Tensor))
+    return cost_of((s.tree() for s in back.statements), values, float(kept))
+
+
+def _values(back: Backward) -> dict[str, Any]:
+    """Everything that the statements of a backward may name, as when the program was read."""
     values = {**LIBRARY, **back.program.namespace, **back.program.values}
     for name, seed in zip(back.outputs, back.cotangents, strict=True):
         values[seed] = torch.ones_like(values[name])
-    kept = sum(v.numel() for n in back.kept if isinstance(v := values[n], torch.Tensor))
-    return cost_of((s.tree() for s in back.statements), values, float(kept))
+    return values
 
 
 def cuts_of(lowering: Lowering) -> set[int]:

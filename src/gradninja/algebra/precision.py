@@ -1,0 +1,88 @@
+"""Float32 against a float64 truth: a short form that loses digits is no gain."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradninja.derive import Backward
+
+# A form may be this much further from the truth than the one that it replaces, rounding being what
+# it is; beside that, errors of a few units in the last place are not told apart.
+WORSE = 2.0
+FLOOR = 8 * torch.finfo(torch.float32).eps
+# What the inputs are multiplied with to look for cancellation and for overflow.
+SCALES = (1.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The largest relative errors of a gradient in float32: of the fused and the derived form."""
+
+    name: str
+    fused: float
+    derived: float
+
+    @property
+    def kept(self) -> bool:
+        return self.fused <= WORSE * self.derived + FLOOR
+
+
+def single(value: Any) -> Any:
+    """A float64 tensor in float32; anything else as it is."""
+    if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+        return value.float()
+    return value
+
+
+def keeps_digits(candidate: ast.expr, other: ast.expr, values: Mapping[str, Any]) -> bool:
+    """Whether one expression is in float32 no further from the other's float64 value."""
+    low = {name: single(value) for name, value in values.items()}
+    try:
+        true = eval(ast.unparse(other), dict(values))
+        errors = [_error(eval(ast.unparse(e), dict(low)), true) for e in (candidate, other)]
+    except (RuntimeError, TypeError):
+        return False
+    return errors[0] <= WORSE * errors[1] + FLOOR
+
+
+def compare(fused: Backward, derived: Backward) -> list[Errors]:
+    """Both forms' errors in float32 on the inputs that the forward was read with, and larger."""
+    found: list[Errors] = []
+    generator = torch.Generator().manual_seed(1)
+    for scale in SCALES:
+        inputs = {
+            given.name: given.value * scale
+            if isinstance(given.value, torch.Tensor) and given.value.is_floating_point()
+            else given.value
+            for given in derived.program.inputs
+        }
+        values = derived.program.values
+        seeds = tuple(
+            torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype)
+            for name in derived.outputs
+        )
+        low = {name: single(value) for name, value in inputs.items()}
+        low_seeds = tuple(single(seed) for seed in seeds)
+        try:
+            true = derived(inputs, seeds)
+            first, second = fused(low, low_seeds), derived(low, low_seeds)
+        except Exception:  # a forward that does not run on these: nothing to compare
+            continue
+        for name, want in true.items():
+            if bool(torch.isfinite(want).all()):
+                errors = _error(first[name], want), _error(second[name], want)
+                found.append(Errors(name, *errors))
+    return found
+
+
+def _error(got: torch.Tensor, want: torch.Tensor) -> float:
+    if not want.numel():
+        return 0.0
+    scale = max(float(want.abs().max()), 1e-30)
+    off = float((got.double() - want.double()).abs().max()) / scale
+    return off if off == off else float("inf")
