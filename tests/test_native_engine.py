@@ -58,7 +58,7 @@ def kernels(monkeypatch):
     """The kernels made, in place of compiled ones; and no pictures."""
     made = []
 
-    def compile_training(text, values, parameters):
+    def compile_training(text, values, parameters, say):
         made.append(Kernel(text, values, parameters))
         return made[-1]
 
@@ -126,11 +126,11 @@ def test_verify_judges_the_kernels_gradients(tmp_path, kernels):
         go(run, verify_every=7)
 
 
-def spoilt(text, values, parameters):
+def spoilt(text, values, parameters, say):
     return Kernel(text, values, parameters, spoil=0.001)
 
 
-def refusing(text, values, parameters):
+def refusing(text, values, parameters, say):
     raise NativeError("`h = strange(x)` cannot be compiled")
 
 

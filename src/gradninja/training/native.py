@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -164,9 +164,13 @@ def _values(engine: Engine, number: int, state: State, config: Config) -> dict[s
     return {**values, "Xb": inputs, "Yb": targets}
 
 
-def compiled(step: Step, state: State, dataset: Split, config: Config) -> Engine:
-    """An engine for a run's step. Raises a GradninjaError that names what cannot be compiled, and
-    RunError when what was compiled does not do as PyTorch does.
+def compiled(
+    step: Step, state: State, dataset: Split, config: Config, tell: Callable[[str], None]
+) -> Engine:
+    """An engine for a run's step. `tell` is told when something takes its time.
+
+    Raises a GradninjaError that names what cannot be compiled, and RunError when what was compiled
+    does not do as PyTorch does.
     """
     from gradninja import native  # numba is slow to import
 
@@ -175,7 +179,7 @@ def compiled(step: Step, state: State, dataset: Split, config: Config) -> Engine
     values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
     values |= {name: value.numpy() for name, value in state.parameters.items()}
     # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
-    kernel = native.compile_training(step.source, values, tuple(sorted(state.parameters)))
+    kernel = native.compile_training(step.source, values, tuple(sorted(state.parameters)), tell)
     engine = Engine(kernel, dataset, config)
     if wrong := compare(engine, step, state, config):
         raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")

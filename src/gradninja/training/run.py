@@ -303,9 +303,8 @@ def _engine(
     """The compiled code that takes a run's steps; None where PyTorch is to take them."""
     if config.engine == "torch" or (config.engine == "auto" and config.steps < _WORTH_COMPILING):
         return None
-    tell("compiling the training loop; it is kept for the next run of these sizes")
     try:
-        return compiled(step, state, dataset.train, config)
+        return compiled(step, state, dataset.train, config, tell)
     except GradninjaError as error:
         if config.engine == "native":
             raise
