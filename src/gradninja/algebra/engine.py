@@ -302,7 +302,8 @@ class Engine:
         self.normal.used.clear()
         normal = self.normal.normal(found)
         self.facts += self.normal.used
-        if found and not normal and node.name is not None and node.number not in self.finished:
+        if found and not normal and node.name is not None:
+            self._tell_facts(f"d{node.name}")
             self.steps.append(self.teller.zero(node))
         self.gradients[node.number] = normal
         return normal
@@ -373,22 +374,28 @@ class Engine:
         self.walk.totals[name] = total
         gradient = self._gradient_node(node)
         self.values[gradient.name or ""] = total
+        if len(terms) > 1 and not adds:
+            self.normal.vanishes(gradient, terms)
         if len(terms) == 1 and not adds and set(node.free) <= terms[0].indices:
             self.foldables.append(Foldable(gradient, terms[0]))
 
     def _tell(self, node: Node, terms: list[Term], tree: Tree, syntax: ast.expr) -> None:
         """Record how a gradient came about: facts used, its terms, what folded back."""
         name = self.walk.gradient_name(self._title(node))
-        facts = {(id(fact.of), fact.index): fact for fact in self.facts}
-        self.steps += [self.teller.fact(name, fact) for fact in facts.values()]
-        self.facts.clear()
-        self.steps.append(self.teller.form(name, terms))
         atoms = {atom for term in terms for (atom, _), _ in term.powers}
-        used = {leaf.node.number for leaf in leaves(tree)}
-        for foldable in self.foldables:
-            if foldable.node.number in used - atoms:
-                self.steps.append(self.teller.fold(name, foldable.node, foldable.term))
+        used = {leaf.node.number for leaf in leaves(tree)} - atoms
+        folds = [f for f in self.foldables if f.node.number in used]
+        if self._tell_facts(name) or folds or len(terms) > 1:
+            self.steps.append(self.teller.form(name, terms))
+        self.steps += [self.teller.fold(name, f.node, f.term) for f in folds]
         self.steps.append(self.teller.line(name, ast.unparse(syntax)))
+
+    def _tell_facts(self, name: str) -> bool:
+        """Record the facts used since the last gradient, each once."""
+        facts = {(id(fact.of), fact.index): fact for fact in self.facts}
+        self.facts.clear()
+        self.steps += [self.teller.fact(name, fact) for fact in facts.values()]
+        return bool(facts)
 
     def _line_of(self, node: Node) -> Line:
         """The first line that uses an input."""

@@ -206,8 +206,8 @@ class Normal:
         found = self._normal(terms)
         if len(found) == 1 and not node.atomic:
             term = found[0]
-            inner = [f for f, _ in term.powers if term.bound & set(f[1])]
-            if not term.bound or len({atom for atom, _ in inner}) > 1:
+            inner = {f[0] for f, _ in term.powers if term.bound & set(f[1])}
+            if not term.bound or (len(inner) > 1 and self._is_worth(node)):
                 self.forms[node.number] = found
                 return
         if not found:
@@ -223,6 +223,35 @@ class Normal:
                 return
             self._mine(node, found)
 
+    def _is_worth(self, node: Node) -> bool:
+        """Whether a matrix product is written out: not if it is one of plain atoms, x @ W.
+
+        With P of P @ V a product or a softmax, sums of P * (dO @ V.T) fold back into dO * O.
+        """
+        factors = [self.graph.nodes[atom] for term in node.terms or () for (atom, _), _ in term.powers]
+        return any(not self._stays(f.number) or f.sums for f in factors if not f.static)
+
+    def vanishes(self, node: Node, terms: list[Term]) -> None:
+        """Learn over which axes a sum of terms, which is a node, gives 0."""
+        for index in node.free:
+            try:
+                if not self._normal(self._summed(node, terms, index)):
+                    self._fact(node, index, [])
+            except TooLong:
+                return
+
+    def _summed(self, node: Node, terms: list[Term], index: int) -> list[Term]:
+        """Terms over a node's indices, one of them summed."""
+        bound = fresh()
+        found = []
+        for term in terms:
+            copy = term.renamed({index: bound})
+            if index in term.indices:
+                found.append(Term(copy.coefficient, copy.powers, copy.bound | {bound}))
+            else:
+                found.append(copy.times(self.graph.itself(self.graph.extent(node.axes[index]))))
+        return found
+
     def _fold(self, node: Node, term: Term) -> None:
         """A node that is a sum: where that sum comes up, it is the node."""
         inside = tuple((f, p) for f, p in term.powers if term.bound & set(f[1]))
@@ -236,16 +265,7 @@ class Normal:
     def _mine(self, node: Node, terms: list[Term]) -> None:
         """Sums of an additive node over one axis that collapse: bndiff over n gives 0."""
         for index in node.free:
-            bound = fresh()
-            opened = []
-            for term in terms:
-                copy = term.renamed({index: bound})
-                if index in term.indices:
-                    opened.append(Term(copy.coefficient, copy.powers, copy.bound | {bound}))
-                else:
-                    extent = self.graph.extent(node.axes[index])
-                    opened.append(copy.times(self.graph.itself(extent)))
-            summed = self._normal(opened)
+            summed = self._normal(self._summed(node, terms, index))
             if not any(term.bound for term in summed) and len(summed) <= 1:
                 self._fact(node, index, summed)
 

@@ -13,10 +13,10 @@ from gradninja.derive import Backward
 
 # A form may be this much further from the truth than the one that it replaces, rounding being what
 # it is; beside that, errors of a few units in the last place are not told apart.
-WORSE = 2.0
-FLOOR = 8 * torch.finfo(torch.float32).eps
+WORSE = 3.0
+FLOOR = 16 * torch.finfo(torch.float32).eps
 # What the inputs are multiplied with to look for cancellation and for overflow.
-SCALES = (1.0, 4.0)
+SCALES = (1.0, 3.0)
 
 
 @dataclass(frozen=True)

@@ -83,14 +83,17 @@ class Teller:
     # -- words ------------------------------------------------------------------------------
 
     def name(self, node: Node) -> str:
+        """A value by its name, or as it is written; a sum in brackets."""
         if node.hot is not None:
             return f"one_hot({self.name(node.hot)})"
         if node.name is not None:
             return node.name
         try:
-            return ast.unparse(node.text())
+            tree = node.text()
         except NotWritten:
-            return f"({self.terms(node.terms, ())})" if node.terms else "a size"
+            return f"({self.terms(node.terms, (), bare=True)})" if node.terms else "it"
+        text = ast.unparse(tree)
+        return text if isinstance(tree, ast.Name | ast.Call | ast.Constant) else f"({text})"
 
     def axis(self, node: Node, index: int) -> str:
         """An axis by its annotation's name, its size's name, or its place."""
@@ -99,17 +102,19 @@ class Teller:
         named = self.program.axis_names.get(size)
         return named or extent.name or f"axis {node.places[index]}"
 
-    def terms(self, terms: Sequence[Term], pattern: Powers) -> str:
-        """`1/n * probs[i, j] - 1/n * one_hot(Yb)[i, j]`."""
+    def terms(self, terms: Sequence[Term], pattern: Powers, bare: bool = False) -> str:
+        """`n**-1 * probs[i, j] - n**-1 * one_hot(Yb)[i, j]`; `bare` of indices."""
         letters = self._letters(terms, pattern)
         found = ""
         for term in terms:
-            parts = [self._factor(atom, at, p, letters) for (atom, at), p in term.powers]
+            parts = [
+                self._factor(atom, () if bare else at, p, letters) for (atom, at), p in term.powers
+            ]
             size = abs(term.coefficient)
             if size != 1 or not parts:
                 parts.insert(0, str(size))
             inner = " * ".join(parts)
-            if term.bound:
+            if term.bound and not bare:
                 over = ", ".join(letters[i] for i in sorted(term.bound))
                 inner = f"sum over {over} of ({inner})"
             sign = "-" if term.coefficient < 0 else "+"
