@@ -1,5 +1,5 @@
 # ruff: noqa: RET504 - written as people write it
-"""Activations, gated layers, a recurrent cell."""
+"""Activations, and a recurrent cell made of them."""
 
 import math
 
@@ -9,163 +9,159 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def tanh_layer(x: Float[Tensor, "n d"], W: Float[Tensor, "d k"], b: Float[Tensor, "k"]):
-    """The lecture's hidden layer: `h` is enough to keep."""
-    hpreact = x @ W + b
+def tanh(x: Float[Tensor, "n d"]):
+    e2x = (2 * x).exp()
+    h = (e2x - 1) / (e2x + 1)
+    return h
+
+
+def tanh_backward(h, dh):
+    dx = dh * (1 - h**2)
+    return dx
+
+
+def tanh_library(hpreact: Float[Tensor, "n d"]):
     h = torch.tanh(hpreact)
     return h
 
 
-def tanh_layer_backward(x, W, h, dh):
-    dhpreact = (1 - h**2) * dh
-    return dhpreact @ W.T, x.T @ dhpreact, dhpreact.sum(0)
+tanh_library_backward = tanh_backward
 
 
-def tanh_chunked(x: Float[Tensor, "n d"]):
-    """By exponentials, as the first lecture writes it."""
-    e = (2 * x).exp()
-    t = (e - 1) / (e + 1)
-    return t
+def sigmoid(x: Float[Tensor, "n d"]):
+    s = 1 / (1 + (-x).exp())
+    return s
 
 
-def tanh_chunked_backward(t, dt):
-    return (1 - t**2) * dt
+def sigmoid_backward(s, ds):
+    dx = ds * s * (1 - s)
+    return dx
 
 
 def sigmoid_library(x: Float[Tensor, "n d"]):
-    """One call."""
     s = torch.sigmoid(x)
     return s
 
 
-def sigmoid_library_backward(s, ds):
-    return s * (1 - s) * ds
+sigmoid_library_backward = sigmoid_backward
 
 
-def sigmoid_chunked(x: Float[Tensor, "n d"]):
-    """By an exponential."""
-    e = torch.exp(-x)
-    s = 1 / (1 + e)
-    return s
+def silu(x: Float[Tensor, "n d"]):
+    s = torch.sigmoid(x)
+    y = x * s
+    return y
 
 
-sigmoid_chunked_backward = sigmoid_library_backward
+def silu_backward(s, y, dy):
+    dx = dy * (s + y * (1 - s))
+    return dx
 
 
-def gelu_tanh_chunked(x: Float[Tensor, "n d"]):
-    """Hendrycks and Gimpel 2016, as GPT-2 writes it, in steps."""
-    c = math.sqrt(2 / math.pi)
-    x3 = x**3
-    inner = c * (x + 0.044715 * x3)
+def silu_library(x: Float[Tensor, "n d"]):
+    y = F.silu(x)
+    return y
+
+
+def silu_library_backward(x, y, dy):
+    return silu_backward(torch.sigmoid(x), y, dy)
+
+
+def swiglu(gate: Float[Tensor, "n d"], up: Float[Tensor, "n d"]):
+    """Shazeer 2020, equation 6, given its two projections."""
+    s = torch.sigmoid(gate)
+    a = gate * s
+    y = a * up
+    return y
+
+
+def swiglu_backward(up, s, a, dy):
+    dgate = dy * up * (s + a * (1 - s))
+    return dgate, dy * a
+
+
+def swiglu_library(gate: Float[Tensor, "n d"], up: Float[Tensor, "n d"]):
+    y = F.silu(gate) * up
+    return y
+
+
+def swiglu_library_backward(gate, up, dy):
+    s = torch.sigmoid(gate)
+    return swiglu_backward(up, s, gate * s, dy)
+
+
+def gelu_tanh(x: Float[Tensor, "n d"]):
+    """Hendrycks and Gimpel 2016, the approximation, as in GPT-2."""
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     t = torch.tanh(inner)
     y = 0.5 * x * (1 + t)
     return y
 
 
-def gelu_tanh_chunked_backward(x, c, t, dy):
-    slope = (1 - t**2) * (0.5 * c + 1.5 * 0.044715 * c * x**2)
-    return (0.5 + 0.5 * t + slope * x) * dy
+def gelu_tanh_backward(x, t, dy):
+    c = math.sqrt(2 / math.pi)
+    dx = 0.5 * dy * (1 + t + x * (1 - t**2) * (c + c * 3 * 0.044715 * x**2))
+    return dx
 
 
 def gelu_tanh_library(x: Float[Tensor, "n d"]):
-    """One call."""
     y = F.gelu(x, approximate="tanh")
     return y
 
 
 def gelu_tanh_library_backward(x, dy):
     c = math.sqrt(2 / math.pi)
-    t = torch.tanh(c * x * (1 + 0.044715 * x**2))
-    return gelu_tanh_chunked_backward(x, c, t, dy)
+    x2 = x**2
+    t = torch.tanh(x * (c + c * 0.044715 * x2))
+    dx = 0.5 * dy * (1 + t + x * (1 - t**2) * (c + c * 3 * 0.044715 * x2))
+    return dx
 
 
-def gelu_erf_chunked(x: Float[Tensor, "n d"]):
-    """The exact form: x times the normal distribution's function."""
-    phi = 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    y = x * phi
+def gelu_erf(x: Float[Tensor, "n d"]):
+    e = torch.erf(x / math.sqrt(2))
+    y = 0.5 * x * (1 + e)
     return y
 
 
-def gelu_erf_chunked_backward(x, phi, dy):
-    return (phi + x * torch.exp(-0.5 * x**2) / math.sqrt(2 * math.pi)) * dy
+def gelu_erf_backward(x, e, dy):
+    dx = dy * (0.5 * (1 + e) + x * torch.exp(-0.5 * x**2) * (2 * math.pi) ** -0.5)
+    return dx
 
 
 def gelu_erf_library(x: Float[Tensor, "n d"]):
-    """One call."""
     y = F.gelu(x)
     return y
 
 
 def gelu_erf_library_backward(x, dy):
-    phi = 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    return gelu_erf_chunked_backward(x, phi, dy)
+    return gelu_erf_backward(x, torch.erf(x * 0.5**0.5), dy)
 
 
-def silu_chunked(x: Float[Tensor, "n d"]):
-    """Elfwing et al. 2017."""
-    s = torch.sigmoid(x)
-    y = x * s
-    return y
-
-
-def silu_chunked_backward(s, y, dy):
-    return (s + y * (1 - s)) * dy
-
-
-def silu_library(x: Float[Tensor, "n d"]):
-    """One call."""
-    y = F.silu(x)
-    return y
-
-
-def silu_library_backward(x, y, dy):
-    s = torch.sigmoid(x)
-    return (s + y * (1 - s)) * dy
-
-
-def swiglu(
-    x: Float[Tensor, "n d"],
-    W: Float[Tensor, "d h"],
-    V: Float[Tensor, "d h"],
-    W2: Float[Tensor, "h k"],
+def gru_gates(
+    xr: Float[Tensor, "n k"],
+    xz: Float[Tensor, "n k"],
+    xc: Float[Tensor, "n k"],
+    hr: Float[Tensor, "n k"],
+    hz: Float[Tensor, "n k"],
+    hc: Float[Tensor, "n k"],
+    h: Float[Tensor, "n k"],
 ):
-    """Shazeer 2020, Llama's feed-forward, in steps."""
-    a = x @ W
-    b = x @ V
-    s = torch.sigmoid(a)
-    gate = a * s
-    h = gate * b
-    y = h @ W2
-    return y
+    """Cho et al. 2014 as PyTorch has it, given what the matrices make of x and h."""
+    r = torch.sigmoid(xr + hr)
+    z = torch.sigmoid(xz + hz)
+    c = torch.tanh(xc + r * hc)
+    out = (1 - z) * c + z * h
+    return out
 
 
-def swiglu_backward(x, W, V, W2, b, s, gate, h, dy):
-    dh = dy @ W2.T
-    da = (s + gate * (1 - s)) * b * dh
-    db = gate * dh
-    return da @ W.T + db @ V.T, x.T @ da, x.T @ db, h.T @ dy
+def gru_gates_backward(hc, h, r, z, c, dout):
+    other = 1 - z
+    dz_in = dout * (h - c) * z * other
+    dc_in = dout * other * (1 - c**2)
+    dr_in = dc_in * hc * r * (1 - r)
+    return dr_in, dz_in, dc_in, dr_in, dz_in, dc_in * r, dout * z
 
 
-def swiglu_library(
-    x: Float[Tensor, "n d"],
-    W: Float[Tensor, "d h"],
-    V: Float[Tensor, "d h"],
-    W2: Float[Tensor, "h k"],
-):
-    """In calls."""
-    a = x @ W
-    b = x @ V
-    h = F.silu(a) * b
-    y = h @ W2
-    return y
-
-
-def swiglu_library_backward(x, W, V, W2, a, b, h, dy):
-    s = torch.sigmoid(a)
-    return swiglu_backward(x, W, V, W2, b, s, a * s, h, dy)
-
-
-def gru_cell(
+def gru(
     x: Float[Tensor, "n d"],
     h: Float[Tensor, "n k"],
     Wr: Float[Tensor, "d k"],
@@ -175,20 +171,22 @@ def gru_cell(
     Uz: Float[Tensor, "k k"],
     Uc: Float[Tensor, "k k"],
 ):
-    """Cho et al. 2014, with the reset after the product as libraries have it."""
+    """The whole cell."""
     r = torch.sigmoid(x @ Wr + h @ Ur)
     z = torch.sigmoid(x @ Wz + h @ Uz)
     hc = h @ Uc
     c = torch.tanh(x @ Wc + r * hc)
-    new = (1 - z) * c + z * h
-    return new
+    out = (1 - z) * c + z * h
+    return out
 
 
-def gru_cell_backward(x, h, Wr, Wz, Wc, Ur, Uz, Uc, r, z, hc, c, dnew):
-    dc = (1 - z) * (1 - c**2) * dnew
-    dz = (h - c) * z * (1 - z) * dnew
-    dhc = r * dc
-    dr = hc * (1 - r) * dhc
-    dx = dr @ Wr.T + dz @ Wz.T + dc @ Wc.T
-    dh = dr @ Ur.T + dz @ Uz.T + dhc @ Uc.T + z * dnew
-    return dx, dh, x.T @ dr, x.T @ dz, x.T @ dc, h.T @ dr, h.T @ dz, h.T @ dhc
+def gru_backward(x, h, Wr, Wz, Wc, Ur, Uz, Uc, r, z, hc, c, dout):
+    dr_in, dz_in, dc_in, _, _, dhc, dh = gru_gates_backward(hc, h, r, z, c, dout)
+    dx = dr_in @ Wr.T + dz_in @ Wz.T + dc_in @ Wc.T
+    dh = dh + dr_in @ Ur.T + dz_in @ Uz.T + dhc @ Uc.T
+    dW = x.T @ dr_in, x.T @ dz_in, x.T @ dc_in
+    dU = h.T @ dr_in, h.T @ dz_in, h.T @ dhc
+    return dx, dh, *dW, *dU
+
+
+SIZES = {"gru": (12, 3, 8)}

@@ -1,5 +1,5 @@
-# ruff: noqa: RET504, E741 - written as people write it
-"""Attention: single-head, with many heads, causal; in steps and in one call."""
+# ruff: noqa: RET504 - written as people write it
+"""Attention: dS with rowsum(dO * O), as in FlashAttention (Dao et al. 2022, section 3.1)."""
 
 import torch
 import torch.nn.functional as F
@@ -7,126 +7,97 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def attention(q: Float[Tensor, "t d"], k: Float[Tensor, "s d"], v: Float[Tensor, "s e"]):
-    """Vaswani et al. 2017, equation 1."""
-    scale = q.shape[1] ** -0.5
-    S = q @ k.T * scale
-    P = torch.softmax(S, dim=1)
-    O = P @ v
+def single_head(Q: Float[Tensor, "t d"], K: Float[Tensor, "s d"], V: Float[Tensor, "s e"]):
+    """The softmax in chunks."""
+    scale = Q.shape[-1] ** -0.5
+    S = Q @ K.T * scale
+    counts = (S - S.max(1, keepdim=True).values).exp()
+    P = counts / counts.sum(1, keepdim=True)
+    O = P @ V  # noqa: E741
     return O
 
 
-def attention_backward(q, k, v, scale, P, O, dO):
-    dv = P.T @ dO
-    dS = P * (dO @ v.T - (dO * O).sum(1, keepdim=True)) * scale
-    return dS @ k, dS.T @ q, dv
+def single_head_backward(Q, K, V, scale, P, O, dO):  # noqa: E741
+    dV = P.mT @ dO
+    dP = dO @ V.mT
+    dS = P * (dP - (dO * O).sum(-1, keepdim=True))
+    return dS @ (K * scale), dS.mT @ (Q * scale), dV
 
 
-def attention_chunked(q: Float[Tensor, "t d"], k: Float[Tensor, "s d"], v: Float[Tensor, "s e"]):
-    """The softmax in the lecture's steps."""
-    scale = q.shape[1] ** -0.5
-    S = q @ k.T * scale
-    S_maxes = S.max(1, keepdim=True).values
-    counts = (S - S_maxes).exp()
-    counts_sum = counts.sum(1, keepdim=True)
-    P = counts / counts_sum
-    O = P @ v
+def single_head_library(Q: Float[Tensor, "t d"], K: Float[Tensor, "s d"], V: Float[Tensor, "s e"]):
+    scale = Q.shape[-1] ** -0.5
+    S = Q @ K.T * scale
+    P = torch.softmax(S, dim=-1)
+    O = P @ V  # noqa: E741
     return O
 
 
-attention_chunked_backward = attention_backward
-
-
-def attention_heads(
-    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h s d"], v: Float[Tensor, "b h s e"]
-):
-    """Heads and batch as axes in front."""
-    scale = q.shape[-1] ** -0.5
-    S = q @ k.transpose(-2, -1) * scale
-    P = F.softmax(S, dim=-1)
-    O = P @ v
-    return O
-
-
-def attention_heads_backward(q, k, v, scale, P, O, dO):
-    dv = P.mT @ dO
-    dS = P * (dO @ v.mT - (dO * O).sum(-1, keepdim=True)) * scale
-    return dS @ k, dS.mT @ q, dv
-
-
-def attention_causal(
-    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h t d"], v: Float[Tensor, "b h t e"]
-):
-    """What comes later is masked out (GPT)."""
-    T = q.shape[-2]
-    scale = q.shape[-1] ** -0.5
-    mask = torch.tril(torch.ones(T, T)) == 0
-    S = q @ k.transpose(-2, -1) * scale
-    masked = S.masked_fill(mask, float("-inf"))
-    P = F.softmax(masked, dim=-1)
-    O = P @ v
-    return O
-
-
-attention_causal_backward = attention_heads_backward
-
-
-def attention_einsum(
-    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h s d"], v: Float[Tensor, "b h s e"]
-):
-    """Products by the names of their axes."""
-    S = torch.einsum("bhtd,bhsd->bhts", q, k)
-    P = S.softmax(-1)
-    O = torch.einsum("bhts,bhse->bhte", P, v)
-    return O
-
-
-def attention_einsum_backward(q, k, v, P, O, dO):
-    dv = P.mT @ dO
-    dS = P * (dO @ v.mT - (dO * O).sum(-1, keepdim=True))
-    return dS @ k, dS.mT @ q, dv
-
-
-def attention_library(
-    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h s d"], v: Float[Tensor, "b h s e"]
-):
-    """One call; what it has inside is computed again."""
-    O = F.scaled_dot_product_attention(q, k, v)
-    return O
-
-
-def attention_library_backward(q, k, v, O, dO):
-    scale = q.shape[-1] ** -0.5
-    P = (q @ k.mT * scale).softmax(-1)
-    return attention_heads_backward(q, k, v, scale, P, O, dO)
+single_head_library_backward = single_head_backward
 
 
 def multi_head(
-    x: Float[Tensor, "b t 2*head"],
-    Wqkv: Float[Tensor, "2*head 6*head"],
-    Wo: Float[Tensor, "2*head 2*head"],
+    Q: Float[Tensor, "b h t d"], K: Float[Tensor, "b h s d"], V: Float[Tensor, "b h s e"]
 ):
-    """Two causal heads with their projections: GPT-2 and its readers."""
-    B, T, C = x.shape
-    qkv = x @ Wqkv
-    q, k, v = qkv.chunk(3, dim=-1)
-    q = q.view(B, T, 2, C // 2).transpose(1, 2)
-    k = k.view(B, T, 2, C // 2).transpose(1, 2)
-    v = v.view(B, T, 2, C // 2).transpose(1, 2)
-    S = q @ k.transpose(-2, -1) * (C // 2) ** -0.5
-    S = S.masked_fill(torch.tril(torch.ones(T, T)) == 0, float("-inf"))
+    """Four axes, the softmax in chunks."""
+    scale = Q.shape[-1] ** -0.5
+    S = Q @ K.transpose(-2, -1) * scale
+    counts = (S - S.amax(-1, keepdim=True)).exp()
+    P = counts / counts.sum(-1, keepdim=True)
+    O = P @ V  # noqa: E741
+    return O
+
+
+multi_head_backward = single_head_backward
+
+
+def multi_head_library(
+    Q: Float[Tensor, "b h t d"], K: Float[Tensor, "b h s d"], V: Float[Tensor, "b h s e"]
+):
+    scale = Q.shape[-1] ** -0.5
+    S = torch.einsum("bhtd,bhsd->bhts", Q, K) * scale
     P = F.softmax(S, dim=-1)
-    O = P @ v
-    y = O.transpose(1, 2).reshape(B, T, C)
-    out = y @ Wo
-    return out
+    O = torch.einsum("bhts,bhse->bhte", P, V)  # noqa: E741
+    return O
 
 
-def multi_head_backward(x, Wqkv, Wo, B, T, C, q, k, v, P, O, y, dout):
-    dWo = y.reshape(-1, C).T @ dout.reshape(-1, C)
-    dO = (dout @ Wo.T).view(B, T, 2, C // 2).transpose(1, 2)
-    dv = P.mT @ dO
-    dS = P * (dO @ v.mT - (dO * O).sum(-1, keepdim=True)) * (C // 2) ** -0.5
-    dq, dk = dS @ k, dS.mT @ q
-    dqkv = torch.cat([d.transpose(1, 2).reshape(B, T, C) for d in (dq, dk, dv)], dim=-1)
-    return dqkv @ Wqkv.T, x.reshape(-1, C).T @ dqkv.view(-1, 3 * C), dWo
+multi_head_library_backward = single_head_backward
+
+
+def causal(Q: Float[Tensor, "b h t d"], K: Float[Tensor, "b h t d"], V: Float[Tensor, "b h t e"]):
+    """A query sees what is not after it, the softmax in chunks."""
+    scale = Q.shape[-1] ** -0.5
+    t = Q.shape[-2]
+    mask = torch.tril(torch.ones(t, t)) == 0
+    S = (Q @ K.mT * scale).masked_fill(mask, float("-inf"))
+    counts = (S - S.amax(-1, keepdim=True)).exp()
+    P = counts / counts.sum(-1, keepdim=True)
+    O = P @ V  # noqa: E741
+    return O
+
+
+causal_backward = single_head_backward
+
+
+def causal_library(
+    Q: Float[Tensor, "b h t d"], K: Float[Tensor, "b h t d"], V: Float[Tensor, "b h t e"]
+):
+    scale = Q.shape[-1] ** -0.5
+    t = Q.shape[-2]
+    mask = torch.tril(torch.ones(t, t)) == 0
+    S = (Q @ K.mT * scale).masked_fill(mask, float("-inf"))
+    P = F.softmax(S, dim=-1)
+    O = P @ V  # noqa: E741
+    return O
+
+
+causal_library_backward = single_head_backward
+
+
+SIZES = {
+    "single_head": (12, 3, 11, 4),
+    "single_head_library": (12, 3, 11, 4),
+    "multi_head": (2, 5, 12, 3, 11, 4),
+    "multi_head_library": (2, 5, 12, 3, 11, 4),
+    "causal": (2, 5, 12, 3, 4),
+    "causal_library": (2, 5, 12, 3, 4),
+}
