@@ -136,6 +136,29 @@ def backward(n, y, probs):
     assert (found.kind, row.fix) == (Kind.MISSING_COUNT, "dlogits /= n")
 
 
+def test_a_position_is_no_count() -> None:
+    text = (
+        HEADER
+        + """def forward(x: Float[Tensor, "t n d"], W: Float[Tensor, "d d"]):
+    h0 = torch.tanh(x[0])
+    h1 = torch.tanh(x[1] + h0 @ W)
+    return h1
+
+
+def backward(x, W, h0, h1, dh1):
+    t = 0
+    dz1 = (1 - h1**2) * dh1
+    dW = h0.T @ dz1
+    dh0 = dz1 @ W.T
+    dx = torch.zeros_like(x)
+    dx[t + 1] += dz1
+    dx[t + 1] += (1 - h0**2) * dh0
+"""
+    )
+    row, found = only(text)
+    assert (found.kind, row.fix) == (Kind.WRONG_CONSTANT, "dx[t] += (1 - h0**2) * dh0")
+
+
 def test_no_edit_mends_it() -> None:
     """Then the derived lines are offered, and it is said what is known of the value."""
     text = TANH.format(asked="h, ", lines="    dz = torch.zeros_like(x).cos().cumsum(1)")

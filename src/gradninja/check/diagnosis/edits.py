@@ -132,7 +132,8 @@ def constants(place: Place, facts: Facts) -> Proposals:
         return
     kind = Kind.WRONG_CONSTANT
     if isinstance(parent, ast.BinOp) and type(parent.op) in FLIPPED and abs(value) <= 1:
-        kind = Kind.BESSEL if facts.is_count(parent.left) else kind
+        counts = facts.is_count(parent.left) and not _in_an_index(place)
+        kind = Kind.BESSEL if counts else kind
     tried: dict[float, float] = {value: 0.0}
     near = [(-value, 1.2), (value + 1, 1.6), (value - 1, 1.6), (2 * value, 1.7), (value / 2, 1.7)]
     near += [(1 / value, 1.8)] if value else []
@@ -171,8 +172,17 @@ def counts(place: Place, facts: Facts) -> Proposals:
         if type(other) is not int or same(scalar, node):
             continue
         close = abs(other - mine) == 1
-        kind = Kind.BESSEL if close else Kind.WRONG_CONSTANT
+        counts = close and not _in_an_index(place)
+        kind = Kind.BESSEL if counts else Kind.WRONG_CONSTANT
         yield Proposal(1.3 if close else 2.1, kind, scalar)
+
+
+def _in_an_index(place: Place) -> bool:
+    """Whether a place is a position, as in `h[t + 1]`, and no count."""
+    return any(
+        isinstance(parent, ast.Subscript) and place.node in [*ast.walk(parent.slice)]
+        for parent in place.parents
+    )
 
 
 def signs(place: Place, facts: Facts) -> Proposals:
