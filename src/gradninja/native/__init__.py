@@ -1,6 +1,7 @@
 """Native: lines -> loops -> text for Numba -> machine code."""
 
 from gradninja.native.refusal import NativeError
+from gradninja.native.stepping import Compiled, compile
 from gradninja.native.training import Kernel, compile_training
 
-__all__ = ["Kernel", "NativeError", "compile_training"]
+__all__ = ["Compiled", "Kernel", "NativeError", "compile", "compile_training"]

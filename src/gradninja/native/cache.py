@@ -88,7 +88,7 @@ def compiled(text: str, name: str, arguments: Sequence[Any], say: Say | None = N
 
 def _made(module: ModuleType, name: str, arguments: Sequence[Any], say: Say | None) -> Any:
     if say is not None and not _kept(module):
-        say("compiling the training loop for these sizes; it is kept for the next time")
+        say("compiling for these sizes; the machine code is kept for the next time")
     function = getattr(module, name)
     if arguments:
         types = tuple(numba.typeof(a) for a in arguments)  # type: ignore[no-untyped-call]

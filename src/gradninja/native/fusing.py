@@ -8,6 +8,7 @@ place; so do sums.
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from gradninja.native.graph import (
 from gradninja.native.index import Var, index_of
 from gradninja.native.layout import Axes, place_of, strides_of
 from gradninja.native.scalars import Buffer, Scalar
+from gradninja.native.text import RESERVED
 
 MOST_TOGETHER = 8  # arrays written in one loop
 _CHEAP_AGAIN = 3  # additions' worth of work that is done again sooner than kept
@@ -125,10 +127,11 @@ class Plan:
                     self._buffer(arg)
 
     def _buffer(self, node: Node) -> None:
-        name, count = base = (node.label or f"{node.near or 'part'}_part", 0)
-        while name in self.names:
+        base = name = node.label or f"{node.near or 'part'}_part"
+        count = 0
+        while name in self.names or name in RESERVED or keyword.iskeyword(name):
             count += 1
-            name = f"{base[0]}_{count}"
+            name = f"{base}_{count}"
         self.names.add(name)
         self.buffers[node] = Buffer(name, node.dtype, node.size)
 

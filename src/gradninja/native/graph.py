@@ -262,6 +262,8 @@ class Graph:
     def check(self, node: Node, size: int, message: str) -> None:
         """Have the elements of an int node held to 0, ..., size - 1 where that is not known."""
         known = node.range
+        if any(check.node is node and check.size <= size for check in self.checks):
+            return
         if known is None or known[0] < 0 or known[1] >= size:
             self.checks.append(Check(node, size, message))
 

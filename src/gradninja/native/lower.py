@@ -7,6 +7,7 @@ The rows are in `elementwise.py`, `reducing.py`, `moving.py` and `indexing.py`, 
 from __future__ import annotations
 
 import ast
+import keyword
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from gradninja.native.graph import Graph, Leaf, Node
 from gradninja.native.read import StepReader
 from gradninja.native.refusal import NativeError
 from gradninja.native.scalars import Buffer
+from gradninja.native.text import RESERVED
 from gradninja.rules import BOOK, Book, Rule, Site
 from gradninja.rules.rule import Formal, Spelling
 
@@ -75,6 +77,11 @@ class At:
         return refusal(self.expr, message, hint)
 
 
+def plain_name(name: str) -> str:
+    """A name for the generated text: the person's, unless the text has it for something else."""
+    return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
+
+
 def refusal(expr: Expr, message: str, hint: str | None = None) -> NativeError:
     return NativeError(message, spot=expr.spot, hint=hint or "the torch engine takes it")
 
@@ -108,7 +115,7 @@ class Lowering:
             )
         dtype = DTYPES[value.dtype]
         extent = 1 + sum((s - 1) * t for s, t in zip(value.shape, value.stride(), strict=True))
-        buffer = Buffer(name, dtype, extent if value.numel() else 0)
+        buffer = Buffer(plain_name(name), dtype, extent if value.numel() else 0)
         leaf = Leaf(tuple(value.shape), dtype, label=name, buffer=buffer, strides=value.stride())
         self.graph.add(leaf)
         return leaf

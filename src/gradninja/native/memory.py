@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gradninja.native.fusing import Plan
+from gradninja.native.graph import Node
 from gradninja.native.scalars import Buffer
 
 _LINE = 64  # bytes: where an array begins
@@ -11,8 +14,10 @@ _LINE = 64  # bytes: where an array begins
 class Memory:
     """Where the arrays of each type lie in an array of that type. Sizes are in elements."""
 
-    def __init__(self, plan: Plan, reuse: bool = True) -> None:
+    def __init__(self, plan: Plan, outside: Sequence[Node] = ()) -> None:
+        """`outside`: nodes whose arrays are given."""
         self.plan = plan
+        given = {plan.buffers[node] for node in outside}
         self.offsets: dict[Buffer, int] = {}
         self.sizes: dict[str, int] = {}
         last = self._last_uses()
@@ -21,14 +26,13 @@ class Memory:
         for number, stage in enumerate(plan.stages):
             for node in stage.nodes:
                 buffer = plan.buffers.get(node)
-                if buffer is None or buffer in self.offsets or stage.kind in ("check", "update"):
+                if buffer is None or buffer in self.offsets or buffer in given:
                     continue
-                if stage.into is not None:
+                if stage.kind == "check" or stage.into is not None:
                     continue
                 self._put(buffer, [b for _, b in live])
                 live.append((last[buffer], buffer))
-            if reuse:
-                live = [(end, b) for end, b in live if end > number or b in outputs]
+            live = [(end, b) for end, b in live if end > number or b in outputs]
 
     def _last_uses(self) -> dict[Buffer, int]:
         last: dict[Buffer, int] = {}

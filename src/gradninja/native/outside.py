@@ -39,9 +39,9 @@ class Outside:
 
 
 def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:
-    """Zeros that begin at a multiple of 64 bytes."""
+    """An array that begins at a multiple of 64 bytes."""
     kind = np.dtype(dtype)
-    memory = np.zeros(size * kind.itemsize + 64, np.uint8)
+    memory = np.empty(size * kind.itemsize + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size * kind.itemsize].view(kind)
 

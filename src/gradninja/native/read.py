@@ -80,7 +80,11 @@ class StepReader(Reader):
             super().run_AugAssign(node)
             return
         value = self.read(ast.copy_location(ast.BinOp(node.target, node.op, node.value), node))
-        self._write(node.target, self._fitted(node, held, value))
+        value = self._fitted(node, held, value)
+        if isinstance(node.target, ast.Subscript):  # a copy may be taken, as it is put back
+            self._write_part(node.target, self.read(node.target.value), value)
+        else:
+            self._write(node.target, value)
 
     def _assign(self, target: ast.expr, expr: Expr) -> Expr:
         if not isinstance(target, ast.Subscript):
@@ -110,7 +114,7 @@ class StepReader(Reader):
         run = _FUNCTIONAL.get(name) or getattr(torch.Tensor, name, None)
         if run is None:
             self.fail(call, f"`{func.attr}` is outside of what is read")
-        value = self.operation(call, f"Tensor.{name}", (owner, *args), _UNKNOWN, run, kwargs)
+        value = self.operation(call, f"Tensor.{name}", (owner, *args), call, run, kwargs)
         self._write(func.value, self._fitted(call, owner, value))
 
     def _fitted(self, node: ast.AST, held: Expr, value: Expr) -> Expr:
@@ -129,7 +133,7 @@ class StepReader(Reader):
     def _write_part(self, target: ast.Subscript, owner: Expr, value: Expr) -> None:
         """`owner[index] = value`."""
         index = self.read(target.slice)
-        whole = self.operation(target, "[]=", (owner, index, value), _UNKNOWN, _FUNCTIONAL["set"])
+        whole = self.operation(target, "[]=", (owner, index, value), target, _FUNCTIONAL["set"])
         self._write(target.value, whole)
 
     def _write(self, target: ast.expr, value: Expr) -> None:
@@ -208,8 +212,10 @@ class StepReader(Reader):
 
     # -- two functions ------------------------------------------------------------------------
 
-    def step(self, later: Source | None, inputs: tuple[Input, ...], keep: Keep) -> Program:
-        """The lines of a step; its outputs are the loss and the gradients.
+    def step(
+        self, later: Source | None, inputs: tuple[Input, ...], keep: Keep
+    ) -> tuple[Program, tuple[str, ...]]:
+        """The lines of a step; its outputs are the loss and the gradients, whose names are told.
 
         `later`: a function of its own that the lines of the first are followed by, which sees of
         their names those that it asks for.
@@ -221,10 +227,9 @@ class StepReader(Reader):
             kind = NAME if isinstance(given.value, torch.Tensor) else STATIC
             spot = self.source.spot(self.source.function)
             self.scope[given.name] = Expr(kind, (), syntax, given.value, spot)
-        self._body(self.source)
-        loss = self.scope.get("loss")
-        if loss is None or not loss.is_tensor:
-            self.fail(self.source.function, "the forward returns no tensor", "return the loss")
+        loss = self._body(self.source)
+        if not loss.is_tensor or not loss.value.is_floating_point():
+            self.fail(self.statement, "the forward returns no float tensor", "return the loss")
         if later is not None:
             self._follow(later)
         if keep is None:
@@ -237,7 +242,8 @@ class StepReader(Reader):
             at = ast.copy_location(ast.Name(name, ast.Load()), self.statement)
             outputs.append(self.read(at))
         names = [self._output(expr) for expr in outputs]
-        return Program("step", self.source.file, inputs, tuple(self.lines), tuple(names))
+        program = Program("step", self.source.file, inputs, tuple(self.lines), tuple(names))
+        return program, tuple(keep)
 
     def _follow(self, later: Source) -> None:
         scope, self.source = self.scope, later
@@ -263,25 +269,28 @@ class StepReader(Reader):
         if expr.op == NAME:
             assert isinstance(expr.syntax, ast.Name)
             return expr.syntax.id
-        name = self.fresh("out")
+        name = self.fresh("loss")
         self.add_line((name,), expr)
         return name
 
-    def _body(self, source: Source) -> None:
-        """Read a function's statements; what a forward returns is its `loss`."""
+    def _body(self, source: Source) -> Expr:
+        """Read a function's statements, up to what it returns; of all its locals the `loss`."""
         *body, last = source.function.body
         if not isinstance(last, ast.Return) or last.value is None:
             self.fail(source.function, f"`{source.function.name}` does not end in `return`")
         self.run(body)
         self.statement = last
-        if ast.unparse(last.value) not in ("loss", "locals()"):
-            self.bind("loss", self.read(last.value))
+        if ast.unparse(last.value) == "locals()":
+            return self.read(ast.copy_location(ast.Name("loss", ast.Load()), last))
+        return self.read(last.value)
 
 
 def read_step(
     source: Source, values: Mapping[str, Any], keep: Keep = None, later: Source | None = None
-) -> Program:
+) -> tuple[Program, tuple[str, ...]]:
     """A training step, forward then backward, as one Program whose lines change nothing.
+
+    Returns the Program, and the names of its outputs after the loss as the text has them.
 
     Args:
         source: the forward with the backward's lines below, or the forward alone.

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from gradninja.native.graph import Leaf
 
-_IMPORTS = """\
-import math
-
-import numpy as np
-from numba import njit
-from numpy import float32, float64, int64
-
-from gradninja.native.batch import contexts
-from gradninja.native.functions import exp, expm1, log, select, sigmoid, tanh
-from gradninja.native.products import gemm
-from gradninja.native.sums import plus
-"""
+# Where the names that a text may use come from.
+_HOMES = {
+    "gradninja.native.batch": ("contexts",),
+    "gradninja.native.functions": ("exp", "expm1", "log", "select", "sigmoid", "tanh"),
+    "gradninja.native.products": ("gemm",),
+    "gradninja.native.sums": ("plus",),
+    "gradninja.native.tile": ("wide_vectors",),
+}
+RESERVED = {name for names in _HOMES.values() for name in names} | {
+    "math", "np", "njit", "float32", "float64", "int64", "range", "abs", "bool", "rate", "rates",
+    "step", "steps", "run", "stream", "positions", "losses", "batch", "sizes", "work_float32",
+    "work_float64", "work_int64", "work_bool", "product_float32", "product_float64", "IndexError",
+}  # fmt: skip
 _DECORATOR = '@njit(cache=True, error_model="numpy", fastmath={"contract"})'
 
 
-def module(function: Sequence[str], constants: Iterable[Leaf] = ()) -> str:
+def module(head: str, body: Sequence[str], constants: Iterable[Leaf] = ()) -> str:
     """The text of a module with one compiled function in it."""
+    lines = [head, *(f"    {line}" for line in ["wide_vectors()", *body])]
+    words = set(re.findall(r"\w+", "\n".join(lines)))
+    imports = ["import math", ""] if "math" in words else []
+    imports += ["import numpy as np", "from numba import njit"]
+    kinds = [kind for kind in ("float32", "float64", "int64") if kind in words]
+    imports += [f"from numpy import {', '.join(kinds)}", ""] if kinds else [""]
+    for home, names in _HOMES.items():
+        used = [name for name in names if name in words]
+        imports += [f"from {home} import {', '.join(used)}"] if used else []
     tables = [f"{c.buffer.name} = np.array({c.data.tolist()}, np.int64)" for c in constants]
-    parts = [_IMPORTS, *(table + "\n" for table in tables), "", _DECORATOR, *function]
-    return "\n".join(parts) + "\n"
+    parts = [*imports, "", *tables, "", _DECORATOR, *lines]
+    return "\n".join(parts).replace("\n\n\n\n", "\n\n\n") + "\n"

@@ -114,7 +114,7 @@ def compile_training(
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in values.items()
     }
-    program = read_step(parse(text, "<step>", None), given, [f"d{name}" for name in parameters])
+    program, _ = read_step(parse(text, "<step>", None), given, [f"d{name}" for name in parameters])
     lowering = lowered(program)
     loss, *gradients = lowering.outputs
     if loss.shape != ():
@@ -125,19 +125,19 @@ def compile_training(
         if leaf is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
             raise NativeError(f"`d{name}` is not of the shape and type of `{name}`")
         updates.append((leaf, gradient))
+    if not {"Xb", "Yb"} <= set(lowering.leaves):
+        raise NativeError("the lines take no batch", hint="a forward takes `Xb` and `Yb`")
     plan = Plan(lowering.graph, [loss], updates)
     memory, writer = Memory(plan), Writer(plan, size_names(values, program))
     body = [*writer.body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
     loop = [*_LOOP.format(dtype=loss.dtype).splitlines(), *(INDENT + line for line in body)]
     given_names = [leaf.buffer.name for leaf, _ in updates]
     outside = Outside(memory, writer)
-    lines = [
-        f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):",
-        *(INDENT + line for line in ["Xb = batch.reshape(-1)", *outside.lines, *loop]),
-    ]
+    head = f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):"
+    lines = ["Xb = batch.reshape(-1)", *outside.lines, *loop]
     batch = given["Xb"].shape
     return Kernel(
-        source=module(lines, lowering.constants.values()),
+        source=module(head, lines, lowering.constants.values()),
         names=tuple(leaf.label for leaf, _ in updates),
         dtype=np.dtype(loss.dtype),
         shapes={leaf.label: leaf.shape for leaf, _ in updates},
