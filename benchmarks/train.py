@@ -149,6 +149,7 @@ def main() -> None:
         vocabulary=(),
         hidden=args.hidden,
         batch=args.batch,
+        engine="torch",
     )
     with tempfile.TemporaryDirectory() as folder:
         run = begin(config, out=Path(folder) / "run")

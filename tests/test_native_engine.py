@@ -134,11 +134,21 @@ def refusing(text, values, parameters, say):
     raise NativeError("`h = strange(x)` cannot be compiled")
 
 
+def broken(text, values, parameters, say):
+    raise KeyError("a bug")
+
+
 @pytest.mark.parametrize(
-    ("compile_training", "message"),
-    [(spoilt, "differs from PyTorch's by 0.001"), (refusing, "strange")],
+    ("compile_training", "told_of", "error"),
+    [
+        (spoilt, "PyTorch", "differs from PyTorch's by 0.001"),
+        (refusing, "strange", "strange"),
+        (broken, "our mistake, KeyError", "a bug"),
+    ],
 )
-def test_what_cannot_be_trusted_is_not_used(tmp_path, monkeypatch, compile_training, message):
+def test_what_cannot_be_trusted_is_not_used(
+    tmp_path, monkeypatch, compile_training, told_of, error
+):
     monkeypatch.setattr(native, "compile_training", compile_training)
     monkeypatch.setattr(run_module, "_WORTH_COMPILING", 10)
     told = []
@@ -146,10 +156,10 @@ def test_what_cannot_be_trusted_is_not_used(tmp_path, monkeypatch, compile_train
     run = begin(replace(config, engine="auto"), out=tmp_path / "auto", tell=told.append)
     assert run.engine is None
     assert run.config.engine == "torch"
-    assert message in told[-1]
+    assert told_of in told[-1]
     assert "PyTorch" in told[-1]
     go(run)
-    with pytest.raises((RunError, NativeError), match=message):
+    with pytest.raises((RunError, NativeError, KeyError), match=error):
         begin(replace(config, engine="native"), out=tmp_path / "native")
     assert not (tmp_path / "native").exists()
 

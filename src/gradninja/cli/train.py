@@ -105,7 +105,7 @@ def train(
             help="What takes the steps: code compiled for this model and these sizes, or PyTorch; "
             "auto compiles where that pays and can be done."
         ),
-    ] = Engine.torch,
+    ] = Engine.auto,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -35,7 +35,7 @@ class Config:
     fit: bool = False
     backward: str | None = None
     options: dict[str, object] = field(default_factory=dict)
-    engine: str = "torch"
+    engine: str = "auto"
     torch: str = ""
 
     @property

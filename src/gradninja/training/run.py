@@ -305,10 +305,13 @@ def _engine(
         return None
     try:
         return compiled(step, state, dataset.train, config, tell)
-    except GradninjaError as error:
+    except Exception as error:
         if config.engine == "native":
             raise
-        tell(f"trained by PyTorch, because the native engine cannot: {error}")
+        ours = (
+            "" if isinstance(error, GradninjaError) else f" (our mistake, {type(error).__name__})"
+        )
+        tell(f"trained by PyTorch, because the native engine cannot{ours}: {error}")
         return None
 
 
