@@ -135,6 +135,8 @@ def constants(place: Place, facts: Facts) -> Proposals:
         counts = facts.is_count(parent.left) and not _in_an_index(place)
         kind = Kind.BESSEL if counts else kind
     tried: dict[float, float] = {value: 0.0}
+    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult):
+        tried[1] = 0.0  # a factor of one is taken out whole
     near = [(-value, 1.2), (value + 1, 1.6), (value - 1, 1.6), (2 * value, 1.7), (value / 2, 1.7)]
     near += [(1 / value, 1.8)] if value else []
     for other, cost in [*near, *((literal, 1.9) for literal in facts.literals)]:
