@@ -29,9 +29,7 @@ def adjoint(normal: Normal, node: Node, gradient: Sequence[Term]) -> Iterator[tu
                     yield nodes[atom], _through(normal, node, above, term, at)
 
 
-def _sloped(
-    normal: Normal, node: Node, above: Term, slope: Term, derivative: Derivative
-) -> Term:
+def _sloped(normal: Normal, node: Node, above: Term, slope: Term, derivative: Derivative) -> Term:
     at = derivative.operand.free if derivative.at is None else derivative.at
     names = {index: fresh() for index in at if index < 0}
     below = above.renamed({i: names.get(j, j) for i, j in zip(node.free, at, strict=True)})
@@ -44,9 +42,7 @@ def _sloped(
     )
 
 
-def _through(
-    normal: Normal, node: Node, above: Term, term: Term, at: int
-) -> Term:
+def _through(normal: Normal, node: Node, above: Term, term: Term, at: int) -> Term:
     free = node.free
     (_, indices), power = term.powers[at]
     assert len(set(indices)) == len(indices), "a diagonal"

@@ -96,7 +96,11 @@ class Engine:
             if term.coefficient == 1 and len(term.powers) == 1 and not term.bound:
                 (atom, indices), power = term.powers[0]
                 first = self.graph.nodes[atom]
-                if power == 1 and first.name is not None and len(indices) == len(foldable.node.free):
+                if (
+                    power == 1
+                    and first.name is not None
+                    and len(indices) == len(foldable.node.free)
+                ):
                     # The name's index i runs along the first one's axis indices.index(i).
                     order = tuple(indices.index(i) for i in foldable.node.free)
                     found.setdefault(atom, []).append((foldable.node, order))
@@ -126,8 +130,8 @@ class Engine:
             if node.line is not None:
                 self._node(node)
             ready = last_use.get(node.number, ())
-            for given in sorted(ready, key=lambda n: n.name in self.wanted):
-                self._finish(given)
+            for operand in sorted(ready, key=lambda n: n.name in self.wanted):
+                self._finish(operand)
         for given in self.program.inputs:
             if given.differentiable:
                 self._finish(self.graph.named[given.name])
@@ -144,7 +148,7 @@ class Engine:
         todo, seen = [self.here], {self.here.number}
         while todo:
             node = todo.pop()
-            if node.line is not None and node is not self.here or not node.name:
+            if (node.line is not None and node is not self.here) or not node.name:
                 found.add(id(node.line))
             for user in self.graph.nodes[: self.lowered]:
                 known = user.number in seen or not user.flows
@@ -258,7 +262,9 @@ class Engine:
             if touched == {start.number} and node.number < start.number:
                 break
             ends = node is not start and (
-                node.opaque or node.line is None or self._named_anyway(node)
+                node.opaque
+                or node.line is None
+                or self._named_anyway(node)
                 or id(node.line) in self.derived
             )
             if node.line is not None:

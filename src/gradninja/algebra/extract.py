@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -109,7 +109,7 @@ class Extractor:
                         yield self._folded(term, foldable, sign, match.used, match.names)
 
     def _folded(
-        self, term: Term, foldable: Foldable, sign: int, used: Powers, names: dict[int, int]
+        self, term: Term, foldable: Foldable, sign: int, used: Powers, names: Mapping[int, int]
     ) -> Term:
         node = foldable.node
         inner = {names[i] for i in foldable.term.bound}

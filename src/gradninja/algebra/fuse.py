@@ -31,7 +31,6 @@ from gradninja.derive.walk import Walk
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 
-
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 
@@ -78,7 +77,7 @@ class Fused(Backward):
         return self.seeded.seeded_source
 
     @property
-    def function_source(self) -> str:  # type: ignore[override]
+    def function_source(self) -> str:
         return self.seeded.function_source
 
     def __call__(
@@ -164,7 +163,8 @@ def _is_random(program: Program) -> bool:
 def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> Fused:
     """The fused backward from its walks, without and with a seed."""
     plain, seeded = (
-        _shared(program, e.walk.statements, e.walk.gradient_names) for e in (engines[0], engines[-1])
+        _shared(program, e.walk.statements, e.walk.gradient_names)
+        for e in (engines[0], engines[-1])
     )
     fused = Fused(
         program,
@@ -240,9 +240,7 @@ def contracts(graph: Graph, node: Node) -> bool:
     return False
 
 
-def _truth(
-    program: Program, book: Book
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def _truth(program: Program, book: Book) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Cotangents, and the derived gradient of every variable for them."""
     generator = torch.Generator().manual_seed(0)
     values = program.values

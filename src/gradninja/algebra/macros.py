@@ -60,9 +60,7 @@ def _softmax(low: Lowering, site: Site) -> Node:
     fresh_one = f"softmax({a.number}, {place})" not in low.known
     p = softmax_of(low, a, place)
     if not fresh_one:
-        return low.graph.add(
-            Node(0, a.shape, site.y, axes=a.axes, terms=[low.graph.itself(p)])
-        )
+        return low.graph.add(Node(0, a.shape, site.y, axes=a.axes, terms=[low.graph.itself(p)]))
     inner = Term.of(-1, [((p.number, p.free), ONE), ((p.number, _over(p, index, True)), ONE)])
     p.derivatives = (
         Derivative(a, [low.graph.itself(p)]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -59,9 +59,7 @@ class Normal:
         return Term.of(coefficient, powers, bound - gone) if gone else term
 
     def product(self, a: Term, b: Term) -> Term:
-        return self.build(
-            a.coefficient * b.coefficient, (*a.powers, *b.powers), a.bound | b.bound
-        )
+        return self.build(a.coefficient * b.coefficient, (*a.powers, *b.powers), a.bound | b.bound)
 
     def form(self, node: Node) -> list[Term]:
         self.learn()
@@ -156,7 +154,7 @@ class Normal:
 
     def _stays(self, atom: int) -> bool:
         forms = self.forms.get(atom)
-        return forms is None or len(forms) == 1 and [f[0] for f, _ in forms[0].powers] == [atom]
+        return forms is None or (len(forms) == 1 and [f[0] for f, _ in forms[0].powers] == [atom])
 
     def _known(self, term: Term) -> list[Term] | None:
         """What a fact makes of the term; None where none applies."""
@@ -178,13 +176,11 @@ class Normal:
         left: list[tuple[Factor, Fraction]],
         inner: set[int],
         result: Term,
-        names: dict[int, int],
+        names: Mapping[int, int],
     ) -> Term:
         copy = result.renamed({i: j for i, j in names.items() if i not in result.bound})
         bound = (term.bound - inner) | copy.bound
-        return self.build(
-            term.coefficient * copy.coefficient, (*left, *copy.powers), bound
-        )
+        return self.build(term.coefficient * copy.coefficient, (*left, *copy.powers), bound)
 
     # -- what is known ----------------------------------------------------------------------
 
@@ -228,7 +224,9 @@ class Normal:
 
         With P of P @ V a product or a softmax, sums of P * (dO @ V.T) fold back into dO * O.
         """
-        factors = [self.graph.nodes[atom] for term in node.terms or () for (atom, _), _ in term.powers]
+        factors = [
+            self.graph.nodes[atom] for term in node.terms or () for (atom, _), _ in term.powers
+        ]
         return any(not self._stays(f.number) or f.sums for f in factors if not f.static)
 
     def vanishes(self, node: Node, terms: list[Term]) -> None:
@@ -256,9 +254,7 @@ class Normal:
         """A node that is a sum: where that sum comes up, it is the node."""
         inside = tuple((f, p) for f, p in term.powers if term.bound & set(f[1]))
         outside = [(f, -p) for f, p in term.powers if not term.bound & set(f[1])]
-        result = Term.of(
-            1 / term.coefficient, [*outside, ((node.number, node.free), ONE)]
-        )
+        result = Term.of(1 / term.coefficient, [*outside, ((node.number, node.free), ONE)])
         fact = Fact(inside, term.bound, (result,), node, told=False)
         self.facts.setdefault(inside[0][0][0], []).append(fact)
 

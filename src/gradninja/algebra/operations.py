@@ -11,6 +11,13 @@ from gradninja.algebra.statics import fraction, scalar_term
 from gradninja.algebra.terms import ONE, Indices, Term, fresh, indices_of
 from gradninja.rules import Site
 
+POWERS = {
+    "square": Fraction(2),
+    "sqrt": Fraction(1, 2),
+    "rsqrt": Fraction(-1, 2),
+    "reciprocal": Fraction(-1),
+}
+
 
 def normal_bound(graph: Graph, node: Node) -> bool:
     """Whether a node is a sum over something, once products are written out."""
@@ -156,9 +163,8 @@ def _mul(low: Lowering, site: Site) -> Node:
 
 @row("pow", "square", "sqrt", "rsqrt", "reciprocal")
 def _pow(low: Lowering, site: Site) -> Node:
-    fixed = {"square": 2, "sqrt": Fraction(1, 2), "rsqrt": Fraction(-1, 2), "reciprocal": -1}
     name = site.rule.name
-    power = fraction(site.value("b")) if name == "pow" else Fraction(fixed[name])
+    power = fraction(site.value("b")) if name == "pow" else POWERS[name]
     if power is None or power == 0 or (name == "pow" and not site.fixed("b")):
         raise NotLowered("a power that is no fixed number")
     (a,) = _operands(low, site, "a")
@@ -209,7 +215,11 @@ def product(low: Lowering, site: Site, a: Node, b: Node) -> Term:
     batch = max(rank)
     letters_a = [*range(batch - rank[0], batch), "i", "k"] if len(a.shape) > 1 else ["k"]
     letters_b = [*range(batch - rank[1], batch), "k", "j"] if len(b.shape) > 1 else ["k"]
-    out = [*range(batch), *(["i"] if len(a.shape) > 1 else []), *(["j"] if len(b.shape) > 1 else [])]
+    out = [
+        *range(batch),
+        *(["i"] if len(a.shape) > 1 else []),
+        *(["j"] if len(b.shape) > 1 else []),
+    ]
     free: dict[object, int] = {}
     for letter, size in zip(out, shape, strict=True):
         if size != 1:

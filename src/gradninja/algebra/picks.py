@@ -8,7 +8,7 @@ import math
 import torch
 
 from gradninja.algebra.graph import Derivative, Node
-from gradninja.algebra.layout import method, constant
+from gradninja.algebra.layout import constant, method
 from gradninja.algebra.lower import Lowering, NotLowered, row
 from gradninja.algebra.operations import broadcast
 from gradninja.algebra.terms import ONE, Term, fresh

@@ -90,7 +90,9 @@ class Sharing:
         for place, statement in enumerate(stretch):
             if place == at:
                 shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-                found.append(Statement(name, name, first.line, shape, value=tree, rules=first.rules))
+                found.append(
+                    Statement(name, name, first.line, shape, value=tree, rules=first.rules)
+                )
                 self.once.add(name)
             found.append(self._replaced(statement, text, ast.Name(name, ast.Load())))
         return found

@@ -140,4 +140,3 @@ def _size(graph: Graph, node: ast.expr) -> Term | None:
     for axis in known.axes:
         term = term.times(graph.itself(graph.extent(axis)))
     return term
-

@@ -208,6 +208,4 @@ def _closed(
     inner = {names[i] for i in bound}
     if not inner:
         return True
-    return all(
-        used.get(factor) == power for factor, power in term.powers if inner & set(factor[1])
-    )
+    return all(used.get(factor) == power for factor, power in term.powers if inner & set(factor[1]))

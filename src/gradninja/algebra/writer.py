@@ -1,4 +1,4 @@
-"""From expression trees to PyTorch syntax: axes of size 1, sums' keepdim and transposes come back."""
+"""From expression trees to PyTorch syntax: axes of size 1, keepdim and transposes come back."""
 
 from __future__ import annotations
 
@@ -110,9 +110,7 @@ class Writer:
         tree = _unsigned(tree)
         want = self._want(tree, want)
         items = [
-            (part, -power, True)
-            if power < 0 and power.denominator == 1
-            else (part, power, False)
+            (part, -power, True) if power < 0 and power.denominator == 1 else (part, power, False)
             for part, power in _grouped(tree)
         ]
         whole = not _has_float(tree) and (len(items) > 1 or abs(tree.number) != 1)
@@ -137,9 +135,7 @@ class Writer:
         negative = tree.number < 0
         return Written(_negated(written.syntax), written.layout) if negative else written
 
-    def _number(
-        self, number: Fraction, factors: bool
-    ) -> tuple[Written | None, list[ast.expr]]:
+    def _number(self, number: Fraction, factors: bool) -> tuple[Written | None, list[ast.expr]]:
         """A number's size: what multiplies, and what divides."""
         size = abs(number)
         if size.denominator != 1 and _short(size):
@@ -207,7 +203,8 @@ class Writer:
         lead = len(want) - len(inner.layout)
         if lead >= 0 and all(want[lead + d] is None for d in dims):
             return kept  # the axis is there with size 1 in what is asked for
-        return dropped if fitted(dropped, want) is dropped or fitted(kept, want) is not kept else kept
+        fits = fitted(dropped, want) is dropped or fitted(kept, want) is not kept
+        return dropped if fits else kept
 
     def _want(self, tree: Tree, want: Layout) -> Layout:
         """A layout for all indices of a tree: the one asked for, or that of its largest leaf."""
