@@ -29,7 +29,8 @@ class State:
     """A run after `step` steps.
 
     `parameters` are the model's; `statistics` are what its `calibrate` measured, empty before the
-    end; `losses` are those of the steps since the last line of metrics, 0-dimensional tensors.
+    end; `losses` are those of the steps since the last line of metrics, in order: tensors of one
+    loss (no axis) or of several (one axis).
     """
 
     step: int
@@ -44,7 +45,7 @@ def pack(state: State) -> bytes:
     for name, value in state.statistics.items():
         tensors[_STATISTICS + name] = value.contiguous()
     if state.losses:
-        tensors[_LOSSES] = torch.stack(state.losses)
+        tensors[_LOSSES] = torch.hstack(state.losses)
     # One key only: safetensors writes several in an order that changes from run to run.
     return save(tensors, {"gradninja": json.dumps({"format": FORMAT, "step": state.step})})
 

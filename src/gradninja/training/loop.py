@@ -101,7 +101,7 @@ class Watch:
         if not (line or stop or save or now - self._looked >= _LOOK_EVERY):
             return False
         _refuse_infinite(state, self._seen, config)
-        hooks.show(Progress(state.step, config.steps, mean_loss(state.losses[-100:])))
+        hooks.show(Progress(state.step, config.steps, mean_loss(state.losses[-100:], 100)))
         self._looked, self._seen = now, len(state.losses)
         if line:
             rate = config.rate_at(state.step - 1)
@@ -127,7 +127,7 @@ def diagnosed(step: int, config: Config) -> bool:
 def _refuse_infinite(state: State, seen: int, config: Config) -> None:
     """Raise RunError at the first step whose loss, or after which a weight, is not finite."""
     hint = "Try a lower --rate; the last checkpoint, from before, is kept."
-    fresh = torch.stack(state.losses[seen:])
+    fresh = torch.hstack(state.losses[seen:])
     bad = (~torch.isfinite(fresh)).nonzero()
     if len(bad):
         at = state.step - len(fresh) + int(bad[0])

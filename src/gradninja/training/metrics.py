@@ -84,6 +84,6 @@ def diagnostics(
     return row
 
 
-def mean_loss(losses: list[Tensor]) -> float:
-    """The mean of some steps' losses, summed in float64."""
-    return torch.stack(losses).double().mean().item()
+def mean_loss(losses: list[Tensor], latest: int = 0) -> float:
+    """The mean of some steps' losses, summed in float64: of all, or of the latest ones."""
+    return torch.hstack(losses)[-latest:].double().mean().item()

@@ -60,10 +60,13 @@ class Engine:
     def take(self, state: State, end: int) -> None:
         """Take the steps from `state.step` on, up to `end` or the end of a block of batches."""
         start, positions = state.step, self._rows(state.step)[: end - state.step]
-        rates = np.array([self._config.rate_at(start + i) for i in range(len(positions))])
+        end = start + len(positions)
+        rates = np.full(len(positions), self._config.rate_at(start))
+        if self._config.rate_at(end - 1) != rates[0]:
+            rates[:] = [self._config.rate_at(step) for step in range(start, end)]
         losses = self._run(state.parameters, positions, rates)
-        state.losses.extend(losses.unbind())
-        state.step = start + len(positions)
+        state.losses.append(losses)
+        state.step = end
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step, (Xb, Yb), as `batches` gives it."""
