@@ -1,0 +1,277 @@
+"""Time and peak memory of forward and backward: fused, derived, autograd, the library's own op.
+
+    python benchmarks/fuse.py [--quick] [--threads 1] [--only NAME]
+
+One interleaved run: in each round every contender has its turn, and what is told is the least of
+the rounds, as a ratio to autograd in eager PyTorch on the same forward of small steps. Gradients of
+all contenders are compared with autograd's first. Peak memory is what PyTorch's allocator hands out
+beyond the inputs while one forward and backward run; the gradients themselves are part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+import gradninja as gn
+from catalogue import Cataloged
+from gradninja.derive.template import LIBRARY
+from targets import activations, attention, losses, normalisation
+
+Gradients = Sequence[Tensor]
+Contender = Callable[[], Gradients]
+
+ROUNDS = 20
+SECONDS = 0.02  # that a contender's turn takes at least
+EAGER, DERIVED, FUSED = "autograd", "derived", "fused"
+COMPILED, FUSED_COMPILED, LIBRARY_OP = "autograd compiled", "fused compiled", "library op"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A forward in small steps, the library's op on the same inputs, and sizes of its axes."""
+
+    name: str
+    module: Any
+    forward: str
+    library: Callable[..., Tensor] | None
+    sizes: Mapping[str, Sequence[int]]
+
+    def program(self) -> Cataloged:
+        bounds = getattr(self.module, "BOUNDS", {}).get(self.forward, {})
+        return Cataloged("", getattr(self.module, self.forward), bounds, {})
+
+
+def batch_norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    return F.batch_norm(x, None, None, gain[0], bias[0], training=True)
+
+
+ROWS = {"makemore": (32, 64), "small": (256, 512), "LLM": (4096, 1024)}
+CLASSES = {"makemore": (32, 27), "small": (256, 1024), "LLM": (1024, 32000)}
+HEADS = {"small": (4, 2, 64, 32, 32), "LLM": (1, 8, 512, 64, 64)}
+CASES = (
+    Case("cross-entropy", losses, "cross_entropy", F.cross_entropy, CLASSES),
+    Case(
+        "label smoothing",
+        losses,
+        "label_smoothing",
+        partial(F.cross_entropy, label_smoothing=0.1),
+        CLASSES,
+    ),
+    Case("softmax", losses, "softmax", partial(F.softmax, dim=1), CLASSES),
+    Case("log-softmax", losses, "log_softmax", partial(F.log_softmax, dim=1), CLASSES),
+    Case(
+        "BatchNorm",
+        normalisation,
+        "batchnorm_biased",
+        batch_norm,
+        {**ROWS, "makemore": (32, 200)},
+    ),
+    Case(
+        "LayerNorm",
+        normalisation,
+        "layernorm",
+        lambda x, weight, bias: F.layer_norm(x, x.shape[1:], weight, bias),
+        ROWS,
+    ),
+    Case(
+        "RMSNorm",
+        normalisation,
+        "rmsnorm",
+        lambda x, weight: F.rms_norm(x, x.shape[1:], weight, 1e-6),
+        ROWS,
+    ),
+    Case("GELU", activations, "gelu_tanh", partial(F.gelu, approximate="tanh"), ROWS),
+    Case("SwiGLU", activations, "swiglu", lambda gate, up: F.silu(gate) * up, ROWS),
+    Case(
+        "causal attention",
+        attention,
+        "causal",
+        partial(F.scaled_dot_product_attention, is_causal=True),
+        HEADS,
+    ),
+)
+
+
+def by_autograd(
+    forward: Callable[..., Tensor], inputs: Mapping[str, Tensor], grad: Tensor
+) -> Contender:
+    """The forward and PyTorch's own backward."""
+    given = [
+        value.clone().requires_grad_() if value.is_floating_point() else value
+        for value in inputs.values()
+    ]
+    leaves = [value for value in given if value.requires_grad]
+
+    def run() -> Gradients:
+        return torch.autograd.grad(forward(*given), leaves, grad)
+
+    return run
+
+
+def by_text(
+    back: gn.Backward, inputs: Mapping[str, Tensor], grad: Tensor, compiled: bool = False
+) -> Contender:
+    """The lines of the forward and of the backward, as one plain function."""
+    scope: dict[str, Any] = {**LIBRARY, **back.program.namespace}
+    names = [given.name for given in back.program.inputs]
+    seeds = [] if back.scalar else list(back.cotangents)
+    exec(step_source(back, [*names, *seeds]), scope)
+    step = torch.compile(scope["step"], dynamic=False) if compiled else scope["step"]
+    values = [inputs.get(given.name, given.value) for given in back.program.inputs]
+
+    def run() -> Gradients:
+        with torch.no_grad():
+            found = step(*values, *([grad] * len(seeds)))
+        return found if isinstance(found, tuple) else (found,)
+
+    return run
+
+
+def step_source(back: gn.Backward, names: Sequence[str]) -> str:
+    """One function's text; each value is forgotten after the last line that reads it."""
+    forward, backward = (
+        next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+        for text in (back.whole_forward, back.source)
+    )
+    lines: list[ast.stmt] = [*forward.body[:-1], *backward.body]
+    last: dict[str, int] = {}
+    for at, line in enumerate(lines):
+        last.update({n.id: at for n in ast.walk(line) if isinstance(n, ast.Name)})
+    made = {n.id for line in lines for n in ast.walk(line) if _is_bound(n)}
+    text = [f"def step({', '.join(names)}):"]
+    for at, line in enumerate(lines):
+        text.append(f"    {ast.unparse(line)}")
+        dead = sorted(name for name in made if last[name] == at)
+        if dead and at + 1 < len(lines):
+            text.append(f"    del {', '.join(dead)}")
+    return "\n".join(text) + "\n"
+
+
+def _is_bound(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def contenders(case: Case, sizes: Sequence[int], compiled: bool) -> dict[str, Contender]:
+    program = case.program()
+    inputs = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in program.draw(sizes, 1).items()
+    }
+    output = program.function(**inputs)
+    grad = torch.ones(()) if output.ndim == 0 else torch.randn(output.shape)
+    derived, fused = gn.derive(program.function), gn.fuse(program.function)
+    found = {
+        EAGER: by_autograd(program.function, inputs, grad),
+        DERIVED: by_text(derived, inputs, grad),
+        FUSED: by_text(fused, inputs, grad),
+    }
+    if case.library:
+        found[LIBRARY_OP] = by_autograd(case.library, inputs, grad)
+    if compiled:
+        whole = torch.compile(program.function, dynamic=False)
+        found[COMPILED] = by_autograd(whole, inputs, grad)
+        found[FUSED_COMPILED] = by_text(fused, inputs, grad, True)
+    return found
+
+
+def hold(running: Mapping[str, Contender]) -> None:
+    """Raise where a contender's gradients are not autograd's."""
+    truth = running[EAGER]()
+    for name, run in running.items():
+        for mine, true in zip(run(), truth, strict=True):
+            off = float((mine - true).abs().max() / true.abs().max().clamp(min=1e-30))
+            assert mine.shape == true.shape and off < 1e-3, f"{name} is off by {off:.1e}"
+
+
+def seconds(running: Mapping[str, Contender]) -> dict[str, float]:
+    """The least time of a call of each, all of them taking turns."""
+    for run in running.values():
+        run()
+    calls = {name: max(1, int(SECONDS / _timed(run, 1))) for name, run in running.items()}
+    times: dict[str, list[float]] = {name: [] for name in running}
+    for _ in range(ROUNDS):
+        for name, run in running.items():
+            times[name].append(_timed(run, calls[name]) / calls[name])
+    return {name: min(each) for name, each in times.items()}
+
+
+def _timed(run: Contender, calls: int) -> float:
+    began = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return time.perf_counter() - began
+
+
+def peak(run: Contender) -> int:
+    """The most bytes that PyTorch's allocator has handed out at a time while it runs."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        found = run()
+        del found
+    kineto = profiler.profiler.kineto_results.events()
+    events = sorted((e.start_ns(), e.nbytes()) for e in kineto if e.name() == "[memory]")
+    held = most = 0
+    for _, size in events:
+        held += size
+        most = max(most, held)
+    return most
+
+
+def tell(case: Case, label: str, sizes: Sequence[int], running: Mapping[str, Contender]) -> Table:
+    hold(running)
+    took = seconds(running)
+    memory = {name: peak(run) for name, run in running.items()}
+    table = Table("", "ms", "times as fast", "peak MB", "of its memory", title_justify="left")
+    table.title = f"{case.name}, {label} ({' x '.join(map(str, sizes))})"
+    for name in running:
+        table.add_row(
+            name,
+            f"{took[name] * 1e3:.3f}",
+            f"{took[EAGER] / took[name]:.2f}",
+            f"{memory[name] / 1e6:.2f}",
+            f"{memory[name] / max(1, memory[EAGER]):.2f}",
+        )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, nothing compiled")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", metavar="NAME", help="the case of this name")
+    told = parser.parse_args()
+    torch.set_num_threads(told.threads)
+    torch.manual_seed(0)
+    warnings.simplefilter("ignore")
+    console = Console()
+    console.print(f"torch {torch.__version__}, {told.threads} thread(s), {os.cpu_count()} cores")
+    for case in CASES:
+        if told.only and told.only != case.name:
+            continue
+        chosen = list(case.sizes.items())[: 1 if told.quick else None]
+        for label, sizes in chosen:
+            torch.compiler.reset()
+            console.print(tell(case, label, sizes, contenders(case, sizes, not told.quick)))
+
+
+if __name__ == "__main__":
+    main()
