@@ -26,6 +26,14 @@ class Target(Cataloged):
     backward: Callable[..., Any]
     sizes: Sequence[int]
     wanted: Sequence[str]
+    typical: bool  # whether the form depends on the sizes: it is then fused on inputs of `sizes`
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def given(self) -> dict[str, Tensor] | None:
+        return self.draw(seed=9) if self.typical else None
 
     def reference(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
         """The gradients by the short form, of the forward's values and cotangents."""
@@ -43,6 +51,7 @@ def collect() -> list[Target]:
     found = []
     for info in pkgutil.iter_modules(targets.__path__):
         module = importlib.import_module(f"targets.{info.name}")
+        sizes = getattr(module, "SIZES", {})
         for name, backward in vars(module).items():
             if not name.endswith("_backward"):
                 continue
@@ -57,7 +66,8 @@ def collect() -> list[Target]:
                 Target(
                     **vars(bare),
                     backward=backward,
-                    sizes=getattr(module, "SIZES", {}).get(name, DISTINCT),
+                    sizes=sizes.get(name, DISTINCT),
+                    typical=name in sizes,
                     wanted=getattr(module, "WRT", {}).get(name, bare.float_inputs),
                 )
             )
