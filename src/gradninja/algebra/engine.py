@@ -380,6 +380,8 @@ class Engine:
         self.walk.totals[name] = total
         gradient = self._gradient_node(node)
         self.values[gradient.name or ""] = total
+        if not adds:
+            gradient.absorbs = self.normal.absorbed(terms)
         if len(terms) > 1 and not adds:
             self.normal.vanishes(gradient, terms)
         if len(terms) == 1 and not adds and set(node.free) <= terms[0].indices:

@@ -31,6 +31,7 @@ from gradninja.derive.walk import Walk
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 
+ABOUT = 1.2  # traffic that counts as about the same, for sizes that were only drawn
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 
@@ -97,21 +98,22 @@ def fuse(
 ) -> Fused:
     """The backward pass of a forward, all in one go."""
     derived = derive(forward, inputs, wrt, style, book=book)
+    drawn = inputs is None and any(given.axes for given in derived.program.inputs)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _fuse(derived, book, prefer)
+            return _fuse(derived, book, prefer, drawn)
     finally:
         torch.set_default_dtype(before)
 
 
-def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
+def _fuse(derived: Backward, book: Book, prefer: str, drawn: bool) -> Fused:
     """Fuse, dropping what fails: in the end the derived lines stay."""
     program = derived.program
     dropped: list[Dropped] = []
     derived_lines: set[int] = set()
-    plain = False
+    modes = [(False, True), (True, True), (True, False)]
     for _ in range(ATTEMPTS):
         engine: Engine | None = None
         try:
@@ -119,11 +121,13 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
             if lowering.left:
                 program = name_temporaries(program, lowering.left)
                 continue
+            lowering.graph.nominal = drawn
             cotangents, truth = _truth(program, book)
             found: list[Engine] = []
             cuts = cuts_of(lowering)
             for seeded in (False, True) if derived.scalar else (True,):
-                normal = Normal(lowering.graph)
+                plain, written_out = modes[0]
+                normal = Normal(lowering.graph, written_out)
                 engine = Engine(lowering, normal, truth, cuts, derived_lines, bool(found), plain)
                 engine.run(cotangents, seeded)
                 if engine.walk.needs:
@@ -144,16 +148,27 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
         errors = () if _is_random(program) else tuple(compare(fused, derived))
         worse = [e for e in errors if not e.kept]
         fused = replace(fused, errors=errors)
-        if not worse and fused.cost.total(prefer) <= _cost(derived).total(prefer):
+        if not worse and _pays(fused.cost, _cost(derived), prefer, drawn):
             return fused
         if not worse:
             break
         why = f"in float32 it is off by {worse[0].fused:.1e}, the derived form by {worse[0].derived:.1e}"
         dropped.append(Dropped(worse[0].name, why))
-        if plain:
+        modes.pop(0)  # what was multiplied or written out is what loses digits
+        if not modes:
             break
-        plain = True  # sums that were multiplied out are what loses digits
     return _as_derived(derived, dropped, prefer)
+
+
+def _pays(fused: Cost, derived: Cost, prefer: str, drawn: bool) -> bool:
+    """Whether the fused form is no worse; sizes that were only drawn are no measure of small gains.
+
+    With drawn sizes fewer operations will do, if what they move is about the same.
+    """
+    if fused.total(prefer) <= derived.total(prefer):
+        return True
+    about = fused.traffic <= ABOUT * derived.traffic and fused.work <= derived.work
+    return drawn and fused.calls <= derived.calls and about
 
 
 def _is_random(program: Program) -> bool:
@@ -235,7 +250,7 @@ def contracts(graph: Graph, node: Node) -> bool:
     """Whether a node is a matrix product; picking by a one-hot is none."""
     for term in node.terms or ():
         atoms = [graph.nodes[atom] for (atom, indices), _ in term.powers if indices]
-        if term.bound and len(atoms) > 1 and not any(atom.hot for atom in atoms):
+        if term.bound and len(atoms) > 1 and not any(atom.picks for atom in atoms):
             return True
     return False
 

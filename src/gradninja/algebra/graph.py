@@ -49,6 +49,7 @@ class Node:
     made: float = 0.0  # what writing it again costs, where it has no name
     operands: list[Node] = field(default_factory=list)
     hot: Node | None = None  # of a one-hot: the index
+    picks: bool = False  # one 1 in each row, 0 elsewhere
     floor: bool = False  # it is -inf where what it absorbs is 0
     writes: Callable[[], ast.expr] | None = None  # its syntax, when all names are known
 
@@ -107,6 +108,7 @@ class Graph:
         self.named: dict[str, Node] = {}
         self._parent: list[int] = []
         self.sizes: list[int] = []  # of each axis, when the program was read
+        self.nominal = False  # whether the sizes were only drawn, and say nothing of those to come
         self.size_nodes: dict[int, Node] = {}
         self.scalars: dict[str, Node] = {}
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gradninja.algebra.graph import Graph, Node
-from gradninja.algebra.terms import ONE, Factor, Powers, Term, collect, fresh, indices_of, matches
+from gradninja.algebra.terms import (
+    ONE,
+    Factor,
+    Indices,
+    Powers,
+    Term,
+    collect,
+    fresh,
+    indices_of,
+    matches,
+)
 
 MOST_TERMS = 48  # a gradient of more terms is not looked at
 
@@ -31,7 +41,8 @@ class Fact:
 class Normal:
     """Normal forms over one graph."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, written_out: bool = True) -> None:
+        self.written_out = written_out  # whether matrix products are, where that is worth it
         self.graph = graph
         self.forms: dict[int, list[Term]] = {}  # what stands for a node: itself, a product, or 0
         self.facts: dict[int, list[Fact]] = {}  # by the pattern's first atom
@@ -122,13 +133,29 @@ class Normal:
         gone = set()
         for (atom, indices), power in term.powers:
             absorbs = self.graph.nodes[atom].absorbs
-            if absorbs is not None and power > 0:
+            if absorbs is not None and power > 0 and not self.graph.nodes[atom].floor:
                 mask, at = absorbs
                 gone.add((mask.number, tuple(indices[i] for i in at)))
         if not any(factor in gone for factor, _ in term.powers):
             return term
         kept = [(factor, power) for factor, power in term.powers if factor not in gone]
         return Term.of(term.coefficient, kept, term.bound)
+
+    def absorbed(self, terms: Sequence[Term]) -> tuple[Node, Indices] | None:
+        """A mask that leaves all terms as they are: each has a factor that is 0 where it is."""
+        common: set[Factor] | None = None
+        for term in terms:
+            here = set()
+            for (atom, indices), power in term.powers:
+                node = self.graph.nodes[atom]
+                if node.absorbs is not None and power > 0 and not node.floor:
+                    mask, at = node.absorbs
+                    here.add((mask.number, tuple(indices[i] for i in at)))
+            common = here if common is None else common & here
+        for atom, at in sorted(common or ()):
+            if all(i < 1000 for i in at):
+                return self.graph.nodes[atom], at
+        return None
 
     def opened(self, term: Term, sums: set[int]) -> list[Term]:
         """A term in which some additive nodes are multiplied out."""
@@ -158,15 +185,15 @@ class Normal:
 
     def _known(self, term: Term) -> list[Term] | None:
         """What a fact makes of the term; None where none applies."""
-        if not term.bound:
-            return None
         for (atom, _), _ in term.powers:
             for fact in self.facts.get(atom, ()):
                 for match in matches(fact.pattern, fact.bound, term, exact=True):
                     inner = {match.names[i] for i in fact.bound}
                     if fact.told:
                         self.used.append(fact)
-                    left = [(f, p) for f, p in term.powers if not inner & set(f[1])]
+                    gone = {f for f, _ in match.used if f[1]}
+                    left = [*((f, p) for f, p in term.powers if f not in gone)]
+                    left += [(f, -p) for f, p in match.used if not f[1]]
                     return [self._replaced(term, left, inner, r, match.names) for r in fact.results]
         return None
 
@@ -227,7 +254,9 @@ class Normal:
         factors = [
             self.graph.nodes[atom] for term in node.terms or () for (atom, _), _ in term.powers
         ]
-        return any(not self._stays(f.number) or f.sums for f in factors if not f.static)
+        return self.written_out and any(
+            not self._stays(f.number) or f.sums for f in factors if not f.static
+        )
 
     def vanishes(self, node: Node, terms: list[Term]) -> None:
         """Learn over which axes a sum of terms, which is a node, gives 0."""
@@ -254,7 +283,14 @@ class Normal:
         """A node that is a sum: where that sum comes up, it is the node."""
         inside = tuple((f, p) for f, p in term.powers if term.bound & set(f[1]))
         outside = [(f, -p) for f, p in term.powers if not term.bound & set(f[1])]
-        result = Term.of(1 / term.coefficient, [*outside, ((node.number, node.free), ONE)])
+        itself = ((node.number, node.free), ONE)
+        result = Term.of(1 / term.coefficient, [*outside, itself])
+        hot = [(f, p) for f, p in inside if self.graph.nodes[f[0]].picks]
+        if len(hot) == 1 and len(inside) > 1 and len(term.bound) == 1:
+            # Where a one-hot row is 1, what it picks is the picked element.
+            picked = Term.of(1 / term.coefficient, [*outside, itself, *hot])
+            known = Fact(inside, frozenset(), (picked,), node, told=False)
+            self.facts.setdefault(inside[0][0][0], []).append(known)
         fact = Fact(inside, term.bound, (result,), node, told=False)
         self.facts.setdefault(inside[0][0][0], []).append(fact)
 

@@ -114,7 +114,10 @@ def _add(low: Lowering, site: Site) -> Node:
     if "alpha" in site.bound:
         scale = _scale(low, site, "alpha")
         left, right = (left.times(scale), right) if sign[0] < 0 else (left, right.times(scale))
-    return result(low, site, tuple(site.y.shape), [a, b], [left, right])
+    y = result(low, site, tuple(site.y.shape), [a, b], [left, right])
+    if a.floor and not b.floor and a.shape == y.shape and sign[0] > 0:
+        y.floor, y.absorbs = True, a.absorbs  # -inf, whatever is added
+    return y
 
 
 @row("neg")

@@ -66,7 +66,7 @@ def one_hot(low: Lowering, index: Node, like: Node) -> Node:
     if text not in low.known:
         value = torch.nn.functional.one_hot(index.value, like.shape[-1])
         node = graph.tensor(value, axes=like.axes, made=float(value.numel()), hot=index)
-        node.sums = ((1, Term.of(1, [])),)
+        node.sums, node.picks = ((1, Term.of(1, [])),), True
         low.known[text] = node
     return low.known[text]
 
@@ -107,3 +107,53 @@ def dims_syntax(dims: tuple[int, ...]) -> ast.expr:
 def kept(owner: ast.expr, name: str, dims: tuple[int, ...]) -> ast.expr:
     """`x.mean(1, keepdim=True)`."""
     return method(owner, name, [dims_syntax(dims)], keepdim=ast.Constant(True))
+
+
+@row("diagonal")
+def _diagonal(low: Lowering, site: Site) -> Node:
+    """The diagonal of a square matrix: a product with the unit matrix."""
+    a = low.node(site.bound["a"])
+    plain = all(
+        site.value(name) == value for name, value in (("offset", 0), ("dim1", 0), ("dim2", 1))
+    )
+    if not plain or len(a.places) != 2 or len(a.shape) != 2 or a.shape[0] != a.shape[1]:
+        raise NotLowered("no diagonal of a square matrix")
+    text = f"eye({low.graph.find(a.axes[0])}, {low.graph.find(a.axes[1])})"
+    if text not in low.known:
+
+        def syntax() -> ast.expr:
+            size = ast.parse(f"{ast.unparse(a.text())}.shape[0]", mode="eval").body
+            dtype = ast.parse(f"{ast.unparse(a.text())}.dtype", mode="eval").body
+            return ast.Call(
+                ast.parse("torch.eye", mode="eval").body, [size], [ast.keyword("dtype", dtype)]
+            )
+
+        unit = low.graph.tensor(torch.eye(a.shape[0]), axes=a.axes, made=float(a.size))
+        unit.sums = ((0, Term.of(1, [])), (1, Term.of(1, [])))
+        unit.writes, unit.picks = syntax, True
+        low.known[text] = unit
+    k = fresh()
+    powers = [((a.number, (0, k)), ONE), ((low.known[text].number, (0, k)), ONE)]
+    terms = [Term.of(1, powers, [k])]
+    return low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=a.axes[:1], terms=terms))
+
+
+@row("clamp")
+def _clamp(low: Lowering, site: Site) -> Node:
+    """A bound on one side."""
+    a = low.node(site.bound["a"])
+    low_end, high_end = site.value_or("min", None), site.value_or("max", None)
+    ends = [end for end in (low_end, high_end) if end is not None]
+    if len(ends) != 1 or not isinstance(ends[0], int | float):
+        raise NotLowered("no bound on one side by a number")
+    bound = site.bound["min" if high_end is None else "max"].syntax
+    inside = a.value >= ends[0] if high_end is None else a.value <= ends[0]
+
+    def syntax() -> ast.expr:
+        return ast.Compare(a.text(), [ast.GtE() if high_end is None else ast.LtE()], [bound])
+
+    mask = Node(0, a.shape, inside, axes=a.axes, writes=syntax, made=float(a.size))
+    low.graph.add(mask)
+    y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes))
+    y.derivatives = (Derivative(a, [low.graph.itself(mask)]),)
+    return y

@@ -14,9 +14,10 @@ from gradninja.derive import Backward
 # Errors of a few units in the last place are not told apart.
 FLOOR = 16 * torch.finfo(torch.float32).eps
 WORSE = 3.0  # how much further from the truth than the form that it replaces a form may be
-# What the inputs are multiplied with, and shifted by, and how much worse a form may be there: on
-# values that a softmax saturates on, say, both forms live of rounding; cancellation is far worse.
-DRAWS = ((1.0, 0.0, WORSE), (3.0, 0.0, 10 * WORSE), (1.0, 4.0, 10 * WORSE))
+# What the inputs are multiplied with, and shifted by; how much worse a form may be there; and the
+# share of the largest gradient that errors are measured against at least. On values that a softmax
+# saturates on, say, both forms live of rounding; cancellation is far worse.
+DRAWS = ((1.0, 0.0, WORSE, 1e-3), (3.0, 0.0, 10 * WORSE, 0.1), (1.0, 4.0, 10 * WORSE, 0.1))
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def compare(fused: Backward, derived: Backward) -> list[Errors]:
     """Both forms' errors in float32 on the inputs that the forward was read with, and near them."""
     found: list[Errors] = []
     generator = torch.Generator().manual_seed(1)
-    for scale, shift, worse in DRAWS:
+    for scale, shift, worse, share in DRAWS:
         inputs = {
             given.name: given.value * scale + shift
             if isinstance(given.value, torch.Tensor) and given.value.is_floating_point()
@@ -75,16 +76,17 @@ def compare(fused: Backward, derived: Backward) -> list[Errors]:
             first, second = fused(low, low_seeds), derived(low, low_seeds)
         except Exception:  # a forward that does not run on these: nothing to compare
             continue
+        largest = max((float(t.abs().max()) for t in true.values() if t.numel()), default=0.0)
         for name, want in true.items():
             if bool(torch.isfinite(want).all()):
-                errors = _error(first[name], want), _error(second[name], want)
+                errors = [_error(got[name], want, share * largest) for got in (first, second)]
                 found.append(Errors(name, *errors, worse))
     return found
 
 
-def _error(got: torch.Tensor, want: torch.Tensor) -> float:
+def _error(got: torch.Tensor, want: torch.Tensor, floor: float = 1e-30) -> float:
     if not want.numel():
         return 0.0
-    scale = max(float(want.abs().max()), 1e-30)
+    scale = max(float(want.abs().max()), floor, 1e-30)
     off = float((got.double() - want.double()).abs().max()) / scale
     return off if off == off else float("inf")

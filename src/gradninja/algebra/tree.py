@@ -80,23 +80,24 @@ class Forest:
 
     def product(self, number: Fraction, parts: Iterable[tuple[Tree, Fraction]]) -> Product:
         ordered = sorted(parts, key=lambda p: (len(p[0].indices), p[0].key))
-        cost, sofar = 0.0, frozenset[int]()
-        operands = 0
+        cost, sofar, operands = 0.0, frozenset[int](), 0
+        above, below = abs(number.numerator) != 1, number.denominator != 1
         for tree, power in ordered:
             cost += tree.cost
-            static = not tree.indices and isinstance(tree, Leaf) and tree.node.static
-            if abs(power) != 1 and not static:
+            if isinstance(tree, Leaf) and tree.node.static:
+                above, below = above or power > 0, below or power < 0
+                continue
+            if abs(power) != 1:
                 cost += 2 * self.numel(tree.indices) + CALL
             both = sofar | tree.indices
-            if operands or static:
-                read = self.numel(sofar) if operands else 0.0
-                cost += 0.5 if static else read + self.numel(tree.indices) + self.numel(both) + CALL
-            operands += not static
+            if operands:
+                cost += self.numel(sofar) + self.numel(tree.indices) + self.numel(both) + CALL
+            operands += 1
             sofar = both
-        if operands and ordered and all(p < 0 for t, p in ordered if t.indices) and sofar:
-            cost += 2 * self.numel(ordered[0][0].indices) + CALL
-        if abs(number) != 1:
-            cost += 0.5
+        tensors = [(t, p) for t, p in ordered if not (isinstance(t, Leaf) and t.node.static)]
+        if tensors and (above or below or all(p < 0 for _, p in tensors)):
+            # Numbers are put together first, and scale the smallest factor.
+            cost += 2 * self.numel(tensors[0][0].indices) + CALL
         key = f"{number}*" + "*".join(f"{t.key}^{p}" for t, p in ordered)
         return Product(sofar, f"({key})", cost, number, tuple(ordered))
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+import torch
+
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.layout import Layout, Written, broadcasts, call, constant, fitted, method
 from gradninja.algebra.terms import Indices
@@ -116,10 +118,11 @@ class Writer:
         whole = not _has_float(tree) and (len(items) > 1 or abs(tree.number) != 1)
         first = min((len(part.indices) for part, _, down in items if not down), default=0)
         written, divisors = self._number(tree.number, any(not down for _, _, down in items))
+        first = 0 if written is not None else first
         # A number divides the smallest factor that there is.
         items.sort(key=lambda item: (max(len(item[0].indices), first * item[2]), item[2]))
         for part, power, down in items:
-            if not down and written is not None and divisors and len(part.indices) > first:
+            if part.indices and written is not None and divisors and len(part.indices) > first:
                 written, divisors = self._divided(written, divisors), []
             right = self._power(part, power, want, whole)
             if down and not right.layout:
@@ -175,6 +178,8 @@ class Writer:
                 else part,
                 want,
             )
+            if _is_mask(part):
+                right = self._as_float(right)
             if written is None:
                 written = right
             else:
@@ -324,6 +329,16 @@ def _grouped(tree: Product) -> list[tuple[Tree, Fraction]]:
         else:
             found += parts
     return found
+
+
+def _is_mask(part: Product) -> bool:
+    """Whether it is a tensor of True and False, which cannot be subtracted."""
+    return bool(part.parts) and all(
+        isinstance(tree, Leaf)
+        and isinstance(tree.node.value, torch.Tensor)
+        and tree.node.value.dtype == torch.bool
+        for tree, _ in part.parts
+    )
 
 
 def _has_float(tree: Tree) -> bool:
