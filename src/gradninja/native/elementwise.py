@@ -254,7 +254,7 @@ def _one_hot(at: At) -> Lowered:
     graph, index, classes = at.graph, at.node("a"), at.shape[-1]
     if at.value("num_classes") < 0:
         raise at.refuse("the number of classes must stand there", "one_hot(index, num_classes)")
-    graph.check(index, classes, f"an index in `{at.expr}` is outside of 0 to {classes - 1}")
+    graph.check(index, classes, f"an index in `{at.told}` is outside of 0 to {classes - 1}")
     wide = graph.reshape(index, (*index.shape, 1))
     each = graph.arange(0, 1, classes)
     return graph.cast(graph.map("{0} == {1}", "bool", wide, each), at.dtype)

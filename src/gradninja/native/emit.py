@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradninja.native.fusing import Plan, Stage
-from gradninja.native.graph import Leaf, Map, Reduce, Scatter
+from gradninja.native.graph import Leaf, Map, Node, Reduce, Scatter
 from gradninja.native.index import Index, Var, index_of
 from gradninja.native.layout import place_of
-from gradninja.native.loops import Body, Store, fit, number
+from gradninja.native.loops import LETTERS, Body, Store, fit, number
 
 INDENT = "    "
 _PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
-_LETTERS = ("b0", "b1", "b2", "b3", "b4", "b5")
 _START = {"sum": 0, "prod": 1}
 _GROW = {
     "sum": "plus({0}, {1})",
-    "prod": "{0} * {1}",
+    "prod": "{0} * ({1})",
     "max": "select(({1} > {0}) | ({1} != {1}), {1}, {0})",
     "min": "select(({1} < {0}) | ({1} != {1}), {1}, {0})",
 }
@@ -81,10 +80,11 @@ class Writer:
         return f"for {var.name} in range({self._size(var.size)}):"
 
     def _nested(
-        self, loops: Sequence[Var], body: Body, within: Sequence[str], start: int = 0
+        self, loops: Sequence[Var], body: Body, within: Sequence[str], start: int | None = None
     ) -> list[str]:
         """Loops, what is worked out between them, and what stands inside; from a depth on."""
-        lines = [] if start else list(body.lines[0])
+        lines = [] if start is not None else list(body.lines[0])
+        start = start or 0
         for depth, var in enumerate(loops):
             lines.append(f"{INDENT * depth}{self._for(var)}")
             lines += [INDENT * (depth + 1) + line for line in body.lines[start + depth + 1]]
@@ -170,7 +170,9 @@ class Writer:
         """Sums in variables of their own; side by side in the array where the inner axis stays."""
         outer, gone, across = segments
         loops = (*outer, *gone, *across)
-        body = Body(loops, [(s.value, len(loops)) for s in stores], self.taken)
+        wanted = [(s.value, len(loops)) for s in stores]
+        twice = [s for s, n in zip(wanted, stage.nodes, strict=True) if _asks_twice(n)]
+        body = Body(loops, [*wanted, *twice], self.taken)
         starts, grows, ends = [], [], []
         for node, store in zip(stage.nodes, stores, strict=True):
             assert isinstance(node, Reduce)
@@ -179,13 +181,13 @@ class Writer:
             starts.append(f"{total} = {_start(node)}")
             grows.append(f"{total} = {_GROW[node.kind].format(total, body.text(store.value))}")
             ends.append(f"{element} = {total}")
-        lines = list(body.lines[0])
-        depth = 0
+        lines, depth = list(body.lines[0]), 0
         for depth, var in enumerate(outer, 1):
             lines.append(f"{INDENT * (depth - 1)}{self._for(var)}")
             lines += [INDENT * depth + line for line in body.lines[depth]]
         pad = INDENT * depth
-        lines += [pad + line for line in (*map(self._for, across), *_inside(len(across), starts))]
+        first = [INDENT * d + self._for(var) for d, var in enumerate(across)]
+        lines += [pad + line for line in (*first, *(INDENT * len(across) + s for s in starts))]
         rest = self._nested((*gone, *across), body, grows, depth)
         lines += [pad + line for line in rest]
         return lines if inner else lines + [pad + line for line in ends]
@@ -203,7 +205,11 @@ class Writer:
         keep = number(float(keep), node.dtype)
         m, k = node.args[0].shape[-2:]
         n = node.args[1].shape[-1]
-        batch = [Var(name, size) for name, size in zip(_LETTERS, node.shape[:-2], strict=False)]
+        free = [name for name in LETTERS if name not in self.taken]
+        free += [
+            f"loop_{axis}" for axis in range(len(node.shape)) if f"loop_{axis}" not in self.taken
+        ]
+        batch = [Var(name, size) for name, size in zip(free, node.shape[:-2], strict=False)]
 
         def start(first: int, strides: Sequence[int]) -> str:
             total = Index(first)
@@ -267,6 +273,10 @@ class Writer:
 _NOWHERE = Leaf((), "int64").buffer
 
 
+def _asks_twice(node: Node) -> bool:
+    return isinstance(node, Reduce) and node.kind in ("max", "min")
+
+
 def _start(node: Reduce) -> str:
     if node.kind in _START:
         return number(
@@ -276,7 +286,3 @@ def _start(node: Reduce) -> str:
     if node.kind == "min":
         least = -least if "float" in node.dtype else 2**63 - 1
     return number(least, node.dtype)
-
-
-def _inside(depth: int, lines: Sequence[str]) -> list[str]:
-    return [INDENT * depth + line for line in lines]

@@ -77,7 +77,7 @@ def _wrapped(graph: Graph, node: Node, size: int, at: At) -> Node:
         raised = graph.map("{0} + {1}", "int64", node, whole)
         node = graph.map("select({0}, {1}, {2})", "int64", below, raised, node)
         node.range = (0, size - 1)
-    graph.check(node, size, f"an index in `{at.expr}` is outside of 0 to {size - 1}")
+    graph.check(node, size, f"an index in `{at.told}` is outside of 0 to {size - 1}")
     return node
 
 
@@ -233,7 +233,7 @@ def _replaced(at: Sequence[Index], axis: int, place: Index) -> Places:
 def _looked(at: At, formal: str, size: int) -> Node:
     """An int tensor whose elements are held to 0, ..., size - 1."""
     node = at.node(formal)
-    at.graph.check(node, size, f"an index in `{at.expr}` is outside of 0 to {size - 1}")
+    at.graph.check(node, size, f"an index in `{at.told}` is outside of 0 to {size - 1}")
     return node
 
 

@@ -42,6 +42,8 @@ def _classes(text: str) -> Row:
         _refuse_extras(at)
         if at.site.ndim("a") != 2 or at.site.ndim("target") != 1:
             raise at.refuse("this is compiled for (n, classes) and n classes alone")
+        if at.value("ignore_index") >= 0:
+            raise at.refuse("`ignore_index` is not compiled")
         if at.value("label_smoothing", 0.0):
             raise at.refuse("`label_smoothing` is not compiled")
         return at.lowering.written_out(at, _REDUCTIONS[at.value("reduction")].format(text))

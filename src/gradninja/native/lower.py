@@ -72,9 +72,14 @@ class At:
         """A tensor argument, or a number made one, as a type."""
         return self.lowering.node(self.site.bound[formal], dtype)
 
+    @property
+    def told(self) -> Expr:
+        """What the person wrote."""
+        return self.lowering.told or self.expr
+
     def refuse(self, message: str, hint: str | None = None) -> NativeError:
         """The error to raise."""
-        return refusal(self.expr, message, hint)
+        return refusal(self.told, message, hint)
 
 
 def plain_name(name: str) -> str:
@@ -98,6 +103,7 @@ class Lowering:
         self.leaves: dict[str, Leaf] = {}
         self.constants: dict[tuple[int, ...], Leaf] = {}
         self.known: dict[object, Lowered] = {}  # by what was done to which nodes
+        self.told: Expr | None = None  # whose text is being lowered
         self.done: dict[int, tuple[Expr, Lowered]] = {}
         for given in program.inputs:
             if isinstance(given.value, torch.Tensor):
@@ -108,6 +114,8 @@ class Lowering:
         self.outputs = tuple(self.names[name] for name in program.outputs)
 
     def _leaf(self, name: str, value: torch.Tensor) -> Leaf:
+        if not value.numel():
+            raise NativeError(f"`{name}` is empty: there is nothing to compile for it")
         if value.dtype not in DTYPES:
             raise NativeError(
                 f"`{name}` is {value.dtype}, which is not compiled",
@@ -136,7 +144,7 @@ class Lowering:
     def dtype_of(self, expr: Expr) -> str:
         dtype = DTYPES.get(expr.value.dtype)
         if dtype is None:
-            raise refusal(expr, f"{expr.value.dtype} is not compiled")
+            raise refusal(self.told or expr, f"{expr.value.dtype} is not compiled")
         return dtype
 
     def node(self, expr: Expr, dtype: str | None = None) -> Node:
@@ -145,7 +153,7 @@ class Lowering:
             if isinstance(expr.value, bool | int | float):
                 kind = dtype or {bool: "bool", int: "int64"}.get(type(expr.value), "float64")
                 return self.graph.number(expr.value, kind)
-            raise refusal(expr, f"`{expr}` is not compiled here")
+            raise refusal(self.told or expr, f"`{expr}` is not compiled here")
         found = self.lower(expr)
         assert isinstance(found, Node)
         return found if dtype is None else self.graph.cast(found, dtype)
@@ -170,7 +178,7 @@ class Lowering:
         site = OWN.find(expr) or BOOK.find(expr)
         if site is None:
             name = expr.op.removeprefix("Tensor.")
-            raise refusal(expr, f"`{name}` is not compiled")
+            raise refusal(self.told or expr, f"`{name}` is not compiled")
         key = self._key(site)
         if key not in self.known:
             self.known[key] = self._apply(site)
@@ -209,8 +217,10 @@ class Lowering:
         reader.scope = dict(at.site.bound)
         returned = source.function.body[0]
         assert isinstance(returned, ast.Return) and returned.value is not None
+        outer, self.told = self.told, at.told
         with torch.no_grad():
             found = self.lower(reader.read(returned.value))
+        self.told = outer
         assert isinstance(found, Node)
         return self.graph.cast(found, at.dtype)
 
@@ -219,9 +229,12 @@ class Lowering:
         several = found if isinstance(found, tuple) else (found,)
         values = expr.value if isinstance(expr.value, tuple) else (expr.value,)
         for node, value in zip(several, values, strict=True):
+            if not value.numel():
+                raise refusal(self.told or expr, "this is empty, and what is empty is not compiled")
             if node.shape != tuple(value.shape) or node.dtype != DTYPES.get(value.dtype):
                 raise refusal(
-                    expr, f"`{expr}` was lowered to {node.dtype} {node.shape}, which is not its"
+                    self.told or expr,
+                    f"`{expr}` was lowered to {node.dtype} {node.shape}, which is not its",
                 )
 
     def constant(self, values: list[int]) -> Leaf:
@@ -268,6 +281,7 @@ OWN = Book(
         _rule("detach", "a.detach()"),
         _rule("copy_into", "a.copy(b)"),
         _rule("long", "a.long()", "a.bool()"),
+        *(_rule(name, *_methods(name, "dim=None", "keepdim=False")) for name in ("any", "all")),
         _rule("argmax", *_methods("argmax", "dim=None", "keepdim=False")),
         _rule("argmin", *_methods("argmin", "dim=None", "keepdim=False")),
         *(_rule(name, *_methods(name)) for name in ("sign", "floor", "ceil", "round", "trunc")),

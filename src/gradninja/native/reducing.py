@@ -249,4 +249,6 @@ ROWS: dict[str, Row] = {
     "baddbmm": _add_product,
     "linear": _linear,
     "trace": _trace,
+    "any": _any("max"),
+    "all": _any("min"),
 }

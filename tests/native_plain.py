@@ -1,0 +1,88 @@
+"""Runs the text that is compiled as plain Python: the same operations, with no compiler between."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.lines import Input
+from gradninja.lines.source import parse
+from gradninja.native import functions
+from gradninja.native.read import StepReader
+from gradninja.native.rows import lowered
+from gradninja.native.stepping import Specialised, _flat
+
+_FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh")
+
+
+def _plainly(function):
+    return lambda x: function(np.float64(x) if isinstance(x, float) else x)
+
+
+def _gemm(at, m, n, k, alpha, A, a, ars, acs, B, b, brs, bcs, beta, C, c, crs, ccs):
+    def matrix(array, start, rows, columns, down, across):
+        size = array.itemsize
+        shape, strides = (rows, columns), (down * size, across * size)
+        return np.lib.stride_tricks.as_strided(array[start:], shape, strides)
+
+    if 0 in (m, n):
+        return
+    product = matrix(A, a, m, k, ars, acs) @ matrix(B, b, k, n, brs, bcs) if k else 0
+    into = matrix(C, c, m, n, crs, ccs)
+    into[:] = alpha * product + (beta * into if beta else 0)
+
+
+def _contexts(stream, positions, Xb, Yb):
+    for i, position in enumerate(positions):
+        Yb[i], inside = stream[position], True
+        for back in range(1, Xb.shape[1] + 1):
+            token = stream[position - back] if inside and position >= back else 0
+            inside = token != 0
+            Xb[i, Xb.shape[1] - back] = token
+
+
+def function(source: str, name: str) -> Callable[..., Any]:
+    """A function of a generated text, uncompiled."""
+    scope: dict[str, Any] = {
+        **{name: _plainly(getattr(functions, name)) for name in _FUNCTIONS},
+        "njit": lambda **options: lambda compiled: compiled,
+        "select": lambda condition, a, b: a if condition else b,
+        "plus": lambda total, value: total + value,
+        "gemm": _gemm,
+        "contexts": _contexts,
+        "wide_vectors": lambda: None,
+    }
+    text = re.sub(r"^from (gradninja|numba).*$", "", source, flags=re.MULTILINE)
+    exec(compile(text, "<generated>", "exec"), scope)
+    found: Callable[..., Any] = scope[name]
+    return found
+
+
+def run(made: Specialised, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What a compiled step would give."""
+    outputs = [np.full(shape, 7, dtype) for shape, dtype in made._outputs]
+    given = [_flat(arrays[leaf.label], leaf) for leaf in made._inputs]
+    outside = made._outside
+    rest = [outside.sizes]
+    for dtype, size in outside.work.items():
+        rest.append(np.full(size, 7, dtype))  # what was there before must not count
+    rest += [0 for _ in outside.products]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        function(made.source, "step")(*given, *(o.reshape(-1) for o in outputs), *rest)
+    return dict(zip(made.names, outputs, strict=True))
+
+
+def lowered_forward(text: str, inputs: dict[str, Any]) -> Specialised:
+    """The compiled text of a plain function's outputs, with no backward."""
+    reader = StepReader(parse(text, "<text>", None))
+    given = tuple(Input(name, value) for name, value in inputs.items())
+    with torch.no_grad():
+        program = reader.program(given, {})
+    lowering = lowered(program)
+    return Specialised(lowering, program, inputs, program.outputs, None)
