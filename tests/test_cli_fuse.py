@@ -72,6 +72,17 @@ def test_fuse_takes_what_is_preferred(prefer: str, file: Path, capsys) -> None:
     assert row["kept"] == ["h"] and row["not_kept"] == ["hpreact"]
 
 
+def test_fuse_tells_its_steps(file: Path, capsys) -> None:
+    assert call("fuse", str(file)) == 0
+    plain = capsys.readouterr().out
+    assert call("fuse", str(file), "--steps") == 0
+    told = capsys.readouterr().out
+    assert told.startswith(plain)
+    steps = told.removeprefix(plain)
+    assert "\ndlogits:\n" in steps
+    assert "  - counts[i, j] * counts_sum[i]**-1 folds back into probs" in steps
+
+
 def test_fuse_as_function(file: Path, capsys) -> None:
     assert call("fuse", str(file), "--as", "function") == 0
     scope: dict = {}
@@ -86,6 +97,11 @@ def test_fuse_as_json(file: Path, capsys) -> None:
     row = json.loads(capsys.readouterr().out)
     assert [line["name"] for line in row["lines"]] == ["dlogits"]
     assert row["lines"][0]["axes"] == ["n", "c"]
+    step = next(step for step in row["steps"] if "folds back" in step["text"])
+    assert step["of"] == "dlogits" and r"\mathrm{probs}_{ij}" in step["latex"]
+    errors = row["float32_errors"]
+    assert {error["name"] for error in errors} == {"dlogits"}
+    assert all(0 <= error["fused"] < 1e-6 for error in errors)
     assert row["dropped"] == [] and row["kept"] == ["n", "probs"]
     assert row["cost"]["calls"] > 0 and row["cost"]["traffic"] > 0
 

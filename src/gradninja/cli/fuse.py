@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from enum import StrEnum
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +45,9 @@ def fuse(
         Prefer,
         typer.Option(help="Least memory traffic, fewest forward values kept, or fewest steps."),
     ] = Prefer.SPEED,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Tell the steps that led to each line, in words.")
+    ] = False,
     form: Annotated[
         Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")
     ] = Form.LINES,
@@ -57,8 +61,18 @@ def fuse(
         print(f"left as derived: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:
         print(json.dumps(_row(back, prefer), ensure_ascii=False))
-    else:
-        show_source(back.source if form is Form.LINES else back.function_source)
+        return
+    show_source(back.source if form is Form.LINES else back.function_source)
+    if steps:
+        print(_told(back))
+
+
+def _told(back: Fused) -> str:
+    """The steps in words, those that lead to one line under its name."""
+    lines: list[str] = []
+    for of, steps in groupby(back.steps, key=lambda step: step.of):
+        lines += ["", f"{of}:", *(f"  - {step.text}" for step in steps)]
+    return "\n".join(lines)
 
 
 def _row(back: Fused, prefer: Prefer) -> dict[str, object]:
@@ -76,6 +90,7 @@ def _row(back: Fused, prefer: Prefer) -> dict[str, object]:
             }
             for line in back.lines
         ],
+        "steps": [{"of": one.of, "text": one.text, "latex": one.latex} for one in back.steps],
         "dropped": [{"name": one.name, "why": one.why} for one in back.dropped],
         "cost": {
             "work": back.cost.work,
@@ -83,6 +98,9 @@ def _row(back: Fused, prefer: Prefer) -> dict[str, object]:
             "calls": back.cost.calls,
             "kept": back.cost.kept,
         },
+        "float32_errors": [
+            {"name": one.name, "fused": one.fused, "derived": one.derived} for one in back.errors
+        ],
         "kept": back.kept,
         "not_kept": back.not_kept,
     }
