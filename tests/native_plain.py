@@ -13,9 +13,11 @@ import torch
 from gradninja.lines import Input
 from gradninja.lines.source import parse
 from gradninja.native import functions
+from gradninja.native.outside import Outside
 from gradninja.native.read import StepReader
 from gradninja.native.rows import lowered
 from gradninja.native.stepping import Specialised, _flat
+from gradninja.native.training import Kernel
 
 _FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh")
 
@@ -63,15 +65,23 @@ def function(source: str, name: str) -> Callable[..., Any]:
     return found
 
 
+def _outside(outside: Outside) -> list[Any]:
+    memory = [np.full(size, 7, dtype) for dtype, size in outside.work.items()]
+    return [outside.sizes, *memory, *(0 for _ in outside.products)]
+
+
+def plainly(kernel: Kernel) -> Kernel:
+    """A training kernel that runs its text uncompiled."""
+    kernel.function = function(kernel.source, "run")
+    kernel.outside.values = lambda say=None: _outside(kernel.outside)  # type: ignore[method-assign]
+    return kernel
+
+
 def run(made: Specialised, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
     """What a compiled step would give."""
     outputs = [np.full(shape, 7, dtype) for shape, dtype in made._outputs]
     given = [_flat(arrays[leaf.label], leaf) for leaf in made._inputs]
-    outside = made._outside
-    rest = [outside.sizes]
-    for dtype, size in outside.work.items():
-        rest.append(np.full(size, 7, dtype))  # what was there before must not count
-    rest += [0 for _ in outside.products]
+    rest = _outside(made._outside)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         function(made.source, "step")(*given, *(o.reshape(-1) for o in outputs), *rest)
