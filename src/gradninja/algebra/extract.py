@@ -12,7 +12,6 @@ from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
 from gradninja.algebra.tree import Forest, Product, Reduced, Total, Tree, as_product, leaves, simple
 
 STATES = 60  # ways of folding one term that are looked at
-NOMINAL = 16  # the size of every axis whose size is not known
 WIDTH = 3
 MOST_OPENED = 6  # terms whose sums are multiplied out
 
@@ -75,7 +74,7 @@ class Extractor:
         for term in terms:
             for (atom, indices), _ in term.powers:
                 for index, axis in zip(indices, graph.nodes[atom].axes, strict=True):
-                    found[index] = NOMINAL if graph.nominal else graph.sizes[axis]
+                    found[index] = graph.sizes[axis]
         return found
 
     # -- one term ---------------------------------------------------------------------------

@@ -31,7 +31,6 @@ from gradninja.derive.walk import Walk
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 
-ABOUT = 1.2  # traffic that counts as about the same, for sizes that were only drawn
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 
@@ -98,17 +97,16 @@ def fuse(
 ) -> Fused:
     """The backward pass of a forward, all in one go."""
     derived = derive(forward, inputs, wrt, style, book=book)
-    drawn = inputs is None and any(given.axes for given in derived.program.inputs)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _fuse(derived, book, prefer, drawn)
+            return _fuse(derived, book, prefer)
     finally:
         torch.set_default_dtype(before)
 
 
-def _fuse(derived: Backward, book: Book, prefer: str, drawn: bool) -> Fused:
+def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
     """Fuse, dropping what fails: in the end the derived lines stay."""
     program = derived.program
     dropped: list[Dropped] = []
@@ -121,7 +119,6 @@ def _fuse(derived: Backward, book: Book, prefer: str, drawn: bool) -> Fused:
             if lowering.left:
                 program = name_temporaries(program, lowering.left)
                 continue
-            lowering.graph.nominal = drawn
             cotangents, truth = _truth(program, book)
             found: list[Engine] = []
             cuts = cuts_of(lowering)
@@ -148,7 +145,7 @@ def _fuse(derived: Backward, book: Book, prefer: str, drawn: bool) -> Fused:
         errors = () if _is_random(program) else tuple(compare(fused, derived))
         worse = [e for e in errors if not e.kept]
         fused = replace(fused, errors=errors)
-        if not worse and _pays(fused.cost, _cost(derived), prefer, drawn):
+        if not worse and fused.cost.total(prefer) <= _cost(derived).total(prefer):
             return fused
         if not worse:
             break
@@ -158,17 +155,6 @@ def _fuse(derived: Backward, book: Book, prefer: str, drawn: bool) -> Fused:
         if not modes:
             break
     return _as_derived(derived, dropped, prefer)
-
-
-def _pays(fused: Cost, derived: Cost, prefer: str, drawn: bool) -> bool:
-    """Whether the fused form is no worse; sizes that were only drawn are no measure of small gains.
-
-    With drawn sizes fewer operations will do, if what they move is about the same.
-    """
-    if fused.total(prefer) <= derived.total(prefer):
-        return True
-    about = fused.traffic <= ABOUT * derived.traffic and fused.work <= derived.work
-    return drawn and fused.calls <= derived.calls and about
 
 
 def _is_random(program: Program) -> bool:

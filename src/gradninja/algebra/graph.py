@@ -108,7 +108,6 @@ class Graph:
         self.named: dict[str, Node] = {}
         self._parent: list[int] = []
         self.sizes: list[int] = []  # of each axis, when the program was read
-        self.nominal = False  # whether the sizes were only drawn, and say nothing of those to come
         self.size_nodes: dict[int, Node] = {}
         self.scalars: dict[str, Node] = {}
 

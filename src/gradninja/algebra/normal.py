@@ -194,6 +194,7 @@ class Normal:
                     gone = {f for f, _ in match.used if f[1]}
                     left = [*((f, p) for f, p in term.powers if f not in gone)]
                     left += [(f, -p) for f, p in match.used if not f[1]]
+                    left += [(f, Fraction(0)) for f in gone]  # they stand for their axes
                     return [self._replaced(term, left, inner, r, match.names) for r in fact.results]
         return None
 

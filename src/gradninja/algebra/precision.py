@@ -17,7 +17,7 @@ WORSE = 3.0  # how much further from the truth than the form that it replaces a 
 # What the inputs are multiplied with, and shifted by; how much worse a form may be there; and the
 # share of the largest gradient that errors are measured against at least. On values that a softmax
 # saturates on, say, both forms live of rounding; cancellation is far worse.
-DRAWS = ((1.0, 0.0, WORSE, 1e-3), (3.0, 0.0, 10 * WORSE, 0.1), (1.0, 4.0, 10 * WORSE, 0.1))
+DRAWS = ((1.0, 0.0, WORSE, 1e-3), (3.0, 0.0, 100 * WORSE, 0.1), (1.0, 4.0, 100 * WORSE, 0.1))
 
 
 @dataclass(frozen=True)

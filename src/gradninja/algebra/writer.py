@@ -120,7 +120,13 @@ class Writer:
         written, divisors = self._number(tree.number, any(not down for _, _, down in items))
         first = 0 if written is not None else first
         # A number divides the smallest factor that there is.
-        items.sort(key=lambda item: (max(len(item[0].indices), first * item[2]), item[2]))
+        items.sort(
+            key=lambda item: (
+                max(len(item[0].indices), first * item[2]),
+                item[2],
+                not _has_float(item[0]) and not _static(item[0]),  # a mask cannot be negated
+            )
+        )
         for part, power, down in items:
             if part.indices and written is not None and divisors and len(part.indices) > first:
                 written, divisors = self._divided(written, divisors), []
