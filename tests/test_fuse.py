@@ -27,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 TARGETS = collect()
 CATALOGUE = collect_catalogue()
+# A draw in which the mask keeps several rows: one alone would hide what is broadcast.
+SEEDS = {"gating.boolean_selection": 4}
 RANDOM = 100
 TOLERANCE = 1e-12  # relative to each gradient's largest element
 
@@ -37,17 +39,14 @@ NOT_REACHED = {
     "activations.sigmoid": 5,
     "activations.gelu_tanh_library": 18,
     "activations.gelu_erf": 12,
-    "losses.bce_stable": 11,
+    "losses.bce_stable": 9,
     "normalisation.batchnorm_library": 13,
     "normalisation.rmsnorm_library": 13,
     "normalisation.cosine_library": 16,
 }
 # The same for programs of the catalogue, and for having more than the derived form.
 LONGER_THAN_DERIVED = {
-    "attention.linear_attention": 10,
-    "losses.label_smoothing": 8,
-    "losses.info_nce_masked": 8,
-    "shapes.products_of_every_rank": 5,
+    "losses.label_smoothing": 7,
 }
 
 targets = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -155,8 +154,8 @@ def test_targets_keep_their_digits(target: Target) -> None:
 @pytest.mark.parametrize("program", CATALOGUE, ids=lambda program: program.name)
 def test_the_catalogue_is_right(program: Any) -> None:
     """Whatever can be derived: right to 1e-12, with no more full-size operations than derived."""
-    back = gn.fuse(program.function)
-    plain = gn.derive(program.function)
+    inputs = program.draw(DISTINCT, SEEDS.get(program.name, 9))
+    back, plain = gn.fuse(program.function, inputs), gn.derive(program.function, inputs)
     for sizes, seed, layout in ((DISTINCT, 1, "gapped"), (OTHERS, 2, "plain")):
         inputs = program.draw(sizes, seed)
         torch.manual_seed(seed)
@@ -168,7 +167,7 @@ def test_the_catalogue_is_right(program: Any) -> None:
         torch.manual_seed(seed)
         wrong = differences(call(back, inputs, grads), truth, TOLERANCE)
         assert not wrong, "\n".join([*wrong, back.source])
-    values = back.program.values
+    values = back.program.values  # on the sizes that the form was chosen for
     inputs = {given.name: values[given.name] for given in back.program.inputs}
     grads = ones_or_random(back, 101)([values[name] for name in back.outputs])
     numel = largest(values)
