@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,17 @@ from torch import Tensor
 
 from gradninja import models
 from gradninja.derive import derive
-from gradninja.errors import ReadError
-from gradninja.native import NativeError, compile, compile_training
+from gradninja.native import compile, compile_training
 from native_plain import plainly, run
 from random_programs import write
 from random_writer import SIZES, RandomProgram
 
 PROGRAMS = 200
 TOLERANCE = 1e-8
+# What is not compiled, in the words of the programs that are written.
+REFUSED = re.compile(
+    r"einsum|cumsum|normalize|roll|repeat|pad\(|rms_norm|torch\.tensor|\[.*[<>].*\]"
+)
 
 
 def _with_loss(program: RandomProgram) -> tuple[str, dict[str, Tensor]]:
@@ -55,14 +58,10 @@ def _truth(text: str, inputs: dict[str, Tensor], wrt: list[str]) -> dict[str, np
     }
 
 
-def _judge(seed: int) -> str:
-    program = write(random.Random(seed))
+def _judge(program: RandomProgram) -> str:
     text, inputs = _with_loss(program)
     wrt = [name for name in program.shapes if name not in program.bounds]
-    try:
-        made = compile(text, wrt=wrt).specialised(**inputs)
-    except (NativeError, ReadError) as error:
-        return "refused" if "not compiled" in error.message else f"refused: {error}"
+    made = compile(text, wrt=wrt).specialised(**inputs)
     found = run(made, {name: value.numpy() for name, value in inputs.items()})
     for name, true in _truth(text, inputs, wrt).items():
         allowed = TOLERANCE * max(1, np.abs(true).max())
@@ -72,14 +71,12 @@ def _judge(seed: int) -> str:
 
 
 def test_random_programs_have_autograds_gradients() -> None:
-    verdicts: Counter[str] = Counter()
-    seed = 0
-    while verdicts["right"] < PROGRAMS:
-        verdict = _judge(seed)
-        assert verdict in ("right", "refused"), f"seed {seed}: {verdict}"
-        verdicts[verdict] += 1
-        seed += 1
-    assert verdicts["refused"] < PROGRAMS * 1.5
+    rng, judged = random.Random(20), 0
+    while judged < PROGRAMS:
+        program = write(rng)
+        if not REFUSED.search(program.text):
+            judged += 1
+            assert _judge(program) == "right", program.text
 
 
 # -- models -----------------------------------------------------------------------------------

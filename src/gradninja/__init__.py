@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from gradninja.derive import Backward, derive
     from gradninja.errors import GradninjaError
     from gradninja.explain import explain
+    from gradninja.native import Compiled, compile
     from gradninja.rules import rule
 
 __version__ = "0.1.0"
 __all__ = [
     "Backward",
+    "Compiled",
     "Fused",
     "GradninjaError",
     "Report",
     "assert_backward",
     "check",
+    "compile",
     "derive",
     "explain",
     "fuse",
@@ -33,11 +36,13 @@ __all__ = [
 
 _HOME = {
     "Backward": "gradninja.derive",
+    "Compiled": "gradninja.native",
     "Fused": "gradninja.algebra",
     "GradninjaError": "gradninja.errors",
     "Report": "gradninja.check",
     "assert_backward": "gradninja.check",
     "check": "gradninja.check",
+    "compile": "gradninja.native",
     "derive": "gradninja.derive",
     "explain": "gradninja.explain",
     "fuse": "gradninja.algebra",

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from gradninja.cli.check import check
+from gradninja.cli.compile import compile
 from gradninja.cli.derive import derive
 from gradninja.cli.evaluate import evaluate
 from gradninja.cli.explain import explain
@@ -34,6 +35,7 @@ app.command()(derive)
 app.command()(fuse)
 app.command()(explain)
 app.command()(check)
+app.command()(compile)
 
 WRONG = 2  # exit code when a person's input cannot be used
 

@@ -144,12 +144,15 @@ class Plan:
     def getter(self, inline: Sequence[Node] = ()) -> Get:
         """What gives elements: of arrays by loading them, unless they are to be worked out here."""
         here = set(inline)
+        known: dict[tuple[Node, Places], Scalar] = {}
 
         def get(node: Node, at: Places) -> Scalar:
             if isinstance(node, Leaf) or (node in self.buffers and node not in here):
                 return self.load(node, at)
             assert isinstance(node, Map)
-            return node.pull(get, at)
+            if (node, at) not in known:
+                known[node, at] = node.pull(get, at)
+            return known[node, at]
 
         return get
 

@@ -349,8 +349,19 @@ def _index_add(at: At) -> Lowered:
     )
 
 
+def _tensor(at: At) -> Lowered:
+    """A number, or a list of ints."""
+    data = at.value("data")
+    if isinstance(data, bool | int | float):
+        return at.graph.number(data, at.dtype)
+    if at.dtype != "int64" or len(at.shape) != 1:
+        raise at.refuse("tables of numbers are not compiled", "make it an input")
+    return _ints(at, data)
+
+
 ROWS: dict[str, Row] = {
     "index": _index,
+    "tensor": _tensor,
     "set": _set,
     "index_put": _index_put,
     "gather": _gather,

@@ -276,6 +276,7 @@ OWN = Book(
         _rule("ones_like", "torch.ones_like(a, dtype=None)"),
         _rule("full_like", "torch.full_like(a, value, dtype=None)", "a.fill(value)"),
         _rule("arange", "torch.arange(*ends, dtype=None)"),
+        _rule("tensor", "torch.tensor(data, dtype=None)"),
         _rule("eye", "torch.eye(n, m=None, dtype=None)"),
         _rule("one_hot", "F.one_hot(a, num_classes=-1)"),
         _rule("detach", "a.detach()"),

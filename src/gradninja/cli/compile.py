@@ -1,0 +1,94 @@
+"""`gradninja compile`: what training compiles, as text to read."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gradninja.cli.options import show_source
+
+if TYPE_CHECKING:
+    from gradninja.models import Model
+
+LETTERS = 27  # a to z and the end mark
+
+
+def compile(  # the verb's name
+    model: Annotated[
+        str, typer.Argument(help="bigram, mlp, mlp_batchnorm, or the path of your own model file.")
+    ],
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the text that is compiled, and compile nothing.")
+    ] = False,
+    backward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The function of the file that gives the gradients, or `derived`; by default "
+            "`backward_fused` where there is one, else `backward`, else it is derived.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 32,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 200,
+    embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a letter.")] = 10,
+    context: Annotated[int, typer.Option(min=1, help="Letters that predict the next one.")] = 3,
+    vocab: Annotated[int, typer.Option(min=2, help="Letters, the end mark too.")] = LETTERS,
+) -> None:
+    """Compile the training loop of a model: forward, backward, update and batches in one."""
+    import numpy as np
+
+    from gradninja import models
+    from gradninja.native import compile_training
+
+    sizes = {"vocab": vocab, "context": context, "embedding": embedding, "hidden": hidden}
+    loaded = models.load(model)
+    loaded.check({**sizes, **loaded.options, "n": batch})
+    values, parameters = _values(loaded, sizes, batch)
+    begun = time.perf_counter()
+    kernel = compile_training(
+        _text(loaded, backward, values), values, parameters, say=lambda s: print(s, file=sys.stderr)
+    )
+    if show:
+        show_source(kernel.source)
+        return
+    arrays = {name: values[name].copy() for name in parameters}
+    nothing = np.zeros((0, batch), np.int64), np.zeros(0), np.zeros(0, kernel.dtype)
+    kernel.run(arrays, np.zeros(1, np.uint8), *nothing)
+    lines = len(kernel.source.splitlines())
+    print(f"{loaded.name}: {lines} lines, ready after {time.perf_counter() - begun:.1f} s")
+
+
+def _values(model: Model, sizes: dict[str, int], batch: int) -> tuple[dict[str, Any], list[str]]:
+    """Parameters and a batch as arrays, beside the sizes and options; and the parameters' names."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    made = model.call("parameters", {**sizes, "generator": generator})
+    assert isinstance(made, dict)
+    values: dict[str, Any] = {**sizes, **model.options}
+    values |= {name: value.detach().contiguous().numpy() for name, value in made.items()}
+    shape = (batch, sizes["context"])
+    values["Xb"] = torch.randint(0, sizes["vocab"], shape, generator=generator).numpy()
+    values["Yb"] = torch.randint(0, sizes["vocab"], (batch,), generator=generator).numpy()
+    return values, sorted(made)
+
+
+def _text(model: Model, backward: str | None, values: dict[str, Any]) -> str:
+    """Forward and backward as one function."""
+    written = model.has("backward") or model.has("backward_fused")
+    if backward != "derived" and (backward is not None or written):
+        return model.step(backward).source
+    import torch
+
+    from gradninja.derive import derive
+
+    given = {name: values[name] for name in model.arguments("forward") if name in values}
+    tensors = {
+        n: v if isinstance(v, int | float) else torch.from_numpy(v) for n, v in given.items()
+    }
+    back = derive(model.path, tensors)
+    return model.step(source=f"{back.whole_forward}\n{back.source}").source
