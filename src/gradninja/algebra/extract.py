@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from gradninja.algebra.graph import Node
 from gradninja.algebra.normal import Normal, TooLong
+from gradninja.algebra.rational import rational
 from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
 from gradninja.algebra.tree import Forest, Product, Reduced, Total, Tree, as_product, leaves, simple
 
@@ -29,6 +30,7 @@ class Extractor:
 
     def __init__(self, normal: Normal, foldables: Sequence[Foldable]) -> None:
         self.normal = normal
+        self.named = [(foldable.node, foldable.term) for foldable in foldables]
         self.by_atom: dict[int, list[Foldable]] = {}
         for foldable in foldables:
             atoms = [f[0] for f, _ in foldable.term.powers if f[1]]
@@ -38,7 +40,8 @@ class Extractor:
     def choices(self, terms: Sequence[Term]) -> list[Tree]:
         """Expressions for the terms, the cheapest first; the last keeps sums in one piece."""
         best = self.extract(terms)
-        found = [self.extract(opened) for opened in self._opened(terms)]
+        others = [*self._opened(terms), *rational(self.normal, terms, self.named)]
+        found = sorted((self.extract(other) for other in others), key=lambda tree: tree.cost)
         return [*(tree for tree in found if tree.cost < best.cost), best]
 
     def extract(self, terms: Sequence[Term]) -> Tree:
