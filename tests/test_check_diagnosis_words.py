@@ -234,3 +234,24 @@ def test_edits_are_written_in_the_author_s_style(
     written = Style(old, [statement]).statement(edited, statement)
     assert ast.dump(ast.parse(written)) == ast.dump(ast.parse(wanted))
     assert written.replace(" ", "") == wanted.replace(" ", "")
+
+
+def test_a_local_before_the_first_line_does_not_hide_a_missing_path() -> None:
+    """Derive's lines for `x` hold one part twice; the search among them came to no end."""
+    text = (
+        HEADER
+        + """def forward(x: Float[Tensor, "n d"], slope: Float[Tensor, "d"]):
+    zero = torch.zeros_like(x)
+    return torch.maximum(x, zero) + slope * torch.minimum(x, zero)
+
+
+def backward(x, slope, zero, dout):
+    dlow = slope * dout
+    dslope = (torch.minimum(x, zero) * dout).sum(0)
+    dx = torch.where(x == zero, 0.5 * dlow, (x < zero) * dlow)
+"""
+    )
+    row, found = only(text)
+    assert found.kind == Kind.SECOND_USE
+    assert row.fix == "dx += torch.where(x == zero, 0.5 * dout, (x > zero) * dout)"
+    assert "`x` is used twice in" in found.text

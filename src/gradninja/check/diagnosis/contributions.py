@@ -88,14 +88,17 @@ def contributions(
 
 
 class _Put(ast.NodeTransformer):
-    """Puts syntax in the place of names that are read."""
+    """Puts syntax in the place of names that are read, each time a copy of its own.
+
+    Shared parts would be visited twice by the next transformer, and then be put into themselves.
+    """
 
     def __init__(self, names: Mapping[str, ast.expr]) -> None:
         self.names = names
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if isinstance(node.ctx, ast.Load) and node.id in self.names:
-            return self.names[node.id]
+            return copy.deepcopy(self.names[node.id])
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:

@@ -69,6 +69,7 @@ class Trial(Protocol):
 
 
 Maker = Callable[[], Edit]
+Costed = tuple[float, Maker]
 
 
 def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
@@ -81,7 +82,7 @@ def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: fl
             computed from.
         deadline: of `time.monotonic`, after which nothing more is tried.
     """
-    found = sorted(single_edits(facts, written), key=lambda pair: pair[0])
+    found = sorted(_until(deadline, single_edits(facts, written)), key=lambda pair: pair[0])
     likely = sum(cost <= LIKELY for cost, _ in found)
     two_names = double_edits(facts, written, NAMES, LIKELY_SECOND)
     candidates = chain((make for _, make in found[:likely]), two_names)
@@ -106,7 +107,15 @@ def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit |
     return None
 
 
-def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[tuple[float, Maker]]:
+def _until(deadline: float, edits: Iterable[Costed]) -> Iterator[Costed]:
+    """What there is until the time is up: a long line among many names has very many edits."""
+    for edit in edits:
+        if time.monotonic() > deadline:
+            return
+        yield edit
+
+
+def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
     """All of them, with their costs."""
     for edit in _whole(facts, written):
         yield edit.cost, _ready(edit)
@@ -141,7 +150,7 @@ def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
 
 def _inner(
     facts: Facts, written: Sequence[ast.stmt], index: int, families: Sequence[Family]
-) -> Iterator[tuple[float, Maker]]:
+) -> Iterator[Costed]:
     statement = written[index]
     for place in places(statement):
         if any(isinstance(parent, ast.While) for parent in place.parents):

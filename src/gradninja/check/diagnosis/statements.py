@@ -111,7 +111,8 @@ def additions(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
     """Contributions that are missing, put in after the statements or before them."""
     mine = [c for c in facts.contributions if c.of == facts.variable]
     kind = Kind.SECOND_USE if len(mine) > 1 else Kind.MISSING_LINE
-    begun = bool(statements) and _binds(statements[0], facts.gradient)
+    writers = _naming(statements, facts.gradient)
+    begun = bool(writers) and _binds(writers[0], facts.gradient)
     for contribution in mine:
         if not contribution.reads <= facts.later:
             continue
@@ -146,6 +147,13 @@ def absences(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             )
 
 
+def _naming(statements: Sequence[ast.stmt], name: str) -> list[ast.stmt]:
+    """The statements with a name in them; the others write locals that those are computed from."""
+    return [
+        s for s in statements if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(s))
+    ]
+
+
 def _binds(statement: ast.stmt, gradient: str) -> bool:
     return isinstance(statement, ast.Assign) and any(
         isinstance(node, ast.Name) and node.id == gradient and isinstance(node.ctx, ast.Store)
@@ -162,14 +170,15 @@ def _appended(
         if contribution.value is not None
         else contribution.statements[-1]
     )
-    first = statements[0]
+    first, *more = _naming(statements, facts.gradient)
     changes = [Change(None, new, after=statements[-1])]
     rest = list(statements)
-    if isinstance(first, ast.Assign) and len(statements) == 1 and is_view(first.value):
+    if isinstance(first, ast.Assign) and not more and is_view(first.value):
         # What is added in place must not reach the tensor that this is a view of.
-        rest[0] = shallow(first)
-        rest[0].value = build.method(first.value, "clone")  # type: ignore[attr-defined]
-        changes.insert(0, Change(first, rest[0]))
+        mended = shallow(first)
+        mended.value = build.method(first.value, "clone")
+        rest[rest.index(first)] = mended
+        changes.insert(0, Change(first, mended))
     return Edit(1.2, kind, tuple(changes), (*rest, new), contribution=contribution, added=True)
 
 

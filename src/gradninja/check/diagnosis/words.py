@@ -47,8 +47,10 @@ class Words:
         """`counts` is used twice: in `probs` and in `counts_sum`."""
         names = list(dict.fromkeys(f"`{line.name}`" for line in self.uses))
         if len(names) == 1:
-            return f"`{self.variable}` is used in {self.line(self.uses[0])}"
-        often = {2: "twice", 3: "three times"}.get(len(names), f"{len(names)} times")
+            found = [c for c in self.facts.contributions if c.of == self.variable]
+            often = f" {_times(len(found))}" if len(found) > 1 else ""
+            return f"`{self.variable}` is used{often} in {self.line(self.uses[0])}"
+        often = _times(len(names))
         return f"`{self.variable}` is used {often}, in {', '.join(names[:-1])} and in {names[-1]}"
 
     def shape(self, name: str) -> str:
@@ -136,8 +138,16 @@ class Words:
 
     def say_second_use(self, edit: Edit) -> str:
         found = self.answered(edit)
-        through = f" through `{found.line.name}`" if found is not None else ""
-        return f"{self.the_uses()}; the path{through} is missing. Every use adds to the gradient."
+        if found is None:
+            path = "a path"
+        elif (
+            sum(c.of == self.variable and c.line is found.line for c in self.facts.contributions)
+            > 1
+        ):
+            path = f"one path through `{found.line.name}`"
+        else:
+            path = f"the path through `{found.line.name}`"
+        return f"{self.the_uses()}; {path} is missing. Every use adds to the gradient."
 
     def say_missing_line(self, edit: Edit) -> str:
         if edit.contribution is not None and edit.contribution.of != self.variable:
@@ -271,6 +281,10 @@ class Words:
             f"{self.text(edit.now)} belongs in the place of {self.text(edit.was)}."
             f"{self.forward_says(edit)}"
         )
+
+
+def _times(count: int) -> str:
+    return {2: "twice", 3: "three times"}.get(count, f"{count} times")
 
 
 def _names(node: ast.AST) -> set[str]:
