@@ -72,33 +72,30 @@ def compiled(text: str, name: str, arguments: Sequence[Any], say: Say | None = N
         say: told what takes its time, before it does.
     """
     place = folder() / "native" / key_of(text)
+    if say is not None and not any(place.glob("__pycache__/*.nbc")):
+        say("compiling for these sizes; the machine code is kept for the next time")
     for _ in range(2):
         try:
             module = _written(place, text)
         except OSError:  # no folder to write to: compiled for this process alone
             break
         try:
-            return _made(module, name, arguments, say)
+            assert module.__spec__ is not None and module.__spec__.loader is not None
+            module.__spec__.loader.exec_module(module)  # where types stand, this compiles
+            return _made(module, name, arguments)
         except NumbaError:
             raise
         except Exception:  # whatever a damaged file makes of unpickling and linking
             shutil.rmtree(place, ignore_errors=True)  # what is kept there is damaged
-    return _made(_alone(text), name, arguments, say)
+    return _made(_alone(text), name, arguments)
 
 
-def _made(module: ModuleType, name: str, arguments: Sequence[Any], say: Say | None) -> Any:
-    if say is not None and not _kept(module):
-        say("compiling for these sizes; the machine code is kept for the next time")
+def _made(module: ModuleType, name: str, arguments: Sequence[Any]) -> Any:
     function = getattr(module, name)
     if arguments:
         types = tuple(numba.typeof(a) for a in arguments)  # type: ignore[no-untyped-call]
         function.compile(types)
     return function
-
-
-def _kept(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and any(Path(file).parent.glob("__pycache__/*.nbc"))
 
 
 def _written(place: Path, text: str) -> ModuleType:
@@ -114,7 +111,6 @@ def _written(place: Path, text: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
     return module
 
 

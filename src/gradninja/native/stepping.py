@@ -70,7 +70,7 @@ class Compiled:
         say: Say | None,
     ) -> None:
         self._source, self._forward, self._say = source, forward, say
-        self._backward = None if backward is None else load(backward, "backward")
+        self._backward = None if backward is None else _backward(backward)
         self._wrt = wrt
         self._made: dict[object, Specialised] = {}
         self.__signature__ = inspect.Signature(
@@ -171,6 +171,12 @@ class Specialised:
         except IndexError as error:
             raise NativeError(str(error)) from None
         return dict(zip(self.names, outputs, strict=True))
+
+
+def _backward(given: Forward) -> Source:
+    if isinstance(given, str) and "\n" in given:
+        return parse(given, "<text>", None, "backward")
+    return load(given, "backward")
 
 
 def _apart(lowering: Lowering) -> list[Node]:

@@ -1,0 +1,130 @@
+"""Machine code on disk: found again, never when it is stale, and not missed when it is damaged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gradninja.native import Kernel, cache, compile
+from gradninja.native.cache import compiled, key_of
+
+TEXT = """\
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, error_model="numpy")
+def double(x):
+    return x * 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADNINJA_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_the_second_time_it_is_found(folder) -> None:
+    told: list[str] = []
+    assert compiled(TEXT, "double", [1.5], told.append)(1.5) == 3
+    assert len(told) == 1
+    again = compiled(TEXT, "double", [1.5], told.append)
+    assert again(2.5) == 5
+    assert len(told) == 1
+    assert sum(again.stats.cache_hits.values()) == 1
+    (place,) = (folder / "native").iterdir()
+    assert place.name == key_of(TEXT)
+
+
+def test_the_key_tells_apart_what_the_code_depends_on(monkeypatch, tmp_path) -> None:
+    keys = {key_of(TEXT), key_of(TEXT + "\n")}
+
+    def changed() -> str:
+        cache.surroundings.cache_clear()
+        return key_of(TEXT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gradninja.__version__", "0.0.0")
+        keys.add(changed())
+    for module in ("numba", "llvmlite", "numpy"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module}.__version__", "0.0.0")
+            keys.add(changed())
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.llvm, "get_host_cpu_name", lambda: "another")
+        keys.add(changed())
+    with monkeypatch.context() as patch:
+        features = dict(cache.llvm.get_host_cpu_features())
+        features["avx2"] = not features.get("avx2")
+        patch.setattr(cache.llvm, "get_host_cpu_features", lambda: cache.llvm.FeatureMap(features))
+        keys.add(changed())
+    with monkeypatch.context() as patch:
+        patch.setenv("NUMBA_OPT", "1")
+        keys.add(changed())
+    with monkeypatch.context() as patch:  # an edit of one of our own files
+        for path in sorted(cache._SOURCES.glob("*.py")):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        patch.setattr(cache, "_SOURCES", tmp_path)
+        assert changed() in keys
+        (tmp_path / "tile.py").write_text("edited")
+        keys.add(changed())
+    assert changed() in keys
+    assert len(keys) == 10
+
+
+def test_a_text_that_was_tampered_with_is_not_run(folder) -> None:
+    compiled(TEXT, "double", [1.5])
+    (file,) = folder.glob("native/*/kernel.py")
+    file.write_text(TEXT.replace("* 2", "* 3"))
+    assert compiled(TEXT, "double", [1.5])(1.5) == 3
+
+
+@pytest.mark.parametrize("ending", ["nbc", "nbi"])
+def test_damaged_code_is_made_anew(folder, ending: str) -> None:
+    compiled(TEXT, "double", [1.5])
+    for file in folder.glob(f"native/*/__pycache__/*.{ending}"):
+        file.write_bytes(file.read_bytes()[:20])
+    assert compiled(TEXT, "double", [1.5])(1.5) == 3
+
+
+def test_without_a_folder_to_write_to_it_is_compiled_all_the_same(folder, monkeypatch) -> None:
+    (folder / "file").write_text("")
+    monkeypatch.setenv("GRADNINJA_CACHE", str(folder / "file" / "below"))
+    assert compiled(TEXT, "double", [1.5])(1.5) == 3
+
+
+def forward(x, W):
+    """A layer."""
+    h = torch.tanh(x @ W)
+    return (h * h).mean()
+
+
+def test_a_compiled_step_takes_arrays_and_tensors_of_any_strides() -> None:
+    told: list[str] = []
+    step = compile(forward, say=told.append)
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn((3, 8), generator=generator).T  # (8, 3), not contiguous
+    W = torch.randn((3, 10), generator=generator)[:, ::2].requires_grad_()
+    loss = forward(x, W)
+    (truth,) = torch.autograd.grad(loss, [W])
+    found = step(x=x, W=W)
+    assert list(found) == ["loss", "dx", "dW"]
+    torch.testing.assert_close(found["loss"], loss.detach())
+    torch.testing.assert_close(found["dW"], truth)
+    arrays = step(x=x.numpy(), W=W.detach().numpy())
+    assert isinstance(arrays["dW"], np.ndarray)
+    assert np.array_equal(arrays["dW"], found["dW"].numpy())
+    assert len(told) == 2  # the matrix product and the step, each once
+    wide = step(x=x.double(), W=W.double())
+    torch.testing.assert_close(wide["dW"], truth.double(), rtol=1e-5, atol=1e-6)
+    assert wide["dW"].dtype == torch.float64
+
+
+def test_a_kernel_refuses_what_it_was_not_compiled_for() -> None:
+    kernel = Kernel.__new__(Kernel)
+    kernel.shapes, kernel.dtype = {"W": (2, 3)}, np.dtype("float32")
+    for wrong in (np.zeros((3, 2), "f"), np.zeros((2, 3)), np.zeros((3, 2), "f").T):
+        with pytest.raises(Exception, match="the kernel was compiled for"):
+            kernel._flat("W", wrong)
