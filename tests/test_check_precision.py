@@ -76,3 +76,9 @@ def test_n_for_n_less_one_does_not_pass_for_rounding(count: str, verdict: Verdic
     report, found = judged(VARIANCE.replace("COUNT", count), "ddiff")
     assert found in ({Verdict.EXACT, Verdict.CLOSE} if verdict is Verdict.CLOSE else {verdict})
     assert report.ok == (verdict is Verdict.CLOSE)
+
+
+def test_a_forward_of_numbers_alone_has_draws() -> None:
+    text = HEADER + "def forward(a: Float[Tensor, ''], b: Float[Tensor, '']):\n    y = a * b\n"
+    report = check(f"{text}    return y\n\ndef backward(a, b):\n    da = b\n    db = b\n")
+    assert [line.name for line in report.wrong] == ["db"]

@@ -124,7 +124,7 @@ def _rotated(sizes: Mapping[str, int], factor: int) -> dict[str, int]:
     if len(sizes) == 1:
         return {name: size + 3 * factor for name, size in sizes.items()}
     values = list(sizes.values())
-    return dict(zip(sizes, [*values[1:], values[0]], strict=True))
+    return dict(zip(sizes, [*values[1:], *values[:1]], strict=True))
 
 
 def _draw(

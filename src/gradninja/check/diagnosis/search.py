@@ -57,6 +57,7 @@ NAMES: tuple[Family, ...] = (edits.name_swaps,)
 LIKELY = 2.3  # up to this cost an edit is likelier than two wrong names
 LIKELY_SECOND = 1.5
 FIRST_OF_PAIR = 150
+NAMING = 0.3  # of the time
 
 
 class Trial(Protocol):
@@ -95,6 +96,17 @@ def double(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: fl
     derived = _first(trial, map(_ready, statements.rewritings(facts, written)), deadline)
     pairs = double_edits(facts, written, PAIRED, PAIRED_COST)
     return _first(trial, pairs, deadline) or derived
+
+
+def _bounded(
+    found: Iterable[tuple[float, Maker]], deadline: float
+) -> Iterator[tuple[float, Maker]]:
+    """As many as can be named in a part of the time that is left: most of it is for trying them."""
+    stop = time.monotonic() + NAMING * (deadline - time.monotonic())
+    for number, pair in enumerate(found):
+        if number % 256 == 255 and time.monotonic() > stop:
+            return
+        yield pair
 
 
 def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit | None:
