@@ -1,0 +1,260 @@
+"""Fusing where short forms tend to break: values at the edge, equal sizes, planted slips."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import catalogue
+import fuse_targets
+import gradninja as gn
+from catalogue import DISTINCT, EQUAL, Cataloged, autograd, call, cotangents, differences
+from gradninja.algebra import engine
+from gradninja.algebra.normal import Normal
+from gradninja.algebra.terms import indices_of
+from gradninja.derive.template import LIBRARY
+
+# What PyTorch thinks of a deprecated spelling is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NAMES = {**LIBRARY, "Float": Float, "Int": Int, "Tensor": Tensor}
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def forward_of(text: str, signature: str) -> str:
+    steps = "".join(f"    {step}\n" for step in text.split("; "))
+    return f"def forward({signature}):\n{steps}    return y\n"
+
+
+def truth_of(
+    text: str, inputs: Mapping[str, Any], seed: int = 3
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    scope = dict(NAMES)
+    exec(text, scope)
+    return autograd(scope["forward"], inputs, lambda out: cotangents(out, seed, "plain"))
+
+
+# -- values at the edge ---------------------------------------------------------------------
+
+
+def huge(x: Tensor) -> Tensor:
+    return 1000 * x
+
+
+def a_row_of_zeros(x: Tensor) -> Tensor:
+    return x.index_fill(0, torch.tensor([0]), 0.0)
+
+
+def a_constant_row(x: Tensor) -> Tensor:
+    return x.index_fill(0, torch.tensor([0]), 1.5)
+
+
+def ties(x: Tensor) -> Tensor:
+    return x.index_fill(1, torch.tensor([0, 1]), 3.0)
+
+
+def zeros(x: Tensor) -> Tensor:
+    return 0 * x
+
+
+SOFTMAX = "c = (x - x.max(1, keepdim=True).values).exp(); s = c.sum(1, keepdim=True)"
+MASKED = "S = (x @ x.T).masked_fill(torch.ones(len(x), len(x)).triu(1) > 0, float('-inf'))"
+EDGES: list[tuple[str, tuple[Callable[[Tensor], Tensor], ...]]] = [
+    ("y = F.softmax(x, 1)", (huge, ties)),
+    (f"{SOFTMAX}; y = c / s", (huge, ties)),
+    (f"{SOFTMAX}; y = (s.log() + x.max(1, keepdim=True).values) * 2", (huge, ties)),
+    (f"{SOFTMAX}; y = x - x.max(1, keepdim=True).values - s.log()", (huge, ties)),
+    ("y = torch.logsumexp(x, 1)", (huge, ties)),
+    (f"{MASKED}; P = F.softmax(S, 1); y = P @ x", (huge, a_row_of_zeros)),
+    (f"{MASKED}; c = (S - S.amax(1, keepdim=True)).exp(); y = c / c.sum(1)[:, None]", (huge,)),
+    ("y = torch.sigmoid(x)", (huge, zeros)),
+    ("y = F.silu(x)", (huge, zeros)),
+    ("y = F.gelu(x)", (huge, zeros)),
+    ("y = F.gelu(x, approximate='tanh')", (huge, zeros)),
+    ("y = x * torch.tanh(F.softplus(x))", (huge, zeros)),
+    ("y = (x.clamp(min=0) - x * z + torch.log1p(torch.exp(-x.abs()))).mean()", (huge,)),
+    ("y = F.binary_cross_entropy_with_logits(x, z)", (huge, zeros)),
+    ("y = F.layer_norm(x, (x.shape[1],))", (a_constant_row, huge)),
+    ("y = (x - x.mean(1)[:, None]) * (x.var(1)[:, None] + 1e-5) ** -0.5", (a_constant_row, huge)),
+    ("y = F.normalize(x, dim=1) * z", (a_row_of_zeros, huge)),
+    ("y = F.cosine_similarity(x, z, dim=1)", (a_row_of_zeros, huge)),
+    ("y = x / (x.norm(dim=1, keepdim=True) + 1e-3)", (a_row_of_zeros, huge)),
+    ("y = F.relu(x) * x + x.abs() * z", (zeros, a_row_of_zeros)),
+    ("y = x.clamp(0, 1.5) * x", (zeros, a_constant_row)),
+    ("y = x * x / (x * x + 1e-3) + x.prod(1)[:, None]", (zeros, a_row_of_zeros)),
+    ("y = x**3 * x**2", (zeros, huge)),
+]
+
+
+@pytest.mark.parametrize(("steps", "edges"), EDGES, ids=[text for text, _ in EDGES])
+def test_finite_and_right_at_the_edges(
+    steps: str, edges: tuple[Callable[[Tensor], Tensor], ...]
+) -> None:
+    """Wherever autograd's gradient is finite: a short form may not divide by what is 0 there."""
+    z = ', z: Float[Tensor, "n d"]' if "z" in steps else ""
+    text = forward_of(steps, f'x: Float[Tensor, "n d"]{z}')
+    back = gn.fuse(text)
+    for edge in edges:
+        inputs = {"x": edge(drawn(6, 5)), **({"z": drawn(6, 5, seed=1)} if z else {})}
+        truth, grads = truth_of(text, inputs)
+        got = call(back, inputs, grads)
+        for name, want in truth.items():
+            finite = torch.isfinite(want)
+            told = f"{name}, {edge.__name__}\n{back.source}"
+            assert torch.isfinite(got[name][finite]).all(), told
+            scale = want[finite].abs().max().clamp(min=1e-3)
+            assert (got[name][finite] - want[finite]).abs().max() <= 1e-11 * scale, told
+
+
+# -- options and sizes ----------------------------------------------------------------------
+
+OPTIONS: list[tuple[str, str, Any]] = [
+    ("y = x**k / k", "k: int = 3", 4),
+    ("y = (x * x + 1) ** k * k", "k: float = 0.5", 1.7),
+    ("y = x * k + x * (1 - k)", "k: float = 0.0", 1.7),
+    ("s = torch.sigmoid(x); y = (1 - s) ** k * s.log()", "k: float = 1.0", 3.5),
+    ("y = x * x.var(0, correction=k)", "k: int = 1", 0),
+    ("t = torch.softmax(x, 1) * (1 - k) + k / x.shape[1]; y = t * t", "k: float = 0.0", 0.3),
+    ("y = F.leaky_relu(x, k) * x", "k: float = 0.0", 0.2),
+]
+
+
+@pytest.mark.parametrize(("steps", "option", "later"), OPTIONS)
+def test_an_option_may_change_later(steps: str, option: str, later: Any) -> None:
+    """What is 0 or 1 while fusing must not vanish from the text."""
+    text = forward_of(steps, f'x: Float[Tensor, "n d"], {option}')
+    back = gn.fuse(text)
+    inputs = {"x": drawn(6, 5), "k": later}
+    truth, (grad,) = truth_of(text, inputs)
+    assert not differences(back(inputs, grad), truth, 1e-12), back.source
+
+
+COUNTS = [
+    "y = 5 * x.mean(0) + x.sum(0) / 5",  # 5 is what n is when drawn
+    "y = x / x.shape[0] ** 0.5 * x.numel()",
+    "y = (x - x.mean(0)) * (x.shape[0] - 1) / x.var(0)",
+    "y = x @ x.T @ x / len(x)",
+    "y = (x @ x.T).diagonal() * x.sum(1)",
+]
+
+
+@pytest.mark.parametrize("steps", COUNTS)
+@pytest.mark.parametrize("sizes", [(5, 7), (4, 4), (6, 5)])
+def test_a_size_is_no_number(steps: str, sizes: tuple[int, int]) -> None:
+    text = forward_of(steps, "x")
+    back = gn.fuse(text, {"x": drawn(*sizes)})
+    for later in ((5, 7), (9, 3), (4, 4)):
+        inputs = {"x": drawn(*later)}
+        truth, grads = truth_of(text, inputs)
+        assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
+
+
+ALL = [*catalogue.collect(), *fuse_targets.collect()]
+SEEDS = {"gating.boolean_selection": 2}  # a mask that keeps several rows
+
+
+@pytest.mark.parametrize("program", ALL, ids=lambda program: program.name)
+def test_fused_where_sizes_coincide(program: Cataloged) -> None:
+    """Equal sizes while fusing must not make two axes one: called with distinct sizes after."""
+    back = gn.fuse(program.function, inputs=program.draw(EQUAL, SEEDS.get(program.name, 5)))
+    inputs = program.draw(DISTINCT, 6)
+    torch.manual_seed(6)
+    truth, grads = autograd(program.function, inputs, lambda out: cotangents(out, 6, "plain"))
+    torch.manual_seed(6)
+    wrong = differences(call(back, inputs, grads), truth)
+    assert not wrong, "\n".join([*wrong, back.source])
+
+
+# -- planted slips --------------------------------------------------------------------------
+
+NORM = """
+def forward(x: Float[Tensor, "n d"], gain: Float[Tensor, "d"], W: Float[Tensor, "d k"]):
+    diff = x - x.mean(0)
+    var = (diff**2).mean(0)
+    xhat = diff * (var + 1e-5) ** -0.5
+    y = torch.tanh(gain * xhat) @ W
+    return y
+"""
+
+SUM = """
+def forward(x: Float[Tensor, "n d"], gain: Float[Tensor, "d"], W: Float[Tensor, "n d"]):
+    h = (x + gain) * W
+    y = (h.sum(0) + (W + gain).sum(0)) ** 2
+    return y
+"""
+
+
+def size_as_a_number(self: Normal, coefficient: Fraction, powers: Any, bound: Any) -> Any:
+    """`Normal.build`, but an axis's size is the number that it is now."""
+    powers, bound = list(powers), frozenset(bound)
+    term = engine.Term.of(coefficient, powers, bound)
+    for index in bound - indices_of(term.powers):
+        atom, place = next((f[0], f[1].index(index)) for f, _ in powers if index in f[1])
+        coefficient *= self.graph.sizes[self.graph.nodes[atom].axes[place]]
+    return engine.Term.of(coefficient, powers, bound & indices_of(term.powers))
+
+
+def plant_half_adjoint(patch: pytest.MonkeyPatch) -> None:
+    whole = engine.adjoint
+
+    def half(normal: Any, node: Any, gradient: Any) -> Any:
+        found = list(whole(normal, node, gradient))
+        return found[:-1] if len(found) > 1 else found
+
+    patch.setattr(engine, "adjoint", half)
+
+
+def plant_lost_term(patch: pytest.MonkeyPatch) -> None:
+    whole = engine.Extractor.extract
+    patch.setattr(engine.Extractor, "extract", lambda self, terms: whole(self, terms[:-1] or terms))
+
+
+def plant_lost_parentheses(patch: pytest.MonkeyPatch) -> None:
+    whole = engine.Writer.statement
+
+    def slip(self: Any, *arguments: Any) -> ast.expr:
+        tree = whole(self, *arguments)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Sub | ast.Add):
+                return ast.parse(ast.unparse(tree).replace("(", "(-", 1), mode="eval").body
+        return tree
+
+    patch.setattr(engine.Writer, "statement", slip)
+
+
+def plant_size_as_a_number(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Normal, "build", size_as_a_number)
+
+
+PLANTS = [
+    (plant_half_adjoint, NORM),
+    (plant_lost_term, NORM),
+    (plant_lost_parentheses, NORM),
+]
+
+
+@pytest.mark.parametrize(("plant", "text"), PLANTS)
+def test_a_planted_slip_is_dropped_and_told(
+    plant: Callable[[pytest.MonkeyPatch], None], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = gn.fuse(text)
+    assert not clean.dropped
+    with monkeypatch.context() as patch:
+        plant(patch)
+        back = gn.fuse(text)
+    assert back.dropped and all(one.why for one in back.dropped), back.source
+    shapes = {"x": (9, 4), "gain": (4,), "W": (4, 3) if text is NORM else (9, 4)}
+    inputs = {given.name: drawn(*shapes[given.name]) for given in back.program.inputs}
+    truth, grads = truth_of(text, inputs)
+    assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
