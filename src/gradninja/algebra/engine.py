@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from gradninja.algebra.adjoint import adjoint
+from gradninja.algebra.choosing import Chooser
 from gradninja.algebra.extract import Extractor, Foldable
-from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.lower import Lowering
-from gradninja.algebra.normal import Fact, Normal, TooLong
+from gradninja.algebra.normal import Fact, Normal
 from gradninja.algebra.precision import keeps_digits
 from gradninja.algebra.steps import Step, Teller
 from gradninja.algebra.terms import Indices, Term
-from gradninja.algebra.tree import CALL, Tree, leaves
+from gradninja.algebra.tree import Tree, leaves
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -25,8 +26,6 @@ from gradninja.derive.walk import Walk
 from gradninja.lines import Line
 
 TOLERANCE = 1e-9  # relative, in float64
-WINDOW = 12  # lines that are looked ahead for whether a name pays
-MOST_AHEAD = 12  # terms of one gradient, from where on a name is given without looking further
 
 
 class Mismatch(Exception):
@@ -68,6 +67,8 @@ class Engine:
             for node in self.graph.named.values()
             if not node.static and self._folds(node)
         ]
+        self.extractor = Extractor(normal, self.foldables)
+        self.chooser = Chooser(self.graph, normal, self._ends, self._cost)
         self.values: dict[str, Any] = {
             **LIBRARY,
             **self.program.namespace,
@@ -107,8 +108,11 @@ class Engine:
         return found
 
     def _unnamed(self, node: Node) -> Tree:
-        assert node.terms is not None, node
-        return Extractor(self.normal, self.foldables).extract(node.terms)
+        if node.terms is None:
+            raise NotWritten(f"{node} has no text")
+        whole = len(node.terms) > 1 or any(term.bound for term in node.terms)
+        # A sum would fold back into the node itself.
+        return self.extractor.extract(node.terms if whole else self.normal.normal(node.terms))
 
     # -- the walk ---------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Engine:
         return self.lowering.count
 
     def _last_uses(self) -> dict[int, list[Node]]:
-        """Inputs, and what gets a name anyway, by the node that is the last to give them something."""
+        """Inputs and what gets a name anyway, by the node that is the last to give to them."""
         first: dict[int, int] = {}
         for node in self.graph.nodes[: self.lowered]:
             for operand in self._operands(node):
@@ -200,7 +204,9 @@ class Engine:
             return
         if self._named_anyway(node) or self._pays(node):
             self._finish(node)
-        self._push(node, self.gradients)
+        for operand, term in adjoint(self.normal, node, self._gradient(node)):
+            self.gradients.setdefault(operand.number, []).append(term)
+        self.gradients.pop(node.number, None)
 
     def _named_anyway(self, node: Node) -> bool:
         known = node.name in self.walk.totals or node.name in self.wanted
@@ -215,81 +221,22 @@ class Engine:
             self.titles[node.number] = temporary_name(node.line, node.expr, self.walk.taken)
         return self.titles[node.number]
 
-    def _push(self, node: Node, gradients: dict[int, list[Term]]) -> None:
-        if gradients is self.gradients:
-            gradient = self._gradient(node)
-        else:
-            gradient = self.normal.normal(gradients.get(node.number, []))
-        for operand, term in adjoint(self.normal, node, gradient):
-            gradients.setdefault(operand.number, []).append(term)
-
-    # -- choosing ---------------------------------------------------------------------------
-
     def _pays(self, node: Node) -> bool:
-        """Whether a name for a variable's gradient makes what follows from it cheaper."""
-        nameable = node.name is not None or node.expr is not None
-        if self.chosen or not nameable or self._paths(node) < 2:
+        """Whether a name for a gradient makes what follows from it cheaper."""
+        if self.chosen or (node.name is None and node.expr is None):
             return False
-        terms = self._gradient(node)
-        if not terms or self._is_name(terms):
-            return False
-        try:
-            inline = self._ahead(node, terms)
-        except TooLong:
-            return True
-        own = self._cost(terms)
-        if own <= CALL:
-            return False
-        atom = [self.graph.itself(self._gradient_node(node))]
-        return own + self._ahead(node, atom) < inline
+        self._gradient(node)
+        return self.chooser.pays(
+            node, self.gradients, lambda: self.graph.itself(self._gradient_node(node))
+        )
 
-    def _paths(self, node: Node) -> int:
-        """In how many places the node's gradient is used."""
-        found = len(node.derivatives)
-        for term in node.terms or ():
-            found += sum(self.graph.nodes[atom].flows for (atom, _), _ in term.powers)
-        return found
+    def _ends(self, node: Node) -> bool:
+        """Whether a gradient gets a name whatever is chosen."""
+        fixed = node.opaque or node.line is None or id(node.line) in self.derived
+        return fixed or self._named_anyway(node)
 
-    def _ahead(self, start: Node, gradient: list[Term]) -> float:
-        """What it costs to write all gradients that follow from one, up to the next names."""
-        gradients = {number: list(terms) for number, terms in self.gradients.items()}
-        gradients[start.number] = gradient
-        touched = {start.number}
-        cost, lines = 0.0, set[int]()
-        for node in reversed(self.graph.nodes[: start.number + 1]):
-            if not node.flows or not gradients.get(node.number):
-                continue
-            if touched == {start.number} and node.number < start.number:
-                break
-            ends = node is not start and (
-                node.opaque
-                or node.line is None
-                or self._named_anyway(node)
-                or id(node.line) in self.derived
-            )
-            if node.line is not None:
-                lines.add(id(node.line))
-            if not ends and len(lines) > WINDOW and node.name is not None:
-                ends = True
-            touched_here = node.number in touched
-            touched.discard(node.number)
-            if ends:
-                if touched_here:
-                    cost += self._cost(self.normal.normal(gradients[node.number]))
-                gradients.pop(node.number)
-                continue
-            before = {n: len(g) for n, g in gradients.items()}
-            self._push(node, gradients)
-            if max((len(gradients[n]) for n in gradients), default=0) > MOST_AHEAD:
-                raise TooLong
-            if touched_here:
-                touched |= {n for n, g in gradients.items() if len(g) > before.get(n, 0)}
-            if not touched:
-                break
-        return cost
-
-    def _cost(self, terms: list[Term]) -> float:
-        return Extractor(self.normal, self.foldables).choices(terms)[0].cost if terms else 0.0
+    def _cost(self, terms: Sequence[Term]) -> float:
+        return self.extractor.choices(terms)[0].cost if terms else 0.0
 
     def _derived(self, line: Line) -> None:
         """A line that keeps the form that deriving gives it."""
@@ -342,13 +289,10 @@ class Engine:
             self.walk._untouched(name, node.value)
         self.gradients[node.number] = [self.graph.itself(self._gradient_node(node))]
 
-    def _is_name(self, terms: list[Term]) -> bool:
-        return len(terms) == 1 and terms[0].coefficient == 1 and len(terms[0].powers) == 1
-
     def _write(self, node: Node, terms: list[Term], adds: bool) -> None:
         name = self._title(node)
         line = node.line or self._line_of(node)
-        trees = Extractor(self.normal, self.foldables).choices(terms)
+        trees = self.extractor.choices(terms)
         syntax = self.writer.statement(trees[0], node, line.name)
         if len(trees) > 1 and self.plain:
             trees = trees[-1:]
@@ -386,6 +330,7 @@ class Engine:
             self.normal.vanishes(gradient, terms)
         if len(terms) == 1 and not adds and set(node.free) <= terms[0].indices:
             self.foldables.append(Foldable(gradient, terms[0]))
+            self.extractor.add(self.foldables[-1])
 
     def _tell(self, node: Node, terms: list[Term], tree: Tree, syntax: ast.expr) -> None:
         """Record how a gradient came about: facts used, its terms, what folded back."""

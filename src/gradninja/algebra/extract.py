@@ -30,12 +30,17 @@ class Extractor:
 
     def __init__(self, normal: Normal, foldables: Sequence[Foldable]) -> None:
         self.normal = normal
-        self.named = [(foldable.node, foldable.term) for foldable in foldables]
+        self.named: list[tuple[Node, Term]] = []
         self.by_atom: dict[int, list[Foldable]] = {}
         for foldable in foldables:
-            atoms = [f[0] for f, _ in foldable.term.powers if f[1]]
-            if atoms:
-                self.by_atom.setdefault(atoms[0], []).append(foldable)
+            self.add(foldable)
+
+    def add(self, foldable: Foldable) -> None:
+        """One more value to fold into."""
+        self.named.append((foldable.node, foldable.term))
+        atoms = [f[0] for f, _ in foldable.term.powers if f[1]]
+        if atoms:
+            self.by_atom.setdefault(atoms[0], []).append(foldable)
 
     def choices(self, terms: Sequence[Term]) -> list[Tree]:
         """Expressions for the terms, the cheapest first; the last keeps sums in one piece."""
@@ -239,7 +244,7 @@ class Extractor:
                     candidate = forest.total([whole, *others])
             else:
                 candidate = simple(whole)
-            if candidate.cost < best.cost:
+            if candidate.cost <= best.cost:
                 best = candidate
         return best
 

@@ -10,9 +10,10 @@ import torch
 
 from gradninja.algebra.graph import Derivative, Graph, Node
 from gradninja.algebra.layout import call, constant
-from gradninja.algebra.lower import Lowering, row
+from gradninja.algebra.lower import Lowering, NotLowered, row
 from gradninja.algebra.operations import base
 from gradninja.algebra.terms import ONE, Term
+from gradninja.derive import template as templates
 from gradninja.rules import Site
 
 # The derivative of y = f(a), as terms over their common indices.
@@ -64,6 +65,13 @@ def _function_of(name: str, sign: int = 1, negated: bool = False) -> Slope:
     return slope
 
 
+def _erf(graph: Graph, y: Node, a: Node) -> list[Term]:
+    square = sum_of(graph, [graph.itself(a, Fraction(2)).scaled(-1)], a)
+    bell = Node(0, y.shape, None, axes=y.axes, applied=("torch.exp", square), made=5.0 * y.size)
+    root = graph.itself(graph.scalar("math.pi"), Fraction(-1, 2))
+    return [graph.itself(graph.add(bell)).times(root).scaled(2)]
+
+
 def _silu(graph: Graph, y: Node, a: Node) -> list[Term]:
     (s,) = _function_of("sigmoid")(graph, y, a)
     rest = [Term.of(1, []), graph.itself(a), graph.itself(y).scaled(-1)]
@@ -83,7 +91,36 @@ SLOPES: dict[str, Slope] = {
     "cos": _function_of("sin", sign=-1),
     "logsigmoid": _function_of("sigmoid", negated=True),
     "abs": _function_of("sign"),
+    "erf": _erf,
 }
+
+
+@row("gelu")
+def _gelu(low: Lowering, site: Site) -> Node:
+    """The tanh form: Hendrycks and Gimpel 2016, section 2."""
+    if site.value("approximate") != "tanh":
+        raise NotLowered("the exact form, which deriving has")
+    graph, a = low.graph, low.node(site.bound["a"])
+
+    def syntax() -> ast.expr:
+        text = "torch.tanh(math.sqrt(2 / math.pi) * (_ + 0.044715 * _**3))"
+        tree = ast.parse(text, mode="eval").body
+        found: ast.expr = templates.substitute(tree, {"_": a.text})
+        return found
+
+    t = Node(0, a.shape, None, axes=a.axes, writes=syntax, made=8.0 * a.size)
+    slope = graph.itself(_one_minus(graph, graph.add(t), 2))
+    root = graph.itself(graph.scalar("math.sqrt(2 / math.pi)"))
+    cubed = graph.itself(a, Fraction(3)).times(graph.itself(graph.scalar("0.044715")))
+    y = graph.add(Node(0, a.shape, site.y, axes=a.axes, made=10.0 * a.size))
+    half, once_and_half = Fraction(1, 2), Fraction(3, 2)
+    bend = [graph.itself(a).scaled(half), cubed.scaled(once_and_half)]
+    terms = [
+        graph.itself(sum_of(graph, [Term.of(1, []), graph.itself(t)], t)).scaled(half),
+        *(part.times(root).times(slope) for part in bend),
+    ]
+    y.derivatives = (Derivative(a, terms),)
+    return y
 
 
 @row(*SLOPES)

@@ -13,6 +13,7 @@ import torch
 
 import gradninja.algebra.functions
 import gradninja.algebra.macros
+import gradninja.algebra.norms
 import gradninja.algebra.operations
 import gradninja.algebra.picks  # noqa: F401 - they fill the table
 from gradninja.algebra.cost import Cost, cost_of
@@ -149,8 +150,7 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
             return fused
         if not worse:
             break
-        why = f"in float32 it is off by {worse[0].fused:.1e}, the derived form by {worse[0].derived:.1e}"
-        dropped.append(Dropped(worse[0].name, why))
+        dropped.append(Dropped(worse[0].name, str(worse[0])))
         modes.pop(0)  # what was multiplied or written out is what loses digits
         if not modes:
             break
@@ -193,19 +193,19 @@ def _shared(
 
 
 def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused:
-    derived = _shared(derived.program, derived.statements, derived.gradient_names)
-    fused = Fused(
-        derived.program,
+    """The derived lines, with names for what they compute more than once."""
+    back = _shared(derived.program, derived.statements, derived.gradient_names)
+    return Fused(
+        back.program,
         "fused",
-        derived.statements,
-        derived.gradient_names,
-        derived,
+        back.statements,
+        back.gradient_names,
+        back,
         (),
         tuple(dropped),
-        _cost(derived),
+        _cost(back),
         (),
     )
-    return fused
 
 
 def _cost(back: Backward) -> Cost:

@@ -51,6 +51,7 @@ class Node:
     hot: Node | None = None  # of a one-hot: the index
     picks: bool = False  # one 1 in each row, 0 elsewhere
     floor: bool = False  # it is -inf where what it absorbs is 0
+    applied: tuple[str, Node] | None = None  # a function and what it is called on
     writes: Callable[[], ast.expr] | None = None  # its syntax, when all names are known
 
     @property
@@ -136,6 +137,13 @@ class Graph:
                 return node
         node = self.add(Node(0, (), self.sizes[root], static=True))
         self.size_nodes[root] = node
+        return node
+
+    def literal(self, value: Fraction) -> Node:
+        """A number as an atom, for a root of it; whole powers of it are numbers again."""
+        text = str(value.numerator) if value.denominator == 1 else f"({value})"
+        node = self.scalar(text)
+        node.value = value
         return node
 
     def settle(self) -> None:

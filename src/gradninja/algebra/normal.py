@@ -129,8 +129,13 @@ class Normal:
         return self._absorbed(self.build(coefficient, powers, bound))
 
     def _absorbed(self, term: Term) -> Term:
-        """Without the masks of what is 0 already where they are."""
-        gone = set()
+        """Without the masks of what is 0 already where they are; whole powers of numbers taken."""
+        number, gone = term.coefficient, set()
+        for (atom, indices), power in term.powers:
+            value = self.graph.nodes[atom].value
+            if isinstance(value, Fraction) and power.denominator == 1:
+                number *= value ** int(power)
+                gone.add((atom, indices))
         for (atom, indices), power in term.powers:
             absorbs = self.graph.nodes[atom].absorbs
             if absorbs is not None and power > 0 and not self.graph.nodes[atom].floor:
@@ -139,7 +144,7 @@ class Normal:
         if not any(factor in gone for factor, _ in term.powers):
             return term
         kept = [(factor, power) for factor, power in term.powers if factor not in gone]
-        return Term.of(term.coefficient, kept, term.bound)
+        return Term.of(number, kept, term.bound)
 
     def absorbed(self, terms: Sequence[Term]) -> tuple[Node, Indices] | None:
         """A mask that leaves all terms as they are: each has a factor that is 0 where it is."""

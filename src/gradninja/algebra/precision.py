@@ -34,6 +34,9 @@ class Errors:
         """Whether the fused form is no less accurate."""
         return self.fused <= self.worse * self.derived + FLOOR
 
+    def __str__(self) -> str:
+        return f"in float32 it is off by {self.fused:.1e}, the derived form by {self.derived:.1e}"
+
 
 def single(value: Any) -> Any:
     """A float64 tensor in float32; anything else as it is."""
@@ -79,8 +82,8 @@ def compare(fused: Backward, derived: Backward) -> list[Errors]:
         largest = max((float(t.abs().max()) for t in true.values() if t.numel()), default=0.0)
         for name, want in true.items():
             if bool(torch.isfinite(want).all()):
-                errors = [_error(got[name], want, share * largest) for got in (first, second)]
-                found.append(Errors(name, *errors, worse))
+                mine, other = (_error(got[name], want, share * largest) for got in (first, second))
+                found.append(Errors(name, mine, other, worse))
     return found
 
 

@@ -44,7 +44,7 @@ def affine(normal: Normal, node: Node) -> Affine | None:
 def rational(
     normal: Normal, terms: Sequence[Term], named: Sequence[tuple[Node, Term]]
 ) -> Iterator[list[Term]]:
-    """The same terms, what is a fraction of one sum written by a named value, where one is linear."""
+    """The same terms, fractions of one sum written by a named value that is linear in it."""
     nodes = normal.graph.nodes
     below = {f for t in terms for f, p in t.powers if p < 0 and p.denominator == 1}
     for factor in sorted(below):

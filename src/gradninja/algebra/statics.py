@@ -62,9 +62,13 @@ def scalar_term(graph: Graph, node: ast.expr) -> Term | None:
         return inner and inner.scaled(-1)
     if isinstance(node, ast.BinOp):
         return _product(graph, node)
+    if isinstance(node, ast.Attribute) and ast.unparse(node) in {"math.pi", "math.e"}:
+        return graph.itself(graph.scalar(ast.unparse(node)))
     if isinstance(node, ast.Call) and ast.unparse(node.func) in {"math.sqrt", "float"}:
-        inner = _held(graph, node.args[0])
         half = ast.unparse(node.func) == "math.sqrt"
+        inner = _held(graph, node.args[0])
+        if half and inner is not None and not inner.powers and inner.coefficient > 0:
+            inner = graph.itself(graph.literal(inner.coefficient))
         return inner and _power(inner, Fraction(1, 2) if half else ONE)
     return _size(graph, node)
 

@@ -69,6 +69,11 @@ class Writer:
             index = self.write(Leaf(tree.indices, "", 0.0, node.hot, tree.at[:-1]), ())
             classes = self.number(self.graph.extent(node.axes[-1]))
             return Written(call("F.one_hot", [index.syntax, classes]), layout_of(node, tree.at))
+        if node.applied is not None:
+            function, argument = node.applied
+            whole = Leaf(tree.indices, "", 0.0, argument, tree.at)
+            inner = self.write(whole, layout_of(node, tree.at))
+            return Written(call(function, [inner.syntax]), inner.layout)
         if node.writes is not None or node.syntax is not None:
             return Written(node.text(), layout_of(node, tree.at))
         inner = self.write(self.unnamed(node), layout_of(node, node.free))
@@ -288,7 +293,7 @@ class Writer:
         parts = []
         syntaxes = []
         for part in (a, b):
-            layout = tuple(sorted(part.indices, key=lambda i: (i in tree.over, i)))
+            layout: Layout = tuple(sorted(part.indices, key=lambda i: (i in tree.over, i)))
             natural = self.write(part, self._want(part, ()))
             if None not in natural.layout and set(natural.layout) == part.indices:
                 layout = natural.layout
