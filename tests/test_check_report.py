@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import gradninja as gn
 from gradninja.check import BackwardWrong, LineReport, Report, Verdict, assert_backward, check
-from gradninja.check.watching import saves
+from gradninja.check.watching import Saves
 from gradninja.cli import app
 
 FORWARD = """
@@ -154,7 +154,7 @@ def test_watch_checks_again_after_each_save(tmp_path: Path) -> None:
         assert seconds > 0
         next(steps)()
 
-    watched = saves(path, sleep)
+    watched = iter(Saves([path], sleep))
     for _ in range(3):
         next(watched)
         seen.append(path.read_text())
@@ -170,16 +170,19 @@ def test_the_command_watches_until_it_is_stopped(
     reports = [check(FORWARD + RIGHT), check(FORWARD + WRONG)]
     given = iter(reports)
 
-    def stopped(seconds: float) -> None:
-        if path.read_text():
-            raise KeyboardInterrupt
+    def checked(*_: object) -> Report:
+        """The file is saved while the first check runs."""
         path.write_text("saved")
+        return next(given)
+
+    def stopped(seconds: float) -> None:
+        raise KeyboardInterrupt
 
     worker, watching = (
         importlib.import_module(f"gradninja.check.{name}") for name in ("worker", "watching")
     )
-    monkeypatch.setattr(worker, "check_apart", lambda *_: next(given))
-    monkeypatch.setattr(watching, "saves", lambda path: saves(path, stopped))
+    monkeypatch.setattr(worker, "check_apart", checked)
+    monkeypatch.setattr(watching, "Saves", lambda paths: Saves(paths, stopped))
     found = CliRunner().invoke(app, ["check", str(path), "--watch", "--json"])
     assert [json.loads(line)["ok"] for line in found.stdout.splitlines()] == [True, False]
     assert found.exit_code == 1

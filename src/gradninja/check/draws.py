@@ -121,7 +121,7 @@ def _drawn(
 
 def _rotated(sizes: Mapping[str, int], factor: int) -> dict[str, int]:
     """The same sizes dealt to other axes; one more where there is only one axis."""
-    if len(sizes) == 1:
+    if len(sizes) <= 1:
         return {name: size + 3 * factor for name, size in sizes.items()}
     values = list(sizes.values())
     return dict(zip(sizes, [*values[1:], *values[:1]], strict=True))

@@ -30,13 +30,15 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
     if not isinstance(written, Written):
         return whole.judge(subject)
     trials = _trials(subject, written)
-    if not any(step.writes & set(trials.plan.gradients) for step in trials.plan.steps):
-        if written.function is not None:
+    gradients = set(trials.plan.gradients)
+    if not any(step.writes & gradients for step in trials.plan.steps):
+        if written.function is not None and not _names(written) & gradients:
             return whole.judge(replace(subject, backward=written.function))
-        raise CheckError(
-            "no line writes a gradient",
-            hint="name them `d<name>`: `dx` for the gradient of `x`, one for each float input",
-        )
+        if written.function is None:
+            raise CheckError(
+                "no line writes a gradient",
+                hint="name them `d<name>`: `dx` for the gradient of `x`, one for each float input",
+            )
     review = Review(trials)
     rows = explained(review)
     known = [f.tolerance for f in review.findings.values() if f.tolerance is not None]
@@ -48,6 +50,12 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
         tolerance=told(terms, max((t for t in known if t < 1e-3), default=0.0)),
         notes=tuple(review.notes),
     )
+
+
+def _names(written: Written) -> set[str]:
+    """The names in a backward that it does not ask for."""
+    nodes = (node for statement in written.statements for node in ast.walk(statement))
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - set(written.parameters)
 
 
 def _trials(subject: Subject, written: Written) -> Trials:

@@ -46,17 +46,25 @@ def check(
 
     Exit code 0: all lines are right; 1: a line is wrong; 2: it could not be judged.
     """
-    code = _once(file, backward, timeout, as_json)
     if not watch:
-        raise typer.Exit(code)
-    from gradninja.check.watching import saves
+        raise typer.Exit(_once(file, backward, timeout, as_json))
+    from gradninja.check.watching import Saves
 
-    path = Path(file.partition(".py:")[0] + ".py" if ".py:" in file else file)
+    paths = [_path(text) for text in (file, backward) if text is not None and ".py" in text]
+    saves = Saves(paths)
+    code = NOT_JUDGED
     try:
-        for _ in saves(path):
+        code = _once(file, backward, timeout, as_json)
+        print(f"watching {' and '.join(map(str, paths))}; Ctrl-C ends it", file=sys.stderr)
+        for _ in saves:
             code = _once(file, backward, timeout, as_json)
     except KeyboardInterrupt:
         raise typer.Exit(code) from None
+
+
+def _path(text: str) -> Path:
+    """The file of `FILE.py` or `FILE.py:name`."""
+    return Path(text.partition(".py:")[0] + ".py" if ".py:" in text else text)
 
 
 def _once(file: str, backward: str | None, timeout: float, as_json: bool) -> int:

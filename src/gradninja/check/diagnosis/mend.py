@@ -45,11 +45,12 @@ def patches(
     """
     found: list[Patch] = []
     inserted: dict[int, tuple[list[str], int]] = {}
+    first = _first_use(changes, written, body)
     for change in changes:
         old, new = change.old, change.new
         if old is None:
             assert new is not None
-            place = insertion_line(change, written, body)
+            place = insertion_line(change, first, body)
             if place is None:
                 return None
             line, column = place
@@ -89,18 +90,16 @@ def signature_patch(function: ast.FunctionDef, names: Sequence[str], text: str) 
 
 
 def insertion_line(
-    change: Change, written: Sequence[ast.stmt], body: Sequence[ast.stmt]
+    change: Change, first: ast.stmt | None, body: Sequence[ast.stmt]
 ) -> tuple[int, int] | None:
     """The number that a new statement's line gets, and how far it is indented.
 
-    It stands below all that it needs: the statements it comes after, and those that write what it
-    reads.
+    It stands above the first that uses it, or else below all that it needs: the statements it
+    comes after, and those that write what it reads.
     """
     assert change.new is not None
-    if change.after is None:
-        first = written[0] if written else None
-        if first is not None:
-            return first.lineno, first.col_offset
+    if change.after is None and first is not None:
+        return first.lineno, first.col_offset
     reads = {n.id for n in ast.walk(change.new) if isinstance(n, ast.Name)}
     needs = [s for s in body if writes(s, reads)]
     if change.after is not None:
@@ -109,6 +108,21 @@ def insertion_line(
         last = max(needs, key=lambda s: s.end_lineno or s.lineno)
         return (last.end_lineno or last.lineno) + 1, last.col_offset
     return (body[0].lineno, body[0].col_offset) if body else None
+
+
+def _first_use(
+    changes: Sequence[Change], written: Sequence[ast.stmt], body: Sequence[ast.stmt]
+) -> ast.stmt | None:
+    """The first statement that uses what new lines bind, which stand together above it."""
+    new = [c.new for c in changes if c.old is None and c.after is None and c.new is not None]
+    bound = {
+        node.id
+        for statement in new
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    uses = (s for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and n.id in bound)
+    return next(uses, written[0] if written else None)
 
 
 def writes(statement: ast.stmt, names: Collection[str]) -> bool:

@@ -83,7 +83,7 @@ def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: fl
             computed from.
         deadline: of `time.monotonic`, after which nothing more is tried.
     """
-    found = sorted(_until(deadline, single_edits(facts, written)), key=lambda pair: pair[0])
+    found = sorted(_bounded(single_edits(facts, written), deadline), key=lambda pair: pair[0])
     likely = sum(cost <= LIKELY for cost, _ in found)
     two_names = double_edits(facts, written, NAMES, LIKELY_SECOND)
     candidates = chain((make for _, make in found[:likely]), two_names)
@@ -98,9 +98,7 @@ def double(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: fl
     return _first(trial, pairs, deadline) or derived
 
 
-def _bounded(
-    found: Iterable[tuple[float, Maker]], deadline: float
-) -> Iterator[tuple[float, Maker]]:
+def _bounded(found: Iterable[Costed], deadline: float) -> Iterator[Costed]:
     """As many as can be named in a part of the time that is left: most of it is for trying them."""
     stop = time.monotonic() + NAMING * (deadline - time.monotonic())
     for number, pair in enumerate(found):
@@ -117,14 +115,6 @@ def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit |
         if all(trial.fits(edit, draw) for draw in range(trial.draws)):
             return edit
     return None
-
-
-def _until(deadline: float, edits: Iterable[Costed]) -> Iterator[Costed]:
-    """What there is until the time is up: a long line among many names has very many edits."""
-    for edit in edits:
-        if time.monotonic() > deadline:
-            return
-        yield edit
 
 
 def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
