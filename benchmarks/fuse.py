@@ -41,8 +41,9 @@ Gradients = Sequence[Tensor]
 Contender = Callable[[], Gradients]
 
 ROUNDS = 20
+LEAST, PATIENCE = 4, 30.0  # so many rounds at least, no more after so many seconds
 SECONDS = 0.02  # that a contender's turn takes at least
-EAGER, DERIVED, FUSED = "autograd", "derived", "fused"
+EAGER, DERIVED, FUSED, LEAN = "autograd", "derived", "fused", "fused for memory"
 COMPILED, FUSED_COMPILED, LIBRARY_OP = "autograd compiled", "fused compiled", "library op"
 
 
@@ -184,6 +185,7 @@ def contenders(case: Case, sizes: Sequence[int], compiled: bool) -> dict[str, Co
         EAGER: by_autograd(program.function, inputs, grad),
         DERIVED: by_text(derived, inputs, grad),
         FUSED: by_text(fused, inputs, grad),
+        LEAN: by_text(gn.fuse(program.function, prefer="memory"), inputs, grad),
     }
     if case.library:
         found[LIBRARY_OP] = by_autograd(case.library, inputs, grad)
@@ -209,7 +211,10 @@ def seconds(running: Mapping[str, Contender]) -> dict[str, float]:
         run()
     calls = {name: max(1, int(SECONDS / _timed(run, 1))) for name, run in running.items()}
     times: dict[str, list[float]] = {name: [] for name in running}
-    for _ in range(ROUNDS):
+    began = time.perf_counter()
+    for at in range(ROUNDS):
+        if at >= LEAST and time.perf_counter() - began > PATIENCE:
+            break
         for name, run in running.items():
             times[name].append(_timed(run, calls[name]) / calls[name])
     return {name: min(each) for name, each in times.items()}
