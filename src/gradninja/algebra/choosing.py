@@ -47,7 +47,8 @@ class Chooser:
 
     def ahead(self, start: Node, gradient: list[Term], known: Gradients) -> float:
         """What it costs to write all gradients that follow from one, up to the next names."""
-        gradients = {number: list(terms) for number, terms in known.items()}
+        # What inputs were given already would only add the same to both costs.
+        gradients = {n: list(g) for n, g in known.items() if self.graph.nodes[n].line is not None}
         gradients[start.number] = gradient
         touched = {start.number}
         lines = set[int]()

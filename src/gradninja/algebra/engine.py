@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Fact, Normal
 from gradninja.algebra.precision import keeps_digits
 from gradninja.algebra.steps import Step, Teller
-from gradninja.algebra.terms import Indices, Term
+from gradninja.algebra.terms import Indices, Powers, Term
 from gradninja.algebra.tree import Tree, leaves
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
@@ -25,6 +26,7 @@ from gradninja.derive.temporaries import temporary_name
 from gradninja.derive.walk import Walk
 from gradninja.lines import Line
 
+MOST_WAITING = 8  # terms of an input's gradient that wait for more
 TOLERANCE = 1e-9  # relative, in float64
 
 
@@ -68,6 +70,7 @@ class Engine:
             if not node.static and self._folds(node)
         ]
         self.extractor = Extractor(normal, self.foldables)
+        self.costs: dict[frozenset[tuple[Fraction, Powers]], float] = {}
         self.chooser = Chooser(self.graph, normal, self._ends, self._cost)
         self.values: dict[str, Any] = {
             **LIBRARY,
@@ -205,7 +208,10 @@ class Engine:
         if self._named_anyway(node) or self._pays(node):
             self._finish(node)
         for operand, term in adjoint(self.normal, node, self._gradient(node)):
-            self.gradients.setdefault(operand.number, []).append(term)
+            found = self.gradients.setdefault(operand.number, [])
+            found.append(term)
+            if len(found) >= MOST_WAITING and operand.name in self.wanted:
+                self._flush(operand)
         self.gradients.pop(node.number, None)
 
     def _named_anyway(self, node: Node) -> bool:
@@ -230,13 +236,25 @@ class Engine:
             node, self.gradients, lambda: self.graph.itself(self._gradient_node(node))
         )
 
+    def _flush(self, node: Node) -> None:
+        """Write what an input that is used many times was given so far; the rest is added."""
+        terms = self._gradient(node)
+        if len(terms) >= MOST_WAITING:
+            self._write(node, terms, node.name in self.walk.totals, whole=False)
+            self.gradients.pop(node.number, None)
+
     def _ends(self, node: Node) -> bool:
         """Whether a gradient gets a name whatever is chosen."""
         fixed = node.opaque or node.line is None or id(node.line) in self.derived
         return fixed or self._named_anyway(node)
 
     def _cost(self, terms: Sequence[Term]) -> float:
-        return self.extractor.choices(terms)[0].cost if terms else 0.0
+        if not terms:
+            return 0.0
+        key = frozenset((term.coefficient, term.key) for term in terms)
+        if key not in self.costs:
+            self.costs[key] = self.extractor.choices(terms)[0].cost
+        return self.costs[key]
 
     def _derived(self, line: Line) -> None:
         """A line that keeps the form that deriving gives it."""
@@ -289,7 +307,7 @@ class Engine:
             self.walk._untouched(name, node.value)
         self.gradients[node.number] = [self.graph.itself(self._gradient_node(node))]
 
-    def _write(self, node: Node, terms: list[Term], adds: bool) -> None:
+    def _write(self, node: Node, terms: list[Term], adds: bool, whole: bool = True) -> None:
         name = self._title(node)
         line = node.line or self._line_of(node)
         trees = self.extractor.choices(terms)
@@ -306,7 +324,8 @@ class Engine:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         self._tell(node, terms, trees[0], syntax)
         total = self.walk.totals[name] + value if adds else value
-        self._hold(name, total, f"`{ast.unparse(syntax)}`")
+        if whole:
+            self._hold(name, total, f"`{ast.unparse(syntax)}`")
         self.walk.current = line
         if adds:
             self.walk._freshen(name)
@@ -324,6 +343,7 @@ class Engine:
         self.walk.totals[name] = total
         gradient = self._gradient_node(node)
         self.values[gradient.name or ""] = total
+        adds = adds or not whole
         if not adds:
             gradient.absorbs = self.normal.absorbed(terms)
         if len(terms) > 1 and not adds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ class Sharing:
 
     values: Mapping[str, Any]
     taken: set[str]
+    texts: dict[int, tuple[ast.expr, str]] = field(default_factory=dict)
 
     def run(self, statements: Sequence[Statement]) -> list[Statement]:
         """The statements with repeated parts on lines of their own, where that is cheaper."""
@@ -50,15 +51,20 @@ class Sharing:
         trees: dict[str, ast.expr] = {}
         for at, statement in enumerate(stretch):
             for part in _parts(statement):
-                text = ast.unparse(part)
+                text = self._text(part)
                 places.setdefault(text, []).append(at)
                 trees[text] = part
         best: tuple[float, str] | None = None
+        twice = {
+            text: found
+            for text, found in places.items()
+            if len(found) > 1 and self._fixed(trees[text], written)
+        }
+        if not twice:
+            return None
         running = dict(scope)
         cost_of([s.tree() for s in stretch], running, 0.0, keep=running)
-        for text, found in places.items():
-            if len(found) < 2 or not self._fixed(trees[text], written):
-                continue
+        for text, found in twice.items():
             try:
                 cost = cost_of([ast.Assign([_store("_")], trees[text], lineno=0)], running, 0.0)
             except Exception:  # not a tensor expression on its own
@@ -69,6 +75,12 @@ class Sharing:
         if best is None:
             return None
         return self._named(stretch, best[1], trees[best[1]], places[best[1]][0], running)
+
+    def _text(self, part: ast.expr) -> str:
+        """The text of a syntax tree, which is asked for many times."""
+        if id(part) not in self.texts:
+            self.texts[id(part)] = (part, ast.unparse(part))
+        return self.texts[id(part)][1]
 
     def _fixed(self, tree: ast.expr, written: set[str]) -> bool:
         """Whether it has the same value wherever it stands."""
@@ -98,6 +110,9 @@ class Sharing:
         return found
 
     def _replaced(self, statement: Statement, text: str, name: ast.Name) -> Statement:
+        if not any(self._text(part) == text for part in _parts(statement)):
+            return statement
+
         def swap(node: ast.AST) -> ast.AST | None:
             same = isinstance(node, ast.expr) and ast.unparse(node) == text
             return name if same else None
