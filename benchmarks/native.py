@@ -27,8 +27,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gradninja.training import Config, Run, begin
+if TYPE_CHECKING:  # imported late: NumPy, PyTorch and JAX start threads for the cores they see
+    from gradninja.training import Config, Run
 
 OURS = "gradninja, native"
 LIMIT = "one core's sgemm, products alone"
@@ -62,7 +64,7 @@ def pin(core: int | None) -> None:
     if hasattr(os, "sched_setaffinity"):
         free = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {free[-1] if core is None else core})
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     import torch
@@ -102,6 +104,8 @@ def ours(run: Run) -> Peer:
 @contextmanager
 def native_run(config: Config) -> Iterator[Run]:
     """A new run by the native engine, in a folder of its own."""
+    from gradninja.training import begin
+
     with tempfile.TemporaryDirectory() as folder:
         yield begin(config, out=Path(folder) / "run")
 
@@ -247,6 +251,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few steps, no torch.compile")
     args = parser.parse_args()
     pin(args.core)
+    from gradninja.training import Config
+
     rounds, seconds = (1, 0.01) if args.quick else (args.rounds, args.seconds)
     config = Config(
         model=args.model,
