@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 Indices = tuple[int, ...]
 Factor = tuple[int, Indices]  # an atom's number and its indices
@@ -74,12 +75,12 @@ class Term:
     def scaled(self, number: Fraction | int) -> Term:
         return Term(self.coefficient * number, self.powers, self.bound)
 
-    @property
+    @cached_property
     def indices(self) -> frozenset[int]:
         """The free indices that it depends on."""
         return indices_of(self.powers) - self.bound
 
-    @property
+    @cached_property
     def key(self) -> Powers:
         """Equal for terms that differ in the names of bound indices and the number alone."""
         return canonical(self.powers, self.bound)
@@ -178,10 +179,10 @@ def matches(
         for factor, there in term.powers:
             if factor[0] != atom:
                 continue
-            left = there - used.get(factor, Fraction(0))
-            if left == 0 or left * power < 0 or abs(left) < abs(power):
-                continue
             if exact and there != power:
+                continue
+            left = there - used[factor] if factor in used else there
+            if left != power and not _contains(left, power):
                 continue
             new = dict(names)
             if all(_bind(new, i, j, bound, term) for i, j in zip(indices, factor[1], strict=True)):
@@ -191,6 +192,12 @@ def matches(
 
     if all(any(f[0] == w[0][0] for f in have) for w in wanted):
         yield from step(0, {}, {})
+
+
+def _contains(whole: Fraction, part: Fraction) -> bool:
+    """Whether one power is another of the same sign, or more."""
+    same = whole.numerator * part.numerator > 0
+    return same and abs(whole) >= abs(part)
 
 
 def _bind(names: dict[int, int], i: int, j: int, bound: frozenset[int], term: Term) -> bool:

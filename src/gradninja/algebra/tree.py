@@ -79,15 +79,16 @@ class Forest:
         return Leaf(frozenset(at), f"{node.number}{list(at)}", cost, node, at)
 
     def product(self, number: Fraction, parts: Iterable[tuple[Tree, Fraction]]) -> Product:
-        ordered = sorted(parts, key=lambda p: (len(p[0].indices), p[0].key))
+        ordered = sorted(parts, key=_rank)
         cost, sofar, operands = 0.0, frozenset[int](), 0
-        above, below = abs(number.numerator) != 1, number.denominator != 1
+        above, below = number.numerator not in (1, -1), number.denominator != 1
         for tree, power in ordered:
             cost += tree.cost
             if isinstance(tree, Leaf) and tree.node.static:
-                above, below = above or power > 0, below or power < 0
+                positive = power.numerator > 0
+                above, below = above or positive, below or not positive
                 continue
-            if abs(power) != 1:
+            if power.denominator != 1 or power.numerator not in (1, -1):
                 cost += 2 * self.numel(tree.indices) + CALL
             both = sofar | tree.indices
             if operands:
@@ -95,7 +96,7 @@ class Forest:
             operands += 1
             sofar = both
         tensors = [(t, p) for t, p in ordered if not (isinstance(t, Leaf) and t.node.static)]
-        if tensors and (above or below or all(p < 0 for _, p in tensors)):
+        if tensors and (above or below or all(p.numerator < 0 for _, p in tensors)):
             # Numbers are put together first, and scale the smallest factor.
             cost += 2 * self.numel(tensors[0][0].indices) + CALL
         key = f"{number}*" + "*".join(f"{t.key}^{p}" for t, p in ordered)
@@ -137,6 +138,10 @@ def _key(text: str, over: frozenset[int]) -> str:
         return names.setdefault(index, f"b{len(names)}") if int(index) in over else index
 
     return re.sub(r"(?<=[\[ ])\d+(?=[\],])", rename, text)
+
+
+def _rank(part: tuple[Tree, Fraction]) -> tuple[int, str]:
+    return len(part[0].indices), part[0].key
 
 
 def simple(tree: Tree) -> Tree:
