@@ -35,13 +35,7 @@ TOLERANCE = 1e-12  # relative to each gradient's largest element
 # What fuse does not reach yet: the full-size operations that its backward has. Fewer is an
 # improvement: lower the number here, or take the line away once the reference is reached.
 NOT_REACHED = {
-    "activations.tanh": 6,
-    "activations.sigmoid": 5,
-    "activations.gelu_tanh_library": 18,
-    "activations.gelu_erf": 12,
     "losses.bce_stable": 9,
-    "normalisation.batchnorm_library": 13,
-    "normalisation.rmsnorm_library": 13,
     "normalisation.cosine_library": 16,
 }
 # The same for programs of the catalogue, and for having more than the derived form.
