@@ -160,14 +160,18 @@ def test_a_size_is_no_number(steps: str, sizes: tuple[int, int]) -> None:
         assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
 
 
-ALL = [*catalogue.collect(), *fuse_targets.collect()]
-SEEDS = {"gating.boolean_selection": 2}  # a mask that keeps several rows
+# The themes in which the algebra has most to do.
+THEMES = ("attention", "lecture", "losses", "normalisation")
+COINCIDING = [
+    *(program for program in catalogue.collect() if program.theme in THEMES),
+    *fuse_targets.collect(),
+]
 
 
-@pytest.mark.parametrize("program", ALL, ids=lambda program: program.name)
+@pytest.mark.parametrize("program", COINCIDING, ids=lambda program: program.name)
 def test_fused_where_sizes_coincide(program: Cataloged) -> None:
     """Equal sizes while fusing must not make two axes one: called with distinct sizes after."""
-    back = gn.fuse(program.function, inputs=program.draw(EQUAL, SEEDS.get(program.name, 5)))
+    back = gn.fuse(program.function, inputs=program.draw(EQUAL, 5))
     inputs = program.draw(DISTINCT, 6)
     torch.manual_seed(6)
     truth, grads = autograd(program.function, inputs, lambda out: cotangents(out, 6, "plain"))
