@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from gradninja.native.tile import copy, lanes, make_tile, side, transpose
+from gradninja.native.tile import copy, hold, lanes, make_tile, pointer, side, transpose
 
 _ROWS = 8  # of a tile: 8 x 2 vectors of sums fill half of AVX-512's registers, all of AVX's
 _DEPTH = 256  # of k in a block: then 2 vectors' width of B is 32 kB, in the first cache
@@ -93,11 +93,11 @@ def _pack(rows: Any, columns: Any, X: Any, x: Any, rs: Any, cs: Any, wide: Any, 
 
 
 @njit
-def _product(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
+def _product(like: Any, m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
              B: Any, brs: Any, bcs: Any,
              beta: Any, C: Any, crs: Any, ccs: Any) -> None:  # fmt: skip
-    """As `gemm`, the tiles' vectors lying along the rows of C."""
-    size, wide = A.itemsize, 2 * lanes(A)
+    """As `gemm`, of pointers, the tiles' vectors lying along the rows of C; an array `like` A."""
+    size, wide = like.itemsize, 2 * lanes(A)
     # Not literals, for which Numba would compile what they are given to once more.
     tall, origin = np.intp(_ROWS), np.intp(0)
     pack_b = bcs != 1 or (m > 4 * _ROWS and k * brs * size > _SMALL)
@@ -105,10 +105,11 @@ def _product(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
     scatter = ccs != 1
     depth = min(max(k, 1), _DEPTH)  # where k is 0, one turn with nothing to sum: C = beta C
     room = _round_up(depth, side(A))
-    right = _aligned(min(_round_up(n, wide), _WIDTH) * room if pack_b else 0, A)
-    left = _aligned(min(_round_up(m, tall), _HEIGHT) * room if pack_a else 0, A)
-    patch = _aligned(_ROWS * wide if scatter else 0, A)
-    zero, one = A.dtype.type(0), A.dtype.type(1)
+    held_b = _aligned(min(_round_up(n, wide), _WIDTH) * room, like) if pack_b else like
+    held_a = _aligned(min(_round_up(m, tall), _HEIGHT) * room, like) if pack_a else like
+    held_c = _aligned(tall * wide, like) if scatter else like
+    right, left, patch = pointer(held_b), pointer(held_a), pointer(held_c)
+    zero, one = like.dtype.type(0), like.dtype.type(1)
     Ai, rs, cs = (left, origin + 1, tall) if pack_a else (A, ars, acs)
     Bj, bs = (right, wide) if pack_b else (B, brs)
     for j0 in range(0, n, _WIDTH):
@@ -140,6 +141,9 @@ def _product(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
                                     at = c + r * crs + v * ccs
                                     fresh = patch[r * wide + v]
                                     C[at] = fresh if keep == zero else keep * C[at] + fresh
+    hold(held_a)
+    hold(held_b)
+    hold(held_c)
 
 
 @njit
@@ -148,7 +152,10 @@ def _gemm(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,
     if ccs != 1 and crs == 1 and (n > 1 or ars == 1):  # C.T = B.T @ A.T
         m, n, A, B = n, m, B, A
         ars, acs, brs, bcs, crs, ccs = bcs, brs, acs, ars, ccs, crs
-    _product(m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs)
+    a, b, c = pointer(A), pointer(B), pointer(C)
+    _product(C, m, n, k, alpha, a, ars, acs, b, brs, bcs, beta, c, crs, ccs)
+    hold(A)
+    hold(B)
 
 
 def gemm(m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, acs: Any,

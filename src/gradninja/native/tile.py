@@ -34,14 +34,37 @@ VECTOR_BYTES = vector_bytes()
 
 
 @intrinsic
-def lanes(typingctx: Any, array: Any) -> Any:
-    """How many elements of the array's dtype a vector register holds."""
-    count = VECTOR_BYTES * 8 // array.dtype.bitwidth
+def pointer(typingctx: Any, array: Any) -> Any:
+    """Where an array's elements begin. It does not keep them: see `hold`. But neither does it cost
+    two atomic counts each time that it is handed on, as an array does.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(array)(context, builder, args[0]).data
+
+    kind: Any = types.CPointer  # untyped
+    return kind(array.dtype)(array), codegen
+
+
+@intrinsic
+def hold(typingctx: Any, array: Any) -> Any:
+    """Keep an array up to here, for the sake of pointers into it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(array), codegen
+
+
+@intrinsic
+def lanes(typingctx: Any, like: Any) -> Any:
+    """How many elements of the dtype (of an array, or a pointer's) a vector register holds."""
+    count = VECTOR_BYTES * 8 // like.dtype.bitwidth
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.intp, count)
 
-    return types.intp(array), codegen
+    return types.intp(like), codegen
 
 
 @intrinsic
@@ -63,10 +86,10 @@ def wide_vectors(typingctx: Any) -> Any:
 def make_tile(rows: int, vectors: int, edge: bool) -> Callable[..., None]:
     """An intrinsic for C = alpha A @ B + beta C, of shapes (rows, k), (k, width), (rows, width).
 
-    tile(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, live, width): A, B and C are 1-D
-    contiguous arrays of one dtype, in which the matrices begin at the elements a, b and c; `*rs`
-    and `*cs` are the strides of their rows and columns in elements. The columns of B and C lie
-    side by side. `live` and `width` tell how many rows and columns there are: 1 to `rows` and 1
+    tile(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, live, width): A, B and C are
+    pointers to floats of one kind; the matrices begin a, b and c elements after them; `*rs` and
+    `*cs` are the strides of their rows and columns in elements. The columns of B and C lie side
+    by side. `live` and `width` tell how many rows and columns there are: 1 to `rows` and 1
     to `vectors` vectors at an `edge`, else exactly so many. Each element is summed over k in
     order, by fused multiply-adds where the processor has them, so it does not depend on where it
     lies in a tile. Where beta is 0, C is not read.
@@ -95,15 +118,7 @@ def _write_tile(
     dtype = signature.args[2].dtype
     lanes = VECTOR_BYTES * 8 // dtype.bitwidth
     build = Vectors(builder, context.get_value_type(dtype), lanes, dtype.bitwidth // 8)
-    left, right, out = (
-        builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-        for kind, array, start in zip(
-            (signature.args[2], signature.args[6], signature.args[10]),
-            (A, B, C),
-            (a, b, c),
-            strict=True,
-        )
-    )
+    left, right, out = (builder.gep(*at) for at in ((A, [a]), (B, [b]), (C, [c])))
     number = k.type
     masks = [build.mask(width, v * lanes) if edge else None for v in range(vectors)]
     row_at = [number(row) for row in range(rows)]
@@ -166,14 +181,14 @@ def _write_tile(
 
 
 @intrinsic
-def side(typingctx: Any, array: Any) -> Any:
-    """How many rows and columns `transpose` takes of an array of this dtype."""
-    count = _side(array.dtype)
+def side(typingctx: Any, like: Any) -> Any:
+    """How many rows and columns `transpose` takes of this dtype (an array's, or a pointer's)."""
+    count = _side(like.dtype)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.intp, count)
 
-    return types.intp(array), codegen
+    return types.intp(like), codegen
 
 
 @intrinsic
@@ -198,10 +213,7 @@ def copy(typingctx: Any, X: Any, x: Any, width: Any, out: Any, o: Any) -> Any:
         X, x, width, out, o = args
         dtype = signature.args[0].dtype
         build = Vectors(builder, context.get_value_type(dtype), _side(dtype), dtype.bitwidth // 8)
-        source, target = (
-            builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-            for kind, array, start in ((signature.args[0], X, x), (signature.args[3], out, o))
-        )
+        source, target = builder.gep(X, [x]), builder.gep(out, [o])
         build.store(build.load(source, build.mask(width, 0)), target, None)
         return context.get_dummy_value()
 
@@ -217,10 +229,7 @@ def _write_transpose(context: Any, builder: Any, signature: Any, args: Any) -> A
     dtype = signature.args[0].dtype
     side, number = _side(dtype), x.type
     build = Vectors(builder, context.get_value_type(dtype), side, dtype.bitwidth // 8)
-    source, target = (
-        builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-        for kind, array, start in ((signature.args[0], X, x), (signature.args[5], out, o))
-    )
+    source, target = builder.gep(X, [x]), builder.gep(out, [o])
     mask, last = build.mask(columns, 0), builder.sub(rows, number(1))
     vectors = []
     for row in range(side):
