@@ -8,7 +8,6 @@ from gradninja.algebra.adjoint import adjoint
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.normal import Normal, TooLong
 from gradninja.algebra.terms import Term
-from gradninja.algebra.tree import CALL
 
 WINDOW = 12  # lines that are looked ahead for whether a name pays
 MOST_AHEAD = 12  # terms of one gradient, from where on a name is given without looking further
@@ -25,11 +24,13 @@ class Chooser:
         normal: Normal,
         ends: Callable[[Node], bool],
         cost: Callable[[Sequence[Term]], float],
+        free: float,
     ) -> None:
         self.graph = graph
         self.normal = normal
         self.ends = ends
         self.cost = cost
+        self.free = free  # what is written again at no more than this needs no name
 
     def pays(self, node: Node, gradients: Gradients, atom: Callable[[], Term]) -> bool:
         """Whether a name for a gradient makes what follows from it cheaper."""
@@ -37,7 +38,7 @@ class Chooser:
         if not terms or is_name(terms) or paths(self.graph, node) < 2:
             return False
         own = self.cost(terms)
-        if own <= CALL:
+        if own <= self.free:
             return False
         try:
             inline = self.ahead(node, terms, gradients)

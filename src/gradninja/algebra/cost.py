@@ -10,14 +10,7 @@ from typing import Any
 
 import torch
 
-from gradninja.algebra.tree import CALL, FLOPS
-
-# Weights of (an operation called, an element moved, a multiplication, an element kept).
-WEIGHTS = {
-    "speed": (CALL, 1.0, 1.0 / FLOPS, 0.25),
-    "memory": (CALL, 0.5, 0.5 / FLOPS, 2.0),
-    "short": (8 * CALL, 0.5, 0.5 / FLOPS, 0.1),
-}
+from gradninja.algebra.prices import PREFER
 
 
 @dataclass(frozen=True)
@@ -42,10 +35,10 @@ class Cost:
         )
 
     def total(self, prefer: str = "speed") -> float:
-        """One number to choose by; see WEIGHTS."""
-        call, move, multiply, keep = WEIGHTS[prefer]
-        moved = move * self.traffic + multiply * self.work
-        return call * self.calls + moved + keep * self.kept
+        """One number to choose by: the elements that might be moved in that time."""
+        prices = PREFER[prefer]
+        moved = prices.move * self.traffic + prices.multiply * self.work
+        return prices.call * self.calls + moved + prices.keep * self.kept
 
 
 def cost_of(

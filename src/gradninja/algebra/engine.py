@@ -16,6 +16,7 @@ from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Fact, Normal
 from gradninja.algebra.precision import keeps_digits
+from gradninja.algebra.prices import PREFER, Prices
 from gradninja.algebra.steps import Step, Teller
 from gradninja.algebra.terms import Indices, Powers, Term
 from gradninja.algebra.tree import Tree, leaves
@@ -50,6 +51,7 @@ class Engine:
         derived: set[int],
         chosen: bool = False,
         plain: bool = False,
+        prices: Prices = PREFER["speed"],
     ) -> None:
         self.lowering = lowering
         self.program = lowering.program
@@ -69,9 +71,10 @@ class Engine:
             for node in self.graph.named.values()
             if not node.static and self._folds(node)
         ]
-        self.extractor = Extractor(normal, self.foldables)
+        self.kept = {node.number for node in self.graph.nodes if self._is_at_hand(node)}
+        self.extractor = Extractor(normal, self.foldables, prices, self.kept)
         self.costs: dict[frozenset[tuple[Fraction, Powers]], float] = {}
-        self.chooser = Chooser(self.graph, normal, self._ends, self._cost)
+        self.chooser = Chooser(self.graph, normal, self._ends, self._cost, prices.call)
         self.values: dict[str, Any] = {
             **LIBRARY,
             **self.program.namespace,
@@ -86,6 +89,11 @@ class Engine:
         self.told: set[int] = set()  # ids of lines that were derived
         self.here = self.graph.nodes[0]
         self.wanted = set(self.program.differentiable)
+
+    def _is_at_hand(self, node: Node) -> bool:
+        """Whether a value costs no memory to keep: an input, or an output."""
+        given = node.name in {i.name for i in self.program.inputs}
+        return given or node.name in self.program.outputs
 
     def _folds(self, node: Node) -> bool:
         forms = self.normal.form(node)
@@ -287,6 +295,7 @@ class Engine:
             self.gradient_nodes[node.number] = self.graph.add(
                 Node(0, node.shape, None, name=name, axes=node.axes, atomic=True)
             )
+            self.kept.add(self.gradient_nodes[node.number].number)
         return self.gradient_nodes[node.number]
 
     def _finish(self, node: Node) -> None:
@@ -317,12 +326,14 @@ class Engine:
             syntax = self.writer.statement(trees[0], node, line.name)
         elif len(trees) > 1:
             safe = self.writer.statement(trees[-1], node, line.name)
-            syntax = syntax if keeps_digits(syntax, safe, self.values) else safe
+            if not keeps_digits(syntax, safe, self.values):
+                syntax, trees = safe, trees[-1:]
         try:
             value = eval(ast.unparse(syntax), dict(self.values))
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         self._tell(node, terms, trees[0], syntax)
+        self.kept |= {leaf.node.number for leaf in leaves(trees[0])}
         total = self.walk.totals[name] + value if adds else value
         if whole:
             self._hold(name, total, f"`{ast.unparse(syntax)}`")
@@ -351,6 +362,7 @@ class Engine:
         if len(terms) == 1 and not adds and set(node.free) <= terms[0].indices:
             self.foldables.append(Foldable(gradient, terms[0]))
             self.extractor.add(self.foldables[-1])
+            self.costs.clear()  # what folds into it is cheaper now
 
     def _tell(self, node: Node, terms: list[Term], tree: Tree, syntax: ast.expr) -> None:
         """Record how a gradient came about: facts used, its terms, what folded back."""

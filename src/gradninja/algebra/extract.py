@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gradninja.algebra.graph import Node
 from gradninja.algebra.normal import Normal, TooLong
+from gradninja.algebra.prices import Prices
 from gradninja.algebra.rational import rational
 from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
 from gradninja.algebra.tree import Forest, Product, Reduced, Total, Tree, as_product, leaves, simple
@@ -28,8 +29,16 @@ class Foldable:
 class Extractor:
     """Finds a cheap expression for a sum of terms, from named values that are at hand."""
 
-    def __init__(self, normal: Normal, foldables: Sequence[Foldable]) -> None:
+    def __init__(
+        self,
+        normal: Normal,
+        foldables: Sequence[Foldable],
+        prices: Prices,
+        kept: Container[int],
+    ) -> None:
         self.normal = normal
+        self.prices = prices
+        self.kept = kept
         self.named: list[tuple[Node, Term]] = []
         self.by_atom: dict[int, list[Foldable]] = {}
         for foldable in foldables:
@@ -51,7 +60,7 @@ class Extractor:
 
     def extract(self, terms: Sequence[Term]) -> Tree:
         """The cheapest expression found for the terms, sums kept in one piece."""
-        forest = Forest(self._sizes(terms))
+        forest = Forest(self._sizes(terms), self.prices, self.kept)
         return self.combine(forest, [self._best(forest, term) for term in terms])
 
     def _opened(self, terms: Sequence[Term]) -> Iterable[list[Term]]:

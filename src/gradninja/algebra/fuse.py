@@ -19,9 +19,11 @@ import gradninja.algebra.picks  # noqa: F401 - they fill the table
 from gradninja.algebra.cost import Cost, cost_of
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.inplace import in_place
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Normal
 from gradninja.algebra.precision import Errors, compare
+from gradninja.algebra.prices import PREFER
 from gradninja.algebra.sharing import Sharing
 from gradninja.algebra.steps import Step
 from gradninja.derive import Backward, derive
@@ -29,9 +31,11 @@ from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk
+from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 
+STYLES = ("readable", "in place")
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 
@@ -96,15 +100,42 @@ def fuse(
     style: str = "readable",
     book: Book = BOOK,
 ) -> Fused:
-    """The backward pass of a forward, all in one go."""
-    derived = derive(forward, inputs, wrt, style, book=book)
+    """The backward pass of a forward, all in one go, as plain PyTorch with the forward's names.
+
+    Every gradient is compared in float64 with what is derived line by line, and in float32 with
+    what that loses; what fails is dropped (see `Fused.dropped`) and the derived lines stay. The
+    result is never worse than the derived backward by the cost model.
+
+    Args:
+        forward, inputs, wrt: as for `gradninja.derive`.
+        prefer: "speed" (memory traffic counts), "memory" (what the forward must keep counts more)
+            or "short" (fewer operations).
+        style: "readable", or "in place": cross-entropy as the lecture's three lines.
+
+    Raises:
+        ReadError: the forward is outside of what is read; with line and caret.
+        DeriveError: an operation has no rule, or there is no such preference or style.
+    """
+    if prefer not in PREFER:
+        raise DeriveError(f"there is no preference {prefer!r}", hint=f"it is {', '.join(PREFER)}")
+    if style not in STYLES:
+        raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
+    derived = derive(forward, inputs, wrt, book=book)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _fuse(derived, book, prefer)
+            fused = _fuse(derived, book, prefer)
+            return _in_place(fused) if style == "in place" else fused
     finally:
         torch.set_default_dtype(before)
+
+
+def _in_place(fused: Fused) -> Fused:
+    seeded = replace(fused.seeded, statements=tuple(in_place(fused.seeded.statements)))
+    same = fused.statements is fused.seeded.statements
+    statements = seeded.statements if same else tuple(in_place(fused.statements))
+    return replace(fused, statements=statements, seeded=seeded)
 
 
 def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
@@ -126,7 +157,16 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
             for seeded in (False, True) if derived.scalar else (True,):
                 plain, written_out = modes[0]
                 normal = Normal(lowering.graph, written_out)
-                engine = Engine(lowering, normal, truth, cuts, derived_lines, bool(found), plain)
+                engine = Engine(
+                    lowering,
+                    normal,
+                    truth,
+                    cuts,
+                    derived_lines,
+                    chosen=bool(found),
+                    plain=plain,
+                    prices=PREFER[prefer],
+                )
                 engine.run(cotangents, seeded)
                 if engine.walk.needs:
                     break

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gradninja.algebra.graph import Node
-
-# What one operation costs beside the elements that it reads and writes.
-CALL = 4.0
-FLOPS = 8.0  # multiplications in a matrix product that take as long as moving one element
+from gradninja.algebra.prices import Prices
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +60,16 @@ class Contracted(Tree):
 
 
 class Forest:
-    """Makes trees, with their cost. `sizes`: how long the axis of an index is."""
+    """Makes trees, with their cost. `sizes`: how long the axis of an index is.
 
-    def __init__(self, sizes: Mapping[int, int]) -> None:
+    `kept`: numbers of nodes that are at hand anyway, inputs and what was used before; any other
+    named value costs the memory that it is kept in.
+    """
+
+    def __init__(self, sizes: Mapping[int, int], prices: Prices, kept: Container[int]) -> None:
         self.sizes = sizes
+        self.prices = prices
+        self.kept = kept
 
     def numel(self, indices: Iterable[int]) -> float:
         found = 1.0
@@ -75,7 +78,11 @@ class Forest:
         return found
 
     def leaf(self, node: Node, at: tuple[int, ...]) -> Leaf:
-        cost = 0.0 if node.name is not None or node.static else node.made + CALL
+        cost = 0.0
+        if node.name is None and not node.static:
+            cost = node.made + self.prices.call
+        elif not node.static and node.number not in self.kept:
+            cost = self.prices.keep * self.numel(at)
         return Leaf(frozenset(at), f"{node.number}{list(at)}", cost, node, at)
 
     def product(self, number: Fraction, parts: Iterable[tuple[Tree, Fraction]]) -> Product:
@@ -89,16 +96,21 @@ class Forest:
                 above, below = above or positive, below or not positive
                 continue
             if power.denominator != 1 or power.numerator not in (1, -1):
-                cost += 2 * self.numel(tree.indices) + CALL
+                cost += 2 * self.numel(tree.indices) + self.prices.call
             both = sofar | tree.indices
             if operands:
-                cost += self.numel(sofar) + self.numel(tree.indices) + self.numel(both) + CALL
+                cost += (
+                    self.numel(sofar)
+                    + self.numel(tree.indices)
+                    + self.numel(both)
+                    + self.prices.call
+                )
             operands += 1
             sofar = both
         tensors = [(t, p) for t, p in ordered if not (isinstance(t, Leaf) and t.node.static)]
         if tensors and (above or below or all(p.numerator < 0 for _, p in tensors)):
             # Numbers are put together first, and scale the smallest factor.
-            cost += 2 * self.numel(tensors[0][0].indices) + CALL
+            cost += 2 * self.numel(tensors[0][0].indices) + self.prices.call
         key = f"{number}*" + "*".join(f"{t.key}^{p}" for t, p in ordered)
         return Product(sofar, f"({key})", cost, number, tuple(ordered))
 
@@ -112,20 +124,25 @@ class Forest:
         for at, part in enumerate(sorted(parts, key=lambda p: len(p.indices))):
             both = sofar | part.indices
             if at:
-                cost += self.numel(sofar) + self.numel(part.indices) + self.numel(both) + CALL
+                cost += (
+                    self.numel(sofar)
+                    + self.numel(part.indices)
+                    + self.numel(both)
+                    + self.prices.call
+                )
             sofar = both
         return Total(indices, "(" + "+".join(sorted(p.key for p in parts)) + ")", cost, parts)
 
     def reduced(self, body: Tree, over: frozenset[int], mean: bool = False) -> Tree:
         left = body.indices - over
-        cost = body.cost + self.numel(body.indices) + self.numel(left) + CALL
+        cost = body.cost + self.numel(body.indices) + self.numel(left) + self.prices.call
         name = "mean" if mean else "sum"
         return Reduced(left, _key(f"{name}{body.key}", over), cost, body, over, mean)
 
     def contracted(self, a: Tree, b: Tree, over: frozenset[int]) -> Tree:
         left = (a.indices | b.indices) - over
         cost = a.cost + b.cost + self.numel(a.indices) + self.numel(b.indices) + self.numel(left)
-        cost += 2 * self.numel(a.indices | b.indices) / FLOPS + 2 * CALL
+        cost += 2 * self.numel(a.indices | b.indices) * self.prices.multiply + 2 * self.prices.call
         return Contracted(left, _key(f"mat[{a.key},{b.key}]", over), cost, a, b, over)
 
 
