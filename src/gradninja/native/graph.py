@@ -153,6 +153,12 @@ class Graph:
 
         return self.add(Map(shape, dtype, args, pull=pull, weight=weight))
 
+    def copy(self, node: Node) -> Node:
+        """The same elements in an array of their own."""
+        made = self.map("{0}", node.dtype, node)
+        made.label = f"{node.label or node.near}_copy"
+        return made
+
     # -- views --------------------------------------------------------------------------------
 
     def view(self, node: Node, shape: Sequence[int], places: Callable[[Places], Places]) -> Node:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradninja.lines import TUPLE, Expr
-from gradninja.native.graph import Get, Graph, Map, Node, Places, Scatter, broadcast, narrow
+from gradninja.native.graph import (
+    DIVISION,
+    Get,
+    Graph,
+    Map,
+    Node,
+    Places,
+    Scatter,
+    broadcast,
+    narrow,
+)
 from gradninja.native.index import Index, Var, index_of
 from gradninja.native.lower import MOST_CONSTANTS, At, Lowered, Row
 from gradninja.native.scalars import Scalar
@@ -136,7 +146,9 @@ def _index(at: At) -> Lowered:
         return get(node, pick.source(graph, get, places))
 
     args = (node, *pick.looked_up)
-    return graph.add(Map(pick.result, node.dtype, args, pull=pull, weight=1, range=node.range))
+    return graph.add(
+        Map(pick.result, node.dtype, args, pull=pull, weight=DIVISION, range=node.range)
+    )
 
 
 def _nothing(node: Node, at: Places) -> Scalar:
@@ -247,7 +259,7 @@ def _gather(at: At) -> Lowered:
         place = graph.scalars.place(get(index, places))
         return get(node, _replaced(places, axis, place))
 
-    return graph.add(Map(index.shape, node.dtype, (node, index), pull=pull, weight=1))
+    return graph.add(Map(index.shape, node.dtype, (node, index), pull=pull, weight=DIVISION))
 
 
 def _index_select(at: At) -> Lowered:
@@ -258,7 +270,7 @@ def _index_select(at: At) -> Lowered:
         place = graph.scalars.place(get(index, (places[axis],)))
         return get(node, _replaced(places, axis, place))
 
-    return graph.add(Map(at.shape, node.dtype, (node, index), pull=pull, weight=1))
+    return graph.add(Map(at.shape, node.dtype, (node, index), pull=pull, weight=DIVISION))
 
 
 def _embedding(at: At) -> Lowered:
@@ -271,7 +283,7 @@ def _embedding(at: At) -> Lowered:
         place = graph.scalars.place(get(index, places[:-1]))
         return get(table, (place, places[-1]))
 
-    return graph.add(Map(at.shape, at.dtype, (table, index), pull=pull, weight=1))
+    return graph.add(Map(at.shape, at.dtype, (table, index), pull=pull, weight=DIVISION))
 
 
 def _scatter(adds: bool) -> Row:

@@ -13,6 +13,7 @@ from gradninja.native.cache import Say
 from gradninja.native.emit import Writer
 from gradninja.native.memory import Memory, work_name
 from gradninja.native.products import address_of_gemm
+from gradninja.native.text import RESERVED
 
 
 class Outside:
@@ -55,4 +56,8 @@ def size_names(values: Mapping[str, Any], program: Program) -> dict[int, str]:
             plain[line.name] = line.expr.value
     for name, value in plain.items():
         found[value].add(name)
-    return {size: min(names) for size, names in found.items() if len(names) == 1 and size > 1}
+    return {
+        size: name
+        for size, (name, *more) in ((size, sorted(names)) for size, names in found.items())
+        if size > 1 and not more and name not in RESERVED
+    }

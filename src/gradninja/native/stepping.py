@@ -184,9 +184,7 @@ def _apart(lowering: Lowering) -> list[Node]:
     found: list[Node] = []
     for node in lowering.outputs:
         if isinstance(node, Leaf) or node in found:
-            copy = lowering.graph.map("{0}", node.dtype, node)
-            copy.label = f"{node.label or node.near}_copy"
-            node = copy
+            node = lowering.graph.copy(node)
         found.append(node)
     return found
 

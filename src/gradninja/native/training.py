@@ -111,7 +111,9 @@ def compile_training(
         ReadError, NativeError: a line that is not compiled, with the place in it.
     """
     given = {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        name: torch.from_numpy(np.ascontiguousarray(value))
+        if isinstance(value, np.ndarray)
+        else value
         for name, value in values.items()
     }
     program, _ = read_step(parse(text, "<step>", None), given, [f"d{name}" for name in parameters])
@@ -124,6 +126,8 @@ def compile_training(
         leaf = lowering.leaves.get(name)
         if leaf is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
             raise NativeError(f"`d{name}` is not of the shape and type of `{name}`")
+        if isinstance(gradient, Leaf):  # another parameter, which an update may change first
+            gradient = lowering.graph.copy(gradient)
         updates.append((leaf, gradient))
     if not {"Xb", "Yb"} <= set(lowering.leaves):
         raise NativeError("the lines take no batch", hint="a forward takes `Xb` and `Yb`")

@@ -1,0 +1,199 @@
+"""The compiled run of steps: the order of its updates, its names, its errors, its bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from gradninja import models
+from gradninja.cli import app
+from gradninja.errors import GradninjaError
+from gradninja.native import NativeError, compile_training
+from native_plain import plainly
+
+BATCH, CONTEXT = 4, 2
+STREAM = np.array([1, 2, 0, 2, 1, 1, 0, 2, 2, 0], np.uint8)
+POSITIONS = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [9, 8, 1, 0]])
+RATES = np.array([0.01, 0.02, 0.005])
+
+
+def _contexts(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows = []
+    for position in positions.tolist():
+        row = [0, 0]
+        for back in (1, 2):
+            if position < back or STREAM[position - back] == 0:
+                break
+            row[CONTEXT - back] = int(STREAM[position - back])
+        rows.append(row)
+    return np.array(rows), STREAM[positions].astype(np.int64)
+
+
+def _trained(text: str, parameters: dict[str, np.ndarray], **values: Any) -> dict[str, np.ndarray]:
+    """The same steps by PyTorch."""
+    scope: dict[str, Any] = {"torch": torch}
+    exec(text, scope)
+    held = {name: torch.from_numpy(value.copy()) for name, value in parameters.items()}
+    for positions, rate in zip(POSITIONS, RATES, strict=True):
+        Xb, Yb = _contexts(positions)
+        found = scope["step"](**held, Xb=torch.from_numpy(Xb), Yb=torch.from_numpy(Yb), **values)
+        gradients = {name: found[f"d{name}"].clone() for name in held}
+        for name, value in held.items():
+            value -= rate * gradients[name]
+    return {name: value.numpy() for name, value in held.items()}
+
+
+def _compiled(text: str, parameters: dict[str, np.ndarray], **values: Any) -> dict[str, np.ndarray]:
+    Xb, Yb = _contexts(POSITIONS[0])
+    given = {**parameters, **values, "Xb": Xb, "Yb": Yb}
+    kernel = plainly(compile_training(text, given, tuple(parameters)))
+    after = {name: value.copy() for name, value in parameters.items()}
+    kernel.run(after, STREAM, POSITIONS, RATES, np.zeros(3, kernel.dtype))
+    return after
+
+
+TEXTS = {
+    "gradients that are other parameters": """
+def step(A, B, Xb, Yb):
+    loss = (A * B).sum()
+    dA = B
+    dB = A
+    return locals()
+""",
+    "a gradient made of parameters, a matrix product of them": """
+def step(A, B, Xb, Yb):
+    loss = (A @ B.T).sum() + (A * A).sum()
+    dA = torch.ones(3, 3) @ B + 2 * A
+    dB = A.T.T @ torch.ones(3, 3).mT if False else torch.ones(3, 3) @ A
+    return locals()
+""",
+    "a product of parameters alone": """
+def step(A, B, Xb, Yb):
+    loss = (A @ B).sum()
+    dA = A @ B
+    dB = B @ A
+    return locals()
+""",
+    "one gradient for two": """
+def step(A, B, Xb, Yb):
+    h = A + B
+    loss = (h * h).sum()
+    dA = 2 * h
+    dB = dA
+    return locals()
+""",
+    "names that the text has for something else": """
+def step(A, B, Xb, Yb, work):
+    batch = Xb.shape[0]
+    rate = A[Xb[:, -1]]
+    i, j = rate @ B, torch.tanh(A)
+    exp = torch.exp(i) * work
+    t1 = exp.sum(0)
+    gemm = t1 * t1
+    loss = gemm.sum() / batch + j.sum()
+    dt1 = 2 * t1 / batch
+    lambda_ = exp * dt1
+    drate = lambda_ @ B.T
+    dB = rate.T @ lambda_
+    dA = 1 - j**2
+    dA.index_put_((Xb[:, -1],), drate, accumulate=True)
+    return locals()
+""",
+}
+
+
+def _parameters() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    return {"A": rng.standard_normal((3, 3)), "B": rng.standard_normal((3, 3))}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_updates_come_after_the_last_use(name: str) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        values = {"work": 2} if "work" in TEXTS[name] else {}
+        truth = _trained(TEXTS[name], _parameters(), **values)
+        found = _compiled(TEXTS[name], _parameters(), **values)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for parameter, true in truth.items():
+        assert np.isfinite(true).all()
+        np.testing.assert_allclose(found[parameter], true, rtol=1e-12, atol=1e-13)
+
+
+def test_parameters_that_are_not_contiguous_are_compiled_for_as_if_they_were() -> None:
+    text = TEXTS["one gradient for two"]
+    turned = {name: value.T.copy().T for name, value in _parameters().items()}
+    kernel = compile_training(
+        text, {**turned, "Xb": _contexts(POSITIONS[0])[0], "Yb": STREAM[:4].astype(int)}, ("A", "B")
+    )
+    after = {name: value.copy(order="C") for name, value in turned.items()}
+    plainly(kernel).run(after, STREAM, POSITIONS, RATES, np.zeros(3))
+    for name, true in _trained(text, _parameters()).items():
+        np.testing.assert_allclose(after[name], true)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("loss = A.sum(0)", "must be one number"),
+        ("dA = dA[0]", "`dA` is not of the shape"),
+        ("dA = dA.float()", "`dA` is not of the shape"),
+        ("dA = torch.linalg.inv(A)", "`torch.linalg.inv` is not compiled"),
+        ("dA = dA * torch.rand_like(A)", "`torch.rand_like` is not compiled"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(line: str, said: str) -> None:
+    text = TEXTS["one gradient for two"].replace("    return", f"    {line}\n    return")
+    with pytest.raises(GradninjaError, match=said):
+        _compiled(text, _parameters())
+
+
+def test_a_token_beyond_the_table_stops_the_run() -> None:
+    text = """
+def step(A, Xb, Yb):
+    loss = A[Xb[:, -1]].sum()
+    dA = torch.zeros_like(A)
+    dA.index_put_((Xb[:, -1],), torch.ones(4, 3), accumulate=True)
+    return locals()
+"""
+    Xb, Yb = _contexts(POSITIONS[0])
+    given = {"A": np.zeros((3, 3), np.float32), "Xb": Xb, "Yb": Yb}
+    kernel = plainly(compile_training(text, given, ("A",)))
+    broken = STREAM.copy()
+    broken[0] = 3
+    with pytest.raises(NativeError, match=r"`A\[Xb\[:, -1\]\]` is outside of 0 to 2"):
+        kernel.run({"A": given["A"]}, broken, POSITIONS, RATES, np.zeros(3, np.float32))
+
+
+def test_the_text_has_the_persons_names_and_shapes() -> None:
+    model = models.load("mlp")
+    sizes = {"vocab": 5, "context": 2, "embedding": 3, "hidden": 7}
+    made = model.call("parameters", {**sizes, "generator": torch.Generator().manual_seed(0)})
+    assert isinstance(made, dict)
+    arrays = {name: value.contiguous().numpy() for name, value in made.items()}
+    Xb, Yb = _contexts(POSITIONS[0])
+    given = {**sizes, **arrays, "Xb": Xb, "Yb": Yb}
+    text = compile_training(model.step("backward").source, given, tuple(arrays)).source
+    for said in (
+        "# h = torch.tanh(hpreact)  (4, 7), lies (7, 4)",
+        "hidden = sizes[",
+        "h[4 * i + j] = tanh(hpreact_part[4 * i + j] + b1_)",
+        "# W1 -= rate * dW1\n        gemm(product_float32, size_6, hidden, n, -rate, emb,",
+    ):
+        assert said in text
+    again = compile_training(model.step("backward").source, given, tuple(arrays)).source
+    assert again == text
+
+
+@pytest.mark.parametrize("arguments", [["mlp_batchnorm"], ["bigram", "--backward", "derived"]])
+def test_compile_shows_the_text(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, ["compile", *arguments, "--show", "--batch", "8"])
+    assert done.exit_code == 0, done.output
+    assert "def run(" in done.stdout
+    assert "for step in range(positions.shape[0]):" in done.stdout
+    assert done.stderr == ""
