@@ -83,6 +83,16 @@ def test_fuse_tells_its_steps(file: Path, capsys) -> None:
     assert "  - counts[i, j] * counts_sum[i]**-1 folds back into probs" in steps
 
 
+def test_fuse_in_place(file: Path, capsys) -> None:
+    """The lecture's three lines."""
+    assert call("fuse", str(file), "--in-place") == 0
+    text = capsys.readouterr().out
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("dlogits")]
+    assert len(lines) == 3 and "probs" in lines[0]
+    assert lines[1].startswith("dlogits[range(") and lines[1].endswith("Yb] -= 1")
+    assert lines[2] == "dlogits /= n"
+
+
 def test_fuse_as_function(file: Path, capsys) -> None:
     assert call("fuse", str(file), "--as", "function") == 0
     scope: dict = {}

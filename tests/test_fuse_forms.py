@@ -13,7 +13,9 @@ import torch
 
 import gradninja as gn
 from catalogue import autograd, cotangents, differences
+from full_size import count, largest
 from fuse_targets import Target, collect
+from gradninja.derive.template import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -142,6 +144,32 @@ def test_what_is_preferred_is_what_is_spared(name: str) -> None:
     for prefer, back in forms.items():
         totals = {other: forms[other].cost.total(prefer) for other in forms}
         assert back.cost.total(prefer) == min(totals.values()), totals
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("losses.cross_entropy", 2),
+        ("losses.cross_entropy_library", 2),
+        ("losses.linear_cross_entropy", 5),
+        ("losses.linear_cross_entropy_library", 5),
+        ("losses.label_smoothing", 6),
+        ("normalisation.layernorm", 11),
+    ],
+)
+def test_in_place_is_right_and_leaves_the_forward_alone(name: str, reference: int) -> None:
+    """Cross-entropy as the lecture's three lines; what has no one-hot stays as it is."""
+    target = TARGETS[name]
+    back = gn.fuse(target.function, target.given, target.wanted, style="in place")
+    truth, values, grads = truth_of(target, back)
+    got = back({one.name: values[one.name] for one in back.program.inputs}, grads)
+    assert not differences(got, truth, 1e-12), back.source
+    scope = {**LIBRARY, **back.program.namespace}
+    exec(back.source, scope)
+    before = {n: v.clone() for n, v in values.items() if isinstance(v, torch.Tensor)}
+    operations = count(scope["backward"], values, largest(values))
+    assert all(torch.equal(before[n], values[n]) for n in before), back.source
+    assert len(operations) <= reference, f"{operations}\n{back.source}"
 
 
 def test_the_smaller_of_two_values_is_kept() -> None:

@@ -45,6 +45,9 @@ def fuse(
         Prefer,
         typer.Option(help="Least memory traffic, fewest forward values kept, or fewest steps."),
     ] = Prefer.SPEED,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Take the 1 off in place instead of a one-hot.")
+    ] = False,
     steps: Annotated[
         bool, typer.Option("--steps", help="Tell the steps that led to each line, in words.")
     ] = False,
@@ -56,7 +59,8 @@ def fuse(
     """Write the backward pass of a forward all in one go: the short formula, found by algebra."""
     from gradninja.algebra import fuse as fused
 
-    back = fused(file, wrt=wrt or None, prefer=prefer.value)
+    style = "in place" if in_place else "readable"
+    back = fused(file, wrt=wrt or None, prefer=prefer.value, style=style)
     for pass_ in back.dropped:
         print(f"left as derived: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:
