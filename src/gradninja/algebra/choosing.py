@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 from gradninja.algebra.adjoint import adjoint
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.normal import Normal, TooLong
-from gradninja.algebra.terms import Term
+from gradninja.algebra.terms import Powers, Term
 
 WINDOW = 12  # lines that are looked ahead for whether a name pays
 MOST_AHEAD = 12  # terms of one gradient, from where on a name is given without looking further
@@ -38,13 +39,24 @@ class Chooser:
         if not terms or is_name(terms) or paths(self.graph, node) < 2:
             return False
         own = self.cost(terms)
-        if own <= self.free:
+        if own <= self.free or self._hands_on(node, terms):
             return False
         try:
             inline = self.ahead(node, terms, gradients)
         except TooLong:
             return True
         return own + self.ahead(node, [atom()], gradients) < inline
+
+    def _hands_on(self, node: Node, terms: list[Term]) -> bool:
+        """Whether one other value gets the gradient as it is, and no other anything.
+
+        The largest logit is taken off before exp: dlogits, and not dnorm_logits, is worth a name.
+        """
+        found: Gradients = {}
+        for operand, term in adjoint(self.normal, node, terms):
+            found.setdefault(operand.number, []).append(term)
+        given = [g for g in map(self.normal.normal, found.values()) if g]
+        return len(given) == 1 and _keys(given[0]) == _keys(terms)
 
     def ahead(self, start: Node, gradient: list[Term], known: Gradients) -> float:
         """What it costs to write all gradients that follow from one, up to the next names."""
@@ -77,6 +89,10 @@ class Chooser:
         for number in touched:
             cost += self.cost(self.normal.normal(gradients.get(number, [])))
         return cost
+
+
+def _keys(terms: Sequence[Term]) -> set[tuple[Fraction, Powers]]:
+    return {(term.coefficient, term.key) for term in terms}
 
 
 def is_name(terms: Sequence[Term]) -> bool:
