@@ -42,9 +42,9 @@ Gradients = Sequence[Tensor]
 Contender = Callable[[], Gradients]
 
 ROUNDS = 60
-LEAST, PATIENCE = 4, 30.0  # so many rounds at least, no more after so many seconds
+LEAST, PATIENCE = 4, 15.0  # so many rounds at least, no more after so many seconds
 SECONDS = 0.005  # that a contender's turn takes at least
-EAGER, DERIVED, FUSED, LEAN = "autograd", "derived", "fused", "fused for memory"
+EAGER, DERIVED, FUSED, LEAN = "autograd", "derived", "fused", "fused in place"
 COMPILED, FUSED_COMPILED, LIBRARY_OP = "autograd compiled", "fused compiled", "library op"
 
 
@@ -182,11 +182,12 @@ def contenders(case: Case, sizes: Sequence[int], compiled: bool) -> dict[str, Co
     output = program.function(**inputs)
     grad = torch.ones(()) if output.ndim == 0 else torch.randn(output.shape)
     derived, fused = gn.derive(program.function), gn.fuse(program.function)
+    lean = gn.fuse(program.function, prefer="memory", style="in place")
     found = {
         EAGER: by_autograd(program.function, inputs, grad),
         DERIVED: by_text(derived, inputs, grad),
         FUSED: by_text(fused, inputs, grad),
-        LEAN: by_text(gn.fuse(program.function, prefer="memory"), inputs, grad),
+        LEAN: by_text(lean, inputs, grad),
     }
     if case.library:
         found[LIBRARY_OP] = by_autograd(case.library, inputs, grad)
