@@ -20,12 +20,20 @@ from native_plain import plainly, run
 from random_programs import write
 from random_writer import SIZES, RandomProgram
 
+
 PROGRAMS = 200
 TOLERANCE = 1e-8
 # What is not compiled, in the words of the programs that are written.
 REFUSED = re.compile(
     r"einsum|cumsum|normalize|roll|repeat|pad\(|rms_norm|torch\.tensor|\[.*[<>].*\]"
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADNINJA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def _with_loss(program: RandomProgram) -> tuple[str, dict[str, Tensor]]:
@@ -77,6 +85,20 @@ def test_random_programs_have_autograds_gradients() -> None:
         if not REFUSED.search(program.text):
             judged += 1
             assert _judge(program) == "right", program.text
+
+
+def test_machine_code_of_random_programs_is_what_the_text_says() -> None:
+    rng, judged = random.Random(21), 0
+    while judged < 3:
+        program = write(rng)
+        if not REFUSED.search(program.text):
+            judged += 1
+            text, inputs = _with_loss(program)
+            wrt = [name for name in program.shapes if name not in program.bounds]
+            step = compile(text, wrt=wrt)
+            plain = run(step.specialised(**inputs), {n: v.numpy() for n, v in inputs.items()})
+            for name, value in step(**inputs).items():
+                np.testing.assert_allclose(value.numpy(), plain[name], rtol=1e-11, atol=1e-11)
 
 
 # -- models -----------------------------------------------------------------------------------

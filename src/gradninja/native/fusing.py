@@ -25,6 +25,7 @@ from gradninja.native.graph import (
     Places,
     Reduce,
     Scatter,
+    beneath,
 )
 from gradninja.native.index import Var, index_of
 from gradninja.native.layout import Axes, place_of, strides_of
@@ -100,9 +101,10 @@ class Plan:
         kept = {n for n in self.nodes if not isinstance(n, Leaf | Map)}
         kept |= {n for n in self.roots if not isinstance(n, Leaf)}
         kept -= {c.node for c in self.graph.checks if isinstance(c.node, Map)} - set(self.outputs)
+        kept |= {n for n in self.nodes if n.keep and not isinstance(n, Leaf)}
         for node in self.nodes:
             if isinstance(node, Gemm):
-                kept |= {b for b in map(_beneath, node.args) if not isinstance(b, Leaf)}
+                kept |= {b for b in map(beneath, node.args) if not isinstance(b, Leaf)}
         costs: dict[Node, int] = {}
         for node in self.nodes:
             if not isinstance(node, Map):
@@ -323,13 +325,6 @@ class Plan:
 
 def _anywhere(shape: Sequence[int]) -> Places:
     return tuple(index_of(Var(f"v{axis}", size)) for axis, size in enumerate(shape))
-
-
-def _beneath(node: Node) -> Node:
-    """What a chain of views is of."""
-    while isinstance(node, Map) and node.weight == FREE and node.args:
-        node = node.args[0]
-    return node
 
 
 def _readers(node: Node, users: dict[Node, list[Node]], kept: set[Node]) -> list[Node]:

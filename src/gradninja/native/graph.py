@@ -41,6 +41,7 @@ class Node:
     said: str = ""
     number: int = 0  # of its making
     range: tuple[int, int] | None = None  # of ints, where it is known
+    keep: bool = False  # must have an array: it is compared with what was picked from it
 
     @property
     def size(self) -> int:
@@ -211,6 +212,7 @@ class Graph:
 
     def first_place(self, node: Node, of: Node, axis: int) -> Node:
         """Where along an axis `node` (kept with size 1) first is in `of`; nan is nan."""
+        beneath(of).keep = True
         size = of.shape[axis]
         line = [1] * len(of.shape)
         line[axis] = size
@@ -272,6 +274,13 @@ class Graph:
             return
         if known is None or known[0] < 0 or known[1] >= size:
             self.checks.append(Check(node, size, message))
+
+
+def beneath(node: Node) -> Node:
+    """What a chain of views is of."""
+    while isinstance(node, Map) and node.weight == FREE and node.args:
+        node = node.args[0]
+    return node
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
