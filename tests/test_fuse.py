@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib
+import inspect
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +28,8 @@ from random_programs import OTHER_SIZES, SIZES, _judge_call, write
 
 # What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+fusing = importlib.import_module("gradninja.algebra.fuse")  # the package has the verb so named
 
 TARGETS = collect()
 CATALOGUE = collect_catalogue()
@@ -242,3 +248,41 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         truth = gn.derive(LAYER)(inputs)
         assert not differences(clean(inputs), truth, TOLERANCE)
         assert not differences(back(inputs), truth, TOLERANCE)
+
+
+def without_the_last(statements: list[Any]) -> list[Any]:
+    return statements[:-1]
+
+
+def with_the_last_doubled(statements: list[Any]) -> list[Any]:
+    *first, last = statements
+    doubled = ast.BinOp(ast.Constant(2), ast.Mult(), last.value)
+    return [*first, replace(last, value=doubled)]
+
+
+def with_an_error(statements: list[Any]) -> list[Any]:
+    raise ZeroDivisionError("planted")
+
+
+@pytest.mark.parametrize("spoil", [without_the_last, with_the_last_doubled, with_an_error])
+@pytest.mark.parametrize("style", ["readable", "in place"])
+def test_a_wrong_pass_over_the_lines_is_caught(
+    style: str, spoil: Callable[[list[Any]], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the algebra found is right, and what names its parts or writes them in place is not."""
+    in_place, run = fusing.in_place, fusing.Sharing.run
+    if style == "readable":
+        monkeypatch.setattr(fusing.Sharing, "run", lambda self, given: spoil([*run(self, given)]))
+    else:
+        monkeypatch.setattr(fusing, "in_place", lambda given: spoil([*in_place(given)]))
+    back = gn.fuse(LAYER, style=style)
+    assert back.dropped and all(one.why for one in back.dropped)
+    shapes = {"x": (5, 3), "W": (3, 4), "b": (4,), "g": (4,)}
+    inputs = {name: torch.randn(shape).double() for name, shape in shapes.items()}
+    assert not differences(back(inputs), gn.derive(LAYER)(inputs), TOLERANCE)
+    scope = {**LIBRARY, **back.forward_values(inputs)}
+    exec(back.source, scope)  # and so is the text for a cotangent of 1
+    names = inspect.signature(scope["backward"]).parameters
+    found = scope["backward"](**{name: scope[name] for name in names})
+    got = dict(zip(("dx", "dW", "db", "dg"), found, strict=True))
+    assert not differences(got, gn.derive(LAYER)(inputs), TOLERANCE)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import cProfile
 import functools
 import inspect
 import pstats
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ import gradninja as gn
 from catalogue import autograd, cotangents, differences
 from full_size import count, largest
 from fuse_targets import Target, collect
+from gradninja import models
+from gradninja.algebra.precision import keeps_digits
 from gradninja.derive.template import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
@@ -170,6 +174,36 @@ def test_in_place_is_right_and_leaves_the_forward_alone(name: str, reference: in
     operations = count(scope["backward"], values, largest(values))
     assert all(torch.equal(before[n], values[n]) for n in before), back.source
     assert len(operations) <= reference, f"{operations}\n{back.source}"
+
+
+def test_the_network_of_the_lecture() -> None:
+    """Its backward in one go: a gradient for each layer, and none for what cannot change it."""
+    back = gn.fuse(Path(models.__file__).parent / "mlp_batchnorm.py")
+    lines = {line.name: line.source for line in back.lines}
+    assert lines["dlogits"] == "dlogits = (probs - F.one_hot(Yb, C.shape[0])) / n"
+    assert lines["dhprebn"].startswith("dhprebn = bn")
+    assert lines["db1"] == "db1 = torch.zeros_like(b1)"  # the mean over n takes it away
+    assert {"hprebn", "bndiff", "logits", "counts", "hpreact"} <= set(back.not_kept)
+    assert len(back.lines) <= 14
+
+
+def test_a_form_that_loses_digits_is_told_from_one_that_does_not() -> None:
+    """By cancellation: a difference of squares, of large numbers that are close."""
+    x = 1000 + torch.rand(5, 4, dtype=torch.float64)
+    values = {"x": x, "y": x + 0.01 * torch.rand(5, 4, dtype=torch.float64)}
+    loses, keeps = (
+        ast.parse(text, mode="eval").body for text in ("x**2 - y**2", "(x - y) * (x + y)")
+    )
+    assert not keeps_digits(loses, keeps, values)
+    assert keeps_digits(keeps, loses, values) and keeps_digits(keeps, keeps, values)
+
+
+@some
+def test_both_errors_are_told(name: str) -> None:
+    back = fused(name)
+    assert {error.name for error in back.errors} == {f"d{name}" for name in TARGETS[name].wanted}
+    for error in back.errors:
+        assert error.kept and 0 <= error.fused < 1e-3 and 0 <= error.derived < 1e-3
 
 
 def test_the_smaller_of_two_values_is_kept() -> None:
