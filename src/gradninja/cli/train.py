@@ -185,10 +185,7 @@ def _introduce(run: Run) -> None:
         f"{run.dataset.train.words:,} words to train on, {len(run.dataset.train):,} letters"
     )
     if run.step is not None:
-        print(
-            f"gradients by `{config.backward}`, no autograd; {config.engine} engine; "
-            f"run folder {run.folder.path}"
-        )
+        print(f"gradients by `{config.backward}`, no autograd; run folder {run.folder.path}")
 
 
 @contextmanager
