@@ -28,6 +28,10 @@ def explain(
         View,
         typer.Option("--as", help="Text, Markdown with LaTeX, or one HTML page with the graph."),
     ] = View.TEXT,
+    steps: Annotated[
+        bool,
+        typer.Option("--steps", help="Walk the fused backward, with the steps that led to it."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file.", show_default="print")
     ] = None,
@@ -35,11 +39,12 @@ def explain(
     """Walk a backward pass for a reader: each line, its rule in words, what was summed."""
     from rich.console import Console
 
+    from gradninja.algebra import fuse
     from gradninja.derive import derive
     from gradninja.explain import Walkthrough, text
     from gradninja.explain import explain as explained
 
-    back = derive(file)
+    back = fuse(file) if steps else derive(file)
     console = Console()
     if out is None and view is View.TEXT and console.is_terminal:
         print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")

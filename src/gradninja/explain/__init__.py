@@ -25,7 +25,8 @@ def explain(backward: Backward | str | Path | Callable[..., Any], as_: str = "te
     every backward line with its rules in words.
 
     Args:
-        backward: what `gn.derive` gave, or a forward as `gn.derive` takes it.
+        backward: what `gn.derive` or `gn.fuse` gave (of the latter the steps are told as well), or
+            a forward as `gn.derive` takes it.
         as_: "text", "markdown" (with formulas in LaTeX), or "html" (one page that needs nothing
             else, with the graph drawn).
 

@@ -68,6 +68,8 @@ def _answer(answer: Answer) -> Iterator[str]:
     told += [_plain(sentence) for sentence in answer.why]
     if told:
         yield "\n".join(f"- {sentence}" for sentence in told)
+    for number, step in enumerate(answer.steps, 1):
+        yield f"{number}. {_plain(step.text)}\n\n   $$\n   {step.latex}\n   $$"
 
 
 def _displayed(formula: Formula) -> str:

@@ -209,7 +209,8 @@ class _Page:
 
     def _answer(self, answer: Answer, *, brief: bool = False) -> str:
         rules = "".join(f'<span class="rule">{escape(rule)}</span>' for rule in answer.line.rules)
-        why = "" if brief else _listed("why", answer.why, _sentence)
+        told = (*answer.why, *(step.text for step in answer.steps))
+        why = "" if brief else _listed("why", told, _sentence)
         return (
             f'<div class="answer"><p class="source">{self._code(answer.line.source)}{rules}</p>'
             f'<div class="formula">{mathml(answer.formula)}</div>'
@@ -217,15 +218,13 @@ class _Page:
         )
 
     def _rest(self) -> str:
-        visited = {visit.step.index for visit in self.walk.visits if visit.step is not None}
-        rest = [step for step in self.walk.steps if step.index not in visited]
-        told = "".join(self._line(step) for step in rest)
+        told = "".join(self._line(step) for step in self.walk.rest)
         quiet = (
             f'<section class="visit"><h2>No gradient flows through these lines</h2>{told}</section>'
         )
         source = escape(self.walk.back.source)
         return (
-            f"{quiet if rest else ''}<details><summary>All of it as a function</summary>"
+            f"{quiet if told else ''}<details><summary>All of it as a function</summary>"
             f"<pre>{source}</pre></details>"
         )
 

@@ -47,7 +47,7 @@ def text(walk: Walkthrough, *, colour: bool = False, width: int = WIDTH) -> str:
             words(given.shape, 8, "cyan")
         for sentence in given.broadcasts:
             words(sentence, 8, "cyan")
-        for sentence in given.why:
+        for sentence in (*given.why, *(step.text for step in given.steps)):
             words(f"- {sentence}", 8)
 
     def visit(visited: Visit) -> None:
@@ -73,10 +73,9 @@ def text(walk: Walkthrough, *, colour: bool = False, width: int = WIDTH) -> str:
         code(seed, 6, "bold green")
     for visited in walk.visits:
         visit(visited)
-    rest = [step for step in walk.steps if all(v.step is not step for v in walk.visits)]
-    if rest:
+    if walk.rest:
         console.print()
         words("No gradient flows through these lines:", 0)
-        for step in rest:
+        for step in walk.rest:
             code(f"{step.line.number:>4}  {step.code}", 0)
     return out.getvalue()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from gradninja.algebra import Fused
+from gradninja.algebra.steps import Step as Derivation
 from gradninja.derive import Backward, BackwardLine
 from gradninja.derive.template import LIBRARY
 from gradninja.explain.formula import Formula
@@ -27,7 +29,8 @@ class Answer:
     """A backward line for a reader.
 
     `shape` is the equation of its shapes, `broadcasts` what it repeats on the way; `why` are the
-    rules in words, less those that this visit has told already.
+    rules in words, less those that this visit has told already; `steps` are those of the algebra
+    that led to it, where it was fused.
     """
 
     line: BackwardLine
@@ -35,6 +38,7 @@ class Answer:
     broadcasts: tuple[str, ...]
     formula: Formula
     why: tuple[str, ...]
+    steps: tuple[Derivation, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +128,22 @@ class Walkthrough:
             broadcasts=tuple(self.shapes.broadcasts(tree)),
             formula=self.translator.statement(tree),
             why=tuple(sentence for sentence in line.why if sentence not in told),
+            steps=self._derivation(line),
         )
+
+    def _derivation(self, line: BackwardLine) -> tuple[Derivation, ...]:
+        if not isinstance(self.back, Fused):
+            return ()
+        steps = (step for step in self.back.steps if step.of == line.name)
+        return tuple(step for step in steps if step.text != line.source)
+
+    @cached_property
+    def rest(self) -> tuple[Step, ...]:
+        """The lines that no gradient flows through; what is fused answers the others in one go."""
+        visited = {visit.step.index for visit in self.visits if visit.step is not None}
+        rest = (step for step in self.steps if step.index not in visited)
+        fused = isinstance(self.back, Fused)
+        return tuple(step for step in rest if not (fused and step.differentiable))
 
     @cached_property
     def inputs(self) -> tuple[Given, ...]:
