@@ -1,5 +1,7 @@
 """Fuse: backward lines -> fewer lines, by algebra in index notation."""
 
-from gradninja.algebra.fuse import Fused, fuse
+from gradninja.algebra.fuse import fuse
+from gradninja.algebra.fused import Dropped, Fused
+from gradninja.algebra.steps import Step
 
-__all__ = ["Fused", "fuse"]
+__all__ = ["Dropped", "Fused", "Step", "fuse"]

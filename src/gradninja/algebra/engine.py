@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from gradninja.algebra.adjoint import adjoint
 from gradninja.algebra.choosing import Chooser
 from gradninja.algebra.extract import Extractor, Foldable
+from gradninja.algebra.fused import IN_ONE_GO
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Fact, Normal
@@ -20,12 +21,14 @@ from gradninja.algebra.prices import PREFER, Prices
 from gradninja.algebra.steps import Step, Teller
 from gradninja.algebra.terms import Indices, Powers, Term
 from gradninja.algebra.tree import Tree, leaves
+from gradninja.algebra.uses import Uses
 from gradninja.algebra.writer import Writer
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import temporary_name
 from gradninja.derive.walk import Walk
 from gradninja.lines import Line
+from gradninja.rules import Rule
 
 MOST_WAITING = 8  # terms of an input's gradient that wait for more
 TOLERANCE = 1e-9  # relative, in float64
@@ -40,7 +43,12 @@ class Mismatch(Exception):
 
 
 class Engine:
-    """Walks the graph once. After `run`: `walk.statements`."""
+    """Walks the graph once. After `run`: `walk.statements`.
+
+    `truth`: the derived gradients, by variable; `cuts`: numbers of nodes whose gradients get names,
+    all of them if `chosen`; `derived`: ids of lines that keep their derived form; `plain`: sums
+    stay in one piece.
+    """
 
     def __init__(
         self,
@@ -48,7 +56,7 @@ class Engine:
         normal: Normal,
         truth: Mapping[str, torch.Tensor],
         cuts: set[int],
-        derived: set[int],
+        derived: Container[int],
         chosen: bool = False,
         plain: bool = False,
         prices: Prices = PREFER["speed"],
@@ -59,10 +67,10 @@ class Engine:
         self.normal = normal
         self.truth = truth
         self.largest = max([1.0, *map(_largest, truth.values())])
-        self.cuts = cuts  # numbers of nodes whose gradients get names
-        self.plain = plain  # sums stay in one piece
-        self.chosen = chosen  # whether `cuts` are all names that gradients get
-        self.derived = derived  # ids of lines that keep their derived form
+        self.cuts = cuts
+        self.plain = plain
+        self.chosen = chosen
+        self.uses = Uses(self.graph, lowering.count, derived)
         self.walk = Walk(self.program, lowering.book, "readable")
         self.gradients: dict[int, list[Term]] = {}
         self.gradient_nodes: dict[int, Node] = {}
@@ -84,6 +92,8 @@ class Engine:
         self.teller = Teller(self.graph, self.program)
         self.steps: list[Step] = []
         self.facts: list[Fact] = []  # used since the last gradient that was written
+        # The lines that lie between a node and the gradients with names that it is made of.
+        self.passed: dict[int, dict[int, Line]] = {}
         self.titles: dict[int, str] = {}  # names made for parts of lines
         self.finished: set[int] = set()
         self.told: set[int] = set()  # ids of lines that were derived
@@ -137,8 +147,9 @@ class Engine:
                 self.values[self.walk.gradient_name(name)] = value
             else:
                 self.gradients[node.number] = [Term.of(1, [])]
-        last_use = self._last_uses()
-        for node in reversed(self.graph.nodes[: self.lowered]):
+        wanted = [self.graph.named[name].number for name in self.program.differentiable]
+        last_use = self.uses.last([*wanted, *sorted(self.cuts - set(wanted))])
+        for node in reversed(self.graph.nodes[: self.lowering.count]):
             if not node.flows:
                 continue
             self.here = node
@@ -158,64 +169,22 @@ class Engine:
         return self.here.name or (self.here.line.name if self.here.line else "")
 
     def stretch(self) -> set[int]:
-        """The lines between the names that have been given and where the walk is."""
-        found: set[int] = set()
-        todo, seen = [self.here], {self.here.number}
-        while todo:
-            node = todo.pop()
-            if (node.line is not None and node is not self.here) or not node.name:
-                found.add(id(node.line))
-            for user in self.graph.nodes[: self.lowered]:
-                known = user.number in seen or not user.flows
-                if not known and any(o is node for o in self._operands(user)):
-                    if user.line is not None:
-                        found.add(id(user.line))
-                    seen.add(user.number)
-                    if user.number not in self.finished:
-                        todo.append(user)
-        if self.here.line is not None:
-            found.add(id(self.here.line))
-        return found
-
-    @property
-    def lowered(self) -> int:
-        return self.lowering.count
-
-    def _last_uses(self) -> dict[int, list[Node]]:
-        """Inputs and what gets a name anyway, by the node that is the last to give to them."""
-        first: dict[int, int] = {}
-        for node in self.graph.nodes[: self.lowered]:
-            for operand in self._operands(node):
-                first.setdefault(operand.number, node.number)
-        found: dict[int, list[Node]] = {}
-        wanted = [self.graph.named[name].number for name in self.program.differentiable]
-        for number in (*wanted, *sorted(self.cuts - set(wanted))):
-            node = self.graph.nodes[number]
-            if number in first:
-                user = self.graph.nodes[first[node.number]]
-                if user.line is not None and id(user.line) not in self.derived and not user.opaque:
-                    found.setdefault(user.number, []).append(node)
-        return found
-
-    def _operands(self, node: Node) -> list[Node]:
-        if node.line is not None and (node.opaque or id(node.line) in self.derived):
-            names = {str(e) for e in node.line.expr.walk() if e.op == "name"}
-            return [self.graph.named[n] for n in sorted(names) if n in self.graph.named]
-        found = [derivative.operand for derivative in node.derivatives]
-        for term in node.terms or ():
-            found += [self.graph.nodes[atom] for (atom, _), _ in term.powers]
-        return found
+        """The ids of the lines between the names that have been given and where the walk is."""
+        return self.uses.stretch(self.here, self.finished)
 
     def _node(self, node: Node) -> None:
         line = node.line
         assert line is not None
-        if node.opaque or id(line) in self.derived:
+        if self.uses.whole(node):
             if node.name is not None:
                 self._derived(line)
             return
         if self._named_anyway(node) or self._pays(node):
             self._finish(node)
+        lines = {} if node.number in self.finished else dict(self.passed.get(node.number, {}))
+        lines[id(line)] = line
         for operand, term in adjoint(self.normal, node, self._gradient(node)):
+            self.passed.setdefault(operand.number, {}).update(lines)
             found = self.gradients.setdefault(operand.number, [])
             found.append(term)
             if len(found) >= MOST_WAITING and operand.name in self.wanted:
@@ -253,7 +222,7 @@ class Engine:
 
     def _ends(self, node: Node) -> bool:
         """Whether a gradient gets a name whatever is chosen."""
-        fixed = node.opaque or node.line is None or id(node.line) in self.derived
+        fixed = node.line is None or self.uses.whole(node)
         return fixed or self._named_anyway(node)
 
     def _cost(self, terms: Sequence[Term]) -> float:
@@ -318,14 +287,16 @@ class Engine:
 
     def _write(self, node: Node, terms: list[Term], adds: bool, whole: bool = True) -> None:
         name = self._title(node)
-        line = node.line or self._line_of(node)
+        passed = self._passed(node)
+        line = passed[-1] if passed else self._line_of(node)
+        typed = line.name if node.line is None else node.line.name
         trees = self.extractor.choices(terms)
-        syntax = self.writer.statement(trees[0], node, line.name)
+        syntax = self.writer.statement(trees[0], node, typed)
         if len(trees) > 1 and self.plain:
             trees = trees[-1:]
-            syntax = self.writer.statement(trees[0], node, line.name)
+            syntax = self.writer.statement(trees[0], node, typed)
         elif len(trees) > 1:
-            safe = self.writer.statement(trees[-1], node, line.name)
+            safe = self.writer.statement(trees[-1], node, typed)
             if not keeps_digits(syntax, safe, self.values):
                 syntax, trees = safe, trees[-1:]
         try:
@@ -349,6 +320,8 @@ class Engine:
                 value=syntax,
                 adds=adds,
                 shared=not adds and self.walk._shares(value),
+                rules=tuple(self._rules(passed)),
+                notes=_in_one_go(passed),
             )
         )
         self.walk.totals[name] = total
@@ -375,6 +348,17 @@ class Engine:
         self.steps += [self.teller.fold(name, f.node, f.term) for f in folds]
         self.steps.append(self.teller.line(name, ast.unparse(syntax)))
 
+    def _passed(self, node: Node) -> list[Line]:
+        """The forward's lines that a gradient answers, the last first."""
+        passed = self.passed.pop(node.number, {})
+        return [line for line in reversed(self.program.lines) if id(line) in passed]
+
+    def _rules(self, lines: Sequence[Line]) -> list[Rule]:
+        found: dict[str, Rule] = {}
+        for line in lines:
+            found.update(self.lowering.rules.get(id(line), {}))
+        return list(found.values())
+
     def _tell_facts(self, name: str) -> bool:
         """Record the facts used since the last gradient, each once."""
         facts = {(id(fact.of), fact.index): fact for fact in self.facts}
@@ -399,6 +383,12 @@ class Engine:
         off, scale = _largest(value - true), _largest(true)
         if not off <= TOLERANCE * (scale + 1e-3 * self.largest):
             raise Mismatch(name, f"{what} is off by {off:.1e}")
+
+
+def _in_one_go(lines: Sequence[Line]) -> tuple[str, ...]:
+    if len(lines) < 2:
+        return ()
+    return (", ".join(line.name for line in lines) + IN_ONE_GO,)
 
 
 def _largest(tensor: torch.Tensor) -> float:

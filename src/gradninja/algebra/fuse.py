@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,14 @@ import gradninja.algebra.operations
 import gradninja.algebra.picks  # noqa: F401 - they fill the table
 from gradninja.algebra.cost import Cost, cost_of
 from gradninja.algebra.engine import Engine
+from gradninja.algebra.fused import Dropped, Fused, FusedLines
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.inplace import in_place
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Normal
-from gradninja.algebra.precision import Errors, compare
+from gradninja.algebra.precision import compare
 from gradninja.algebra.prices import PREFER
 from gradninja.algebra.sharing import Sharing
-from gradninja.algebra.steps import Step
 from gradninja.derive import Backward, derive
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -37,58 +35,6 @@ from gradninja.rules import BOOK, Book
 
 STYLES = ("readable", "in place")
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A pass that failed its check or raised: `name` is whose gradient it was to write."""
-
-    name: str
-    why: str
-
-
-@dataclass(frozen=True, eq=False)
-class Fused(Backward):
-    """A backward pass all in one go. See `gradninja.fuse`."""
-
-    seeded: Backward
-    steps: tuple[Step, ...]
-    dropped: tuple[Dropped, ...]
-    cost: Cost
-    errors: tuple[Errors, ...]
-
-    @cached_property
-    def arguments(self) -> tuple[str, ...]:
-        """The names of the forward that the backward lines read, in the forward's order."""
-        if self.statements is self.seeded.statements:
-            return self.seeded.arguments
-        read = {
-            node.id
-            for statement in self.statements
-            for node in ast.walk(statement.tree())
-            if isinstance(node, ast.Name)
-        }
-        return tuple(name for name in self.program.values if name in read)
-
-    @cached_property
-    def source(self) -> str:
-        """`def backward(...)` as text that runs alone, given the forward's values."""
-        if self.statements is self.seeded.statements:
-            return self.seeded.source
-        return self._text(self.arguments, [])
-
-    @property
-    def seeded_source(self) -> str:
-        return self.seeded.seeded_source
-
-    @property
-    def function_source(self) -> str:
-        return self.seeded.function_source
-
-    def __call__(
-        self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None
-    ) -> dict[str, torch.Tensor]:
-        return self.seeded(inputs, grad)
 
 
 def fuse(
@@ -225,7 +171,7 @@ def _shared(
     program: Program, statements: Sequence[Statement], names: Mapping[str, str]
 ) -> Backward:
     """A backward in which what was written twice has a name."""
-    back = Backward(program, "fused", tuple(statements), dict(names))
+    back = FusedLines(program, "fused", tuple(statements), dict(names))
     taken = {name for s in statements for name in (s.target, s.of)}
     taken |= set(program.values) | set(names.values())
     found = Sharing(_values(back), taken).run(back.statements)

@@ -11,7 +11,7 @@ from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.statics import number
 from gradninja.algebra.terms import Term
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
-from gradninja.rules import Book, Site
+from gradninja.rules import Book, Rule, Site
 
 
 class NotLowered(Exception):
@@ -40,6 +40,7 @@ class Lowering:
         self.book = book
         self.graph = Graph()
         self.left: list[Expr] = []
+        self.rules: dict[int, dict[str, Rule]] = {}  # of each line, by its id
         self.known: dict[str, Node] = {}
         self._by_axis: dict[str, int] = {}
         for given in program.inputs:
@@ -155,6 +156,7 @@ class Lowering:
         found = TABLE.get(site.rule.name) if site is not None else None
         if site is None or found is None:
             raise NotLowered(str(expr))
+        self.rules.setdefault(id(self.current), {})[site.rule.name] = site.rule
         node = found(self, site)
         assert node.shape == expr.shape, (str(expr), node.shape, expr.shape)
         return node
