@@ -8,12 +8,15 @@ from __future__ import annotations
 import ast
 import inspect
 import random
+import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,9 +24,9 @@ from torch import Tensor
 
 import gradninja as gn
 from catalogue import collect
-from gradninja.check import LineReport, check, diagnosis
+from gradninja.check import LineReport, check, diagnosis, explain
 from gradninja.check.case import Case
-from gradninja.check.diagnosis import Diagnosis, Kind, apply
+from gradninja.check.diagnosis import Diagnosis, Kind, apply, search
 from gradninja.check.diagnosis.mend import writes
 from gradninja.derive import read_program
 from gradninja.errors import GradninjaError
@@ -38,6 +41,7 @@ HEADER = (
 
 
 PATIENCE = 8.0  # seconds
+diagnose_module = sys.modules["gradninja.check.diagnosis.diagnose"]  # the function has its name
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +147,14 @@ def _truth(
     finally:
         torch.set_default_dtype(before)
     output = values.pop("returned")
+    named = set(values)
     if not any(v is output for v in values.values()):
-        values["out"] = output
-    floats = {n: v for n, v in values.items() if isinstance(v, Tensor) and v.requires_grad}
+        values["out"] = output  # it has no name of its own, so its gradient is not judged
+    floats = {
+        n: v
+        for n, v in values.items()
+        if isinstance(v, Tensor) and v.requires_grad and (n in named or v is not output)
+    }
     generator = torch.Generator().manual_seed(seed)
     cotangent = torch.ones_like(output)
     if output.ndim:
@@ -266,20 +275,26 @@ def cloned(row: LineReport, text: str) -> str:
 def recorded(patience: float = PATIENCE) -> Iterator[dict[str, Diagnosis]]:
     """The diagnoses that a check makes, by gradient: the report holds only their words.
 
-    They get all the time they want, so that no result depends on how busy a machine is.
+    They get much time, and it is this process's own, so that no result depends on how busy a
+    machine is.
     """
     found: dict[str, Diagnosis] = {}
     before = diagnosis.diagnose
+    clocks = [explain, diagnose_module, search]
 
     def record(case: Case, budget: float) -> Diagnosis:
         found[case.name] = before(case, patience)
         return found[case.name]
 
     diagnosis.diagnose = record
+    for module in clocks:
+        module.time = SimpleNamespace(monotonic=time.process_time)
     try:
         yield found
     finally:
         diagnosis.diagnose = before
+        for module in clocks:
+            module.time = time
 
 
 def _lines_that_may_be_named(subject: Subject, mutant: Mutant) -> set[int | None]:

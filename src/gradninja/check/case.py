@@ -47,6 +47,8 @@ class Case:
         text: the text that the statements' positions point into.
         gradients: gradient name -> variable, of all that are judged.
         written: the gradients that the backward writes anywhere.
+        beside: the cases of other gradients that are computed from some of the same locals: an
+            edit of such a line must leave them right, or make them right.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Case:
     written: frozenset[str]
     situations: tuple[Situation, ...]
     namespace: Mapping[str, Any]  # what the person's file defines and imports
+    beside: tuple[Case, ...] = ()
+    wrong: bool = True  # as it stands
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
 
     @property

@@ -12,23 +12,40 @@ import torch
 
 from gradninja.check.case import Case, Situation
 from gradninja.check.review import Review, Row
-from gradninja.check.tolerance import ROUNDOFF, SAFETY, distance, relative_spread, tolerance
+from gradninja.check.tolerance import (
+    ROUNDOFF,
+    SAFETY,
+    comparable,
+    distance,
+    relative_spread,
+    tolerance,
+)
 from gradninja.check.trials import Trial, Trials
 from gradninja.check.truth import LIBRARY, size
 from gradninja.check.types import LineReport, Verdict
 
 BUDGET = 6.0  # seconds for all searches of a report together
 BUDGET_EACH = 1.5
+UNMENDED = "unknown"  # the kind where no edit of the line mends it
 MOST_USES = 5  # a variable used more often is not told use by use
 
 
 def explained(review: Review) -> list[LineReport]:
     """The report's lines, those that are wrong with a diagnosis."""
     deadline = time.monotonic() + BUDGET
-    return [_line(review, row, deadline) for row in review.rows]
+    found: list[LineReport] = []
+    mended: dict[str, int] = {}
+    for row in review.rows:
+        line = _line(review, row, deadline, mended)
+        if row.name in mended:
+            note = f"right once line {mended[row.name]} is mended"
+            line = replace(line, verdict=Verdict.CLOSE, max_abs=None, max_rel=None, notes=(note,))
+        found.append(line)
+    return found
 
 
-def _line(review: Review, row: Row, deadline: float) -> LineReport:
+def _line(review: Review, row: Row, deadline: float, mended: dict[str, int]) -> LineReport:
+    """One line. `mended`: the gradients that a mend told before makes right, with its line."""
     finding = row.finding
     notes = [*finding.notes, *_contributions(review, row.name)]
     found = LineReport(
@@ -47,26 +64,38 @@ def _line(review: Review, row: Row, deadline: float) -> LineReport:
         as_written=review.told_as_written(row.name),
         notes=tuple(notes),
     )
-    if not row.accuses:
+    if not row.accuses or row.name in mended:
         return replace(found, kind=None, diagnosis=None)
     found = replace(found, notes=(*found.notes, *_where(review, row)))
+    if row.through is not None:
+        told = _diagnosed(review, row.through, found, deadline, mended)
+        return told if told.line == found.line and told.kind != UNMENDED else found
     if row.settled:
         return found
     blamed = _blamed(review, row)
     if blamed is not None:
         found = replace(found, line=review.line(blamed), source=review.source(blamed))
-    return _diagnosed(review, row, found, deadline)
+    return _diagnosed(review, row, found, deadline, mended)
 
 
-def _diagnosed(review: Review, row: Row, found: LineReport, deadline: float) -> LineReport:
+def _diagnosed(
+    review: Review, row: Row, found: LineReport, deadline: float, mended: dict[str, int]
+) -> LineReport:
     from gradninja.check.diagnosis import Kind, diagnose
 
     budget = min(BUDGET_EACH, deadline - time.monotonic())
     case = case_of(review, row)
     if case is None or budget <= 0:
         return found
+    beside = _beside(review, case)
+    wrong = [other.name for other in beside if other.wrong]
     try:
-        diagnosis = diagnose(case, budget)
+        diagnosis = diagnose(replace(case, beside=beside), budget)
+        if wrong and diagnosis.kind == Kind.UNKNOWN:
+            # Then each has a mistake of its own, and what they share stays as it is.
+            alone = tuple(replace(other, wrong=False) for other in beside)
+            left = max(0.0, min(BUDGET_EACH, deadline - time.monotonic()))
+            wrong, diagnosis = [], diagnose(replace(case, beside=alone), left)
     except Exception as error:  # the verdict stands without it
         said = f"no diagnosis: {type(error).__name__}: {error}"
         return replace(found, notes=(*found.notes, said))
@@ -78,9 +107,28 @@ def _diagnosed(review: Review, row: Row, found: LineReport, deadline: float) -> 
         source = review.trials.written.source_at(diagnosis.line)
         if source and row.at is not None:
             found = replace(found, line=diagnosis.line, source=source)
+            mended.update(dict.fromkeys(wrong, diagnosis.line))
     if diagnosis.rule:
         found = replace(found, notes=(*found.notes, diagnosis.rule))
     return found
+
+
+def _beside(review: Review, case: Case) -> tuple[Case, ...]:
+    """The cases of the gradients that share a local's line with this one, right ones and wrong."""
+    own = set(map(id, case.statements)) - set(map(id, case.writers))
+    found = []
+    for row in review.rows:
+        if row.name == case.name or row.name not in review.findings or row.settled:
+            continue
+        if not own & {id(review.plan.steps[at].node) for at in review.plan.feeding(row.name)}:
+            continue
+        other = case_of(review, row)
+        if other is None or other.draws != case.draws:
+            continue
+        right = all(other.fits(other.statements, draw) for draw in range(other.draws))
+        if right != row.accuses:
+            found.append(replace(other, wrong=row.accuses))
+    return tuple(found)
 
 
 def _where(review: Review, row: Row) -> list[str]:
@@ -175,7 +223,7 @@ def case_of(review: Review, row: Row) -> Case | None:
     """The case for the diagnosis; None where its statements are not reached on any draw."""
     plan, trials = review.plan, review.trials
     writers = plan.writers(row.name) if row.name in review.findings else []
-    steps = _feeding(review, row.name, writers)
+    steps = _without_given(review, review.plan.feeding(row.name) if writers else [])
     first = min(steps, default=len(plan.steps))
     last = max(writers, default=len(plan.steps))
     kept = replace(trials, keep=frozenset({first, last}))
@@ -223,18 +271,16 @@ def case_of(review: Review, row: Row) -> Case | None:
     )
 
 
-def _feeding(review: Review, name: str, writers: list[int]) -> list[int]:
-    """The statements that write a gradient and those of the person's own locals that feed them."""
-    if not writers:
-        return []
-    plan, needed, found = review.plan, set[str](), []
-    for at in range(writers[-1], -1, -1):
-        step = plan.steps[at]
-        own = step.writes - set(plan.gradients)
-        if at in writers or own & needed:
-            found.append(at)
-            needed |= step.mentions - set(plan.gradients)
-    return sorted(found)
+def _without_given(review: Review, steps: list[int]) -> list[int]:
+    """Without `dout = torch.ones_like(out)`: there is nothing to mend in what would be given."""
+    truth = review.trials.trials[0].wide
+    left = review.runs[0].given
+    right = {
+        name
+        for name, value in left.items()
+        if comparable(value, truth.cotangents[name]) and torch.equal(value, truth.cotangents[name])
+    }
+    return [at for at in steps if not review.plan.steps[at].binds & right]
 
 
 def _own(scope: dict[str, Any], trials: Trials, name: str, trial: Trial) -> dict[str, Any]:

@@ -30,9 +30,8 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
     if not isinstance(written, Written):
         return whole.judge(subject)
     trials = _trials(subject, written)
-    gradients = set(trials.plan.gradients)
-    if not any(step.writes & gradients for step in trials.plan.steps):
-        if written.function is not None and not _names(written) & gradients:
+    if not any(step.writes & set(trials.plan.gradients) for step in trials.plan.steps):
+        if written.function is not None and not _names(written) & set(_gradients(trials.trials[0])):
             return whole.judge(replace(subject, backward=written.function))
         if written.function is None:
             raise CheckError(
@@ -53,9 +52,16 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
 
 
 def _names(written: Written) -> set[str]:
-    """The names in a backward that it does not ask for."""
+    """The names that a backward reads and does not ask for."""
     nodes = (node for statement in written.statements for node in ast.walk(statement))
-    return {node.id for node in nodes if isinstance(node, ast.Name)} - set(written.parameters)
+    names = (node for node in nodes if isinstance(node, ast.Name))
+    return {n.id for n in names if isinstance(n.ctx, ast.Load)} - set(written.parameters)
+
+
+def _gradients(trial: Trial) -> dict[str, str]:
+    """Gradient name -> the forward's name that it is of."""
+    names = trial.names
+    return {names.gradient(name): name for name in names.versions if trial.versions(name)}
 
 
 def _trials(subject: Subject, written: Written) -> Trials:
@@ -71,9 +77,8 @@ def _trials(subject: Subject, written: Written) -> Trials:
         wide, single = (truth(draw, d, source, names, subject.namespace) for d in PRECISIONS)
         every.append(Trial(draw, names, wide, single))
     first = every[0]
-    variables = {first.names.gradient(n): n for n in first.names.versions if first.versions(n)}
     _refuse_parameters(written, first)
-    made = plan(written.statements, variables)
+    made = plan(written.statements, _gradients(first))
     try:
         compiled = codes(made, written.file)
     except (SyntaxError, ValueError) as error:
@@ -87,8 +92,7 @@ def _trials(subject: Subject, written: Written) -> Trials:
 
 
 def _refuse_parameters(written: Written, trial: Trial) -> None:
-    known = {*trial.wide.values, *trial.wide.cotangents}
-    known |= {trial.names.gradient(name) for name in trial.names.versions if trial.versions(name)}
+    known = {*trial.wide.values, *trial.wide.cotangents, *_gradients(trial)}
     for name, default in written.parameters.items():
         if name not in known and default is EMPTY:
             cotangents = ", ".join(f"`{n}`" for n in trial.wide.cotangents)

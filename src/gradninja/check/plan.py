@@ -39,6 +39,18 @@ class Plan:
         found = self.writers(name)
         return found[-1] if found else None
 
+    def feeding(self, name: str) -> list[int]:
+        """The statements that write a gradient, and those of the person's own locals for it."""
+        writers = self.writers(name)
+        needed, found = set[str](), []
+        for at in range(max(writers, default=-1), -1, -1):
+            step = self.steps[at]
+            own = step.writes - set(self.gradients)
+            if at in writers or own & needed:
+                found.append(at)
+                needed |= step.mentions - set(self.gradients)
+        return sorted(found)
+
     def with_writes(self, more: Mapping[int, Iterable[str]]) -> Plan:
         """The same, knowing what the text does not tell: a helper that writes in place."""
         steps = tuple(

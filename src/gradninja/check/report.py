@@ -57,7 +57,8 @@ def summary(report: Report) -> str:
     """One line that says how it stands."""
     count = len(report.lines)
     if report.ok:
-        return f"{report.file}: all {count} gradients are right"
+        said = f"all {count} gradients are right" if count > 1 else "the gradient is right"
+        return f"{report.file}: {said}"
     wrong = report.wrong
     names = ", ".join(line.name for line in wrong)
     return f"{report.file}: {len(wrong)} of {count} to mend: {names}"

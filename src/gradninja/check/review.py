@@ -30,6 +30,8 @@ class Row:
     """One line of the report in the making. `at`: its step; None where there is no line.
 
     `settled`: what is wrong is told already, and the search for a mend has nothing to add.
+    `through`: of a line of the person's own that raises, a gradient that cannot be had without it:
+    what makes that one right mends the line.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Row:
     finding: Finding
     fix: str | None = None
     settled: bool = False
+    through: Row | None = None
 
     @property
     def accuses(self) -> bool:
@@ -223,7 +226,7 @@ class Review:
         for at, error in sorted(stumbles.items(), key=lambda pair: pair[0]):
             names = self.plan.steps[at].writes
             if isinstance(error, NameError) and error.name in unbound:
-                unbound.update(dict.fromkeys(names, at))
+                unbound.update(dict.fromkeys(names, unbound[error.name]))
                 continue
             unbound.update(dict.fromkeys(names, at))
             name = min(names, default=f"line {self.line(at)}")
@@ -231,9 +234,16 @@ class Review:
             kept.append(Row(name, at, finding, settled=True))
         for row in rows:
             raised = row.finding.error
-            if isinstance(raised, NameError) and raised.name in unbound:
-                cause = self.line(unbound[raised.name])
-                self.notes.append(f"`{row.name}` is not judged: line {cause} raises")
+            cause = None
+            if isinstance(raised, NameError):
+                cause = unbound.get(raised.name or "")
+            elif row.accuses and raised is None:
+                cause = next((at for at in self.plan.feeding(row.name) if at in stumbles), None)
+            if cause is not None:
+                self.notes.append(f"`{row.name}` is not judged: line {self.line(cause)} raises")
+                for other in kept:
+                    if other.at == cause and other.through is None:
+                        other.through = row
             else:
                 kept.append(row)
         return kept

@@ -30,11 +30,13 @@ class Spoil:
 class AsWritten:
     """A run with nothing put right. `final`: what each gradient held at the end.
 
-    `held`: what each gradient held after the last statement that writes it.
+    `held`: what each gradient held after the last statement that writes it; `given`: the output's
+    gradients, which a backward may write itself.
     """
 
     final: dict[str, Any] = field(default_factory=dict)
     held: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
     error_at: int | None = None
     spoils: list[Spoil] = field(default_factory=list)
@@ -142,6 +144,7 @@ def as_written(
             for name in step.writes:
                 if last.get(name) == index:
                     found.held[name] = copy_of(scope.get(name))
+    found.given = {name: scope[name] for name in truth.cotangents if name in scope}
     # A name that was deleted on the way had done its work.
     found.final = {name: copy_of(scope.get(name, held)) for name, held in found.held.items()}
     return found

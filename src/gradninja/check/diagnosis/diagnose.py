@@ -83,11 +83,23 @@ class _Trial:
         return len(self.order)
 
     def fits(self, edit: Edit, draw: int) -> bool:
-        at = self.order[draw]
+        return self._mends(edit, self.order[draw]) and all(
+            self._keeps(other, edit, self.order[draw]) for other in self.case.beside
+        )
+
+    def _keeps(self, other: Case, edit: Edit, at: int) -> bool:
+        """Whether another gradient that the edited line leads to is right with the edit."""
+        new = {id(c.old): c.new for c in edit.changes if c.old is not None}
+        changed = [new.get(id(s), s) for s in other.statements]
+        if all(one is two for one, two in zip(changed, other.statements, strict=True)):
+            return not other.wrong
+        return other.fits([s for s in changed if s is not None], at)
+
+    def _mends(self, edit: Edit, at: int) -> bool:
         if edit.added and edit.contribution is not None:
             part = self._part(edit.contribution, at)
             got = self.case.situations[at].got
-            if not (isinstance(part, torch.Tensor) and isinstance(got, torch.Tensor)):
+            if not (isinstance(part, torch.Tensor | int | float) and isinstance(got, torch.Tensor)):
                 return False
             try:
                 return self.case.matches(got + part, at)

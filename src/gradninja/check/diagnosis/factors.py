@@ -26,9 +26,10 @@ def drops(place: Place, facts: Facts) -> Proposals:
     if not isinstance(node, ast.BinOp):
         return
     if isinstance(node.op, ast.Mult | ast.Div):
-        yield Proposal(1.9, Kind.EXTRA_FACTOR, node.left)
+        # Taking a number out comes before putting another in front.
+        yield Proposal(1.9 - 0.1 * _is_number(node.right), Kind.EXTRA_FACTOR, node.left)
         if isinstance(node.op, ast.Mult):
-            yield Proposal(1.9, Kind.EXTRA_FACTOR, node.right)
+            yield Proposal(1.9 - 0.1 * _is_number(node.left), Kind.EXTRA_FACTOR, node.right)
     elif isinstance(node.op, ast.Add | ast.Sub):
         yield Proposal(2.0, Kind.EXTRA_TERM, node.left)
         right = node.right if isinstance(node.op, ast.Add) else build.negative(node.right)
@@ -38,6 +39,10 @@ def drops(place: Place, facts: Facts) -> Proposals:
     elif isinstance(node.op, ast.MatMult | ast.BitAnd | ast.BitOr):
         yield Proposal(2.2, Kind.EXTRA_FACTOR, node.left)
         yield Proposal(2.2, Kind.EXTRA_FACTOR, node.right)
+
+
+def _is_number(node: ast.expr) -> bool:
+    return build.number_of(node) is not None
 
 
 def scales(place: Place, facts: Facts) -> Proposals:

@@ -201,7 +201,7 @@ def rescalings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             target = ast.Name(facts.gradient, ast.Store())
             new = ast.AugAssign(target, ast.Div(), scalar)
             change = Change(None, new, after=statements[-1])
-            yield Edit(1.7, Kind.MISSING_COUNT, (change,), (*statements, new))
+            yield Edit(2.2, Kind.MISSING_COUNT, (change,), (*statements, new))
 
 
 def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
