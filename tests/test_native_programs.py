@@ -20,7 +20,6 @@ from native_plain import plainly, run
 from random_programs import write
 from random_writer import SIZES, RandomProgram
 
-
 PROGRAMS = 200
 TOLERANCE = 1e-8
 # What is not compiled, in the words of the programs that are written.

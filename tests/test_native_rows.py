@@ -132,6 +132,18 @@ def test_an_index_outside_is_an_error_and_not_a_read_outside(index: list[int]) -
         run(made, {"a": good["a"].numpy(), "i": np.array(index)})
 
 
+def test_each_of_several_indices_is_held_to_its_bounds() -> None:
+    text = "def forward(a, b, i, j):\n    return a[i] + a[j] + b[i]\n"
+    good = {"a": torch.randn(3), "b": torch.randn(2), "i": torch.tensor([0, 1])}
+    good["j"] = torch.tensor([2, 1])
+    made = lowered_forward(text, good)
+    arrays = {name: value.numpy() for name, value in good.items()}
+    np.testing.assert_allclose(*run(made, arrays).values(), eval("a[i] + a[j] + b[i]", {}, good))
+    for name, wrong in (("i", [0, 2]), ("j", [0, 3]), ("i", [0, 3])):
+        with pytest.raises(IndexError):
+            run(made, {**arrays, name: np.array(wrong)})
+
+
 def test_a_place_that_is_worked_out_is_held_to_its_bounds_before_it_is_used() -> None:
     text = "def forward(a, i):\n    j = i * 2\n    b = a * 3\n    return b[j] + a[j]\n"
     good = {"a": torch.randn(5), "i": torch.tensor([0, 1, 2])}

@@ -78,6 +78,22 @@ def step(A, B, Xb, Yb):
     dB = B @ A
     return locals()
 """,
+    "a gradient that is used again": """
+def step(A, B, Xb, Yb):
+    h = A @ B
+    loss = (h * h).sum()
+    dA = 2 * h @ B.T
+    dB = dA.sum() * (A.T @ h)
+    return locals()
+""",
+    "a matrix product alone that is used again": """
+def step(A, B, Xb, Yb):
+    h = A @ B
+    loss = (h * h).sum()
+    dA = h @ h.T
+    dB = dA.sum(0) * h
+    return locals()
+""",
     "one gradient for two": """
 def step(A, B, Xb, Yb):
     h = A + B

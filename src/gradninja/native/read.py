@@ -204,11 +204,8 @@ class StepReader(Reader):
             for name, other in self.scope.items()
             if name != target.id and _any_shares(other.value, held.value)
         ]
-        for name in sharing:
-            self.stale[name] = Stale(number, target.id)
+        self.stale |= {name: Stale(number, target.id) for name in sharing}
         self.bind(target.id, value)
-        for name in sharing:  # the new value has memory of its own
-            self.stale[name] = Stale(number, target.id)
 
     # -- two functions ------------------------------------------------------------------------
 
