@@ -288,7 +288,8 @@ class Review:
         if not written.parameters:
             return []
         known = {*written.parameters, *self.trials.namespace, *LIBRARY, *dir(builtins)}
-        values = self.trials.trials[0].wide.values
+        truth = self.trials.trials[0].wide
+        values = {**truth.values, **truth.cotangents}
         rows = []
         for at, step in enumerate(self.plan.steps):
             for name in sorted(step.mentions - known):
