@@ -223,7 +223,7 @@ def _draw(
     batches: list[int],
     path: Path,
 ) -> None:
-    """Nanoseconds an example over the batch, a panel a hidden size."""
+    """Microseconds an example over the batch, a panel a hidden size."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -239,7 +239,8 @@ def _draw(
         panel.set_title(f"hidden {hidden}")
         panel.set_xlabel("batch")
     panels[0].set_ylabel("µs an example of a training step")
-    panels[0].legend(fontsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(names))
     figure.savefig(path, dpi=150)
     print(f"figure: {path}")
 
