@@ -140,7 +140,7 @@ def test_each_of_several_indices_is_held_to_its_bounds() -> None:
     arrays = {name: value.numpy() for name, value in good.items()}
     np.testing.assert_allclose(*run(made, arrays).values(), eval("a[i] + a[j] + b[i]", {}, good))
     for name, wrong in (("i", [0, 2]), ("j", [0, 3]), ("i", [0, 3])):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match="is outside of"):
             run(made, {**arrays, name: np.array(wrong)})
 
 
@@ -150,5 +150,5 @@ def test_a_place_that_is_worked_out_is_held_to_its_bounds_before_it_is_used() ->
     made = lowered_forward(text, good)
     found = run(made, {"a": good["a"].numpy(), "i": np.array([2, 1, 0])})
     np.testing.assert_allclose(*found.values(), (good["a"] * 4)[[4, 2, 0]], rtol=1e-6)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="is outside of"):
         run(made, {"a": good["a"].numpy(), "i": np.array([0, 3, 0])})

@@ -63,17 +63,23 @@ def key_of(text: str) -> str:
     return hashlib.sha256(f"{surroundings()}\n\n{text}".encode()).hexdigest()[:32]
 
 
-def compiled(text: str, name: str, arguments: Sequence[Any], say: Say | None = None) -> Any:
+def compiled(
+    text: str,
+    name: str,
+    arguments: Sequence[Any],
+    say: Say | None = None,
+    what: str = "the loops for these sizes",
+) -> Any:
     """The function `name` of a text, compiled for arguments of these types.
 
     Args:
         text: a module; its function is decorated with `cache=True`.
         arguments: values, or none for a C function, whose types stand in the text.
-        say: told what takes its time, before it does.
+        say: told what takes its time, before it does: `what` is compiled.
     """
     place = folder() / "native" / key_of(text)
     if say is not None and not any(place.glob("__pycache__/*.nbc")):
-        say("compiling for these sizes; the machine code is kept for the next time")
+        say(f"compiling {what}; the machine code is kept for the next time")
     for _ in range(2):
         try:
             module = _written(place, text)

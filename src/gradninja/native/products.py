@@ -35,7 +35,9 @@ _HELD: dict[str, Any] = {}  # machine code lives as long as what made it
 def address_of_gemm(dtype: str, say: Say | None = None) -> int:
     """Where the compiled `gemm` for a type begins, with pointers in place of arrays."""
     if dtype not in _HELD:
-        _HELD[dtype] = compiled(_TEXT.format(dtype=dtype), "product", (), say)
+        _HELD[dtype] = compiled(
+            _TEXT.format(dtype=dtype), "product", (), say, f"matrix products in {dtype}"
+        )
     address: int = _HELD[dtype].address
     return address
 
