@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradninja.algebra import Fused, fuse
+    from gradninja.algebra import Fused
+    from gradninja.algebra.fuse import fuse
     from gradninja.check import Report, assert_backward, check
     from gradninja.derive import Backward, derive
     from gradninja.errors import GradninjaError

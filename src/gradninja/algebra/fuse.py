@@ -78,10 +78,14 @@ def fuse(
 
 
 def _in_place(fused: Fused) -> Fused:
-    seeded = replace(fused.seeded, statements=tuple(in_place(fused.seeded.statements)))
+    """Cross-entropy in three lines in place, in the lines with and without a seed."""
+    dropped = list(fused.dropped)
+    seeded = _rewritten(fused.seeded, in_place, "in place", dropped)
     same = fused.statements is fused.seeded.statements
-    statements = seeded.statements if same else tuple(in_place(fused.statements))
-    return replace(fused, statements=statements, seeded=seeded)
+    plain = seeded if same else _rewritten(fused, in_place, "in place", dropped)
+    return replace(
+        fused, statements=plain.statements, seeded=seeded, dropped=tuple(dict.fromkeys(dropped))
+    )
 
 
 def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
@@ -150,7 +154,7 @@ def _is_random(program: Program) -> bool:
 def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> Fused:
     """The fused backward from its walks, without and with a seed."""
     plain, seeded = (
-        _shared(program, e.walk.statements, e.walk.gradient_names)
+        _shared(program, e.walk.statements, e.walk.gradient_names, dropped)
         for e in (engines[0], engines[-1])
     )
     fused = Fused(
@@ -168,19 +172,50 @@ def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> F
 
 
 def _shared(
-    program: Program, statements: Sequence[Statement], names: Mapping[str, str]
+    program: Program,
+    statements: Sequence[Statement],
+    names: Mapping[str, str],
+    dropped: list[Dropped],
 ) -> Backward:
     """A backward in which what was written twice has a name."""
     back = FusedLines(program, "fused", tuple(statements), dict(names))
     taken = {name for s in statements for name in (s.target, s.of)}
     taken |= set(program.values) | set(names.values())
-    found = Sharing(_values(back), taken).run(back.statements)
-    return replace(back, statements=tuple(found))
+    sharing = Sharing(_values(back), taken)
+    return _rewritten(back, sharing.run, "names for what is written twice", dropped)
+
+
+def _rewritten(
+    back: Backward,
+    rewrite: Callable[[Sequence[Statement]], Iterable[Statement]],
+    what: str,
+    dropped: list[Dropped],
+) -> Backward:
+    """A backward with other lines; as it was, where they do not give the same gradients."""
+    try:
+        after = replace(back, statements=tuple(rewrite(back.statements)))
+        before_it, after_it = _gradients(back), _gradients(after)
+        for name, want in before_it.items():
+            torch.testing.assert_close(after_it[name], want, rtol=1e-9, atol=1e-12, equal_nan=True)
+    except Exception as error:  # a pass that fails is dropped, whatever it fails by
+        dropped.append(Dropped(what, f"{type(error).__name__}: {error}"))
+        return back
+    return after
+
+
+def _gradients(back: Backward) -> dict[str, torch.Tensor]:
+    """What the statements of a backward give on the values that the program was read with."""
+    scope = {
+        name: value.clone() if isinstance(value, torch.Tensor) else value
+        for name, value in _values(back).items()
+    }
+    exec("\n".join(map(str, back.statements)), scope)
+    return {name: scope[back.gradient_names[name]] for name in back.program.differentiable}
 
 
 def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused:
     """The derived lines, with names for what they compute more than once."""
-    back = _shared(derived.program, derived.statements, derived.gradient_names)
+    back = _shared(derived.program, derived.statements, derived.gradient_names, dropped)
     return Fused(
         back.program,
         "fused",
@@ -203,8 +238,10 @@ def _cost(back: Backward) -> Cost:
 def _values(back: Backward) -> dict[str, Any]:
     """Everything that the statements of a backward may name, as when the program was read."""
     values = {**LIBRARY, **back.program.namespace, **back.program.values}
+    generator = torch.Generator().manual_seed(0)
     for name, seed in zip(back.outputs, back.cotangents, strict=True):
-        values[seed] = torch.ones_like(values[name])
+        like = values[name]
+        values[seed] = torch.randn(like.shape, generator=generator, dtype=like.dtype)
     return values
 
 
