@@ -98,7 +98,9 @@ def train(
     checkpoint_every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="Time between two checkpoints.")
     ] = 30.0,
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads of PyTorch; compiled code has one.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Processor threads of PyTorch; compiled code has one.")
+    ] = 1,
     engine: Annotated[
         Engine,
         typer.Option(
