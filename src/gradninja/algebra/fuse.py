@@ -24,6 +24,7 @@ from gradninja.algebra.normal import Normal
 from gradninja.algebra.precision import compare
 from gradninja.algebra.prices import PREFER
 from gradninja.algebra.sharing import Sharing
+from gradninja.algebra.sizes import differs
 from gradninja.derive import Backward, derive
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -133,6 +134,10 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
             derived_lines |= lines
             continue
         fused = _built(program, found, dropped)
+        wrong = "" if _is_random(program) else differs(fused, derived)
+        if wrong:
+            dropped.append(Dropped(wrong, "on other sizes it is not the derived gradient"))
+            break
         errors = () if _is_random(program) else tuple(compare(fused, derived))
         worse = [e for e in errors if not e.kept]
         fused = replace(fused, errors=errors)

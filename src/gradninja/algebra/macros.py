@@ -170,7 +170,7 @@ def _bce(low: Lowering, site: Site) -> Node:
     return y
 
 
-@row("var", "std")
+@row("var")
 def _variance(low: Lowering, site: Site) -> Node:
     """The mean square of what is left when the mean is taken off."""
     graph, dims = low.graph, site.dims()
@@ -195,18 +195,7 @@ def _variance(low: Lowering, site: Site) -> Node:
     indices, bound, _ = summed(graph, a, dims)
     square = Term.of(1, [((diff.number, indices), Fraction(2))], bound).times(divisor)
     shape = tuple(site.y.shape)
-    if site.rule.name == "var":
-        return graph.add(Node(0, shape, site.y, axes=mean.axes, terms=[square]))
-    var = low.hidden(
-        mean_shape,
-        a.value.var(dims, correction=0, keepdim=True),
-        [square],
-        None,
-        mean.axes,
-        4.0 * a.size,
-    )
-    root = graph.itself(var, Fraction(1, 2))
-    return graph.add(Node(0, shape, site.y, axes=mean.axes, terms=[root]))
+    return graph.add(Node(0, shape, site.y, axes=mean.axes, terms=[square]))
 
 
 def _divisor(low: Lowering, site: Site, a: Node, dims: tuple[int, ...]) -> Term:
