@@ -268,10 +268,11 @@ def test_a_planted_slip_is_dropped_and_told(
 
 
 @pytest.mark.parametrize("call", ["F.avg_pool1d(x, (3,))", "x.repeat_interleave(repeats=2)"])
-def test_a_starred_argument_is_not_costed_yet(call: str) -> None:
-    """What fuse breaks on, and derive does not. When it does not either, take this away."""
+def test_a_starred_argument_has_a_cost(call: str) -> None:
+    """`torch.zeros(*x.shape)`: a star stands for no value of its own."""
     text = f"def forward(x):\n    return {call}\n"
     inputs = {"x": drawn(2, 3, 6)}
-    assert gn.derive(text, inputs)
-    with pytest.raises(SyntaxError):
-        gn.fuse(text, inputs)
+    back, fused = gn.derive(text, inputs), gn.fuse(text, inputs)
+    given = back.forward_values(inputs)[back.outputs[0]]
+    grad = drawn(*given.shape)
+    assert torch.allclose(fused(inputs, grad)["dx"], back(inputs, grad)["dx"], rtol=1e-12)

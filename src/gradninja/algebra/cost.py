@@ -77,6 +77,8 @@ def _statement(node: ast.stmt, scope: dict[str, Any]) -> Cost:
 
 def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
     """A value, and what all operations on tensors below it cost."""
+    if isinstance(node, ast.Starred):
+        return _evaluated(node.value, scope)
     operands: list[Any] = []
     cost = Cost()
     for child in _operands(node):
