@@ -173,6 +173,7 @@ NOT_REACHED = {
     "cross-entropy by one-hot": 4,
     "BatchNorm by var_mean": 12,
     "BatchNorm without keepdim": 8,
+    "LayerNorm by std": 14,
     "RMSNorm by norm": 11,
     "softplus by exp": 4,
     "unit rows": 7,

@@ -25,6 +25,7 @@ from gradninja.algebra.precision import compare
 from gradninja.algebra.prices import PREFER
 from gradninja.algebra.sharing import Sharing
 from gradninja.algebra.sizes import differs
+from gradninja.algebra.steps import complete
 from gradninja.derive import Backward, derive
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -168,7 +169,7 @@ def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> F
         plain.statements,
         plain.gradient_names,
         seeded,
-        tuple(engines[0].steps),
+        complete(engines[0].steps, plain.statements),
         tuple(dropped),
         Cost(),
         (),
@@ -227,7 +228,7 @@ def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused
         back.statements,
         back.gradient_names,
         back,
-        (),
+        complete((), back.statements),
         tuple(dropped),
         _cost(back),
         (),

@@ -10,6 +10,7 @@ from fractions import Fraction
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.normal import Fact
 from gradninja.algebra.terms import Powers, Term
+from gradninja.derive.statement import Statement
 from gradninja.lines import Program
 
 LETTERS = "ijklmabcdefgpqrstuvw"
@@ -22,6 +23,24 @@ class Step:
     of: str
     text: str
     latex: str
+
+
+def complete(steps: Sequence[Step], statements: Sequence[Statement]) -> tuple[Step, ...]:
+    """The steps, and for each line that none leads to, what it is: derived, or a shared part."""
+    found = list(steps)
+    told, led_to = {step.text for step in steps}, {step.of for step in steps}
+    for statement in statements:
+        of, text = statement.target, str(statement)
+        if text in told:
+            continue
+        if of not in led_to:
+            why = "; ".join(dict.fromkeys(rule.why for rule in statement.rules))
+            shared = of == statement.of
+            why = "what is written more than once gets a name" if shared else f"as derived: {why}"
+            found.append(Step(of, why, rf"\text{{{_escaped(why)}}}"))
+            led_to.add(of)
+        found.append(Step(of, text, rf"\texttt{{{_escaped(text)}}}"))
+    return tuple(found)
 
 
 class Teller:
