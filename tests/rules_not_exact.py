@@ -12,6 +12,7 @@ NOT_EXACT = {
     "cumprod": ZEROS,
     "torch.einsum('i,j->ij', a, b) where a: 3; b: 4": LAYOUT,
     "torch.einsum('ij,k->i', a, b) where a: 3 4; b: 5": LAYOUT,
+    "torch.einsum('i,ij,j->', a, b, c) where a: 3; b: 3 4; c: 4": LAYOUT,
     "torch.einsum('bi,bi->b', a, b) where a: 1 4; b: 3 4": LAYOUT,
     "torch.cdist(a, b) where a: 3 4; b: 5 4": KERNEL,
     "torch.cdist(a, b) where a: 2 3 4; b: 2 5 4": KERNEL,
