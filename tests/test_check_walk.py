@@ -14,21 +14,8 @@ from gradninja.check.draws import draws
 from gradninja.check.plan import plan, written
 from gradninja.check.tolerance import ROUNDOFF, tolerance
 from gradninja.lines.source import parse
+from test_check import IMPORTS, PRODUCT
 
-IMPORTS = """
-import torch, torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor
-"""
-PRODUCT = (
-    IMPORTS
-    + """
-def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d"], b: Float[Tensor, "1 d"]):
-    y = x * w
-    z = y + b
-    return z
-"""
-)
 REST = "dw = (dz * x).sum(0)\ndb = dz.sum(0, keepdim=True)\n"
 
 

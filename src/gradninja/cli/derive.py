@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradninja.cli.options import ForwardFile, Json, show_source
+from gradninja.cli.options import As, Form, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
     from gradninja.derive import Backward
@@ -21,30 +21,14 @@ class Style(StrEnum):
     EXACT = "exact"
 
 
-class Form(StrEnum):
-    """What is printed."""
-
-    LINES = "lines"
-    FUNCTION = "function"
-
-
 def derive(
     file: ForwardFile,
-    wrt: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="An input that a gradient is wanted for; can be given again. All by default.",
-            show_default=False,
-        ),
-    ] = None,
+    wrt: Wrt = None,
     style: Annotated[
         Style,
         typer.Option(help="As a person would write it, or equal to autograd bit for bit."),
     ] = Style.READABLE,
-    form: Annotated[
-        Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")
-    ] = Form.LINES,
+    form: As = Form.LINES,
     as_json: Json = False,
 ) -> None:
     """Write the backward pass of a forward, one line at a time, with the forward's own names."""

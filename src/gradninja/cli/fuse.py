@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradninja.cli.options import ForwardFile, Json, show_source
+from gradninja.cli.options import As, Form, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
     from gradninja.algebra import Fused
@@ -24,23 +24,9 @@ class Prefer(StrEnum):
     SHORT = "short"
 
 
-class Form(StrEnum):
-    """What is printed."""
-
-    LINES = "lines"
-    FUNCTION = "function"
-
-
 def fuse(
     file: ForwardFile,
-    wrt: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="An input that a gradient is wanted for; can be given again. All by default.",
-            show_default=False,
-        ),
-    ] = None,
+    wrt: Wrt = None,
     prefer: Annotated[
         Prefer,
         typer.Option(help="Least memory traffic, fewest forward values kept, or fewest steps."),
@@ -51,9 +37,7 @@ def fuse(
     steps: Annotated[
         bool, typer.Option("--steps", help="Tell the steps that led to each line, in words.")
     ] = False,
-    form: Annotated[
-        Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")
-    ] = Form.LINES,
+    form: As = Form.LINES,
     as_json: Json = False,
 ) -> None:
     """Write the backward pass of a forward all in one go: the short formula, found by algebra."""

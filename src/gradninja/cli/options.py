@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,24 @@ ForwardFile = Annotated[
         help="A file with a forward; NAME is its function's name, `forward` by default.",
     ),
 ]
+Wrt = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="An input that a gradient is wanted for; can be given again. All by default.",
+        show_default=False,
+    ),
+]
+
+
+class Form(StrEnum):
+    """How a backward is printed."""
+
+    LINES = "lines"
+    FUNCTION = "function"
+
+
+As = Annotated[Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")]
 
 
 def show_source(text: str) -> None:
