@@ -53,6 +53,12 @@ class Subject:
     function: str = "backward"
 
     @cached_property
+    def needed(self) -> set[str]:
+        """The float inputs' gradients: the others may be left out."""
+        program = read_program(self.text)
+        return {f"d{name}" for name in program.differentiable}
+
+    @cached_property
     def draws(self) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
         """(every value of the forward and the cotangent, autograd's gradients), per draw."""
         return [_truth(self.text, given, seed) for seed, given in enumerate(_inputs(self.text))]
@@ -66,7 +72,8 @@ class Subject:
             except Exception:  # a mutant may raise anything
                 return False
             for name, true in gradients.items():
-                if name in wanted and not _equal(found.get(name), true):
+                needed = name in found or name in self.needed
+                if name in wanted and needed and not _equal(found.get(name), true):
                     return False
         return True
 
@@ -155,7 +162,7 @@ def _truth(
         for n, v in values.items()
         if isinstance(v, Tensor) and v.requires_grad and (n in named or v is not output)
     }
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(1_000_000 + seed)  # not the inputs' numbers
     cotangent = torch.ones_like(output)
     if output.ndim:
         cotangent = torch.randn(output.shape, generator=generator, dtype=torch.float64)
@@ -245,10 +252,8 @@ def outcome(subject: Subject, mutant: Mutant) -> Outcome:
     acceptable = _lines_that_may_be_named(subject, mutant)
     mended = edited = False
     if rows:
-        told = diagnoses.get(rows[0].name)
-        text = (
-            apply(told.patches, mutant.text) if told is not None else cloned(rows[0], mutant.text)
-        )
+        told = next((d for d in diagnoses.values() if d.fix == rows[0].fix), None)
+        text = apply(told.patches, mutant.text) if told is not None else put(rows[0], mutant.text)
         mended = subject.right(text)
         edited = mended and (told is None or told.kind is not Kind.UNKNOWN)
     return Outcome(
@@ -262,12 +267,13 @@ def outcome(subject: Subject, mutant: Mutant) -> Outcome:
     )
 
 
-def cloned(row: LineReport, text: str) -> str:
-    """The fix that comes without a search is the line itself."""
+def put(row: LineReport, text: str) -> str:
+    """The fix that comes without a search is the line itself, or the one that is missing above."""
     lines = text.splitlines()
     if row.fix is not None and row.line is not None:
         old = lines[row.line - 1]
-        lines[row.line - 1] = old[: len(old) - len(old.lstrip())] + row.fix
+        new = old[: len(old) - len(old.lstrip())] + row.fix
+        lines[row.line - 1 : row.line] = [new, old] if row.kind == Kind.MISSING_LINE else [new]
     return "\n".join(lines) + "\n"
 
 

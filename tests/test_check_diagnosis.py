@@ -11,7 +11,7 @@ import pytest
 from gradninja.check import check
 from gradninja.check.diagnosis import Kind, apply
 from mistakes import FILES, MISTAKES, Mistake
-from mutation_trial import Subject, cloned, recorded
+from mutation_trial import Subject, put, recorded
 
 PEOPLE_MAKE = {
     Kind.NO_SUM,
@@ -63,5 +63,5 @@ def test_mistake_is_named_and_mended(mistake: Mistake, tmp_path: Path) -> None:
     assert row.kind == mistake.kind
     assert row.diagnosis
     told = diagnoses.get(row.name)
-    mended = apply(told.patches, text) if told is not None else cloned(row, text)
+    mended = apply(told.patches, text) if told is not None else put(row, text)
     assert right_backward(mistake.file).right(mended)

@@ -15,6 +15,7 @@ from gradninja.check.subject import Subject, is_autograd_function
 from gradninja.check.tolerance import distance
 from gradninja.check.truth import size
 from gradninja.check.types import CheckError, LineReport, Report, Verdict
+from gradninja.derive import COTANGENT_SEED
 
 STEP = 6e-6  # of central differences in float64: the cube root of the roundoff
 DIFFERENCES = 1e-7  # what they are right to, relative
@@ -102,7 +103,7 @@ def _differences(function: Any, given: Mapping[str, Any]) -> dict[str, _Differen
     names = [name for name, value in given.items() if _floats(value)]
     leaves = {n: v.clone().requires_grad_() if n in names else v for n, v in given.items()}
     output = function.apply(*leaves.values())
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(COTANGENT_SEED)
     cotangent = torch.randn(output.shape, generator=generator, dtype=output.dtype)
     found = torch.autograd.grad(output, [leaves[n] for n in names], cotangent, allow_unused=True)
     rows = {}

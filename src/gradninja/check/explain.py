@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from gradninja.check.case import Case, Situation
-from gradninja.check.review import Review, Row
+from gradninja.check.review import Review
+from gradninja.check.row import Row
 from gradninja.check.tolerance import (
     ROUNDOFF,
     SAFETY,
@@ -225,7 +226,8 @@ def case_of(review: Review, row: Row) -> Case | None:
     writers = plan.writers(row.name) if row.name in review.findings else []
     steps = _without_given(review, review.plan.feeding(row.name) if writers else [])
     first = min(steps, default=len(plan.steps))
-    last = max(writers, default=len(plan.steps))
+    uses = (at for at, step in enumerate(plan.steps) if row.name in step.mentions)
+    last = max(writers, default=next(uses, len(plan.steps)))
     kept = replace(trials, keep=frozenset({first, last}))
     situations = []
     for trial, version, walked in zip(

@@ -39,6 +39,10 @@ class Plan:
         found = self.writers(name)
         return found[-1] if found else None
 
+    def absent(self, name: str) -> bool:
+        """Whether a gradient is read, and no statement writes it."""
+        return name in self.gradients and self.last(name) is None
+
     def feeding(self, name: str) -> list[int]:
         """The statements that write a gradient, and those of the person's own locals for it."""
         writers = self.writers(name)

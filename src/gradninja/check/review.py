@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import builtins
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gradninja.check import tolerance as rounding
+from gradninja.check.absences import unasked, unwritten
 from gradninja.check.aliases import Alias, aliases
 from gradninja.check.module import told
 from gradninja.check.plan import Plan
+from gradninja.check.row import Row
 from gradninja.check.tolerance import Tolerance
 from gradninja.check.trials import PRECISIONS, Trials, tolerances
-from gradninja.check.truth import LIBRARY, size
+from gradninja.check.truth import size
 from gradninja.check.types import Verdict
 from gradninja.check.verdict import Finding, find, precision_lost
 from gradninja.check.written import AsWritten
@@ -23,27 +24,6 @@ from gradninja.check.written import AsWritten
 # As written, rounding is handed on from line to line; a mistake is larger by orders all the same.
 HANDED_ON = 1e4
 DIGITS = 1e-9
-
-
-@dataclass(eq=False)
-class Row:
-    """One line of the report in the making. `at`: its step; None where there is no line.
-
-    `settled`: what is wrong is told already, and the search for a mend has nothing to add.
-    `through`: of a line of the person's own that raises, a gradient that cannot be had without it:
-    what makes that one right mends the line.
-    """
-
-    name: str
-    at: int | None
-    finding: Finding
-    fix: str | None = None
-    settled: bool = False
-    through: Row | None = None
-
-    @property
-    def accuses(self) -> bool:
-        return self.finding.verdict.accuses
 
 
 class Review:
@@ -192,10 +172,8 @@ class Review:
         rows = [self._row(name, finding) for name, finding in self.findings.items()]
         rows = self._without_consequences(rows)
         self._read_too_early(rows)
-        rows += self._unasked()
+        rows += [*unasked(self.trials), *unwritten(self.trials, rows)]
         self._aliases(rows)
-        needed = {self.names.gradient(name): name for name in self.inputs}
-        rows += [self._missing(g, name) for g, name in needed.items() if g not in self.findings]
         self._hold_as_written(rows)
         rows.sort(key=lambda row: len(self.plan.steps) if row.at is None else row.at)
         return rows
@@ -282,28 +260,6 @@ class Review:
                     found.append((other, writers[-1]))
         return found
 
-    def _unasked(self) -> list[Row]:
-        """Names of the forward that a function reads without asking for them."""
-        written = self.trials.written
-        if not written.parameters:
-            return []
-        known = {*written.parameters, *self.trials.namespace, *LIBRARY, *dir(builtins)}
-        truth = self.trials.trials[0].wide
-        values = {**truth.values, **truth.cotangents}
-        rows = []
-        for at, step in enumerate(self.plan.steps):
-            for name in sorted(step.mentions - known):
-                if name in values and name not in step.binds:
-                    text = (
-                        f"`{written.name}` reads `{name}` of the forward, but does not ask for it"
-                    )
-                    finding = Finding(Verdict.ERROR, text=text, kind="missing parameter")
-                    fix = f"add `{name}` to the parameters of `{written.name}`"
-                    rows.append(Row(name, at, finding, fix=fix, settled=True))
-                    known.add(name)
-            known |= step.writes
-        return rows
-
     def _aliases(self, rows: list[Row]) -> None:
         all_right = all(self.off_as_written(name) is None for name in self.findings)
         for alias in aliases(self.plan, self.trials.written, self.runs[0], self.given, all_right):
@@ -323,18 +279,6 @@ class Review:
             max_abs=alias.largest,
             max_rel=None,
         )
-
-    def _missing(self, gradient: str, name: str) -> Row:
-        versions = [trial.versions(name)[0] for trial in self.trials.trials]
-        true = self.trials.trials[0].wide.gradients[versions[0]]
-        finding = Finding(
-            Verdict.MISSING,
-            kind="missing line",
-            expected_shape=tuple(true.shape),
-            text=f"no line writes `{gradient}`, the gradient of the input `{name}`",
-            versions=versions,
-        )
-        return Row(gradient, None, finding)
 
     def _hold_as_written(self, rows: list[Row]) -> None:
         """Nothing passes that does not come out right as it is written."""

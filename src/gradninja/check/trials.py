@@ -70,12 +70,27 @@ class Trials:
 
         return found
 
+    @cached_property
+    def withheld(self) -> frozenset[str]:
+        """The gradients of 0-dim outputs, which are 1, that a function writes unasked for."""
+        parameters = self.written.parameters
+        mine = {n for n, given in self.trials[0].wide.cotangents.items() if given.ndim == 0}
+        written = set().union(*(step.writes for step in self.plan.steps))
+        return frozenset(mine & written - set(parameters)) if parameters else frozenset()
+
     def walk(self, trial: Trial, dtype: torch.dtype) -> Judged:
         return self._walk(trial, dtype, self._start(trial, dtype))
 
     def _start(self, trial: Trial, dtype: torch.dtype) -> dict[str, Any]:
-        truth, parameters = trial.truth(dtype), self.written.parameters
-        return start(truth, trial.names, self.namespace, parameters, natural=False)
+        return start(
+            trial.truth(dtype),
+            trial.names,
+            self.namespace,
+            self.written.parameters,
+            natural=False,
+            handed=[name for name in self.plan.gradients if self.plan.absent(name)],
+            withheld=self.withheld,
+        )
 
     def _walk(self, trial: Trial, dtype: torch.dtype, scope: dict[str, Any]) -> Judged:
         truth, match = trial.truth(dtype), self.match(trial, dtype)
@@ -110,7 +125,14 @@ class Trials:
 
     def as_written(self, trial: Trial, dtype: torch.dtype, *, watch: bool = False) -> AsWritten:
         truth = trial.truth(dtype)
-        scope = start(truth, trial.names, self.namespace, self.written.parameters, natural=True)
+        scope = start(
+            truth,
+            trial.names,
+            self.namespace,
+            self.written.parameters,
+            natural=True,
+            withheld=self.withheld,
+        )
         codes = self.codes[dtype == torch.float64]
         return as_written(self.plan, codes, truth, scope, self.match(trial, dtype), watch=watch)
 

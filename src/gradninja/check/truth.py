@@ -17,6 +17,7 @@ import torch
 from gradninja.check.draws import Draw
 from gradninja.check.run import compiled, precision, quiet, tensors_of
 from gradninja.check.types import CheckError
+from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
 from gradninja.lines.source import Source
 
@@ -287,7 +288,7 @@ def _cotangent(output: torch.Tensor, draw: Draw, place: int, single: bool) -> to
     """Ones for the one 0-dim output; else random, and non-contiguous where the draw wants it."""
     if single and output.ndim == 0:
         return torch.ones_like(output).detach()
-    generator = torch.Generator().manual_seed(draw.seed + place)
+    generator = torch.Generator().manual_seed(draw.seed + COTANGENT_SEED + place)
     gradient = torch.randn(output.shape, generator=generator, dtype=torch.float32)
     return gapped(gradient.to(output.dtype)) if draw.gapped else gradient.to(output.dtype)
 

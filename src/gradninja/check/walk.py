@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -74,10 +74,13 @@ def start(
     parameters: Mapping[str, Any],
     *,
     natural: bool,
+    handed: Collection[str] = (),
+    withheld: Collection[str] = (),
 ) -> dict[str, Any]:
     """What the names hold before the first statement.
 
     A parameter `dX` that is no cotangent holds the true gradient: the backward is a part of one.
+    So do the gradients `handed`; the cotangents `withheld` are not there.
 
     The file's own names come before the forward's where the backward is a function that did not
     ask for them: that is what Python would find.
@@ -88,9 +91,10 @@ def start(
     forward = {name: copy_of(value, memo) for name, value in values.items()}
     for name, versions in names.versions.items():
         known = [truth.gradients[v] for v in versions if v in truth.gradients]
-        if known and names.gradient(name) in parameters:
+        if known and names.gradient(name) in {*parameters, *handed}:
             forward[names.gradient(name)] = known[0].clone()
-    forward.update({name: _laid_out(grad, grad) for name, grad in truth.cotangents.items()})
+    cotangents = {n: grad for n, grad in truth.cotangents.items() if n not in withheld}
+    forward.update({name: _laid_out(grad, grad) for name, grad in cotangents.items()})
     if parameters:
         scope.update(forward)
         scope.update({n: d for n, d in parameters.items() if n not in forward})

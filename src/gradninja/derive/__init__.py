@@ -17,9 +17,11 @@ from gradninja.errors import DeriveError
 from gradninja.lines import NAME, Program, read
 from gradninja.rules import BOOK, Book
 
-__all__ = ["Backward", "BackwardLine", "derive", "read_program"]
+__all__ = ["COTANGENT_SEED", "Backward", "BackwardLine", "derive", "read_program"]
 
 STYLES = ("readable", "exact")
+# Cotangents are other random numbers than inputs: who takes one for the other must be off.
+COTANGENT_SEED = 1_000_003
 
 
 def derive(
@@ -103,7 +105,7 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
     ]
     if random:
         program = name_temporaries(program, random)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(COTANGENT_SEED)
     values = program.values
     floats = [name for name in program.outputs if values[name].is_floating_point()]
     cotangents = {

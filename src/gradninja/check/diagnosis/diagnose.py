@@ -188,23 +188,32 @@ class _Diagnosis:
 
     @cached_property
     def handed_in(self) -> set[str]:
-        """The names of the gradients that are handed in: of a 0-dim output there is none, it is 1.
+        """The names of the outputs' gradients that are there.
 
-        A function has those that it asks for.
+        They are handed in, in a function those that it asks for. Of a 0-dim output there is none,
+        it is 1, but where a line writes it.
         """
         values = self.case.program.values
         return {
             self.names[name]
             for name in self.case.program.outputs
-            if self.function is None and name in self.names and values[name].ndim
+            if name in self.names
+            and (self.names[name] in self.bound or (self.function is None and values[name].ndim))
         }
+
+    @cached_property
+    def bound(self) -> set[str]:
+        """The names that the person's lines bind."""
+        nodes = (node for statement in self.case.body for node in ast.walk(statement))
+        names = (node for node in nodes if isinstance(node, ast.Name))
+        return {node.id for node in names if isinstance(node.ctx, ast.Store)}
 
     @cached_property
     def contributions(self) -> tuple[Contribution, ...]:
         backward = _backward(self.case.program)
         if backward is None:
             return ()
-        known = self.asked | self.case.written
+        known = self.asked | self.case.written | self.handed_in
         ones = {
             name
             for name in self.case.program.outputs
@@ -228,6 +237,8 @@ class _Diagnosis:
     def last_resort(self, facts: Facts) -> Diagnosis:
         said = self.clues(facts)
         lines = derived_lines(facts, self.case.variable)
+        if not all(self.case.fits(lines, draw) for draw in range(self.case.draws)):
+            lines = ()  # what is derived on one draw need not hold on others
         where = self.case.writers[-1].lineno if self.case.writers else None
         if not lines:
             text = " ".join(["No single edit of this line mends it.", *said])
@@ -269,14 +280,8 @@ class _Diagnosis:
         if self.function is None:
             return []
         reads = {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)}
-        bound = {
-            n.id
-            for s in self.case.body
-            for n in ast.walk(s)
-            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-        }
         values = self.situation.values
-        return [n for n in values if n in reads and n not in self.asked and n not in bound]
+        return [n for n in values if n in reads - self.asked - self.bound]
 
     def line(self, edit: Edit) -> int | None:
         """The number of the line that is wrong."""

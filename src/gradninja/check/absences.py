@@ -1,0 +1,84 @@
+"""What a backward reads and nothing gives, and the gradients that it leaves out."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Sequence
+
+from gradninja.check.plan import Plan
+from gradninja.check.row import Row
+from gradninja.check.trials import Trials
+from gradninja.check.truth import LIBRARY, Truth
+from gradninja.check.types import Verdict
+from gradninja.check.verdict import Finding
+
+
+def unasked(trials: Trials) -> Iterator[Row]:
+    """Names of the forward that a function reads without asking for them."""
+    written = trials.written
+    if not written.parameters:
+        return
+    known = {*written.parameters, *trials.namespace, *LIBRARY, *dir(builtins)}
+    truth = trials.trials[0].wide
+    for at, step in enumerate(trials.plan.steps):
+        for name in sorted(step.mentions - known):
+            if name in {*truth.values, *truth.cotangents} - {*step.binds, *trials.withheld}:
+                yield _unasked(trials, name, at, truth)
+                known.add(name)
+        known |= step.writes
+
+
+def _unasked(trials: Trials, name: str, at: int, truth: Truth) -> Row:
+    written, names = trials.written, trials.trials[0].names
+    given = truth.cotangents.get(name)
+    if given is not None and given.ndim == 0:
+        output = next(o for o in names.outputs.values() if names.gradient(o) == name)
+        asked = output in written.parameters
+        fix = f"{name} = torch.ones_like({output})" if asked else f"{name} = torch.tensor(1.0)"
+        text = f"`{name}` is read and nothing gives it: the output is 0-dim, its gradient is 1"
+        finding = Finding(Verdict.ERROR, text=text, kind="missing line")
+    else:
+        fix = f"add `{name}` to the parameters of `{written.name}`"
+        text = f"`{written.name}` reads `{name}` of the forward, but does not ask for it"
+        finding = Finding(Verdict.ERROR, text=text, kind="missing parameter")
+    return Row(name, at, finding, fix=fix, settled=True)
+
+
+def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:
+    """Gradients that no line writes: of the float inputs, and those that lines read.
+
+    The readers were run on the true gradient. Where all of them are wrong all the same, the name
+    itself is mistaken, and nothing is missing.
+    """
+    plan, names = trials.plan, trials.trials[0].names
+    inputs = trials.trials[0].draw.program.differentiable
+    needed = {names.gradient(name): name for name in inputs}
+    for gradient, name in needed.items():
+        if gradient not in plan.gradients or plan.absent(gradient):
+            yield _missing(trials, gradient, name, f"the gradient of the input `{name}`")
+    given = {*trials.written.parameters, *trials.trials[0].wide.cotangents, *needed}
+    for gradient in plan.gradients:
+        if gradient not in given and plan.absent(gradient):
+            readers = [row for row in rows if _reads(plan, row.name, gradient)]
+            if not all(row.accuses for row in readers):
+                first = next(step for step in plan.steps if gradient in step.mentions)
+                what = f"which line {first.node.lineno} reads"
+                yield _missing(trials, gradient, plan.gradients[gradient], what)
+
+
+def _reads(plan: Plan, name: str, gradient: str) -> bool:
+    """Whether `gradient` is read for another one."""
+    return any(gradient in plan.steps[at].mentions for at in plan.feeding(name))
+
+
+def _missing(trials: Trials, gradient: str, name: str, what: str) -> Row:
+    versions = [trial.versions(name)[0] for trial in trials.trials]
+    true = trials.trials[0].wide.gradients[versions[0]]
+    finding = Finding(
+        Verdict.MISSING,
+        kind="missing line",
+        expected_shape=tuple(true.shape),
+        text=f"no line writes `{gradient}`, {what}",
+        versions=versions,
+    )
+    return Row(gradient, None, finding)

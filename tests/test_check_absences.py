@@ -1,0 +1,87 @@
+"""What a backward reads and nothing gives: one red row each, with the line that is missing."""
+
+from __future__ import annotations
+
+from gradninja.check import check
+
+HEADER = """
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+"""
+DOUBLE = (
+    HEADER
+    + """def forward(x: Float[Tensor, "n d"]):
+    y = x * 2
+    return y
+
+
+def backward(x, dy):
+    dx = dy * 2
+"""
+)
+SCALAR = (
+    HEADER
+    + """def forward(x: Float[Tensor, ""], z: Float[Tensor, ""]):
+    return x * z + x
+
+
+def backward(x, z, out):
+    dout = torch.ones_like(out)
+    dx = z * dout
+    dx += dout
+    dz = x * dout
+    return dx, dz
+"""
+)
+SEVERAL = (
+    HEADER
+    + """def forward(z: Float[Tensor, "n d"], w: Float[Tensor, "d"], u: Float[Tensor, "n d"]):
+    s = z * w
+    v = s.exp()
+    y = v * u
+    return y
+
+
+def backward(z, w, u, v, dy):
+    du = v * dy
+    dv = u * dy
+    ds = v * dv
+    dz = w * ds
+    dw = (z * ds).sum(0)
+    return dz, dw, du
+"""
+)
+
+
+def test_the_output_s_gradient_is_asked_for_or_written() -> None:
+    """Of a 0-dim output it is 1, and one red row tells that it is missing or added to nothing."""
+    made = "dout = torch.ones_like(out)"
+    (row,) = check(SCALAR.replace(f"    {made}\n", "")).wrong
+    assert (row.name, row.kind, row.fix) == ("dout", "missing line", made)
+    (row,) = check(SCALAR.replace("dout =", "dout +=")).wrong
+    assert (row.name, row.kind, row.fix) == ("dout", "wrong operator", made)
+
+
+def test_a_gradient_that_no_line_writes_is_one_red_row() -> None:
+    """Those that are computed from it are judged on the truth."""
+    assert check(SEVERAL).ok
+    report = check(SEVERAL.replace("    ds = v * dv\n", ""))
+    (row,) = report.wrong
+    assert (row.name, row.line, row.kind, row.fix) == ("ds", None, "missing line", "ds = v * dv")
+    assert "which line 17 reads" in (row.diagnosis or "")
+
+
+def test_a_name_that_no_line_writes_may_be_the_mistake() -> None:
+    text = SEVERAL.replace("    dv = u * dy\n    ds = v * dv\n", "    ds = v * u * dy\n")
+    assert check(text).ok
+    (row,) = check(text.replace("dz = w * ds", "dz = w * dv")).wrong
+    assert (row.name, row.line, row.fix) == ("dz", 17, "dz = w * ds")
+
+
+def test_a_cotangent_is_no_input_s_numbers() -> None:
+    """Else `x` for `dy` would pass where their shapes are equal."""
+    (row,) = check(DOUBLE.replace("dy * 2", "x * 2")).wrong
+    assert (row.name, row.fix) == ("dx", "dx = dy * 2")
