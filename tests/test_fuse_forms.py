@@ -220,6 +220,12 @@ def forward(x: Float[Tensor, "n d"], W1: Float[Tensor, "d k"], W2: Float[Tensor,
     assert back.kept == ("h",) and back.not_kept == ("hpreact",)
 
 
+def test_an_output_is_not_kept_for_nothing() -> None:
+    """`(dxhat * xhat).mean` is the same work as `(y * dy).mean`, and xhat is kept anyway."""
+    back = fused("normalisation.rmsnorm")
+    assert back.kept == ("rrms", "xhat") and "y" in back.program.outputs
+
+
 def test_an_unknown_preference_is_told() -> None:
     with pytest.raises(gn.GradninjaError, match="size"):
         gn.fuse("def forward(x: Float[Tensor, 'n']):\n    return x * 2\n", prefer="size")

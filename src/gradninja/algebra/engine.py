@@ -101,9 +101,8 @@ class Engine:
         self.wanted = set(self.program.differentiable)
 
     def _is_at_hand(self, node: Node) -> bool:
-        """Whether a value costs no memory to keep: an input, or an output."""
-        given = node.name in {i.name for i in self.program.inputs}
-        return given or node.name in self.program.outputs
+        """Whether a value costs no memory to keep: an input."""
+        return node.name in {given.name for given in self.program.inputs}
 
     def _folds(self, node: Node) -> bool:
         forms = self.normal.form(node)
