@@ -169,10 +169,8 @@ SPELLINGS = {
 }
 # What fuse does not reach yet, as in tests/test_fuse.py: the full-size operations that it has.
 NOT_REACHED = {
-    "softmax without keepdim": 10,
     "cross-entropy by one-hot": 4,
     "BatchNorm by var_mean": 12,
-    "BatchNorm without keepdim": 8,
     "LayerNorm by std": 14,
     "RMSNorm by norm": 11,
     "softplus by exp": 4,

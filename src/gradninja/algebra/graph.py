@@ -184,3 +184,12 @@ class Graph:
             if index in indices:
                 return self.find(self.nodes[number].axes[indices.index(index)])
         raise KeyError(index)
+
+
+def renames(graph: Graph, node: Node) -> Node | None:
+    """What a node is another name or view of: `s[:, None]` of s."""
+    if node.terms is None or len(node.terms) != 1 or node.atomic:
+        return None
+    term = node.terms[0]
+    single = len(term.powers) == 1 and term.powers[0][1] == 1 and term.coefficient == 1
+    return graph.nodes[term.powers[0][0][0]] if single and not term.bound else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.graph import Graph, Node, renames
 from gradninja.algebra.statics import number
 from gradninja.algebra.terms import Term
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
@@ -149,6 +149,9 @@ class Lowering:
         if node.name is None:
             node.syntax, node.flows, node.line = expr.syntax, expr.differentiable, self.current
             node.expr = expr
+            if node.terms is not None and renames(self.graph, node) is None:
+                parts = [o.size + (0.0 if o.name else o.made) for o in node.operands]
+                node.made = max(node.made, node.size + sum(parts))
         return node
 
     def _operation(self, expr: Expr) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gradninja.algebra.graph import Graph, Node
+from gradninja.algebra.graph import Graph, Node, renames
 from gradninja.algebra.lower import Lowering, NotLowered, row
 from gradninja.algebra.statics import fraction, scalar_term
 from gradninja.algebra.terms import ONE, Indices, Term, fresh, indices_of
@@ -31,6 +31,10 @@ def base(graph: Graph, node: Node, power: Fraction) -> None:
     """Keep a node in one piece where a power cannot be written out factor by factor."""
     if power == 1 or node.static or node.terms is None:
         return
+    other = renames(graph, node)
+    if other is not None:
+        base(graph, other, power)
+        return
     if power.denominator != 1 and not _plain(graph, node):
         node.atomic = True
     if normal_bound(graph, node):
@@ -41,10 +45,8 @@ def _plain(graph: Graph, node: Node) -> bool:
     """An atom, or another name for one: a root of it is no root of a product."""
     if node.terms is None or len(node.terms) != 1 or node.atomic:
         return True
-    term = node.terms[0]
-    tensors = [(graph.nodes[a], p) for (a, _), p in term.powers if not graph.nodes[a].static]
-    single = len(tensors) == 1 and tensors[0][1] == 1 and term.coefficient == 1
-    return single and len(term.powers) == 1 and _plain(graph, tensors[0][0])
+    other = renames(graph, node)
+    return other is not None and not other.static and _plain(graph, other)
 
 
 def broadcast(graph: Graph, shape: Sequence[int], nodes: Sequence[Node]) -> list[Indices]:
