@@ -13,10 +13,11 @@ import torch
 from gradninja.lines import Input
 from gradninja.lines.source import parse
 from gradninja.native import functions
+from gradninja.native.given import flat
 from gradninja.native.outside import Outside
 from gradninja.native.read import StepReader
 from gradninja.native.rows import lowered
-from gradninja.native.stepping import Specialised, _flat
+from gradninja.native.stepping import Specialised
 from gradninja.native.training import Kernel
 
 _FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh")
@@ -80,7 +81,7 @@ def plainly(kernel: Kernel) -> Kernel:
 def run(made: Specialised, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
     """What a compiled step would give."""
     outputs = [np.full(shape, 7, dtype) for shape, dtype in made._outputs]
-    given = [_flat(arrays[leaf.label], leaf) for leaf in made._inputs]
+    given = [flat(arrays[leaf.label], leaf) for leaf in made._inputs]
     rest = _outside(made._outside)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,152 @@
+"""`gradninja.compile`: a forward and its backward as one compiled function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.algebra import fuse
+from gradninja.derive import Backward, derive
+from gradninja.errors import GradninjaError
+from gradninja.lines import Program
+from gradninja.lines.source import Source, load, parse
+from gradninja.native.cache import Say
+from gradninja.native.given import arrays_of, kind_of, tensor_of
+from gradninja.native.places import Places
+from gradninja.native.read import read_step
+from gradninja.native.refusal import NativeError
+from gradninja.native.rows import lowered
+from gradninja.native.stepping import Specialised
+
+Forward = str | Path | Callable[..., Any]
+
+
+def compile(  # the verb's name
+    forward: Forward,
+    backward: Forward | None = None,
+    wrt: Iterable[str] | None = None,
+    say: Say | None = None,
+) -> Compiled:
+    """A forward and its backward as one compiled function: no autograd, no PyTorch, one thread.
+
+    `step = gradninja.compile(forward)`, then `step(x=x, W=W)` gives `{"loss": ..., "dW": ...}`. It
+    is compiled when it is first called with arrays of these shapes, strides and types, and
+    the machine code is kept on disk.
+
+    Args:
+        forward: a function, `FILE.py`, `FILE.py:name`, or the text of a function, that ends in
+            `return loss`, a number.
+        backward: the same of its backward, which asks by name for what it wants of the forward
+            and leaves gradients in names `d<input>`; None: it is derived and fused (`gn.fuse`), or
+            derived alone where the fused lines cannot be compiled; `Specialised.gradients` tells.
+        wrt: the inputs that gradients are wanted for; all float inputs by default (of a given
+            backward, all that it has a gradient of).
+        say: told what takes its time, before it does, and where the fused lines are not taken.
+
+    Raises:
+        ReadError: a text is missing, or is outside of what is read.
+    """
+    source = load(forward)
+    wanted = None if wrt is None else ((wrt,) if isinstance(wrt, str) else tuple(wrt))
+    return Compiled(source, forward, backward, wanted, say)
+
+
+class Compiled:
+    """A forward with its backward, compiled anew for each set of shapes, strides and types."""
+
+    def __init__(
+        self,
+        source: Source,
+        forward: Forward,
+        backward: Forward | None,
+        wrt: tuple[str, ...] | None,
+        say: Say | None,
+    ) -> None:
+        self._source, self._forward, self._say = source, forward, say
+        self._backward = None if backward is None else _backward(backward)
+        self._wrt = wrt
+        self._made: dict[object, Specialised] = {}
+        self.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(a.arg, inspect.Parameter.KEYWORD_ONLY)
+                for a in (*source.function.args.args, *source.function.args.kwonlyargs)
+            ]
+        )
+
+    def __call__(self, **inputs: Any) -> dict[str, Any]:
+        """The loss and the gradients.
+
+        Args:
+            inputs: NumPy arrays or tensors on the CPU, float32, float64, int64 or bool, of any
+                strides; they are read where they lie. Plain numbers are compiled in.
+
+        Returns:
+            `{"loss": ..., "d<name>": ...}`: fresh arrays, tensors where tensors were given.
+
+        Raises:
+            ReadError, NativeError: a line is not compiled, or an input is missing or unknown, or
+                an int lies outside of what it indexes.
+        """
+        tensors = any(isinstance(value, torch.Tensor) for value in inputs.values())
+        arrays = arrays_of(inputs)
+        found = self._specialised(arrays)(arrays)
+        return {n: torch.from_numpy(v) for n, v in found.items()} if tensors else found
+
+    def specialised(self, **inputs: Any) -> Specialised:
+        """What is compiled for inputs like these; its `source` is the text."""
+        return self._specialised(arrays_of(inputs))
+
+    def _specialised(self, arrays: Mapping[str, Any]) -> Specialised:
+        key = tuple(sorted((name, kind_of(value)) for name, value in arrays.items()))
+        if key not in self._made:
+            self._made[key] = self._specialise(arrays)
+        return self._made[key]
+
+    def _specialise(self, arrays: Mapping[str, Any]) -> Specialised:
+        values = {n: tensor_of(v) if isinstance(v, np.ndarray) else v for n, v in arrays.items()}
+        known = self.__signature__.parameters
+        unknown = set(values) - set(known)
+        if unknown:
+            raise NativeError(
+                f"the forward has no input `{min(unknown)}`",
+                hint=f"its inputs are: {', '.join(known)}",
+            )
+        if self._backward is not None:
+            keep = None if self._wrt is None else [f"d{name}" for name in self._wrt]
+            program, wanted = read_step(self._source, values, keep, self._backward)
+            return self._made_of(program, values, ["loss", *wanted], "given")
+        fused = fuse(self._forward, values, self._wrt)
+        try:
+            return self._with(fused, values, "fused")
+        except GradninjaError as refused:
+            made = self._with(derive(self._forward, values, self._wrt), values, "derived")
+            if self._say is not None:
+                self._say(f"the fused lines are not compiled, the derived are: {refused.message}")
+            return made
+
+    def _with(self, back: Backward, values: Mapping[str, Any], how: str) -> Specialised:
+        """The forward with a backward that is derived from it."""
+        if not back.scalar:
+            raise NativeError("the forward returns no single number", hint="return a loss")
+        inputs = back.program.differentiable
+        keep = [back.gradient_names[name] for name in inputs]
+        with Places(back) as places:
+            program, _ = read_step(places.forward, values, keep, places.backward)
+            names = ["loss", *(f"d{name}" for name in inputs)]
+            return self._made_of(program, values, names, how)
+
+    def _made_of(
+        self, program: Program, values: Mapping[str, Any], names: list[str], how: str
+    ) -> Specialised:
+        return Specialised(lowered(program), program, values, names, self._say, how)
+
+
+def _backward(given: Forward) -> Source:
+    if isinstance(given, str) and "\n" in given:
+        return parse(given, "<text>", None, "backward")
+    return load(given, "backward")
