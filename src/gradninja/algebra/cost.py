@@ -12,19 +12,24 @@ import torch
 
 from gradninja.algebra.prices import PREFER
 
+SINGLE = 4  # bytes of a float32: what is fused in float64 is meant for float32
+
 
 @dataclass(frozen=True)
 class Cost:
     """What a backward does on the values that it was read with.
 
     `work`: multiplications in matrix products; `traffic`: elements read and written;
-    `calls`: operations; `kept`: elements of intermediates that the forward must keep.
+    `calls`: operations; `kept`: elements of intermediates that the forward must keep; `peak`:
+    the most elements that forward and backward hold at a time. An element is that of a float32:
+    one of an int64 counts as two, whatever the floats are computed in here.
     """
 
     work: float = 0.0
     traffic: float = 0.0
     calls: int = 0
     kept: float = 0.0
+    peak: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -32,13 +37,15 @@ class Cost:
             self.traffic + other.traffic,
             self.calls + other.calls,
             self.kept + other.kept,
+            max(self.peak, other.peak),
         )
 
     def total(self, prefer: str = "speed") -> float:
         """One number to choose by: the elements that might be moved in that time."""
         prices = PREFER[prefer]
         moved = prices.move * self.traffic + prices.multiply * self.work
-        return prices.call * self.calls + moved + prices.keep * self.kept
+        held = prices.keep * self.kept + prices.hold * self.peak
+        return prices.call * self.calls + moved + held
 
 
 def cost_of(
@@ -64,15 +71,24 @@ def _statement(node: ast.stmt, scope: dict[str, Any]) -> Cost:
         value, cost = _evaluated(node.value, scope)
         scope[node.targets[0].id] = value
         return cost
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-        value, cost = _evaluated(node.value, scope)
-        total = scope[node.target.id]
-        scope[node.target.id] = total + value
-        return cost + Cost(traffic=2 * _numel(total) + _numel(value), calls=1)
-    parts = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
-    tensors = {n.id for n in parts if isinstance(scope.get(n.id), torch.Tensor)}
+    if isinstance(node, ast.AugAssign):
+        whole = ast.BinOp(_read(node.target), node.op, node.value)
+        value, cost = _evaluated(whole, scope)
+        if isinstance(node.target, ast.Name):
+            scope[node.target.id] = value
+            return cost
+        cost += Cost(traffic=elements(value), calls=1)  # it goes back to where it was picked
+    else:
+        parts = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+        tensors = {n.id for n in parts if isinstance(scope.get(n.id), torch.Tensor)}
+        cost = Cost(traffic=sum(elements(scope[name]) for name in tensors), calls=1)
     exec(compile(ast.fix_missing_locations(ast.Module([node], [])), "<cost>", "exec"), scope)
-    return Cost(traffic=sum(_numel(scope[name]) for name in tensors), calls=1)
+    return cost
+
+
+def _read(target: ast.expr) -> ast.expr:
+    """What stands on the left, as it is read: `dlogits[range(n), Yb]`."""
+    return ast.parse(ast.unparse(target), mode="eval").body
 
 
 def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
@@ -94,12 +110,17 @@ def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
     memory = {t.untyped_storage().data_ptr() for t in tensors}
     if all(r.untyped_storage().data_ptr() in memory for r in results):
         return value, cost  # a view moves nothing
-    traffic = sum(map(_numel, (*tensors, *results)))
+    if isinstance(node, ast.Subscript):
+        tensors[:1] = results  # only what is picked is read
+    traffic = sum(map(elements, (*tensors, *results)))
+    if isinstance(node, ast.BinOp):  # of mixed dtypes, one operand is copied into the other's
+        mixed = [t for t in tensors if t.ndim and t.dtype != results[0].dtype]
+        traffic += sum(2 * t.numel() * element(results[0]) for t in mixed)
     work = 0.0
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-        work = float(_numel(results[0]) * tensors[0].shape[-1])
+        work = float(results[0].numel() * tensors[0].shape[-1])
     elif isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.einsum":
-        work = float(math.sqrt(math.prod(map(_numel, (*tensors, *results)))))
+        work = float(math.sqrt(math.prod(map(elements, (*tensors, *results)))))
     return value, cost + Cost(work, traffic, 1)
 
 
@@ -116,5 +137,12 @@ def _operands(node: ast.expr) -> list[ast.expr]:
     return found
 
 
-def _numel(tensor: torch.Tensor) -> int:
-    return int(tensor.numel())
+def element(tensor: torch.Tensor) -> float:
+    """What one element counts: a float 1, whatever it is computed in here; an int64 2."""
+    return 1.0 if tensor.is_floating_point() else tensor.element_size() / SINGLE
+
+
+def elements(tensor: torch.Tensor) -> float:
+    """The elements in memory: along an axis that is expanded there is one."""
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return math.prod(size for size, stride in strides if stride or not size) * element(tensor)

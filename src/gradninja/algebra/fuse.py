@@ -14,12 +14,13 @@ import gradninja.algebra.macros
 import gradninja.algebra.norms
 import gradninja.algebra.operations
 import gradninja.algebra.picks  # noqa: F401 - they fill the table
-from gradninja.algebra.cost import Cost, cost_of
+from gradninja.algebra.cost import Cost, cost_of, elements
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
 from gradninja.algebra.graph import Graph, Node
-from gradninja.algebra.inplace import in_place
+from gradninja.algebra.inplace import InPlace
 from gradninja.algebra.lower import Lowering
+from gradninja.algebra.memory import peak
 from gradninja.algebra.normal import Normal
 from gradninja.algebra.precision import compare
 from gradninja.algebra.prices import PREFER
@@ -73,25 +74,49 @@ def fuse(
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            fused = _fuse(derived, book, prefer)
-            return _in_place(fused) if style == "in place" else fused
+            return _chosen(derived, book, prefer, style)
     finally:
         torch.set_default_dtype(before)
 
 
-def _in_place(fused: Fused) -> Fused:
-    """Cross-entropy in three lines in place, in the lines with and without a seed."""
+def _chosen(derived: Backward, book: Book, prefer: str, style: str) -> Fused:
+    """The fused form; what is to spare memory is the best of several, lines in place among them."""
+    if prefer != "memory":
+        fused = _fuse(derived, book, prefer)
+        return _in_place(fused, derived, lean=False) if style == "in place" else fused
+    readable = [_fuse(derived, book, by, prefer) for by in ("memory", "speed")]
+    written = [_in_place(fused, derived, lean=True) for fused in readable]
+    forms = written if style == "in place" else [*readable, *written]
+    return min(forms, key=lambda fused: fused.cost.total(prefer))
+
+
+def _in_place(fused: Fused, derived: Backward, lean: bool, hots: bool = False) -> Fused:
+    """The same in place, in the lines with and without a seed; only one-hots, if `hots`."""
     dropped = list(fused.dropped)
-    seeded = _rewritten(fused.seeded, in_place, "in place", dropped)
+    rewrite = InPlace(_values(fused), lean, hots).run
+    seeded = _rewritten(fused.seeded, rewrite, "in place", dropped)
     same = fused.statements is fused.seeded.statements
-    plain = seeded if same else _rewritten(fused, in_place, "in place", dropped)
-    return replace(
-        fused, statements=plain.statements, seeded=seeded, dropped=tuple(dict.fromkeys(dropped))
+    plain = seeded if same else _rewritten(fused, rewrite, "in place", dropped)
+    found = replace(
+        fused,
+        statements=plain.statements,
+        seeded=seeded,
+        steps=complete(fused.steps, plain.statements),
+        dropped=tuple(dict.fromkeys(dropped)),
     )
+    errors = () if _is_random(fused.program) else tuple(compare(found, derived))
+    worse = next((error for error in errors if not error.kept), None)
+    if worse is not None:
+        return replace(fused, dropped=(*dropped, Dropped(worse.name, str(worse))))
+    return replace(found, cost=_cost(found), errors=errors)
 
 
-def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
-    """Fuse, dropping what fails: in the end the derived lines stay."""
+def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> Fused:
+    """Fuse, dropping what fails: in the end the derived lines stay.
+
+    `by`: the prices that forms are found by; `prefer`: those that it must be worth it by.
+    """
+    prefer = prefer or by
     program = derived.program
     dropped: list[Dropped] = []
     derived_lines: set[int] = set()
@@ -117,7 +142,7 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
                     derived_lines,
                     chosen=bool(found),
                     plain=plain,
-                    prices=PREFER[prefer],
+                    prices=PREFER[by],
                 )
                 engine.run(cotangents, seeded)
                 if engine.walk.needs:
@@ -142,15 +167,25 @@ def _fuse(derived: Backward, book: Book, prefer: str) -> Fused:
         errors = () if _is_random(program) else tuple(compare(fused, derived))
         worse = [e for e in errors if not e.kept]
         fused = replace(fused, errors=errors)
-        if not worse and fused.cost.total(prefer) <= _cost(derived).total(prefer):
-            return fused
         if not worse:
+            limit = _cost(derived)
+            if _is_cheaper(fused, derived, limit, prefer):
+                return fused
+            fused = _in_place(fused, derived, lean=True, hots=True)
+            if _is_cheaper(fused, derived, limit, prefer) and fused.cost.calls <= limit.calls:
+                return fused
             break
         dropped.append(Dropped(worse[0].name, str(worse[0])))
         modes.pop(0)  # what was multiplied or written out is what loses digits
         if not modes:
             break
     return _as_derived(derived, dropped, prefer)
+
+
+def _is_cheaper(fused: Fused, derived: Backward, limit: Cost, prefer: str) -> bool:
+    """Whether what is fused costs no more than what is derived, nor is longer for the same."""
+    total, most = fused.cost.total(prefer), limit.total(prefer)
+    return total < most or (total == most and len(fused.statements) <= len(derived.statements))
 
 
 def _is_random(program: Program) -> bool:
@@ -237,8 +272,10 @@ def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused
 
 def _cost(back: Backward) -> Cost:
     values = _values(back)
-    kept = sum(v.numel() for n in back.kept if isinstance(v := values[n], torch.Tensor))
-    return cost_of((s.tree() for s in back.statements), values, float(kept))
+    kept = sum(elements(v) for n in back.kept if isinstance(v := values[n], torch.Tensor))
+    found = cost_of((s.tree() for s in back.statements), values, kept)
+    wanted = {back.gradient_names[name] for name in back.program.differentiable}
+    return replace(found, peak=peak(back.program, back.statements, values, wanted))
 
 
 def _values(back: Backward) -> dict[str, Any]:

@@ -11,17 +11,19 @@ class Prices:
 
     `call`: of an operation, whatever its size; `move`: of an element read or written; `multiply`:
     of a multiplication inside of a matrix product; `keep`: of an element of an intermediate that
-    the forward must keep for the backward.
+    the forward must keep for the backward; `hold`: of an element that is held when forward and
+    backward hold most.
     """
 
     call: float = 4.0
     move: float = 1.0
     multiply: float = 1.0 / 8
     keep: float = 0.02
+    hold: float = 0.0
 
 
 PREFER = {
     "speed": Prices(),
-    "memory": Prices(keep=2.0),
+    "memory": Prices(keep=2.0, hold=8.0),
     "short": Prices(call=64.0),
 }
