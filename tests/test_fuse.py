@@ -42,7 +42,6 @@ TOLERANCE = 1e-12  # relative to each gradient's largest element
 # improvement: lower the number here, or take the line away once the reference is reached.
 NOT_REACHED = {
     "losses.bce_stable": 9,
-    "normalisation.cosine_library": 16,
 }
 # The same for programs of the catalogue, and for having more than the derived form.
 LONGER_THAN_DERIVED = {

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 import gradninja.algebra.functions
+import gradninja.algebra.lengths
 import gradninja.algebra.macros
 import gradninja.algebra.norms
 import gradninja.algebra.operations
-import gradninja.algebra.picks  # noqa: F401 - they fill the table
+import gradninja.algebra.picks
+import gradninja.algebra.spreads  # noqa: F401 - they fill the table
 from gradninja.algebra.cost import Cost, cost_of, elements
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.fused import Dropped, Fused, FusedLines

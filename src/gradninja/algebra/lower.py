@@ -19,7 +19,9 @@ class NotLowered(Exception):
 
 
 Row = Callable[["Lowering", Site], Node]
+Several = Callable[["Lowering", Site], list[Node]]
 TABLE: dict[str, Row] = {}  # by the name of the rule book's row
+SEVERAL: dict[str, Several] = {}  # of operations that give several outputs
 
 
 def row(*names: str) -> Callable[[Row], Row]:
@@ -27,6 +29,16 @@ def row(*names: str) -> Callable[[Row], Row]:
 
     def add(function: Row) -> Row:
         TABLE.update(dict.fromkeys(names, function))
+        return function
+
+    return add
+
+
+def several(*names: str) -> Callable[[Several], Several]:
+    """The same for rows whose operations give several outputs."""
+
+    def add(function: Several) -> Several:
+        SEVERAL.update(dict.fromkeys(names, function))
         return function
 
     return add
@@ -60,9 +72,10 @@ class Lowering:
         self.count = len(self.graph.nodes)
 
     def _line(self, line: Line) -> None:
+        self.current = line
         if line.several:
-            for name, value in zip(line.targets, line.outputs, strict=True):
-                self._name(line, name, self.graph.tensor(value, opaque=True))
+            for name, output in zip(line.targets, self._outputs(line), strict=True):
+                self._name(line, name, output)
             return
         name = line.targets[0]
         if line.expr.op == STATIC:
@@ -71,7 +84,6 @@ class Lowering:
                 self.graph.named[name] = node
             return
         try:
-            self.current = line
             if line.expr.op == NAME:
                 other = self.node(line.expr)
                 node = self.graph.tensor(line.expr.value, axes=other.axes)
@@ -82,6 +94,24 @@ class Lowering:
             node = self.graph.tensor(line.expr.value, opaque=True)
             self._part_from(line.expr)
         self._name(line, name, node)
+
+    def _outputs(self, line: Line) -> list[Node]:
+        """The nodes of an operation's several outputs."""
+        site = self.book.find(line.expr)
+        if site is not None and site.rule.name in SEVERAL:
+            try:
+                found = SEVERAL[site.rule.name](self, site)
+            except NotLowered:
+                self._part_from(line.expr)
+            else:
+                self.rules.setdefault(id(line), {})[site.rule.name] = site.rule
+                return found
+        return [self.graph.tensor(value, opaque=True) for value in line.outputs]
+
+    def keep(self, site: Site) -> None:
+        """A small value that its own derivative needs gets a line, where it is part of one."""
+        if site.expr is not self.current.expr:
+            self.left.append(site.expr)
 
     def _part_from(self, expr: Expr) -> None:
         """Operands of an operation that is not lowered get lines of their own, where they are."""

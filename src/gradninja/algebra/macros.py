@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-from fractions import Fraction
 
 import torch
 
 from gradninja.algebra.graph import Derivative, Node
 from gradninja.algebra.layout import call, constant
 from gradninja.algebra.lower import Lowering, NotLowered, row
-from gradninja.algebra.operations import summed
-from gradninja.algebra.picks import kept, one_hot
+from gradninja.algebra.picks import one_hot
 from gradninja.algebra.statics import scalar_term
 from gradninja.algebra.terms import ONE, Term, fresh
 from gradninja.rules import Site
@@ -168,52 +166,3 @@ def _bce(low: Lowering, site: Site) -> Node:
     y = low.graph.add(Node(0, (), site.y, made=4.0 * a.size))
     y.derivatives = (Derivative(a, slopes, ()),)
     return y
-
-
-@row("var")
-def _variance(low: Lowering, site: Site) -> Node:
-    """The mean square of what is left when the mean is taken off."""
-    graph, dims = low.graph, site.dims()
-    a = low.node(site.bound["a"])
-    divisor = _divisor(low, site, a, dims)
-    mean_shape = tuple(1 if d in dims else size for d, size in enumerate(a.shape))
-    indices, bound, scale = summed(graph, a, dims)
-    owner = site.bound["a"].syntax
-    mean = low.hidden(
-        mean_shape,
-        a.value.mean(dims, keepdim=True),
-        [Term.of(1, [((a.number, indices), ONE)], bound).times(scale)],
-        lambda: kept(owner, "mean", dims),
-        tuple(axis for place, axis in zip(a.places, a.axes, strict=True) if place not in dims),
-        2.0 * a.size,
-    )
-    at = tuple(i for i, place in enumerate(a.places) if place not in dims)
-    less = Term.of(-1, [((mean.number, at), ONE)])
-    diff = low.hidden(
-        a.shape, a.value - mean.value, [graph.itself(a), less], None, a.axes, 4.0 * a.size
-    )
-    indices, bound, _ = summed(graph, a, dims)
-    square = Term.of(1, [((diff.number, indices), Fraction(2))], bound).times(divisor)
-    shape = tuple(site.y.shape)
-    return graph.add(Node(0, shape, site.y, axes=mean.axes, terms=[square]))
-
-
-def _divisor(low: Lowering, site: Site, a: Node, dims: tuple[int, ...]) -> Term:
-    """1 / (n - correction)."""
-    if "unbiased" in site.bound:
-        correction, text = (1, "1") if site.value("unbiased") else (0, "0")
-    else:
-        correction, text = site.value("correction"), str(site.bound["correction"])
-    _, _, scale = summed(low.graph, a, dims)
-    if correction == 0 and text == "0":
-        return scale
-    extents = [low.graph.nodes[atom] for (atom, _), _ in scale.powers]
-    if len(dims) == 1 and extents and extents[0].name is not None:
-        count = extents[0].name
-    elif len(dims) == 1:
-        count = f"{ast.unparse(site.bound['a'].syntax)}.shape[{dims[0]}]"
-    elif len(dims) == len(a.shape):
-        count = f"{ast.unparse(site.bound['a'].syntax)}.numel()"
-    else:
-        raise NotLowered("a variance over several axes")
-    return low.graph.itself(low.graph.scalar(f"{count} - {text}"), -ONE)

@@ -109,7 +109,7 @@ class Normal:
     def _expanded(self, term: Term) -> Term | None:
         """Every factor written out by its normal form; None for 0."""
         if all(self._stays(atom) for (atom, _), _ in term.powers):
-            return self._absorbed(term)
+            return self._absorbed(self._inverted(term))
         coefficient, powers, bound = term.coefficient, [], set(term.bound)
         for (atom, indices), power in term.powers:
             if self._stays(atom):
@@ -126,7 +126,31 @@ class Normal:
                 coefficient *= copy.coefficient ** int(each) if each.denominator == 1 else 1
                 powers += [(factor, there * each) for factor, there in copy.powers]
                 bound |= copy.bound
-        return self._absorbed(self.build(coefficient, powers, bound))
+        return self._absorbed(self._inverted(self.build(coefficient, powers, bound)))
+
+    def _inverted(self, term: Term) -> Term:
+        """Inverses that are 0 where there is none, put together with what they are inverses of."""
+        have = dict(term.powers)
+        for (atom, at), power in term.powers:
+            inverts = self.graph.nodes[atom].inverts
+            if inverts is None:
+                continue
+            y, of, places = inverts
+            there = have.get((y.number, at), Fraction(0))
+            zero = there != power or any(
+                f == of.number and p > 0 and tuple(ind[i] for i in places) == at
+                for (f, ind), p in term.powers
+            )
+            if not there or not zero:
+                continue
+            # y / y is 1 where another factor is 0 with y; a power that is left takes care of 0.
+            left = power - there
+            plain = left <= 0 or there < 0
+            have[(atom, at)] = Fraction(0) if plain else left
+            have[(y.number, at)] = -left if plain else Fraction(0)
+        if have == dict(term.powers):
+            return term
+        return self.build(term.coefficient, have.items(), term.bound)
 
     def _absorbed(self, term: Term) -> Term:
         """Without the masks of what is 0 already where they are; whole powers of numbers taken."""
@@ -225,11 +249,13 @@ class Normal:
             self.forms[node.number] = [self.graph.itself(node)]
             for index, result in node.sums:
                 self._fact(node, index, [result])
-            if node.terms is not None:
-                try:
+            try:
+                if node.squared is not None:
+                    self._square(node, node.squared)
+                if node.terms is not None:
                     self._learn(node, node.terms)
-                except TooLong:
-                    node.atomic = True
+            except TooLong:
+                node.atomic = True
 
     def _learn(self, node: Node, terms: list[Term]) -> None:
         found = self._normal(terms)
@@ -285,11 +311,17 @@ class Normal:
                 found.append(copy.times(self.graph.itself(self.graph.extent(node.axes[index]))))
         return found
 
-    def _fold(self, node: Node, term: Term) -> None:
-        """A node that is a sum: where that sum comes up, it is the node."""
+    def _square(self, node: Node, terms: list[Term]) -> None:
+        """A length: where the sum of squares comes up, it is the node's square."""
+        found = self._normal(terms)
+        if len(found) == 1 and found[0].bound:
+            self._fold(node, found[0], Fraction(2))
+
+    def _fold(self, node: Node, term: Term, power: Fraction = ONE) -> None:
+        """A node that is a sum, or has it as a power: where that sum comes up, it is the node."""
         inside = tuple((f, p) for f, p in term.powers if term.bound & set(f[1]))
         outside = [(f, -p) for f, p in term.powers if not term.bound & set(f[1])]
-        itself = ((node.number, node.free), ONE)
+        itself = ((node.number, node.free), power)
         result = Term.of(1 / term.coefficient, [*outside, itself])
         hot = [(f, p) for f, p in inside if self.graph.nodes[f[0]].picks]
         if len(hot) == 1 and len(inside) > 1 and len(term.bound) == 1:
