@@ -26,7 +26,7 @@ import gradninja as gn
 from catalogue import collect
 from gradninja.check import LineReport, check, diagnosis, explain
 from gradninja.check.case import Case
-from gradninja.check.diagnosis import Diagnosis, Kind, apply, search
+from gradninja.check.diagnosis import Diagnosis, Kind, Patch, apply, search
 from gradninja.check.diagnosis.mend import writes
 from gradninja.derive import read_program
 from gradninja.errors import GradninjaError
@@ -81,7 +81,7 @@ class Subject:
 def _equal(value: Any, true: Tensor) -> bool:
     if not isinstance(value, Tensor) or value.shape != true.shape:
         return False
-    return bool(((value - true).abs() <= 1e-9 * (1e-3 + true.abs().max())).all())
+    return bool(((value.double() - true).abs() <= 1e-9 * (1e-3 + true.abs().max())).all())
 
 
 def _inputs(text: str) -> Iterator[dict[str, Any]]:
@@ -251,11 +251,11 @@ def outcome(subject: Subject, mutant: Mutant) -> Outcome:
     rows = report.wrong
     acceptable = _lines_that_may_be_named(subject, mutant)
     mended = edited = False
-    if rows:
-        told = next((d for d in diagnoses.values() if d.fix == rows[0].fix), None)
-        text = apply(told.patches, mutant.text) if told is not None else put(rows[0], mutant.text)
-        mended = subject.right(text)
-        edited = mended and (told is None or told.kind is not Kind.UNKNOWN)
+    for mends in [rows[:1], rows] if rows else []:
+        told = [next((d for d in diagnoses.values() if d.fix == r.fix), None) for r in mends]
+        if not mended and subject.right(put(mends, told, mutant.text)):
+            mended = True
+            edited = all(d is None or d.kind is not Kind.UNKNOWN for d in told)
     return Outcome(
         subject.name,
         mutant,
@@ -267,14 +267,25 @@ def outcome(subject: Subject, mutant: Mutant) -> Outcome:
     )
 
 
-def put(row: LineReport, text: str) -> str:
-    """The fix that comes without a search is the line itself, or the one that is missing above."""
-    lines = text.splitlines()
-    if row.fix is not None and row.line is not None:
-        old = lines[row.line - 1]
-        new = old[: len(old) - len(old.lstrip())] + row.fix
-        lines[row.line - 1 : row.line] = [new, old] if row.kind == Kind.MISSING_LINE else [new]
-    return "\n".join(lines) + "\n"
+def put(rows: Sequence[LineReport], told: Sequence[Diagnosis | None], text: str) -> str:
+    """A text with the rows' mends in it, each place mended once.
+
+    A fix that comes without a search is the line itself, or the one that is missing above it.
+    """
+    found: dict[tuple[int, int], Patch] = {}
+    for row, said in zip(rows, told, strict=True):
+        patches = said.patches if said is not None else _patches(row, text)
+        for patch in patches:
+            found.setdefault((patch.first, patch.last), patch)
+    return apply(list(found.values()), text)
+
+
+def _patches(row: LineReport, text: str) -> tuple[Patch, ...]:
+    if row.fix is None or row.line is None:
+        return ()
+    old = text.splitlines()[row.line - 1]
+    new = old[: len(old) - len(old.lstrip())] + row.fix
+    return (Patch(row.line, row.line - (row.kind == Kind.MISSING_LINE), (new,)),)
 
 
 @contextmanager

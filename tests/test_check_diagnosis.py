@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gradninja.check import check
-from gradninja.check.diagnosis import Kind, apply
+from gradninja.check.diagnosis import Kind
 from mistakes import FILES, MISTAKES, Mistake
 from mutation_trial import Subject, put, recorded
 
@@ -62,6 +62,5 @@ def test_mistake_is_named_and_mended(mistake: Mistake, tmp_path: Path) -> None:
     assert row.line in mistake.lines
     assert row.kind == mistake.kind
     assert row.diagnosis
-    told = diagnoses.get(row.name)
-    mended = apply(told.patches, text) if told is not None else put(row, text)
+    mended = put([row], [diagnoses.get(row.name)], text)
     assert right_backward(mistake.file).right(mended)

@@ -129,3 +129,47 @@ def backward(s, t, u, dy):
     assert check(text.replace("LOST", "dt = du / t")).ok
     _, row = judged(text.replace("    LOST\n", ""))
     assert row.fix == "dt = du / t"
+
+
+def test_a_local_that_no_line_binds_is_one_red_row() -> None:
+    made = "    cube = dy @ w.T\n"
+    (row,) = check(TEXT.replace(made, "")).wrong
+    assert (row.name, row.kind, row.fix) == ("slope", "missing line", made.strip())
+    made = "    slope = 3 * (a - 2 * b) ** 2 * cube\n"
+    report, row = judged(TEXT.replace(made, ""))
+    assert (row.name, row.line, row.kind) == ("slope", 14, "missing line")
+    assert "read on line 14, 15" in (row.diagnosis or "")
+    assert "`db` is not judged: `slope` is not defined" in report.notes
+
+
+def test_a_local_s_line_that_no_edit_mends_is_told_there() -> None:
+    """By what derive has in its place, so that the gradients' own lines stay as they are."""
+    _, row = judged(TEXT.replace("3 * (a - 2 * b) ** 2 * cube", "3 * (a + 2 - b).exp()"))
+    assert (row.name, row.line, row.kind) == ("da", 14, "unknown")
+    assert row.fix == "slope = 3 * (a - 2 * b) ** 2 * (dy @ w.T)"
+
+
+def test_an_edit_that_raises_halfway_spoils_no_other() -> None:
+    """`low.scatter_` is tried on the way, writes some elements and raises: no mend was found."""
+    text = """
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def forward(x: Float[Tensor, "n d"]):
+    low = x.min(dim=0, keepdim=True)[0]
+    high, at = torch.max(x, 0, keepdim=True)
+    y = (x - low) / (high - low)
+    return y
+
+
+def backward(x, low, high, at, y, dy):
+    dhigh = (-y / (high - low) * dy).sum(0, keepdim=True)
+    dlow = ((y - 1) / (high - low) * dy).sum(0, keepdim=True)
+    dx = dy / (high - low)
+    dx.scatter_(0, at, dhigh)
+    dx.scatter_add_(0, x.min(dim=0, keepdim=True).indices, dlow)
+"""
+    _, row = judged(text)
+    assert row.fix == "dx.scatter_add_(0, at, dhigh)"

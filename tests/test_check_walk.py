@@ -172,3 +172,29 @@ def test_what_a_statement_writes(line: str, names: set[str]) -> None:
     (step,) = plan(ast.parse(line).body, {}).steps
     assert step.writes == names
     assert set(written(step.node)) <= names | {"i"}
+
+
+def test_a_line_that_raises_halfway_spoils_nothing() -> None:
+    """`scatter_` writes some elements before it finds an index too large, and then raises."""
+    text = """
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def forward(x: Float[Tensor, "n d"]):
+    low = x.min(dim=0, keepdim=True).values
+    y = x * low
+    return y
+
+
+def backward(x, low, dy):
+    rows = torch.arange(x.shape[0])[:, None].expand_as(x)
+    low.scatter_(0, rows, dy)
+    dx = low * dy
+    dlow = (x * dy).sum(0, keepdim=True)
+    dx.scatter_add_(0, x.min(dim=0, keepdim=True).indices, dlow)
+    return dx
+"""
+    report = check(text)
+    assert [(row.name, row.line) for row in report.wrong] == [("low", 15)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gradninja.check.plan import written
 from gradninja.check.run import compiled, copy_of, precision, quiet
 from gradninja.lines import Program
 
@@ -19,6 +20,7 @@ class Situation:
 
     `scope` is every name where the statements stand: the forward's values, the true gradients
     (`dY`) that are there by then, the person's other locals. The gradient itself is not in it.
+    `bound` are the locals that the statements bind, as they are at the end.
     `gradients` maps every variable of the forward to its true gradient, `expected` is this one's;
     `got` is the person's value (None where a line raised `error`).
     """
@@ -31,6 +33,7 @@ class Situation:
     got: Any
     error: Exception | None
     tolerance: float  # largest difference that rounding explains
+    bound: Mapping[str, Any]
     label: str  # how the inputs were drawn, in words
 
 
@@ -47,6 +50,7 @@ class Case:
         text: the text that the statements' positions point into.
         gradients: gradient name -> variable, of all that are judged.
         written: the gradients that the backward writes anywhere.
+        astray: statements of the body that write something else, and should perhaps write this.
         beside: the cases of other gradients that are computed from some of the same locals: an
             edit of such a line must leave them right, or make them right.
     """
@@ -62,6 +66,7 @@ class Case:
     written: frozenset[str]
     situations: tuple[Situation, ...]
     namespace: Mapping[str, Any]  # what the person's file defines and imports
+    astray: tuple[ast.stmt, ...] = ()
     beside: tuple[Case, ...] = ()
     wrong: bool = True  # as it stands
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
@@ -88,6 +93,12 @@ class Case:
         try:
             with precision(torch.float64), torch.no_grad(), quiet():
                 exec(code, scope)
+        except Exception:
+            # What raises may have written before, and torch counts no version for that.
+            for name in {name for statement in statements for name in written(statement)}:
+                if name in working:
+                    working[name] = _held(working[name][1])
+            raise
         finally:
             self._restore(draw, working)
         if self.name not in scope:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gradninja.check.case import Case, Situation
+from gradninja.check.plan import Plan
 from gradninja.check.review import Review
 from gradninja.check.row import Row
 from gradninja.check.tolerance import (
@@ -27,25 +28,26 @@ from gradninja.check.types import LineReport, Verdict
 
 BUDGET = 6.0  # seconds for all searches of a report together
 BUDGET_EACH = 1.5
-UNMENDED = "unknown"  # the kind where no edit of the line mends it
 MOST_USES = 5  # a variable used more often is not told use by use
 
 
 def explained(review: Review) -> list[LineReport]:
     """The report's lines, those that are wrong with a diagnosis."""
     deadline = time.monotonic() + BUDGET
-    found: list[LineReport] = []
-    mended: dict[str, int] = {}
-    for row in review.rows:
-        line = _line(review, row, deadline, mended)
-        if row.name in mended:
-            note = f"right once line {mended[row.name]} is mended"
+    found: dict[int, LineReport] = {}
+    mended: dict[str, int | None] = {}
+    # What is missing comes first: the line that should have written it may have spoiled another.
+    for place, row in sorted(enumerate(review.rows), key=lambda pair: pair[1].at is not None):
+        right, line = row.name in mended, _line(review, row, deadline, mended)
+        if right:
+            at = mended[row.name]
+            note = "right once " + (f"line {at} is mended" if at else "the missing line is there")
             line = replace(line, verdict=Verdict.CLOSE, max_abs=None, max_rel=None, notes=(note,))
-        found.append(line)
-    return found
+        found[place] = line
+    return [line for _, line in sorted(found.items())]
 
 
-def _line(review: Review, row: Row, deadline: float, mended: dict[str, int]) -> LineReport:
+def _line(review: Review, row: Row, deadline: float, mended: dict[str, int | None]) -> LineReport:
     """One line. `mended`: the gradients that a mend told before makes right, with its line."""
     finding = row.finding
     notes = [*finding.notes, *_contributions(review, row.name)]
@@ -69,8 +71,8 @@ def _line(review: Review, row: Row, deadline: float, mended: dict[str, int]) -> 
         return replace(found, kind=None, diagnosis=None)
     found = replace(found, notes=(*found.notes, *_where(review, row)))
     if row.through is not None:
-        told = _diagnosed(review, row.through, found, deadline, mended)
-        return told if told.line == found.line and told.kind != UNMENDED else found
+        told = _diagnosed(review, row.through, found, deadline, mended, row.others)
+        return told if told.line == found.line and told.fix is not None else found
     if row.settled:
         return found
     blamed = _blamed(review, row)
@@ -80,23 +82,31 @@ def _line(review: Review, row: Row, deadline: float, mended: dict[str, int]) -> 
 
 
 def _diagnosed(
-    review: Review, row: Row, found: LineReport, deadline: float, mended: dict[str, int]
+    review: Review,
+    row: Row,
+    found: LineReport,
+    deadline: float,
+    mended: dict[str, int | None],
+    others: Sequence[Row] = (),
 ) -> LineReport:
-    from gradninja.check.diagnosis import Kind, diagnose
+    from gradninja.check.consequences import mended_by
+    from gradninja.check.diagnosis import diagnose
 
     budget = min(BUDGET_EACH, deadline - time.monotonic())
     case = case_of(review, row)
     if case is None or budget <= 0:
         return found
-    beside = _beside(review, case)
-    wrong = [other.name for other in beside if other.wrong]
+    beside = (*_beside(review, case), *_unbound(review, case, others))
     try:
         diagnosis = diagnose(replace(case, beside=beside), budget)
-        if wrong and diagnosis.kind == Kind.UNKNOWN:
+        if not diagnosis.edited and any(other.wrong for other in beside):
             # Then each has a mistake of its own, and what they share stays as it is.
             alone = tuple(replace(other, wrong=False) for other in beside)
             left = max(0.0, min(BUDGET_EACH, deadline - time.monotonic()))
-            wrong, diagnosis = [], diagnose(replace(case, beside=alone), left)
+            diagnosis = diagnose(replace(case, beside=alone), left)
+        if diagnosis.patches and sum(other.accuses for other in review.rows) > 1:
+            names = mended_by(review, diagnosis.patches) - {row.name, found.name}
+            mended.update(dict.fromkeys(names, diagnosis.line or found.line))
     except Exception as error:  # the verdict stands without it
         said = f"no diagnosis: {type(error).__name__}: {error}"
         return replace(found, notes=(*found.notes, said))
@@ -104,11 +114,10 @@ def _diagnosed(
     if found.diagnosis and row.finding.verdict in (Verdict.ERROR, Verdict.MISSING):
         text = f"{found.diagnosis}. {text}" if text else found.diagnosis
     found = replace(found, kind=str(diagnosis.kind), diagnosis=text, fix=diagnosis.fix)
-    if diagnosis.kind != Kind.UNKNOWN and diagnosis.line is not None:
+    if diagnosis.edited and diagnosis.line is not None:
         source = review.trials.written.source_at(diagnosis.line)
         if source and row.at is not None:
             found = replace(found, line=diagnosis.line, source=source)
-            mended.update(dict.fromkeys(wrong, diagnosis.line))
     if diagnosis.rule:
         found = replace(found, notes=(*found.notes, diagnosis.rule))
     return found
@@ -130,6 +139,14 @@ def _beside(review: Review, case: Case) -> tuple[Case, ...]:
         if right != row.accuses:
             found.append(replace(other, wrong=row.accuses))
     return tuple(found)
+
+
+def _unbound(review: Review, case: Case, rows: Sequence[Row]) -> Iterator[Case]:
+    """The cases of other gradients that the same missing local keeps from being computed."""
+    for row in rows:
+        other = case_of(review, row)
+        if other is not None and other.draws == case.draws:
+            yield other
 
 
 def _where(review: Review, row: Row) -> list[str]:
@@ -224,11 +241,14 @@ def case_of(review: Review, row: Row) -> Case | None:
     """The case for the diagnosis; None where its statements are not reached on any draw."""
     plan, trials = review.plan, review.trials
     writers = plan.writers(row.name) if row.name in review.findings else []
-    steps = _without_given(review, review.plan.feeding(row.name) if writers else [])
+    steps = _without_given(review, plan.feeding(row.name) if writers else [])
+    astray = _astray(review, {*steps} - {*review.stumbles})
+    steps = [at for at in steps if at not in astray]
     first = min(steps, default=len(plan.steps))
     uses = (at for at, step in enumerate(plan.steps) if row.name in step.mentions)
     last = max(writers, default=next(uses, len(plan.steps)))
     kept = replace(trials, keep=frozenset({first, last}))
+    own = set().union(*(plan.steps[at].binds for at in steps)) - set(plan.gradients)
     situations = []
     for trial, version, walked in zip(
         trials.trials, row.finding.versions, trials.walks, strict=True
@@ -236,7 +256,9 @@ def case_of(review: Review, row: Row) -> Case | None:
         judged = kept.walk(trial, torch.float64)
         if last not in judged.scopes:
             continue
-        scope = {**judged.scopes[last], **judged.scopes.get(first, {})}
+        before = judged.scopes.get(first, {})
+        scope = _scope(before, judged.scopes[last], plan)
+        bound = {name: scope.pop(name) for name in own & set(scope) - set(before)}
         outcome = walked[torch.float64].outcomes.get(row.name)
         situations.append(
             Situation(
@@ -248,6 +270,7 @@ def case_of(review: Review, row: Row) -> Case | None:
                 got=None if outcome is None or outcome.error is not None else outcome.value,
                 error=None if outcome is None else outcome.error,
                 tolerance=_strict(trial, version),
+                bound=bound,
                 label=trial.draw.label,
             )
         )
@@ -268,9 +291,26 @@ def case_of(review: Review, row: Row) -> Case | None:
         file=trials.written.file,
         gradients=versions,
         written=frozenset(n for n in plan.gradients if plan.last(n) is not None),
+        astray=tuple(plan.steps[at].node for at in astray),
         situations=tuple(situations),
         namespace={**LIBRARY, **trials.namespace},
     )
+
+
+def _astray(review: Review, steps: Collection[int]) -> list[int]:
+    """The statements, but for these, that write only what is wrong, or what the forward gave."""
+    truth = review.trials.trials[0].wide
+    wrong = {row.name for row in review.rows if row.accuses and row.name in review.findings}
+    known = {*wrong, *truth.values, *truth.cotangents} - review.trials.withheld
+    every = enumerate(review.plan.steps)
+    return [at for at, step in every if at not in steps and step.writes and step.writes <= known]
+
+
+def _scope(before: dict[str, Any], after: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """What the names hold for the statements between: gradients as they are at the end, complete
+    where they can be; the person's own locals as they are before.
+    """
+    return {**after, **{name: v for name, v in before.items() if name not in plan.gradients}}
 
 
 def _without_given(review: Review, steps: list[int]) -> list[int]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from gradninja.check import whole
 from gradninja.check.draws import draws
 from gradninja.check.explain import explained
@@ -31,7 +29,7 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
         return whole.judge(subject)
     trials = _trials(subject, written)
     if not any(step.writes & set(trials.plan.gradients) for step in trials.plan.steps):
-        if written.function is not None and not _names(written) & set(_gradients(trials.trials[0])):
+        if written.function is not None and not _names(written) & set(trials.trials[0].gradients):
             return whole.judge(replace(subject, backward=written.function))
         if written.function is None:
             raise CheckError(
@@ -58,12 +56,6 @@ def _names(written: Written) -> set[str]:
     return {n.id for n in names if isinstance(n.ctx, ast.Load)} - set(written.parameters)
 
 
-def _gradients(trial: Trial) -> dict[str, str]:
-    """Gradient name -> the forward's name that it is of."""
-    names = trial.names
-    return {names.gradient(name): name for name in names.versions if trial.versions(name)}
-
-
 def _trials(subject: Subject, written: Written) -> Trials:
     source = subject.source
     if source is None:
@@ -78,7 +70,7 @@ def _trials(subject: Subject, written: Written) -> Trials:
         every.append(Trial(draw, names, wide, single))
     first = every[0]
     _refuse_parameters(written, first)
-    made = plan(written.statements, _gradients(first))
+    made = plan(written.statements, first.gradients)
     try:
         compiled = codes(made, written.file)
     except (SyntaxError, ValueError) as error:
@@ -86,13 +78,11 @@ def _trials(subject: Subject, written: Written) -> Trials:
         spot = None if number is None else written.spot(ast.Pass(lineno=number, col_offset=0))
         what = getattr(error, "msg", None) or str(error)
         raise CheckError(f"this is not Python: {what}", spot=spot) from None
-    trials = Trials(tuple(every), written, subject.namespace, made, compiled)
-    hidden = trials.as_written(first, torch.float64, watch=True).hidden
-    return replace(trials, plan=made.with_writes(hidden)) if hidden else trials
+    return Trials(tuple(every), written, subject.namespace, made, compiled).with_hidden_writes()
 
 
 def _refuse_parameters(written: Written, trial: Trial) -> None:
-    known = {*trial.wide.values, *trial.wide.cotangents, *_gradients(trial)}
+    known = {*trial.wide.values, *trial.wide.cotangents, *trial.gradients}
     for name, default in written.parameters.items():
         if name not in known and default is EMPTY:
             cotangents = ", ".join(f"`{n}`" for n in trial.wide.cotangents)

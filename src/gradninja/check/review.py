@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -192,13 +193,19 @@ class Review:
             later = f"line {self.line(writers[0])} writes it later" if writers else "no line does"
             finding.text = f"`{missing}` is read before it is written: {later}"
 
-    def _without_consequences(self, rows: list[Row]) -> list[Row]:
-        """A line of the person's own that raises is told once, not at all that read from it."""
-        stumbles: dict[int, Exception] = {}
+    @cached_property
+    def stumbles(self) -> dict[int, Exception]:
+        """The statements that write no gradient and raise."""
+        found: dict[int, Exception] = {}
         for walk in self.trials.walks:
             for judged in walk.values():
                 for at, error in judged.stumbles.items():
-                    stumbles.setdefault(at, error)
+                    found.setdefault(at, error)
+        return found
+
+    def _without_consequences(self, rows: list[Row]) -> list[Row]:
+        """A line of the person's own that raises is told once, not at all that read from it."""
+        stumbles = self.stumbles
         kept = []
         unbound: dict[str, int] = {}
         for at, error in sorted(stumbles.items(), key=lambda pair: pair[0]):
@@ -206,7 +213,7 @@ class Review:
             if isinstance(error, NameError) and error.name in unbound:
                 unbound.update(dict.fromkeys(names, unbound[error.name]))
                 continue
-            unbound.update(dict.fromkeys(names, at))
+            unbound.update(dict.fromkeys({*names, *self._nowhere(error)}, at))
             name = min(names, default=f"line {self.line(at)}")
             finding = Finding(Verdict.ERROR, text=told(error), error=error, kind="raises")
             kept.append(Row(name, at, finding, settled=True))
@@ -222,9 +229,39 @@ class Review:
                 for other in kept:
                     if other.at == cause and other.through is None:
                         other.through = row
+                    elif other.at == cause:
+                        other.others.append(row)
             else:
                 kept.append(row)
-        return kept
+        return self._one_for_each_name(kept)
+
+    def _nowhere(self, error: Exception | None) -> set[str]:
+        """The name of a NameError where no line binds it."""
+        name = error.name if isinstance(error, NameError) else None
+        bound = set(self.plan.gradients).union(*(step.binds for step in self.plan.steps))
+        return {name} - bound if name is not None else set()
+
+    def _one_for_each_name(self, rows: list[Row]) -> list[Row]:
+        """A local that no line binds is told once, not at all that read it."""
+        readers: dict[str, list[Row]] = {}
+        for row in rows:
+            for name in self._nowhere(row.finding.error):
+                readers.setdefault(name, []).append(row)
+        for name, several in readers.items():
+            first, *others = sorted(several, key=lambda row: row.at or 0)
+            if not others or first.through is not None:
+                continue
+            lines = sorted({self.line(row.at) for row in several if row.at is not None})
+            read = ", ".join(map(str, lines))
+            text = f"`{name}` is not defined, and read on line {read}"
+            error = first.finding.error
+            finding = Finding(Verdict.ERROR, text=text, error=error, kind="raises")
+            rows = [row for row in rows if row not in several]
+            self.notes += [
+                f"`{row.name}` is not judged: `{name}` is not defined" for row in several
+            ]
+            rows.append(Row(name, first.at, finding, settled=True, through=first, others=others))
+        return rows
 
     def _read_too_early(self, rows: list[Row]) -> None:
         """A line that reads a gradient before all of its contributions are added."""
@@ -267,6 +304,8 @@ class Review:
 
     def _accuse(self, rows: list[Row], alias: Alias) -> None:
         mine = next((row for row in rows if row.name == alias.name), None)
+        if mine is not None and mine.accuses and alias.maker in self.plan.writers(alias.name):
+            return  # its value is wrong before all, and another line may be no alias
         if mine is None or mine.accuses:
             mine = Row(alias.name, alias.maker, Finding(Verdict.WRONG))
             rows.append(mine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradninja.check.verdict import Finding
 
@@ -14,7 +14,7 @@ class Row:
     `at`: the step whose line is to be named; None where there is no line.
     `settled`: what is wrong is told already, and the search for a mend has nothing to add.
     `through`: of a line of the person's own that raises, a gradient that cannot be had without it:
-    what makes that one right mends the line.
+    what makes that one right mends the line. `others`: more of these.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Row:
     fix: str | None = None
     settled: bool = False
     through: Row | None = None
+    others: list[Row] = field(default_factory=list)
 
     @property
     def accuses(self) -> bool:

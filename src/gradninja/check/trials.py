@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import CodeType
 from typing import Any
@@ -13,11 +13,11 @@ import torch
 from gradninja.check import tolerance as rounding
 from gradninja.check.draws import Draw
 from gradninja.check.noise import disturbed
-from gradninja.check.plan import Plan
+from gradninja.check.plan import Plan, plan
 from gradninja.check.subject import Written
 from gradninja.check.tolerance import Tolerance
 from gradninja.check.truth import Names, Truth, size
-from gradninja.check.walk import Judged, Match, Walk, start
+from gradninja.check.walk import Judged, Match, Walk, codes, start
 from gradninja.check.written import AsWritten, as_written
 
 PRECISIONS = (torch.float64, torch.float32)
@@ -33,6 +33,11 @@ class Trial:
     names: Names
     wide: Truth
     single: Truth
+
+    @property
+    def gradients(self) -> dict[str, str]:
+        """Gradient name -> the forward's name that it is of."""
+        return {self.names.gradient(n): n for n in self.names.versions if self.versions(n)}
 
     def truth(self, dtype: torch.dtype) -> Truth:
         return self.wide if dtype == torch.float64 else self.single
@@ -77,6 +82,17 @@ class Trials:
         mine = {n for n, given in self.trials[0].wide.cotangents.items() if given.ndim == 0}
         written = set().union(*(step.writes for step in self.plan.steps))
         return frozenset(mine & written - set(parameters)) if parameters else frozenset()
+
+    def of(self, written: Written) -> Trials:
+        """The same draws for another text of the backward."""
+        made = plan(written.statements, self.trials[0].gradients)
+        steps = codes(made, written.file)
+        return replace(self, written=written, plan=made, codes=steps).with_hidden_writes()
+
+    def with_hidden_writes(self) -> Trials:
+        """The same, knowing which helpers write in place: that is seen when they run."""
+        hidden = self.as_written(self.trials[0], torch.float64, watch=True).hidden
+        return replace(self, plan=self.plan.with_writes(hidden)) if hidden else self
 
     def walk(self, trial: Trial, dtype: torch.dtype) -> Judged:
         return self._walk(trial, dtype, self._start(trial, dtype))

@@ -170,7 +170,10 @@ class Walk:
         for name in mine:
             self._note(name, index, error)
         for name in step.writes - set(mine):
-            self.placed.pop(name, None)  # from here on it is a name of the person's own
+            if error is not None:
+                self._put_anew(name)
+            else:
+                self.placed.pop(name, None)  # from here on it is a name of the person's own
         return True
 
     def _note(self, name: str, index: int, error: Exception | None) -> None:
@@ -209,12 +212,18 @@ class Walk:
         self.placed[name] = (put, put._version, true)
 
     def _refresh(self) -> None:
-        for name, (put, version, true) in list(self.placed.items()):
+        for name, (put, version, _) in list(self.placed.items()):
             if self.scope.get(name) is not put:
                 del self.placed[name]  # the person gave the name another value, or deleted it
             elif put._version != version:
-                self.scope[name] = _laid_out(true, put)
-                self._hold(name, self.scope[name], true)
+                self._put_anew(name)
+
+    def _put_anew(self, name: str) -> None:
+        """What raises may have written before, and torch counts no version for that."""
+        if name in self.placed:
+            put, _, true = self.placed[name]
+            self.scope[name] = _laid_out(true, put)
+            self._hold(name, self.scope[name], true)
 
     def _keep_locals(self, step: Step) -> None:
         """The person's own locals are protected from being spoiled through a gradient alike."""

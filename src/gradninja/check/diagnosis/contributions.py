@@ -50,8 +50,10 @@ class Contribution:
 
 def contributions(
     backward: Backward, names: Mapping[str, str], ones: Collection[str] = ()
-) -> tuple[Contribution, ...]:
-    """The contributions to all variables, in derive's order.
+) -> tuple[tuple[Contribution, ...], tuple[ast.expr, ...]]:
+    """The contributions to all variables, in derive's order, and the parts that they share.
+
+    A part is what a person may give a name of their own: derive does.
 
     `names` maps the person's variables to the names of their gradients; `ones` are outputs whose
     gradient is 1 and has no name.
@@ -84,7 +86,7 @@ def contributions(
             started[statement.of] = tree
             continue
         found.append(_contribution(statement, tree, names[statement.of], started))
-    return tuple(found)
+    return tuple(found), tuple(inline.values())
 
 
 class _Put(ast.NodeTransformer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ class Diagnosis:
     should stand; `line` is the number of the wrong line, None where a line is missing. `patches`
     put the fix into the person's text (`gradninja.check.diagnosis.apply`); they are empty where
     that cannot be done line by line. `rule` says how the gradient is derived. With kind unknown,
-    `fix` is the last resort: derive's own lines.
+    `fix` is derive's own line, or where not `edited` the last resort: all of its lines.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Diagnosis:
     line: int | None = None
     patches: tuple[Patch, ...] = ()
     rule: str = ""
+    edited: bool = True
 
 
 def diagnose(case: Case, budget: float = BUDGET) -> Diagnosis:
@@ -91,9 +93,10 @@ class _Trial:
         """Whether another gradient that the edited line leads to is right with the edit."""
         new = {id(c.old): c.new for c in edit.changes if c.old is not None}
         changed = [new.get(id(s), s) for s in other.statements]
-        if all(one is two for one, two in zip(changed, other.statements, strict=True)):
+        same = all(one is two for one, two in zip(changed, other.statements, strict=True))
+        if same and not edit.before:
             return not other.wrong
-        return other.fits([s for s in changed if s is not None], at)
+        return other.fits([*edit.before, *(s for s in changed if s is not None)], at)
 
     def _mends(self, edit: Edit, at: int) -> bool:
         if edit.added and edit.contribution is not None:
@@ -169,7 +172,8 @@ class _Diagnosis:
         }
 
     def facts(self, asked: set[str]) -> Facts:
-        case, scope, values = self.case, self.situation.scope, self.situation.values
+        case, values = self.case, self.situation.values
+        scope = {**self.situation.bound, **self.situation.scope}
         gradients = {name: variable for variable, name in self.names.items()}
         mine = {n for n in scope if n not in values and (n not in gradients or n in case.written)}
         reach = {n for n in scope if n in asked or n in mine or n in self.handed_in}
@@ -180,10 +184,13 @@ class _Diagnosis:
             scope=scope,
             gradients=gradients,
             expected=self.situation.expected,
-            contributions=self.contributions,
+            contributions=self.derived[0],
             reach=frozenset(reach - {case.name}),
             later=frozenset(reach | (set(case.written) - {case.name})),
             got=self.situation.got,
+            parts=self.derived[1],
+            unbound=self.unbound,
+            astray=case.astray,
         )
 
     @cached_property
@@ -209,10 +216,21 @@ class _Diagnosis:
         return {node.id for node in names if isinstance(node.ctx, ast.Store)}
 
     @cached_property
-    def contributions(self) -> tuple[Contribution, ...]:
+    def unbound(self) -> str | None:
+        """The one name that is no gradient's, that lines read and none binds."""
+        nodes = [node for s in self.case.statements for node in ast.walk(s)]
+        reads = {node.id for node in nodes if isinstance(node, ast.Name)}
+        arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        known = {*self.bound, *arguments, *self.case.namespace, *dir(builtins)}
+        left = reads - known - {*self.case.gradients, *self.situation.scope}
+        return left.pop() if len(left) == 1 else None
+
+    @cached_property
+    def derived(self) -> tuple[tuple[Contribution, ...], tuple[ast.expr, ...]]:
+        """Derive's contributions in the person's names, and the parts that they share."""
         backward = _backward(self.case.program)
         if backward is None:
-            return ()
+            return (), ()
         known = self.asked | self.case.written | self.handed_in
         ones = {
             name
@@ -242,7 +260,7 @@ class _Diagnosis:
         where = self.case.writers[-1].lineno if self.case.writers else None
         if not lines:
             text = " ".join(["No single edit of this line mends it.", *said])
-            return Diagnosis(Kind.UNKNOWN, text, None, where)
+            return Diagnosis(Kind.UNKNOWN, text, None, where, edited=False)
         told = "No single edit of this line mends it; derived, it reads as below."
         if not self.case.writers:
             told = f"Nothing writes `{self.case.name}`; derived, it reads as below."
@@ -257,7 +275,7 @@ class _Diagnosis:
             found = self.written(changes)[1]
         kind = Kind.UNKNOWN if self.case.writers else Kind.MISSING_LINE
         rule = Words(facts, self.style).rule(None)
-        return Diagnosis(kind, " ".join([told, *said]), fix, where, found, rule)
+        return Diagnosis(kind, " ".join([told, *said]), fix, where, found, rule, edited=False)
 
     def clues(self, facts: Facts) -> list[str]:
         """What is known of the wrong value."""

@@ -33,7 +33,9 @@ class Facts:
     `scope` holds every name's value where the statements stand (forward values, true gradients,
     the person's other locals); `gradients` maps gradient names to their variables. `reach` are
     the names that the person can write there, `later` those that there are by the backward's end;
-    `got` is the person's value.
+    `got` is the person's value, `parts` what derive names on the way, `unbound` a name of the
+    person's own that is read and that no line binds, `astray` statements that write what they
+    should not.
     """
 
     program: Program
@@ -46,6 +48,9 @@ class Facts:
     reach: frozenset[str]
     later: frozenset[str]
     got: Any = None
+    parts: Sequence[ast.expr] = ()
+    unbound: str | None = None
+    astray: Sequence[ast.stmt] = ()
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
 
     def value(self, node: ast.AST) -> Any:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from gradninja.check.diagnosis import edits, factors, shapes, statements
+from gradninja.check.diagnosis import edits, factors, own, shapes, statements
 from gradninja.check.diagnosis.edits import Proposals
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
@@ -93,7 +93,8 @@ def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: fl
 def double(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
     """Two edits of one statement; failing that, one statement as derive writes it."""
     # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
-    derived = _first(trial, map(_ready, statements.rewritings(facts, written)), deadline)
+    rewritings = chain(own.rewritings(facts, written), statements.rewritings(facts, written))
+    derived = _first(trial, map(_ready, rewritings), deadline)
     pairs = double_edits(facts, written, PAIRED, PAIRED_COST)
     return _first(trial, pairs, deadline) or derived
 
@@ -132,7 +133,9 @@ def _ready(edit: Edit) -> Maker:
 def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
     yield from statements.additions(facts, written)
     yield from statements.removals(written)
+    yield from statements.redirections(facts, written)
     yield from statements.absences(facts, written)
+    yield from own.restorations(facts, written)
     yield from statements.rescalings(facts, written)
     for edit in statements.rewritings(facts, written):
         if edit.kind is not Kind.UNKNOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class Edit:
     contribution: Contribution | None = None
     also: Kind | None = None  # a second mistake, of two
     added: bool = False  # `contribution` is added to what the person's statements give
+    before: tuple[ast.stmt, ...] = ()  # of `statements`, those for other gradients as well
 
 
 def forms(statement: ast.stmt, facts: Facts, nested: bool, first: bool) -> Proposals:
@@ -189,6 +191,35 @@ def removals(statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             rest = (*statements[:index], *statements[index + 1 :])
             kind = Kind.EXTRA_CONTRIBUTION
             yield Edit(1.8, kind, (Change(statement, None),), rest, was=statement)
+
+
+def redirections(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
+    """A statement that writes something else, and should write this gradient."""
+    for statement in facts.astray:
+        root = _written_name(statement)
+        if root is None or root.id == facts.gradient:
+            continue
+        new = copy.deepcopy(statement)
+        mine = _written_name(new)
+        assert mine is not None
+        mine.id = facts.gradient
+        before = sum(s.lineno < statement.lineno for s in statements)
+        rest = (*statements[:before], new, *statements[before:])
+        yield Edit(1.1, Kind.WRONG_NAME, (Change(statement, new),), rest, was=root, now=mine)
+
+
+def _written_name(statement: ast.stmt) -> ast.Name | None:
+    """The `dX` of `dX = ...`, `dX[0] += ...` and `dX.view(-1).index_add_(...)`."""
+    node: ast.AST | None = None
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        node = statement.targets[0]
+    elif isinstance(statement, ast.AugAssign):
+        node = statement.target
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        node = statement.value.func
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node if isinstance(node, ast.Name) else None
 
 
 def rescalings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:

@@ -155,6 +155,8 @@ class Words:
                 f"`{edit.contribution.gradient}` is used here and nothing gives it: the line that "
                 f"answers {self.line(edit.contribution.line)} is missing."
             )
+        if edit.before:
+            return f"The line that gives it is missing.{self.forward_says(edit)}"
         if edit.contribution is None:
             return f"Nothing gives `{self.gradient}` a first value before something is added to it."
         return f"The line that answers {self.line(edit.contribution.line)} is missing."
