@@ -184,3 +184,24 @@ def test_the_models_that_are_shipped(name: str) -> None:
     assert not lean.dropped and lean.cost.peak <= plain.cost.peak
     assert lean.cost.kept <= plain.cost.kept and lean.cost.traffic < plain.cost.traffic
     assert "one_hot" in plain.source and "one_hot" not in lean.source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "c = z.exp(); s = c.sum(1, keepdim=True); y = z - s.log()",
+        "c = torch.exp(z); s = c.sum(1, keepdim=True); t = s.log(); y = z - t",
+        "c = z.exp(); y = z - c.sum(1)[:, None].log()",
+    ],
+)
+def test_log_softmax_keeps_its_output_alone(text: str) -> None:
+    """exp(y) is c / s: to spare memory, c is not kept; the output is there anyway."""
+    steps = "".join(
+        f"    {step}\n" for step in f"z = x - x.amax(1, keepdim=True); {text}".split("; ")
+    )
+    back = gn.fuse(f'def forward(x: Float[Tensor, "n d"]):\n{steps}    return y\n', prefer="memory")
+    assert back.kept == ("y",) and "y.exp()" in back.source
+    x = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    dy = torch.randn(7, 4, dtype=torch.float64)
+    torch.log_softmax(x, 1).backward(dy)
+    assert torch.allclose(back({"x": x}, dy)["dx"], x.grad, rtol=0, atol=1e-14)

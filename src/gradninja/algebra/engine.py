@@ -11,6 +11,7 @@ import torch
 
 from gradninja.algebra.adjoint import adjoint
 from gradninja.algebra.choosing import Chooser
+from gradninja.algebra.exponentials import exponentials
 from gradninja.algebra.extract import Extractor, Foldable
 from gradninja.algebra.fused import IN_ONE_GO
 from gradninja.algebra.graph import Graph, Node, NotWritten
@@ -79,6 +80,7 @@ class Engine:
             for node in self.graph.named.values()
             if not node.static and self._folds(node)
         ]
+        self.foldables += exponentials(normal, lowering.known)
         self.kept = {node.number for node in self.graph.nodes if self._is_at_hand(node)}
         self.extractor = Extractor(normal, self.foldables, prices, self.kept)
         self.costs: dict[frozenset[tuple[Fraction, Powers]], float] = {}

@@ -39,6 +39,7 @@ from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 
 STYLES = ("readable", "in place")
+CLEARLY = 0.75  # of the derived cost: what is worth more operations
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 
@@ -171,10 +172,15 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
         fused = replace(fused, errors=errors)
         if not worse:
             limit = _cost(derived)
-            if _is_cheaper(fused, derived, limit, prefer):
+            total, most = fused.cost.total(prefer), limit.total(prefer)
+            short = len(fused.statements) <= len(derived.statements)
+            if total < most or (total == most and short):
                 return fused
             fused = _in_place(fused, derived, lean=True, hots=True)
-            if _is_cheaper(fused, derived, limit, prefer) and fused.cost.calls <= limit.calls:
+            # More operations, if smaller ones, are to be worth it.
+            longer = fused.cost.calls > limit.calls
+            most = (CLEARLY if longer else 1.0) * limit.total(prefer)
+            if fused.cost.total(prefer) < most:
                 return fused
             break
         dropped.append(Dropped(worse[0].name, str(worse[0])))
@@ -182,12 +188,6 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
         if not modes:
             break
     return _as_derived(derived, dropped, prefer)
-
-
-def _is_cheaper(fused: Fused, derived: Backward, limit: Cost, prefer: str) -> bool:
-    """Whether what is fused costs no more than what is derived, nor is longer for the same."""
-    total, most = fused.cost.total(prefer), limit.total(prefer)
-    return total < most or (total == most and len(fused.statements) <= len(derived.statements))
 
 
 def _is_random(program: Program) -> bool:

@@ -24,6 +24,6 @@ class Prices:
 
 PREFER = {
     "speed": Prices(),
-    "memory": Prices(keep=2.0, hold=8.0),
+    "memory": Prices(keep=4.0, hold=8.0),
     "short": Prices(call=64.0),
 }
