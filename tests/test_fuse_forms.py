@@ -175,6 +175,31 @@ def test_a_form_that_loses_digits_is_told_from_one_that_does_not() -> None:
     assert keeps_digits(keeps, loses, values) and keeps_digits(keeps, keeps, values)
 
 
+CAUSAL = """
+def forward(Q: Float[Tensor, "t d"], K: Float[Tensor, "t d"], V: Float[Tensor, "t d"]):
+    t = Q.shape[0]
+    mask = torch.ones(t, t).triu(1) == 1
+    S = (Q @ K.T).masked_fill(mask, float("-inf"))
+    P = F.softmax(S, 1)
+    O = P @ V
+    return O
+"""
+
+
+def test_where_a_sum_over_features_loses_digits_it_is_one_over_keys() -> None:
+    """rowsum(dO * O) is a difference of large numbers where a softmax is saturated."""
+
+    def inputs(scale: float) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(9)
+        return {n: scale * torch.randn(12, 3, generator=generator).double() for n in "QKV"}
+
+    usual, saturated = gn.fuse(CAUSAL, inputs(1)), gn.fuse(CAUSAL, inputs(10))
+    assert not usual.dropped and "(O * dO).sum(1, keepdim=True)" in usual.source
+    assert "dS = (dP - (P * dP).sum(1, keepdim=True)) * P" in saturated.source
+    assert [one.name for one in saturated.dropped] == ["dQ"]
+    assert all(error.kept for error in saturated.errors)
+
+
 @some
 def test_both_errors_are_told(name: str) -> None:
     back = fused(name)

@@ -40,6 +40,15 @@ from gradninja.rules import BOOK, Book
 
 STYLES = ("readable", "in place")
 CLEARLY = 0.75  # of the derived cost: what is worth more operations
+# Ways of writing, the shortest first: whether sums stay in one piece, whether products are written
+# out by what they are of, and whether all factors of matrix products get gradients with names.
+MODES = (
+    (False, True, False),
+    (False, True, True),
+    (True, True, False),
+    (True, True, True),
+    (True, False, False),
+)
 ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 
@@ -123,7 +132,7 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
     program = derived.program
     dropped: list[Dropped] = []
     derived_lines: set[int] = set()
-    modes = [(False, True), (True, True), (True, False)]
+    modes = list(MODES)
     for _ in range(ATTEMPTS):
         engine: Engine | None = None
         try:
@@ -133,9 +142,9 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
                 continue
             cotangents, truth = _truth(program, book)
             found: list[Engine] = []
-            cuts = cuts_of(lowering)
+            plain, written_out, factors = modes[0]
+            cuts = cuts_of(lowering, factors)
             for seeded in (False, True) if derived.scalar else (True,):
-                plain, written_out = modes[0]
                 normal = Normal(lowering.graph, written_out)
                 engine = Engine(
                     lowering,
@@ -183,7 +192,8 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
             if fused.cost.total(prefer) < most:
                 return fused
             break
-        dropped.append(Dropped(worse[0].name, str(worse[0])))
+        lost = Dropped(worse[0].name, str(worse[0]))
+        dropped += [lost] if lost not in dropped else []
         modes.pop(0)  # what was multiplied or written out is what loses digits
         if not modes:
             break
@@ -290,23 +300,32 @@ def _values(back: Backward) -> dict[str, Any]:
     return values
 
 
-def cuts_of(lowering: Lowering) -> set[int]:
-    """What a matrix product makes: its gradient is used twice, so it gets a name."""
+def cuts_of(lowering: Lowering, factors: bool = False) -> set[int]:
+    """What a matrix product makes: its gradient is used twice, so it gets a name.
+
+    `factors`: the gradients of what it is made of get names as well. The sum of P * dP is then no
+    sum of dO * O, which is shorter and loses digits where P is close to 0 and 1.
+    """
     graph = lowering.graph
-    return {
-        graph.named[node.line.targets[0]].number
-        for node in graph.nodes
-        if node.line is not None and node.flows and contracts(graph, node)
-    }
+    found = set[int]()
+    for node in list(graph.nodes):
+        if node.line is None or not node.flows:
+            continue
+        multiplied = contracted(graph, node)
+        if multiplied:
+            found.add(graph.named[node.line.targets[0]].number)
+        if factors:
+            found |= {one.number for one in multiplied if one.flows and one.name is not None}
+    return found
 
 
-def contracts(graph: Graph, node: Node) -> bool:
-    """Whether a node is a matrix product; picking by a one-hot is none."""
+def contracted(graph: Graph, node: Node) -> list[Node]:
+    """What a matrix product is made of, empty if it is none; picking by a one-hot is none."""
     for term in node.terms or ():
         atoms = [graph.nodes[atom] for (atom, indices), _ in term.powers if indices]
         if term.bound and len(atoms) > 1 and not any(atom.picks for atom in atoms):
-            return True
-    return False
+            return atoms
+    return []
 
 
 def _truth(program: Program, book: Book) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

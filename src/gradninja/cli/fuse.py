@@ -46,7 +46,7 @@ def fuse(
     style = "in place" if in_place else "readable"
     back = fused(file, wrt=wrt or None, prefer=prefer.value, style=style)
     for pass_ in back.dropped:
-        print(f"left as derived: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
+        print(f"not taken: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:
         print(json.dumps(_row(back, prefer), ensure_ascii=False))
         return
