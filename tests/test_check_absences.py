@@ -11,6 +11,19 @@ from torch import Tensor
 
 
 """
+PICK = (
+    HEADER.replace("Float", "Float, Int")
+    + """def forward(C: Float[Tensor, "v d"], ix: Int[Tensor, "n"]):
+    emb = C[ix]
+    loss = emb.square().mean()
+    return loss
+
+
+def backward(C, ix, emb, loss):
+    demb = 2 * emb / emb.numel()
+{lines}
+"""
+)
 DOUBLE = (
     HEADER
     + """def forward(x: Float[Tensor, "n d"]):
@@ -85,3 +98,37 @@ def test_a_cotangent_is_no_input_s_numbers() -> None:
     """Else `x` for `dy` would pass where their shapes are equal."""
     (row,) = check(DOUBLE.replace("dy * 2", "x * 2")).wrong
     assert (row.name, row.fix) == ("dx", "dx = dy * 2")
+
+
+def test_a_line_that_writes_what_it_should_not_is_sent_where_it_belongs() -> None:
+    """The forward's value that cannot take it, and the gradient that is spoilt, are no rows."""
+    lines = """
+    dC = torch.zeros_like(C)
+    dC.index_add_(0, ix, demb)
+"""
+    text = PICK.format(lines=lines)
+    assert check(text).ok
+    for other in ("loss", "demb"):
+        (row,) = check(text.replace("dC.index", f"{other}.index")).wrong
+        assert (row.name, row.line, row.kind) == ("dC", 17, "wrong name")
+        assert row.fix == "dC.index_add_(0, ix, demb)"
+
+
+def test_a_line_with_another_s_target_is_one_mistake() -> None:
+    """`dW2` written twice, where the second should have been `db2`."""
+    text = (
+        HEADER
+        + """def forward(h: Float[Tensor, "n d"], W: Float[Tensor, "d k"], b: Float[Tensor, "k"]):
+    y = h @ W + b
+    return y
+
+
+def backward(h, W, dy):
+    dh = dy @ W.T
+    dW = h.T @ dy
+    db = dy.sum(0)
+"""
+    )
+    assert check(text).ok
+    (row,) = check(text.replace("db =", "dW =")).wrong
+    assert (row.name, row.line, row.fix) == ("db", 15, "db = dy.sum(0)")

@@ -98,9 +98,13 @@ def forward(x: Float[Tensor, "n d"]):
 """
     )
     assert check(text, "du = ds.expand(u.shape)\ndx = du.clone()\ndx *= 1.0\n").ok
-    report = check(text, "du = ds.expand(u.shape)\ndx = du\ndx *= 1.0\n")
-    assert [(line.name, line.verdict) for line in report.wrong] == [("dx", Verdict.ERROR)]
-    assert report.wrong[0].line == 3
+    (row,) = check(text, "du = ds.expand(u.shape)\ndx = du\ndx *= 1.0\n").wrong
+    assert (row.name, row.line, row.fix) == ("dx", 2, "dx = du.clone()")
+    assert "line 3 cannot write into it" in (row.diagnosis or "")
+    (row,) = check(
+        text, "du = ds.expand(u.shape)\nassert du.is_contiguous()\ndx = du * 1.0\n"
+    ).wrong
+    assert (row.line, row.verdict) == (2, Verdict.ERROR)
 
 
 def test_true_values_stand_in_for_a_wrong_gradient() -> None:

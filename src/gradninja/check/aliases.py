@@ -20,7 +20,10 @@ class Alias:
     maker: int
     text: str
     fix: str | None
-    largest: float
+    largest: float | None
+
+
+SHARED = "refers to a single memory location"  # torch's words
 
 
 def aliases(
@@ -49,6 +52,22 @@ def aliases(
             f"and {said} changes with it. Take a copy here"
         )
         yield Alias(name, maker, text, _cloned(written, step.node), max(s.largest for s in spoils))
+
+
+def overlap(plan: Plan, written: Written, run: AsWritten) -> Alias | None:
+    """What an expanded view is made by, where a later line cannot write into it."""
+    if run.error_at is None or SHARED not in str(run.error):
+        return None
+    for at in range(run.error_at - 1, -1, -1):
+        step = plan.steps[at]
+        for name in step.binds & plan.steps[run.error_at].writes:
+            by = plan.steps[run.error_at].node.lineno
+            text = (
+                f"`{name}` is a view here whose elements lie in one place of memory, so that line "
+                f"{by} cannot write into it. Take a copy here"
+            )
+            return Alias(name, at, text, _cloned(written, step.node), None)
+    return None
 
 
 def _read_later(spoil: Spoil, plan: Plan) -> bool:

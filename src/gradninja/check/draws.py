@@ -20,6 +20,7 @@ from gradninja.lines.source import Source
 from gradninja.rules import BOOK
 
 SEEDS = (2147483647, 42, 7)
+SMALL = 0.25  # of the last draw: nearer to where relu, clamp and the like bend
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,8 @@ def _draw(
                     generator,
                     bound=limits.get(f.name),
                     positive=positive,
-                )
+                ),
+                scale=SMALL if place == 2 else 1.0,
             )
             for f in free
         }
@@ -193,10 +195,10 @@ def _read(forward: Any, inputs: Mapping[str, Any] | None) -> Program:
         return read(forward, inputs, known=known, own=BOOK.own)
 
 
-def _wide(value: Any) -> Any:
-    """A float as float64 with float32's digits."""
+def _wide(value: Any, scale: float = 1.0) -> Any:
+    """A float as float64 with float32's digits, scaled by a power of two."""
     if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.detach().float().double()
+        return value.detach().float().double() * scale
     return value
 
 

@@ -90,7 +90,7 @@ def _diagnosed(
     others: Sequence[Row] = (),
 ) -> LineReport:
     from gradninja.check.consequences import mended_by
-    from gradninja.check.diagnosis import diagnose
+    from gradninja.check.diagnosis import Kind, diagnose
 
     budget = min(BUDGET_EACH, deadline - time.monotonic())
     case = case_of(review, row)
@@ -116,7 +116,7 @@ def _diagnosed(
     found = replace(found, kind=str(diagnosis.kind), diagnosis=text, fix=diagnosis.fix)
     if diagnosis.edited and diagnosis.line is not None:
         source = review.trials.written.source_at(diagnosis.line)
-        if source and row.at is not None:
+        if source and (row.at is not None or diagnosis.kind == Kind.WRONG_NAME):
             found = replace(found, line=diagnosis.line, source=source)
     if diagnosis.rule:
         found = replace(found, notes=(*found.notes, diagnosis.rule))
@@ -298,12 +298,20 @@ def case_of(review: Review, row: Row) -> Case | None:
 
 
 def _astray(review: Review, steps: Collection[int]) -> list[int]:
-    """The statements, but for these, that write only what is wrong, or what the forward gave."""
+    """The statements, but for these, that write only what is wrong, or what the forward gave, or
+    into what cannot take it.
+    """
     truth = review.trials.trials[0].wide
     wrong = {row.name for row in review.rows if row.accuses and row.name in review.findings}
     known = {*wrong, *truth.values, *truth.cotangents} - review.trials.withheld
-    every = enumerate(review.plan.steps)
-    return [at for at, step in every if at not in steps and step.writes and step.writes <= known]
+    mine = set().union(*(step.binds for step in review.plan.steps))
+    return [
+        at
+        for at, step in enumerate(review.plan.steps)
+        if at not in steps
+        and step.writes
+        and (step.writes <= known or (at in review.stumbles and step.writes <= mine - step.binds))
+    ]
 
 
 def _scope(before: dict[str, Any], after: dict[str, Any], plan: Plan) -> dict[str, Any]:

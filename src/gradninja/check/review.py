@@ -11,7 +11,7 @@ import torch
 
 from gradninja.check import tolerance as rounding
 from gradninja.check.absences import unasked, unwritten
-from gradninja.check.aliases import Alias, aliases
+from gradninja.check.aliases import Alias, aliases, overlap
 from gradninja.check.module import told
 from gradninja.check.plan import Plan
 from gradninja.check.row import Row
@@ -324,6 +324,10 @@ class Review:
         if any(row.accuses for row in rows):
             return
         stop = next((run for run in self.runs if run.error is not None), None)
+        alias = overlap(self.plan, self.trials.written, stop) if stop is not None else None
+        if alias is not None:
+            self._accuse(rows, alias)
+            return
         if stop is not None and stop.error is not None and stop.error_at is not None:
             name = min(self.plan.steps[stop.error_at].writes, default="")
             text = f"{told(stop.error)} (with the values that the lines above leave)"

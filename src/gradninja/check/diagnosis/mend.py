@@ -101,6 +101,7 @@ def insertion_line(
     if change.after is None and first is not None:
         return first.lineno, first.col_offset
     reads = {n.id for n in ast.walk(change.new) if isinstance(n, ast.Name)}
+    reads -= {name for name in reads if writes(change.new, {name})}
     needs = [s for s in body if writes(s, reads)]
     if change.after is not None:
         needs.append(change.after)
