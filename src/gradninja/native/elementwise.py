@@ -61,6 +61,13 @@ LOGIC = {"and": "{0} & {1}", "or": "{0} | {1}", "xor": "{0} ^ {1}"}
 TEXTS = {
     "rsub": "b - alpha * a",
     "square": "a * a",
+    "softmin": "torch.softmax(-a, dim)",
+    "cross": "a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)",
+    "logaddexp": "torch.where(a == b, a + math.log(2), "
+    "torch.maximum(a, b) + torch.log1p(torch.exp(-torch.abs(a - b))))",
+    "fmax": "torch.where((a > b) | torch.isnan(b), a, b)",
+    "fmin": "torch.where((a < b) | torch.isnan(b), a, b)",
+    "nansum": "torch.where(torch.isnan(a), 0.0, a).sum(dim, keepdim)",
     "lerp": "a + weight * (b - a)",
     "addcmul": "a + value * (b * c)",
     "addcdiv": "a + value * (b / c)",
@@ -209,6 +216,14 @@ def _clamp(at: At) -> Lowered:
     return found
 
 
+def _nan_to_num(at: At) -> Lowered:
+    largest = torch.finfo(at.site.value("a").dtype).max
+    high = "posinf" if at.has("posinf") else repr(largest)
+    low = "neginf" if at.has("neginf") else repr(-largest)
+    finite = f"torch.where(a == math.inf, {high}, torch.where(a == -math.inf, {low}, a))"
+    return at.lowering.written_out(at, f"torch.where(torch.isnan(a), nan, {finite})")
+
+
 def _gelu(at: At) -> Lowered:
     if at.value("approximate") == "tanh":
         scale = repr(math.sqrt(2 / math.pi))
@@ -280,6 +295,7 @@ ROWS: dict[str, Row] = {
     "masked_fill": _masked_fill,
     "clamp": _clamp,
     "gelu": _gelu,
+    "nan_to_num": _nan_to_num,
     "cast": _cast,
     "long": _cast,
     "copy": _same,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradninja.native.fusing import Plan, Stage
-from gradninja.native.graph import Leaf, Map, Node, Reduce, Scatter
+from gradninja.native.graph import Leaf, Map, Node, Reduce, Scan, Scatter
 from gradninja.native.index import Index, Var, index_of
 from gradninja.native.layout import place_of
 from gradninja.native.loops import LETTERS, Body, Store, fit, number
@@ -41,6 +41,7 @@ class Writer:
                 "map": self._map,
                 "update": self._update,
                 "reduce": self._reduce,
+                "scan": self._scan,
                 "gemm": self._gemm,
                 "scatter": self._scatter,
                 "check": self._check,
@@ -191,6 +192,37 @@ class Writer:
         rest = self._nested((*gone, *across), body, grows, depth)
         lines += [pad + line for line in rest]
         return lines if inner else lines + [pad + line for line in ends]
+
+    def _scan(self, stage: Stage) -> list[str]:
+        """The axis innermost, in a variable that grows; floats in float64, as PyTorch has it."""
+        plan, node = self.plan, stage.nodes[0]
+        assert isinstance(node, Scan)
+        order = [a for a in plan.order[node] if a != node.axis and node.shape[a] != 1]
+        order.append(node.axis)
+        segments = [[node.shape[a] for a in axes] for axes in (order[:-1], order[-1:])]
+
+        def evaluate(loops: Sequence[Index]) -> list[Store]:
+            at = dict(zip(order, loops, strict=True))
+            places = tuple(at.get(a, Index()) for a in range(len(node.shape)))
+            value = plan.getter()(node.args[0], places)
+            return [Store(plan.buffers[node], place_of(places, plan.strides[node]), value)]
+
+        nest = fit(segments, evaluate, self.taken)
+        (store,), outer = nest.stores, nest.segments[0]
+        body = Body(nest.loops, [(store.value, len(nest.loops))], self.taken)
+        wide = "float64" if "float" in node.dtype else node.dtype
+        total = body._fresh(self.scalars.load(store.buffer, store.at))
+        start = f"{wide}({_START[node.kind]})"
+        sign = {"sum": "+", "prod": "*"}[node.kind]
+        value = body.text(self.scalars.cast(store.value, wide))
+        within = [f"{total} = {total} {sign} ({value})"]
+        within.append(f"{store.buffer.name}[{body.index(store.at)}] = {total}")
+        lines = list(body.lines[0])
+        for depth, var in enumerate(outer, 1):
+            lines.append(f"{INDENT * (depth - 1)}{self._for(var)}")
+            lines += [INDENT * depth + line for line in body.lines[depth]]
+        rest = [f"{total} = {start}", *self._nested(nest.segments[1], body, within, len(outer))]
+        return lines + [INDENT * len(outer) + line for line in rest]
 
     def _gemm(self, stage: Stage) -> list[str]:
         plan, node = self.plan, stage.nodes[0]

@@ -24,6 +24,7 @@ from gradninja.native.graph import (
     Node,
     Places,
     Reduce,
+    Scan,
     Scatter,
     beneath,
 )
@@ -39,7 +40,10 @@ _LONGEST = 40 * FUNCTION  # work in one expression, that texts stay readable and
 
 @dataclass(eq=False)
 class Stage:
-    """Loops: `kind` is map, reduce, gemm, scatter, check or update; `key` says what may share."""
+    """Loops. `key` says what may share them.
+
+    `kind` is map, reduce, scan, gemm, scatter, check or update.
+    """
 
     kind: str
     nodes: list[Node]
@@ -284,7 +288,8 @@ class Plan:
             arg = node.args[0]
             sizes = tuple(arg.shape[a] for a in kept), tuple(arg.shape[a] for a in reduced)
             return Stage("reduce", [node], key=("reduce", *sizes, self.inner_kept(node)))
-        return Stage("gemm" if isinstance(node, Gemm) else "scatter", [node])
+        kinds = {Gemm: "gemm", Scan: "scan", Scatter: "scatter"}
+        return Stage(kinds[type(node)], [node])
 
     def reduced(self, node: Reduce) -> tuple[list[int], list[int]]:
         """The axes of the argument that stay, and those that go, in the order of loops."""

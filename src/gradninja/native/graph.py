@@ -74,6 +74,14 @@ class Reduce(Node):
 
 
 @dataclass(eq=False)
+class Scan(Node):
+    """The sum or product (`kind`) of its argument's elements so far along `axis`."""
+
+    kind: str = "sum"
+    axis: int = 0
+
+
+@dataclass(eq=False)
 class Gemm(Node):
     """The matrix product of its two arguments, (..., m, k) and (..., k, n)."""
 
@@ -210,6 +218,10 @@ class Graph:
             found = self.reshape(found, [1 if a in axes else s for a, s in enumerate(node.shape)])
         return found
 
+    def scan(self, kind: str, node: Node, axis: int) -> Node:
+        """Of each element and all that stand before it along an axis."""
+        return self.add(Scan(node.shape, node.dtype, (node,), kind=kind, axis=axis))
+
     def first_place(self, node: Node, of: Node, axis: int) -> Node:
         """Where along an axis `node` (kept with size 1) first is in `of`; nan is nan."""
         beneath(of).keep = True
@@ -226,21 +238,35 @@ class Graph:
             below.range = (0, size - 1)
         return least
 
-    def placed(self, whole: Node, part: Node, axis: int, start: int) -> Node:
-        """`whole` with `part` written to it, from `start` on along an axis."""
+    def placed(self, whole: Node, part: Node, starts: Sequence[int]) -> Node:
+        """`whole` with `part` written to it, from `starts` on along its axes."""
 
         def target(get: Get, at: Places) -> Places:
-            return (*at[:axis], at[axis] + start, *at[axis + 1 :])
+            return tuple(place + start for place, start in zip(at, starts, strict=True))
 
+        return self.scatter(whole, part, target)
+
+    def scatter(
+        self,
+        whole: Node,
+        part: Node,
+        target: Callable[[Get, Places], Places],
+        looked_up: Sequence[Node] = (),
+        adds: bool = False,
+    ) -> Node:
+        """`whole` with each element of `part` written, or added, to the place that is its target.
+
+        `looked_up`: the nodes that `target` gets elements of.
+        """
         return self.add(
             Scatter(
                 whole.shape,
                 whole.dtype,
-                (whole, part),
+                (whole, part, *looked_up),
                 space=part.shape,
                 target=target,
                 value=lambda get, at: get(part, at),
-                adds=False,
+                adds=adds,
             )
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,129 +237,6 @@ def _index_put(at: At) -> Lowered:
     return written(at, at.node("a"), at.site.bound["index"], at.node("src", at.dtype), adds)
 
 
-def _replaced(at: Sequence[Index], axis: int, place: Index) -> Places:
-    return (*at[:axis], place, *at[axis + 1 :])
-
-
-def _looked(at: At, formal: str, size: int) -> Node:
-    """An int tensor whose elements are held to 0, ..., size - 1."""
-    node = at.node(formal)
-    at.graph.check(node, size, f"an index in `{at.told}` is outside of 0 to {size - 1}")
-    return node
-
-
-def _gather(at: At) -> Lowered:
-    graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
-    if not node.shape:
-        raise at.refuse("this is not compiled for a 0-dim tensor")
-    index = _looked(at, "index", node.shape[axis])
-
-    def pull(get: Get, places: Places) -> Scalar:
-        place = graph.scalars.place(get(index, places))
-        return get(node, _replaced(places, axis, place))
-
-    return graph.add(Map(index.shape, node.dtype, (node, index), pull=pull, weight=DIVISION))
-
-
-def _index_select(at: At) -> Lowered:
-    graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
-    index = _looked(at, "index", node.shape[axis])
-
-    def pull(get: Get, places: Places) -> Scalar:
-        place = graph.scalars.place(get(index, (places[axis],)))
-        return get(node, _replaced(places, axis, place))
-
-    return graph.add(Map(at.shape, node.dtype, (node, index), pull=pull, weight=DIVISION))
-
-
-def _embedding(at: At) -> Lowered:
-    graph, table = at.graph, at.node("a")
-    if at.has("max_norm"):
-        raise at.refuse("`max_norm` is not compiled")
-    index = _looked(at, "index", table.shape[0])
-
-    def pull(get: Get, places: Places) -> Scalar:
-        place = graph.scalars.place(get(index, places[:-1]))
-        return get(table, (place, places[-1]))
-
-    return graph.add(Map(at.shape, at.dtype, (table, index), pull=pull, weight=DIVISION))
-
-
-def _scatter(adds: bool) -> Row:
-    def row(at: At) -> Lowered:
-        graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
-        if not node.shape:
-            raise at.refuse("this is not compiled for a 0-dim tensor")
-        index = _looked(at, "index", node.shape[axis])
-        given = "src" if "src" in at.site.bound else "value"
-        value = at.node(given, at.dtype)
-        if value.shape == ():
-            value = graph.expand(value, index.shape)
-        alone = all(
-            i == (1 if a == axis else n)
-            for a, (i, n) in enumerate(zip(index.shape, node.shape, strict=True))
-        )
-        if alone:
-            return _scattered_once(graph, node, index, value, axis, adds)
-
-        def target(get: Get, places: Places) -> Places:
-            return _replaced(places, axis, graph.scalars.place(get(index, places)))
-
-        return graph.add(
-            Scatter(
-                node.shape,
-                node.dtype,
-                (node, value, index),
-                space=index.shape,
-                target=target,
-                value=lambda get, places: get(value, places),
-                adds=adds,
-            )
-        )
-
-    return row
-
-
-def _scattered_once(
-    graph: Graph, node: Node, index: Node, value: Node, axis: int, adds: bool
-) -> Node:
-    """One element for each line along the axis: each element asks whether it is the one."""
-    at_first = [1 if a == axis else size for a, size in enumerate(node.shape)]
-    line = [size if a == axis else 1 for a, size in enumerate(node.shape)]
-    here = graph.reshape(graph.arange(0, 1, node.shape[axis]), line)
-    chosen = graph.map("{0} == {1}", "bool", here, index)
-    value = graph.view(value, at_first, lambda at: at)
-    new = graph.map("{0} + {1}", node.dtype, node, value) if adds else value
-    return graph.map("select({0}, {1}, {2})", node.dtype, chosen, new, node)
-
-
-def _index_add(at: At) -> Lowered:
-    graph, node = at.graph, at.node("a")
-    if not node.shape:
-        raise at.refuse("this is not compiled for a 0-dim tensor")
-    axis = at.site.dims()[0]
-    index = _looked(at, "index", node.shape[axis])
-    source = at.node("source", at.dtype)
-    if at.value("alpha", 1) != 1:
-        alpha = graph.number(at.value("alpha"), at.dtype)
-        source = graph.map("{0} * {1}", at.dtype, alpha, source)
-
-    def target(get: Get, places: Places) -> Places:
-        place = graph.scalars.place(get(index, (places[axis],)))
-        return _replaced(places, axis, place)
-
-    return graph.add(
-        Scatter(
-            node.shape,
-            node.dtype,
-            (node, source, index),
-            space=source.shape,
-            target=target,
-            value=lambda get, places: get(source, places),
-        )
-    )
-
-
 def _tensor(at: At) -> Lowered:
     """A number, or a list of ints."""
     data = at.value("data")
@@ -376,10 +252,4 @@ ROWS: dict[str, Row] = {
     "tensor": _tensor,
     "set": _set,
     "index_put": _index_put,
-    "gather": _gather,
-    "index_select": _index_select,
-    "embedding": _embedding,
-    "scatter_add": _scatter(adds=True),
-    "scatter": _scatter(adds=False),
-    "index_add": _index_add,
 }

@@ -266,18 +266,35 @@ def _methods(name: str, *formals: str) -> tuple[str, ...]:
     return f"torch.{name}(a{rest})", f"a.{name}({rest.removeprefix(', ')})"
 
 
+_KIND = "dtype=None, device=None"
+
+
+def _made(name: str, formals: str) -> tuple[str, ...]:
+    return f"torch.{name}({formals}, {_KIND})", f"a.new_{name}({formals}, {_KIND})"
+
+
+_PARTS = {
+    "input": "size, weight, grad_output",
+    "weight": "a, size, grad_output",
+}
+
+
+def _convolution(rank: int, of: str) -> tuple[str, ...]:
+    geometry = "stride=1, padding=0, dilation=1, groups=1"
+    return (f"torch.nn.grad.conv{rank}d_{of}({_PARTS[of]}, {geometry})",)
+
+
 # What has no gradient and so no row in the rule book, and what in-place lines became.
 OWN = Book(
     (
-        _rule("zeros", "torch.zeros(*size, dtype=None)", "a.new_zeros(*size, dtype=None)"),
-        _rule("ones", "torch.ones(*size, dtype=None)", "a.new_ones(*size, dtype=None)"),
-        _rule("full", "torch.full(size, value, dtype=None)", "a.new_full(size, value, dtype=None)"),
-        _rule("zeros_like", "torch.zeros_like(a, dtype=None)", "a.zero()"),
-        _rule("ones_like", "torch.ones_like(a, dtype=None)"),
-        _rule("full_like", "torch.full_like(a, value, dtype=None)", "a.fill(value)"),
-        _rule("arange", "torch.arange(*ends, dtype=None)"),
-        _rule("tensor", "torch.tensor(data, dtype=None)"),
-        _rule("eye", "torch.eye(n, m=None, dtype=None)"),
+        *(_rule(name, *_made(name, "*size")) for name in ("zeros", "ones")),
+        _rule("full", *_made("full", "size, value")),
+        _rule("zeros_like", f"torch.zeros_like(a, {_KIND})", "a.zero()"),
+        _rule("ones_like", f"torch.ones_like(a, {_KIND})"),
+        _rule("full_like", f"torch.full_like(a, value, {_KIND})", "a.fill(value)"),
+        _rule("arange", f"torch.arange(*ends, {_KIND})"),
+        _rule("tensor", f"torch.tensor(data, {_KIND})"),
+        _rule("eye", f"torch.eye(n, m=None, {_KIND})"),
         _rule("one_hot", "F.one_hot(a, num_classes=-1)"),
         _rule("detach", "a.detach()"),
         _rule("copy_into", "a.copy(b)"),
@@ -289,6 +306,12 @@ OWN = Book(
         *(_rule(name, *_methods(name)) for name in ("isnan", "isinf", "isfinite", "logical_not")),
         *(_rule(name, *_methods(name, "b")) for name in ("eq", "ne", "lt", "le", "gt", "ge")),
         *(_rule(f"logical_{n}", *_methods(f"logical_{n}", "b")) for n in ("and", "or", "xor")),
+        _rule("diagonal_written", "diagonal_written(a, src, offset=0, dim1=0, dim2=1)"),
+        _rule("narrow_written", "narrow_written(a, src, dim, start, length)"),
+        _rule("select_written", "select_written(a, src, dim, index)"),
+        *(_rule(f"conv{n}d_{of}", *_convolution(n, of)) for n in (1, 2, 3) for of in _PARTS),
+        _rule("cross", "torch.linalg.cross(a, b, dim=-1)"),
+        _rule("argsort", *_methods("argsort", "dim=-1", "descending=False", "stable=False")),
         _rule("put", "a.put(index, src, accumulate=False)"),
         _rule(
             "index_put",

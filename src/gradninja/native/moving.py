@@ -101,32 +101,33 @@ def _triangle(template: str) -> Row:
     return row
 
 
-def _joined(graph: Graph, nodes: Sequence[Node], axis: int) -> Node:
+def joined(graph: Graph, nodes: Sequence[Node], axis: int) -> Node:
     """Nodes one after the other along an axis: each written to its part of the whole."""
     sizes = [node.shape[axis] for node in nodes]
     shape = list(nodes[0].shape)
     shape[axis] = sum(sizes)
     whole, start = graph.number(0, nodes[0].dtype, shape), 0
     for node in nodes:
-        whole = graph.placed(whole, node, axis, start)
+        starts = [start if a == axis else 0 for a in range(len(shape))]
+        whole = graph.placed(whole, node, starts)
         start += node.shape[axis]
     return whole
 
 
-def _tensors(at: At) -> list[Node]:
+def tensors(at: At) -> list[Node]:
     return [at.lowering.node(e, at.dtype) for e in at.site.bound["tensors"].args]
 
 
 def _cat(at: At) -> Lowered:
-    nodes = [node for node in _tensors(at) if node.shape != (0,)]
-    return _joined(at.graph, nodes, at.value("dim", 0) % len(at.shape))
+    nodes = [node for node in tensors(at) if node.shape != (0,)]
+    return joined(at.graph, nodes, at.value("dim", 0) % len(at.shape))
 
 
 def _stack(at: At) -> Lowered:
-    nodes, axis = _tensors(at), at.value("dim", 0) % len(at.shape)
+    nodes, axis = tensors(at), at.value("dim", 0) % len(at.shape)
     shape = [*at.shape]
     shape[axis] = 1
-    return _joined(at.graph, [at.graph.reshape(node, shape) for node in nodes], axis)
+    return joined(at.graph, [at.graph.reshape(node, shape) for node in nodes], axis)
 
 
 ROWS: dict[str, Row] = {

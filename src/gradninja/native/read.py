@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from gradninja.lines import NAME, STATIC, Expr, Input, Program
+from gradninja.lines import NAME, STATIC, TUPLE, Expr, Input, Program
+from gradninja.lines.operators import OUTPUT_ATTRIBUTES
 from gradninja.lines.reader import Reader
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source
@@ -53,7 +54,9 @@ class StepReader(Reader):
         kwargs: Mapping[str, Expr] | None = None,
     ) -> Expr:
         found = super().operation(node, op, args, syntax, run, kwargs)
-        if found.op == STATIC and op.rpartition(".")[2] not in _OF_SHAPES:
+        operands = (*args, *(kwargs or {}).values())
+        asked = any(part.is_tensor for operand in operands for part in operand.walk())
+        if found.op == STATIC and asked and op.rpartition(".")[2] not in _OF_SHAPES:
             self.fail(node, "this asks for a value; the lines would hold for this one value alone")
         return found
 
@@ -69,6 +72,15 @@ class StepReader(Reader):
                 f"take a copy where the two become one: `{node.id}.clone()`",
             )
         return super().read_Name(node)
+
+    def read_Attribute(self, node: ast.Attribute) -> Expr:
+        """Also `both.indices`, of the several outputs that a name holds."""
+        index = OUTPUT_ATTRIBUTES.get(node.attr)
+        if index is not None and isinstance(node.value, ast.Name):
+            held = self.scope.get(node.value.id)
+            if held is not None and held.op == TUPLE and len(held.args) == 2:
+                return held.args[index]
+        return super().read_Attribute(node)
 
     def bind(self, name: str, expr: Expr) -> Expr:
         self.stale.pop(name, None)
@@ -148,7 +160,12 @@ class StepReader(Reader):
         if not isinstance(func, ast.Attribute):
             self.fail(target, "this is written to and has no name")
         owner = self._memory_of(func.value, target)
-        back = self._undone(target, func.attr, owner, value)
+        if isinstance(target, ast.Call) and func.attr in _PARTS:
+            args, kwargs = self._arguments(target)
+            run, name = _PARTS[func.attr], f"{func.attr}_written"
+            back = self.operation(target, name, (owner, value, *args), _UNKNOWN, run, kwargs)
+        else:
+            back = self._undone(target, func.attr, owner, value)
         self._write(func.value, back)
 
     def _memory_of(self, node: ast.expr, view: ast.expr) -> Expr:
@@ -350,6 +367,18 @@ def _by_method(name: str) -> Callable[..., torch.Tensor]:
 
     return run
 
+
+def _into(view: str) -> Callable[..., torch.Tensor]:
+    def run(tensor: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        changed = tensor.clone(memory_format=torch.contiguous_format)
+        getattr(changed, view)(*args, **kwargs).copy_(value)
+        return changed
+
+    return run
+
+
+# Views of a part: each as what writes a value to that part.
+_PARTS = {name: _into(name) for name in ("diagonal", "narrow", "select")}
 
 # What gives a plain Python value that the values of a tensor do not change.
 _OF_SHAPES = {

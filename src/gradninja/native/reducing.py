@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,12 @@ from gradninja.native.lower import At, Lowered, Row
 
 
 def _axes(at: At) -> tuple[int, ...]:
-    return at.site.dims()
+    return at.site.dims() if at.site.ndim("a") else ()
+
+
+def _count(at: At) -> int:
+    """How many elements are reduced into one."""
+    return math.prod(at.site.shape("a")[axis] for axis in _axes(at))
 
 
 def _keeps(at: At) -> bool:
@@ -33,21 +39,21 @@ def _divided(at: At, node: Node, by: float) -> Node:
 
 def _mean(at: At) -> Lowered:
     total = at.graph.reduce("sum", at.node("a", at.dtype), _axes(at), _keeps(at))
-    return _divided(at, total, at.site.numel())
+    return _divided(at, total, _count(at))
 
 
 def _variance(at: At) -> tuple[Node, Node]:
     """The variance and the mean, both with the axes kept."""
     graph, axes = at.graph, _axes(at)
     a = at.node("a")
-    mean = _divided(at, graph.reduce("sum", a, axes, keep=True), at.site.numel())
+    mean = _divided(at, graph.reduce("sum", a, axes, keep=True), _count(at))
     apart = graph.map("{0} - {1}", a.dtype, a, mean)
     squares = graph.map("{0} * {0}", a.dtype, apart)
     less = at.value("correction", None)
     if less is None:
         less = 1 if at.value("unbiased", True) else 0
     total = graph.reduce("sum", squares, axes, keep=True)
-    return _divided(at, total, max(0, at.site.numel() - less)), mean
+    return _divided(at, total, max(0, _count(at) - less)), mean
 
 
 def _moment(root: bool, with_mean: bool) -> Row:
@@ -114,7 +120,27 @@ def _norm(at: At) -> Lowered:
         return graph.map("np.sqrt({0})", a.dtype, total, weight=DIVISION)
     if kind == 1:
         return graph.reduce("sum", graph.map("abs({0})", a.dtype, a), _axes(at), _keeps(at))
-    raise at.refuse("this norm is not compiled")
+    size = graph.map("abs({0})", a.dtype, a)
+    if kind == 0:
+        some = graph.cast(graph.map("{0} != {1}", "bool", a, graph.number(0, a.dtype)), a.dtype)
+        return graph.reduce("sum", some, _axes(at), _keeps(at))
+    if not isinstance(kind, int | float):
+        raise at.refuse("this norm is not compiled")
+    if math.isinf(kind):
+        return graph.reduce("max" if kind > 0 else "min", size, _axes(at), _keeps(at))
+    power = graph.number(kind, a.dtype)
+    powers = graph.map("{0} ** {1}", a.dtype, size, power, weight=2 * FUNCTION)
+    total = graph.reduce("sum", powers, _axes(at), _keeps(at))
+    root = graph.number(1 / kind, a.dtype)
+    return graph.map("{0} ** {1}", a.dtype, total, root, weight=2 * FUNCTION)
+
+
+def _so_far(kind: str) -> Row:
+    def row(at: At) -> Lowered:
+        a = at.node("a", at.dtype)
+        return at.graph.scan(kind, a, at.site.dims()[0]) if a.shape else a
+
+    return row
 
 
 def _extreme(kind: str) -> Row:
@@ -140,10 +166,17 @@ def _places(at: At, kind: str, axis: int, keep: bool) -> tuple[Node, Node]:
 def _extreme_along(kind: str) -> Row:
     def row(at: At) -> Lowered:
         if not at.site.ndim("a"):
-            raise at.refuse("this is not compiled for a 0-dim tensor")
+            return at.node("a"), at.graph.number(0, "int64")
         return _places(at, kind, _axes(at)[0], _keeps(at))
 
     return row
+
+
+def _both_extremes(at: At) -> Lowered:
+    several = [
+        at.graph.reduce(kind, at.node("a"), _axes(at), _keeps(at)) for kind in ("min", "max")
+    ]
+    return tuple(several)
 
 
 def _argument(kind: str) -> Row:
@@ -199,9 +232,8 @@ def _add_product(at: At) -> Lowered:
 
 def _linear(at: At) -> Lowered:
     weight = at.node("weight")
-    if len(weight.shape) != 2:
-        raise at.refuse("a weight of one axis is not compiled")
-    found = products(at, at.node("a"), at.graph.swapped(weight))
+    turned = at.graph.swapped(weight) if len(weight.shape) == 2 else weight
+    found = products(at, at.node("a"), turned)
     return _added(at, found) if at.has("bias") else found
 
 
@@ -227,6 +259,8 @@ ROWS: dict[str, Row] = {
     "var_mean": _moment(root=False, with_mean=True),
     "std_mean": _moment(root=True, with_mean=True),
     "logsumexp": _logsumexp,
+    "cumsum": _so_far("sum"),
+    "cumprod": _so_far("prod"),
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "norm": _norm,
@@ -234,6 +268,7 @@ ROWS: dict[str, Row] = {
     "min": _extreme("min"),
     "amax": _extreme("max"),
     "amin": _extreme("min"),
+    "aminmax": _both_extremes,
     "max_dim": _extreme_along("max"),
     "min_dim": _extreme_along("min"),
     "argmax": _argument("max"),

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from gradninja.lines import Program
-from gradninja.native import elementwise, indexing, losses, moving, reducing
+from gradninja.native import (
+    along,
+    arranging,
+    contracting,
+    convolving,
+    elementwise,
+    indexing,
+    losses,
+    moving,
+    normalising,
+    reducing,
+    sorting,
+)
 from gradninja.native.lower import Lowering, Row
 
 ROWS: dict[str, Row] = {
@@ -11,9 +23,15 @@ ROWS: dict[str, Row] = {
     **reducing.ROWS,
     **moving.ROWS,
     **indexing.ROWS,
+    **along.ROWS,
     **losses.ROWS,
+    **normalising.ROWS,
+    **arranging.ROWS,
+    **contracting.ROWS,
+    **sorting.ROWS,
+    **convolving.ROWS,
 }
-TEXTS: dict[str, str] = {**elementwise.TEXTS, **losses.TEXTS}
+TEXTS: dict[str, str] = elementwise.TEXTS
 
 
 def lowered(program: Program) -> Lowering:
