@@ -119,10 +119,13 @@ def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit |
 
 
 def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
-    """All of them, with their costs."""
+    """All of them, with their costs, those of later statements first.
+
+    Of two edits that mend as well, that of the line nearer to the gradient changes less.
+    """
     for edit in _whole(facts, written):
         yield edit.cost, _ready(edit)
-    for index in range(len(written)):
+    for index in reversed(range(len(written))):
         yield from _inner(facts, written, index, FAMILIES)
 
 
@@ -140,7 +143,7 @@ def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
     for edit in statements.rewritings(facts, written):
         if edit.kind is not Kind.UNKNOWN:
             yield edit
-    for index, statement in enumerate(written):
+    for index, statement in reversed(list(enumerate(written))):
         for proposal in statements.forms(statement, facts, nested=False, first=index == 0):
             assert isinstance(proposal.new, ast.stmt)
             yield Edit(
