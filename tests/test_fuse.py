@@ -225,7 +225,7 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def no_fact(self: Normal, node: Any, terms: Any) -> None:
         for index in node.free:
-            self._fact(node, index, [])  # every sum is said to be 0
+            self._fact(node, (index,), [])  # every sum is said to be 0
 
     def raises(*_: Any) -> None:
         raise ZeroDivisionError("planted")

@@ -70,7 +70,7 @@ class Extractor:
             atom
             for term in terms
             for (atom, _), power in term.powers
-            if _is_sum(nodes[atom]) and power in {1, 2}
+            if _is_sum(nodes[atom]) and power in {1, 2} and atom not in self.normal.centred
         }
         if not sums or len(terms) > MOST_OPENED:
             return

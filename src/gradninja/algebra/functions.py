@@ -8,11 +8,12 @@ from fractions import Fraction
 
 import torch
 
-from gradninja.algebra.graph import Derivative, Graph, Node
+from gradninja.algebra.graph import Derivative, Graph, Node, renames
 from gradninja.algebra.layout import call, constant
 from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.macros import softmax_of
 from gradninja.algebra.operations import base
-from gradninja.algebra.terms import ONE, Term
+from gradninja.algebra.terms import ONE, Indices, Term
 from gradninja.derive import template as templates
 from gradninja.rules import Site
 
@@ -125,13 +126,60 @@ def _gelu(low: Lowering, site: Site) -> Node:
 
 @row(*SLOPES)
 def _function(low: Lowering, site: Site) -> Node:
-    a = low.node(site.bound["a"])
-    if site.rule.name == "log":
-        base(low.graph, a, -ONE)
+    a, name = low.node(site.bound["a"]), site.rule.name
+    known = exponential(low, a) if name == "exp" else None
+    if known is not None:
+        return low.graph.add(Node(0, a.shape, site.y, axes=a.axes, terms=[known]))
     y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes, made=2.0 * a.size))
     low.entitle(y, site)
-    if a.floor and site.rule.name == "exp":
-        y.absorbs = a.absorbs
+    if name == "log":
+        base(low.graph, a, -ONE)
+        low.exponentials[y.number] = a
+    elif name == "exp":
+        low.exponentials[a.number] = y
+        y.absorbs = a.absorbs if a.floor else None
     # The derivative's own atoms come before the node in the walk, so they get no gradient.
-    y.derivatives = (Derivative(a, SLOPES[site.rule.name](low.graph, y, a)),)
+    y.derivatives = (Derivative(a, SLOPES[name](low.graph, y, a)),)
     return y
+
+
+def exponential(low: Lowering, a: Node) -> Term | None:
+    """e**a by what there is already: of `log(s)`, s; of `u - log(s)`, e**u / s; None otherwise."""
+    graph = low.graph
+    if a.number in low.exponentials:
+        return graph.itself(low.exponentials[a.number])
+    parts: list[tuple[Node, Indices, int]] = []
+    for term in a.terms or ():
+        ((atom, indices), power), *others = term.powers or (((a.number, ()), Fraction(0)),)
+        if others or power != 1 or abs(term.coefficient) != 1 or term.bound:
+            return None
+        parts.append((graph.nodes[atom], indices, int(term.coefficient)))
+    if not parts or any(node.static for node, _, _ in parts):
+        return None
+    if [sign for _, _, sign in parts] == [1, -1]:
+        (u, at, _), (total, rest, _) = parts
+        total, rest = _renamed(graph, total, rest)
+        of, index, place = low.totals.get(total.number, (total, 0, 0))
+        if of is u and rest == (*at[:index], *at[index + 1 :]):
+            # u - logsumexp(u) is the logarithm of the softmax of u.
+            return Term.of(1, [((softmax_of(low, u, place).number, at), ONE)])
+    whole = Term.of(1, [])
+    for node, indices, sign in parts:
+        inner = exponential(low, node)
+        if inner is None:
+            return None
+        names = dict(enumerate(indices))
+        powers = [(f, p * sign) for f, p in inner.renamed(names).powers]
+        for (atom, _), power in powers:
+            base(graph, graph.nodes[atom], power)
+        whole = whole.times(Term.of(1, powers))
+    return whole
+
+
+def _renamed(graph: Graph, node: Node, indices: Indices) -> tuple[Node, Indices]:
+    """What a node is a view of, and its indices there."""
+    other = renames(graph, node)
+    if other is None or node.terms is None:
+        return node, indices
+    ((_, inner), _) = node.terms[0].powers[0]
+    return _renamed(graph, other, tuple(indices[i] for i in inner))

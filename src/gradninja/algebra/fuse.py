@@ -9,13 +9,7 @@ from typing import Any
 
 import torch
 
-import gradninja.algebra.functions
-import gradninja.algebra.lengths
-import gradninja.algebra.macros
-import gradninja.algebra.norms
-import gradninja.algebra.operations
-import gradninja.algebra.picks
-import gradninja.algebra.spreads  # noqa: F401 - they fill the table
+import gradninja.algebra.table  # noqa: F401 - it fills the table
 from gradninja.algebra.cost import Cost, cost_of, elements
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
@@ -320,8 +314,8 @@ def cuts_of(lowering: Lowering, factors: bool = False) -> set[int]:
 
 
 def contracted(graph: Graph, node: Node) -> list[Node]:
-    """What a matrix product is made of, empty if it is none; picking by a one-hot is none."""
-    for term in node.terms or ():
+    """What a matrix product is made of; empty if it is none, or a pick, or a sum of all."""
+    for term in node.terms or () if node.free else ():
         atoms = [graph.nodes[atom] for (atom, indices), _ in term.powers if indices]
         if term.bound and len(atoms) > 1 and not any(atom.picks for atom in atoms):
             return atoms

@@ -25,7 +25,7 @@ class Node:
     `places`: the tensor's axes that are not of size 1, by position; the node has one index for
     each. `terms`: what it is equal to, over the free indices 0, 1, ...; None for an atom.
     `derivatives`: of a function that terms do not say, with respect to its operands.
-    `sums`: what its sums over an axis are known to be. `absorbs`: a factor of zeros and ones that
+    `sums`: what its sums over some axes are known to be. `absorbs`: a factor of zeros and ones that
     leaves the node as it is, since it is 0 where that factor is.
     `syntax`: how it is written where it has no name; `name`: the person's name for it.
     """
@@ -38,7 +38,7 @@ class Node:
     axes: tuple[int, ...] = ()
     terms: list[Term] | None = None
     derivatives: tuple[Derivative, ...] = ()
-    sums: tuple[tuple[int, Term], ...] = ()
+    sums: tuple[tuple[Indices, Term], ...] = ()
     absorbs: tuple[Node, Indices] | None = None
     line: Line | None = None
     expr: Expr | None = None  # the part of the line that it is

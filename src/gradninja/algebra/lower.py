@@ -54,6 +54,9 @@ class Lowering:
         self.left: list[Expr] = []
         self.rules: dict[int, dict[str, Rule]] = {}  # of each line, by its id
         self.known: dict[str, Node] = {}
+        self.exponentials: dict[int, Node] = {}  # what e to a node is
+        # Of a logsumexp: its operand, which index was summed, and at which place.
+        self.totals: dict[int, tuple[Node, int, int]] = {}
         self._by_axis: dict[str, int] = {}
         for given in program.inputs:
             node = number(self.graph, given.name, given.value)

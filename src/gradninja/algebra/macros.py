@@ -9,6 +9,7 @@ import torch
 from gradninja.algebra.graph import Derivative, Node
 from gradninja.algebra.layout import call, constant
 from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.operations import powers_of
 from gradninja.algebra.picks import one_hot
 from gradninja.algebra.statics import scalar_term
 from gradninja.algebra.terms import ONE, Term, fresh
@@ -41,29 +42,28 @@ def softmax_of(low: Lowering, a: Node, place: int, made_of: Node | None = None) 
 
     index = a.places.index(place)
     p = Node(0, a.shape, torch.softmax(a.value, place), axes=a.axes, made=3.0 * a.size)
-    p.writes, p.sums = syntax, ((index, Term.of(1, [])),)
+    p.writes, p.sums = syntax, (((index,), Term.of(1, [])),)
     p.absorbs = a.absorbs if a.floor else None
+    p.flows, p.line = a.flows, low.current
     low.known[text] = low.graph.add(p)
+    itself = low.graph.itself(p)
+    along = itself.times(powers_of(p, _over(p, index))).scaled(-1)
+    p.derivatives = (Derivative(a, [itself]), Derivative(a, [along], _over(p, index)))
     return p
 
 
-def _over(node: Node, index: int, gradient: bool = False) -> tuple[int, ...]:
-    return tuple(SUMMED if i == index and gradient else i for i in node.free)
+def _over(node: Node, index: int) -> tuple[int, ...]:
+    return tuple(SUMMED if i == index else i for i in node.free)
 
 
 @row("softmax")
 def _softmax(low: Lowering, site: Site) -> Node:
     a = low.node(site.bound["a"])
-    place, index = _axis(site, a)
-    fresh_one = f"softmax({a.number}, {place})" not in low.known
+    place, _ = _axis(site, a)
+    known = f"softmax({a.number}, {place})" in low.known
     p = softmax_of(low, a, place)
-    if not fresh_one:
+    if known:
         return low.graph.add(Node(0, a.shape, site.y, axes=a.axes, terms=[low.graph.itself(p)]))
-    inner = Term.of(-1, [((p.number, p.free), ONE), ((p.number, _over(p, index, True)), ONE)])
-    p.derivatives = (
-        Derivative(a, [low.graph.itself(p)]),
-        Derivative(a, [inner], _over(p, index, True)),
-    )
     return p
 
 
@@ -74,9 +74,10 @@ def _log_softmax(low: Lowering, site: Site) -> Node:
     y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes, made=3.0 * a.size))
     low.entitle(y, site)
     p = softmax_of(low, a, place, y)
+    low.exponentials[y.number] = p
     y.derivatives = (
         Derivative(a, [Term.of(1, [])]),
-        Derivative(a, [low.graph.itself(p).scaled(-1)], _over(p, index, True)),
+        Derivative(a, [low.graph.itself(p).scaled(-1)], _over(p, index)),
     )
     return y
 
@@ -92,7 +93,7 @@ def _logsumexp(low: Lowering, site: Site) -> Node:
     y = Node(0, tuple(site.y.shape), site.y, axes=tuple(a.axes[i] for i in left))
     y.made = 3.0 * a.size
     p = softmax_of(low, a, dims[0])
-    low.graph.add(y)
+    low.totals[low.graph.add(y).number] = (a, index, dims[0])
     y.derivatives = (Derivative(a, [low.graph.itself(p)], left),)
     return y
 

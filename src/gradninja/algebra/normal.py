@@ -34,8 +34,13 @@ class Fact:
     bound: frozenset[int]
     results: tuple[Term, ...]
     of: Node
-    index: int = 0  # of `of`, the summed one, for a fact about one axis of a node
+    over: Indices = ()  # of `of`, the summed ones, for a fact about axes of a node
     told: bool = True  # whether it is worth a word
+
+    @property
+    def index(self) -> int:
+        """The summed index of `of`, of a fact about one axis."""
+        return self.over[0]
 
 
 class Normal:
@@ -47,6 +52,7 @@ class Normal:
         self.forms: dict[int, list[Term]] = {}  # what stands for a node: itself, a product, or 0
         self.facts: dict[int, list[Fact]] = {}  # by the pattern's first atom
         self.sums: dict[frozenset[tuple[Powers, Fraction]], Node] = {}
+        self.centred: set[int] = set()  # what sums to 0: written out, x - mean(x) loses digits
         self.used: list[Fact] = []
         self.done = 0
         self.learn()
@@ -247,8 +253,8 @@ class Normal:
             node = self.graph.nodes[self.done]
             self.done += 1
             self.forms[node.number] = [self.graph.itself(node)]
-            for index, result in node.sums:
-                self._fact(node, index, [result])
+            for over, result in node.sums:
+                self._fact(node, over, [result])
             try:
                 if node.squared is not None:
                     self._square(node, node.squared)
@@ -294,21 +300,22 @@ class Normal:
         """Learn over which axes a sum of terms, which is a node, gives 0."""
         for index in node.free:
             try:
-                if not self._normal(self._summed(node, terms, index)):
-                    self._fact(node, index, [])
+                if not self._normal(self._summed(node, terms, (index,))):
+                    self._fact(node, (index,), [])
             except TooLong:
                 return
 
-    def _summed(self, node: Node, terms: list[Term], index: int) -> list[Term]:
-        """Terms over a node's indices, one of them summed."""
-        bound = fresh()
+    def _summed(self, node: Node, terms: list[Term], over: Indices) -> list[Term]:
+        """Terms over a node's indices, some of them summed."""
+        names = {index: fresh() for index in over}
         found = []
         for term in terms:
-            copy = term.renamed({index: bound})
-            if index in term.indices:
-                found.append(Term(copy.coefficient, copy.powers, copy.bound | {bound}))
-            else:
-                found.append(copy.times(self.graph.itself(self.graph.extent(node.axes[index]))))
+            copy = term.renamed(names)
+            bound = copy.bound | {names[i] for i in over if i in term.indices}
+            copy = Term(copy.coefficient, copy.powers, bound)
+            for index in set(over) - term.indices:
+                copy = copy.times(self.graph.itself(self.graph.extent(node.axes[index])))
+            found.append(copy)
         return found
 
     def _square(self, node: Node, terms: list[Term]) -> None:
@@ -333,15 +340,20 @@ class Normal:
         self.facts.setdefault(inside[0][0][0], []).append(fact)
 
     def _mine(self, node: Node, terms: list[Term]) -> None:
-        """Sums of an additive node over one axis that collapse: bndiff over n gives 0."""
-        for index in node.free:
-            summed = self._normal(self._summed(node, terms, index))
+        """Sums of an additive node over axes that collapse: bndiff over n gives 0."""
+        several = {tuple(i for i in node.free if i not in term.indices) for term in terms}
+        for over in [*((i,) for i in node.free), *sorted(o for o in several if len(o) > 1)]:
+            summed = self._normal(self._summed(node, terms, over))
             if not any(term.bound for term in summed) and len(summed) <= 1:
-                self._fact(node, index, summed)
+                self._fact(node, over, summed)
 
-    def _fact(self, node: Node, index: int, results: list[Term]) -> None:
-        bound = fresh()
-        indices = tuple(bound if i == index else i for i in node.free)
+    def _fact(self, node: Node, over: Indices, results: list[Term]) -> None:
+        if not results:
+            self.centred.add(node.number)
+        names = {index: fresh() for index in over}
+        indices = tuple(names.get(i, i) for i in node.free)
         pattern = (((node.number, indices), ONE),)
-        fact = Fact(pattern, frozenset({bound}), tuple(results), node, index)
+        fact = Fact(
+            pattern, frozenset(names.values()), tuple(results), node, over, told=len(over) == 1
+        )
         self.facts.setdefault(node.number, []).append(fact)

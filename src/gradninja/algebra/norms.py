@@ -56,11 +56,11 @@ def _normalised(
     summed = {i: -1 - i for i in a.free if i not in left}
     at = tuple(summed.get(i, i) for i in a.free)
     scale = powers_of(inverse, tuple(left))
+    if centred:
+        xhat.sums = ((tuple(summed), Term.of(0, [])),)
     count = Term.of(1, [])
     for index in summed:
         count = count.times(graph.itself(graph.extent(a.axes[index]), -ONE))
-        if centred:
-            xhat.sums = (*xhat.sums, (index, Term.of(0, [])))
     mean = scale.times(count).scaled(-1)
     along = graph.itself(xhat).times(powers_of(xhat, at)).times(mean)
     spread = [Derivative(a, [along], at)] + [Derivative(a, [mean], at)] * centred

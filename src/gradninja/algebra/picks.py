@@ -66,7 +66,7 @@ def one_hot(low: Lowering, index: Node, like: Node) -> Node:
     if text not in low.known:
         value = torch.nn.functional.one_hot(index.value, like.shape[-1])
         node = graph.tensor(value, axes=like.axes, made=float(value.numel()), hot=index)
-        node.sums, node.picks = ((1, Term.of(1, [])),), True
+        node.sums, node.picks = (((1,), Term.of(1, [])),), True
         low.known[text] = node
     return low.known[text]
 
@@ -129,7 +129,7 @@ def _diagonal(low: Lowering, site: Site) -> Node:
             )
 
         unit = low.graph.tensor(torch.eye(a.shape[0]), axes=a.axes, made=float(a.size))
-        unit.sums = ((0, Term.of(1, [])), (1, Term.of(1, [])))
+        unit.sums = (((0,), Term.of(1, [])), ((1,), Term.of(1, [])))
         unit.writes, unit.picks = syntax, True
         low.known[text] = unit
     k = fresh()
