@@ -80,7 +80,7 @@ def test_the_steps_are_told_with_the_persons_names() -> None:
     for of, text in (
         ("dlogit_maxes", "the output does not change with logit_maxes: its gradient is 0"),
         ("dlogit_maxes", "the sum of one_hot(Yb) over d is 1"),
-        ("dlogits", "counts[i, j] * counts_sum[i]**-1 folds back into probs"),
+        ("dlogits", "counts[i, j] / counts_sum[i] folds back into probs"),
         ("dhprebn", "the sum of bndiff over n is 0, so this term vanishes"),
         ("db", "the output does not change with b: its gradient is 0"),
     ):

@@ -80,7 +80,7 @@ def test_fuse_tells_its_steps(file: Path, capsys) -> None:
     assert told.startswith(plain)
     steps = told.removeprefix(plain)
     assert "\ndlogits:\n" in steps
-    assert "  - counts[i, j] * counts_sum[i]**-1 folds back into probs" in steps
+    assert "  - counts[i, j] / counts_sum[i] folds back into probs" in steps
 
 
 def test_fuse_in_place(file: Path, capsys) -> None:

@@ -115,7 +115,7 @@ def test_every_line_has_its_steps(name: str) -> None:
         (
             "losses.cross_entropy",
             "dlogits",
-            "counts[i, j] * counts_sum[i]**-1 folds back into probs",
+            "counts[i, j] / counts_sum[i] folds back into probs",
         ),
         (
             "normalisation.batchnorm_unbiased",

@@ -16,10 +16,11 @@ from gradninja.algebra.extract import Extractor, Foldable
 from gradninja.algebra.fused import IN_ONE_GO
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.lower import Lowering
-from gradninja.algebra.normal import Fact, Normal
+from gradninja.algebra.normal import Normal
 from gradninja.algebra.precision import keeps_digits
 from gradninja.algebra.prices import PREFER, Prices
-from gradninja.algebra.steps import Step, Teller
+from gradninja.algebra.steps import Teller
+from gradninja.algebra.telling import Record
 from gradninja.algebra.terms import Indices, Powers, Term
 from gradninja.algebra.tree import Tree, leaves
 from gradninja.algebra.uses import Uses
@@ -91,9 +92,7 @@ class Engine:
             **self.program.values,
         }
         self.writer = Writer(self.graph, self._unnamed, self._aliases())
-        self.teller = Teller(self.graph, self.program)
-        self.steps: list[Step] = []
-        self.facts: list[Fact] = []  # used since the last gradient that was written
+        self.record = Record(Teller(self.graph, self.program), self.foldables)
         # The lines that lie between a node and the gradients with names that it is made of.
         self.passed: dict[int, dict[int, Line]] = {}
         self.titles: dict[int, str] = {}  # names made for parts of lines
@@ -182,9 +181,13 @@ class Engine:
             return
         if self._named_anyway(node) or self._pays(node):
             self._finish(node)
-        lines = {} if node.number in self.finished else dict(self.passed.get(node.number, {}))
+        known = node.number in self.finished
+        lines = {} if known else dict(self.passed.get(node.number, {}))
         lines[id(line)] = line
-        for operand, term in adjoint(self.normal, node, self._gradient(node)):
+        terms = self._gradient(node)
+        if terms and not known:
+            self.record.passed(node, terms)
+        for operand, term in adjoint(self.normal, node, terms):
             self.passed.setdefault(operand.number, {}).update(lines)
             found = self.gradients.setdefault(operand.number, [])
             found.append(term)
@@ -250,10 +253,9 @@ class Engine:
         found = self.gradients.get(node.number, [])
         self.normal.used.clear()
         normal = self.normal.normal(found)
-        self.facts += self.normal.used
+        self.record.facts += self.normal.used
         if found and not normal and node.name is not None:
-            self._tell_facts(f"d{node.name}")
-            self.steps.append(self.teller.zero(node))
+            self.record.zero(node)
         self.gradients[node.number] = normal
         return normal
 
@@ -284,6 +286,7 @@ class Engine:
             if not wanted:
                 return
             self.walk._untouched(name, node.value)
+            self.walk.statements[-1].line = self._line_of(node)
         self.gradients[node.number] = [self.graph.itself(self._gradient_node(node))]
 
     def _write(self, node: Node, terms: list[Term], adds: bool, whole: bool = True) -> None:
@@ -304,7 +307,8 @@ class Engine:
             value = eval(ast.unparse(syntax), dict(self.values))
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
-        self._tell(node, terms, trees[0], syntax)
+        written = self.walk.gradient_name(name)
+        self.record.written(written, node, terms, trees[0], syntax, passed)
         self.kept |= {leaf.node.number for leaf in leaves(trees[0])}
         total = self.walk.totals[name] + value if adds else value
         if whole:
@@ -338,17 +342,6 @@ class Engine:
             self.extractor.add(self.foldables[-1])
             self.costs.clear()  # what folds into it is cheaper now
 
-    def _tell(self, node: Node, terms: list[Term], tree: Tree, syntax: ast.expr) -> None:
-        """Record how a gradient came about: facts used, its terms, what folded back."""
-        name = self.walk.gradient_name(self._title(node))
-        atoms = {atom for term in terms for (atom, _), _ in term.powers}
-        used = {leaf.node.number for leaf in leaves(tree)} - atoms
-        folds = [f for f in self.foldables if f.node.number in used]
-        if self._tell_facts(name) or folds or len(terms) > 1:
-            self.steps.append(self.teller.form(name, terms))
-        self.steps += [self.teller.fold(name, f.node, f.term) for f in folds]
-        self.steps.append(self.teller.line(name, ast.unparse(syntax)))
-
     def _passed(self, node: Node) -> list[Line]:
         """The forward's lines that a gradient answers, the last first."""
         passed = self.passed.pop(node.number, {})
@@ -359,13 +352,6 @@ class Engine:
         for line in lines:
             found.update(self.lowering.rules.get(id(line), {}))
         return list(found.values())
-
-    def _tell_facts(self, name: str) -> bool:
-        """Record the facts used since the last gradient, each once."""
-        facts = {(id(fact.of), fact.index): fact for fact in self.facts}
-        self.facts.clear()
-        self.steps += [self.teller.fact(name, fact) for fact in facts.values()]
-        return bool(facts)
 
     def _line_of(self, node: Node) -> Line:
         """The first line that uses an input."""

@@ -210,7 +210,7 @@ def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> F
         plain.statements,
         plain.gradient_names,
         seeded,
-        complete(engines[0].steps, plain.statements),
+        complete(engines[0].record.steps, plain.statements),
         tuple(dropped),
         Cost(),
         (),

@@ -102,8 +102,9 @@ class Sharing:
         for place, statement in enumerate(stretch):
             if place == at:
                 shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+                rules, notes = first.rules, first.notes
                 found.append(
-                    Statement(name, name, first.line, shape, value=tree, rules=first.rules)
+                    Statement(name, name, first.line, shape, tree, rules=rules, notes=notes)
                 )
                 self.once.add(name)
             found.append(self._replaced(statement, text, ast.Name(name, ast.Load())))

@@ -9,9 +9,9 @@ from fractions import Fraction
 
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.normal import Fact
-from gradninja.algebra.terms import Powers, Term
+from gradninja.algebra.terms import Factor, Powers, Term
 from gradninja.derive.statement import Statement
-from gradninja.lines import Program
+from gradninja.lines import Expr, Line, Program
 
 LETTERS = "ijklmabcdefgpqrstuvw"
 
@@ -70,20 +70,66 @@ class Teller:
     def zero(self, node: Node) -> Step:
         """A value that the output does not change with."""
         name = self.name(node)
+        part = node.line if node.line is not None and name not in node.line.source else None
+        what = f"{part.expr} ({name})" if part else name
         return Step(
             f"d{name}",
-            f"the output does not change with {name}: its gradient is 0",
+            f"the output does not change with {what}: its gradient is 0",
             rf"\mathrm{{d{_escaped(name)}}} = 0",
         )
 
-    def form(self, of: str, terms: Sequence[Term]) -> Step:
-        """A gradient in index notation, before anything is folded."""
-        letters = self._letters(terms, ())
+    def part(self, of: str, expr: Expr) -> Step:
+        """Of a part of a line that has no name of its own."""
+        return Step(
+            of, f"{of} is the gradient of {expr}", rf"\text{{of }} \texttt{{{_escaped(str(expr))}}}"
+        )
+
+    def form(self, of: str, node: Node, terms: Sequence[Term]) -> Step:
+        """The gradient of a node in index notation: `dprobs[i, j] = -one_hot(Yb)[i, j] / ...`."""
+        itself: Powers = (((node.number, node.free), Fraction(1)),)
+        letters = self._letters(terms, itself)
+        at = [letters[i] for i in node.free]
+        left = f"{of}[{', '.join(at)}]" if at else of
+        below = f"_{{{''.join(at)}}}" if at else ""
         return Step(
             of,
-            f"in index notation {of} is {self.terms(terms, ())}",
-            rf"\mathrm{{{_escaped(of)}}} = {self._terms_latex(terms, letters)}",
+            f"{left} = {self.terms(terms, itself)}",
+            rf"\mathrm{{{_escaped(of)}}}{below} = {self._terms_latex(terms, letters)}",
         )
+
+    def meaning(self, of: str, node: Node, term: Term) -> Step | None:
+        """What a value of the forward is: `probs[i, j] is counts[i, j] / counts_sum[i]`.
+
+        None where its line says so already, since no other value was put into it.
+        """
+        if node.line is None or self._names(term) == self._said(node.line):
+            return None
+        itself: Powers = (((node.number, node.free), Fraction(1)),)
+        letters = self._letters([term], itself)
+        return Step(
+            of,
+            f"{self.terms([Term.of(1, itself)], itself)} is {self.terms([term], itself)}",
+            f"{self._powers_latex(itself, letters)} = {self._terms_latex([term], letters)}",
+        )
+
+    def _names(self, term: Term) -> set[str]:
+        """The names of tensors that a term is written with."""
+        found = set[str]()
+        for (atom, at), _ in term.powers:
+            node = self.graph.nodes[atom]
+            try:
+                text = node.hot.text() if node.hot is not None else node.text()
+            except NotWritten:
+                text = ast.parse(self.name(node), mode="eval").body
+            if at:
+                found |= {part.id for part in ast.walk(text) if isinstance(part, ast.Name)}
+        return found & set(self.graph.named)
+
+    def _said(self, line: Line) -> set[str]:
+        """The names of tensors in a line."""
+        tree = ast.walk(line.expr.syntax)
+        found = {part.id for part in tree if isinstance(part, ast.Name)}
+        return {name for name in found & set(self.graph.named) if self.graph.named[name].places}
 
     def fold(self, of: str, node: Node, term: Term) -> Step:
         """`counts * counts_sum**-1 folds back into probs`."""
@@ -125,14 +171,8 @@ class Teller:
         """`n**-1 * probs[i, j] - n**-1 * one_hot(Yb)[i, j]`; `bare` of indices."""
         letters = self._letters(terms, pattern)
         found = ""
-        for term in terms:
-            parts = [
-                self._factor(atom, () if bare else at, p, letters) for (atom, at), p in term.powers
-            ]
-            size = abs(term.coefficient)
-            if size != 1 or not parts:
-                parts.insert(0, str(size))
-            inner = " * ".join(parts)
+        for term in _positive_first(terms):
+            inner = self._term(term, letters, bare)
             if term.bound and not bare:
                 over = ", ".join(letters[i] for i in sorted(term.bound))
                 inner = f"sum over {over} of ({inner})"
@@ -140,18 +180,29 @@ class Teller:
             found += f" {sign} {inner}" if found else ("-" if sign == "-" else "") + inner
         return found or "0"
 
-    def _factor(
-        self, atom: int, at: Sequence[int], power: Fraction, letters: dict[int, str]
-    ) -> str:
-        node = self.graph.nodes[atom]
-        name = self.name(node) if not node.static else self._static(node)
-        indices = f"[{', '.join(letters[i] for i in at)}]" if at else ""
-        return f"{name}{indices}" + (f"**{power}" if power != 1 else "")
+    def _term(self, term: Term, letters: dict[int, str], bare: bool) -> str:
+        """`2 * a[i] / (n * b[i, j])`, the sign left out."""
+        size = abs(term.coefficient)
+        above = [str(size.numerator)] if size.numerator != 1 else []
+        below = [str(size.denominator)] if size.denominator != 1 else []
+        for (atom, at), power in _small_first(term.powers):
+            node = self.graph.nodes[atom]
+            name = self._static(node) if node.static else self.name(node)
+            indices = "" if bare or not at else f"[{', '.join(letters[i] for i in at)}]"
+            size = abs(power)
+            exponent = f"({size})" if size.denominator != 1 else str(size)
+            text = f"{name}{indices}" + (f"**{exponent}" if size != 1 else "")
+            (below if power < 0 else above).append(text)
+        found = " * ".join(above) or "1"
+        if below:
+            found += f" / {below[0]}" if len(below) == 1 else f" / ({' * '.join(below)})"
+        return found
 
     def _static(self, node: Node) -> str:
         if node.name is not None or node.syntax is not None:
             text = node.name or ast.unparse(node.syntax or ast.Constant(0))
-            return text if text.isidentifier() or text.replace(".", "").isdigit() else f"({text})"
+            plain = text.isidentifier() or text.replace(".", "").isdigit()
+            return text if plain or isinstance(node.syntax, ast.Call) else f"({text})"
         for axis, extent in self.graph.size_nodes.items():
             if extent is node:
                 size = self.graph.sizes[self.graph.find(axis)]
@@ -171,34 +222,42 @@ class Teller:
 
     def _terms_latex(self, terms: Sequence[Term], letters: dict[int, str]) -> str:
         found = ""
-        for term in terms:
-            size = abs(term.coefficient)
-            number = "" if size == 1 and term.powers else _number(size)
+        for term in _positive_first(terms):
             over = "".join(rf"\sum_{{{letters[i]}}} " for i in sorted(term.bound))
-            inner = f"{number} {over}{self._powers_latex(term.powers, letters)}".strip()
+            inner = over + self._powers_latex(term.powers, letters, abs(term.coefficient))
             sign = "-" if term.coefficient < 0 else "+"
             found += f" {sign} {inner}" if found else ("-" if sign == "-" else "") + inner
         return found or "0"
 
-    def _powers_latex(self, powers: Powers, letters: dict[int, str]) -> str:
-        parts = []
-        for (atom, at), power in powers:
+    def _powers_latex(
+        self, powers: Powers, letters: dict[int, str], size: Fraction = Fraction(1)
+    ) -> str:
+        above = [str(size.numerator)] if size.numerator != 1 else []
+        below = [str(size.denominator)] if size.denominator != 1 else []
+        for (atom, at), power in _small_first(powers):
             node = self.graph.nodes[atom]
             name = self._static(node) if node.static else self.name(node)
             text = rf"\mathrm{{{_escaped(name)}}}"
             if at:
                 text += "_{" + "".join(letters[i] for i in at) + "}"
-            parts.append(text + (f"^{{{power}}}" if power != 1 else ""))
-        return r" \, ".join(parts)
+            text += f"^{{{abs(power)}}}" if abs(power) != 1 else ""
+            (below if power < 0 else above).append(text)
+        found = r" \, ".join(above) or "1"
+        divisor = r" \, ".join(below)
+        return rf"\frac{{{found}}}{{{divisor}}}" if below else found
 
 
-def _number(value: Fraction) -> str:
-    if value.denominator == 1:
-        return str(value)
-    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+def _positive_first(terms: Sequence[Term]) -> list[Term]:
+    """`a - b` and not `-b + a`."""
+    return sorted(terms, key=lambda term: term.coefficient < 0)
+
+
+def _small_first(powers: Powers) -> list[tuple[Factor, Fraction]]:
+    """Numbers before what has indices."""
+    return sorted(powers, key=lambda power: bool(power[0][1]))
 
 
 def _escaped(text: str) -> str:
     for mark in "_#%&{}$":
         text = text.replace(mark, f"\\{mark}")
-    return text.replace("^", r"\^{}").replace("~", r"\~{}")
+    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
