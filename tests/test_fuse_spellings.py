@@ -169,7 +169,6 @@ SPELLINGS = {
 }
 # What fuse does not reach yet, as in tests/test_fuse.py: the full-size operations that it has.
 NOT_REACHED = {
-    "cross-entropy by one-hot": 4,
     "softplus by exp": 4,
 }
 

@@ -61,6 +61,13 @@ class Node:
         return tuple(d for d, size in enumerate(self.shape) if size != 1)
 
     @property
+    def decimal(self) -> Fraction | None:
+        """What a number like 0.9, kept as it is written, is meant to be: 9 / 10."""
+        if self.static and isinstance(self.syntax, ast.Constant):
+            return Fraction(repr(self.syntax.value))
+        return None
+
+    @property
     def free(self) -> Indices:
         return tuple(range(len(self.places)))
 

@@ -22,6 +22,7 @@ Row = Callable[["Lowering", Site], Node]
 Several = Callable[["Lowering", Site], list[Node]]
 TABLE: dict[str, Row] = {}  # by the name of the rule book's row
 SEVERAL: dict[str, Several] = {}  # of operations that give several outputs
+FIXED: dict[str, Callable[[Lowering, Expr], Node]] = {}  # of what no gradient flows to
 
 
 def row(*names: str) -> Callable[[Row], Row]:
@@ -94,7 +95,7 @@ class Lowering:
             else:
                 node = self._operation(line.expr)
         except NotLowered:
-            node = self.graph.tensor(line.expr.value, opaque=True)
+            node = self._atom(line.expr)
             self._part_from(line.expr)
         self._name(line, name, node)
 
@@ -175,7 +176,7 @@ class Lowering:
         except NotLowered:
             if not expr.is_tensor or expr.random:
                 raise
-            node = self.graph.tensor(expr.value, opaque=expr.differentiable)
+            node = self._atom(expr)
             if expr.differentiable:
                 self.left.append(expr)
             node.made = 2.0 * node.size
@@ -186,6 +187,15 @@ class Lowering:
                 parts = [o.size + (0.0 if o.name else o.made) for o in node.operands]
                 node.made = max(node.made, node.size + sum(parts))
         return node
+
+    def _atom(self, expr: Expr) -> Node:
+        """A value that is not lowered; of a one-hot it is known what it sums to."""
+        if expr.op in FIXED and not expr.differentiable:
+            try:
+                return FIXED[expr.op](self, expr)
+            except NotLowered:
+                pass
+        return self.graph.tensor(expr.value, opaque=expr.differentiable)
 
     def _operation(self, expr: Expr) -> Node:
         site = self.book.find(expr) if expr.is_tensor and expr.value.is_floating_point() else None

@@ -53,6 +53,7 @@ class Normal:
         self.facts: dict[int, list[Fact]] = {}  # by the pattern's first atom
         self.sums: dict[frozenset[tuple[Powers, Fraction]], Node] = {}
         self.centred: set[int] = set()  # what sums to 0: written out, x - mean(x) loses digits
+        self.numbers = set[int]()  # sums of numbers, and decimals, that are kept as written
         self.used: list[Fact] = []
         self.done = 0
         self.learn()
@@ -107,10 +108,34 @@ class Normal:
                 found.append(expanded)
             else:
                 todo.extend(known)
-        terms = collect(found[::-1])
+        terms = self._added(collect(found[::-1]))
         if len(terms) > MOST_TERMS:
             raise TooLong
         return terms
+
+    def _added(self, terms: list[Term]) -> list[Term]:
+        """Terms alike but for numbers, such as `1 - eps` and `eps`, or 0.9 and 0.1, added up."""
+        if not any(atom in self.numbers for term in terms for (atom, _), _ in term.powers):
+            return terms
+        alike: dict[Powers, list[Term]] = {}
+        for term in terms:
+            alike.setdefault(tuple(p for p in term.key if p[0][1]), []).append(term)
+        found: list[Term] = []
+        for group in alike.values():
+            opened = collect(o for t in group for o in self.opened(self._exact(t), self.numbers))
+            found += opened if len(opened) < len(group) else group
+        return found
+
+    def _exact(self, term: Term) -> Term:
+        """A term with the numbers in it that are decimals as fractions."""
+        number, left = term.coefficient, []
+        for factor, power in term.powers:
+            decimal = self.graph.nodes[factor[0]].decimal if factor[0] in self.numbers else None
+            if decimal and power.denominator == 1:
+                number *= decimal ** int(power)
+            else:
+                left.append((factor, power))
+        return Term.of(number, left, term.bound)
 
     def _expanded(self, term: Term) -> Term | None:
         """Every factor written out by its normal form; None for 0."""
@@ -253,6 +278,8 @@ class Normal:
             node = self.graph.nodes[self.done]
             self.done += 1
             self.forms[node.number] = [self.graph.itself(node)]
+            if node.static and (len(node.terms or ()) > 1 or node.decimal):
+                self.numbers.add(node.number)
             for over, result in node.sums:
                 self._fact(node, over, [result])
             try:

@@ -9,8 +9,9 @@ import torch
 
 from gradninja.algebra.graph import Derivative, Node
 from gradninja.algebra.layout import constant, method
-from gradninja.algebra.lower import Lowering, NotLowered, row
+from gradninja.algebra.lower import FIXED, Lowering, NotLowered, row
 from gradninja.algebra.operations import broadcast
+from gradninja.algebra.statics import scalar_term
 from gradninja.algebra.terms import ONE, Term, fresh
 from gradninja.lines import NAME, Expr
 from gradninja.rules import Site
@@ -69,6 +70,37 @@ def one_hot(low: Lowering, index: Node, like: Node) -> Node:
         node.sums, node.picks = (((1,), Term.of(1, [])),), True
         low.known[text] = node
     return low.known[text]
+
+
+def _hot(low: Lowering, expr: Expr) -> Node:
+    """`F.one_hot(index, classes)` as a person writes it: each row sums to 1."""
+    index = low.node(expr.args[0])
+    value, graph = expr.value, low.graph
+    if index.value.dtype != torch.int64 or value.shape[-1] == 1:
+        raise NotLowered("no index, or one class")
+    given = expr.args[1] if len(expr.args) > 1 else expr.kwargs.get("num_classes")
+    term = None if given is None else scalar_term(graph, given.syntax)
+    axes = [axis for axis, size in graph.size_nodes.items() if term == graph.itself(size)]
+    axis = axes[0] if axes else graph.axis(value.shape[-1])
+    node = graph.tensor(value, axes=(*index.axes, axis))
+    node.sums, node.picks = (((len(node.free) - 1,), Term.of(1, [])),), True
+    if value.ndim == 2:
+        low.known.setdefault(f"one_hot({index.number}, {graph.find(axis)})", node)
+    return node
+
+
+def _cast(low: Lowering, expr: Expr) -> Node:
+    """The same in another dtype."""
+    inner = low.node(expr.args[0])
+    if not inner.picks or inner.shape != expr.shape:
+        raise NotLowered("a cast")
+    node = low.graph.tensor(expr.value, axes=inner.axes)
+    node.sums, node.picks = inner.sums, True
+    return node
+
+
+FIXED["F.one_hot"] = _hot
+FIXED.update(dict.fromkeys(("Tensor.to", "Tensor.float", "Tensor.double", "Tensor.type_as"), _cast))
 
 
 @row("masked_fill")

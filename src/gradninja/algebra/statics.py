@@ -21,12 +21,9 @@ def number(graph: Graph, name: str, value: Any, syntax: ast.expr | None = None) 
     """
     if isinstance(value, torch.Tensor | bool) or not isinstance(value, int | float):
         return None
-    text = name if syntax is None else ast.unparse(syntax)
-    term = Term.of(1, [((graph.scalar(text).number, ()), ONE)])
+    term = _kept(graph, ast.Name(name) if syntax is None else syntax)
     if syntax is not None:
-        found = scalar_term(graph, syntax)
-        if found is not None:
-            term = found
+        term = scalar_term(graph, syntax) or term
     node = graph.add(Node(0, (), None, static=True))
     node.terms = [term]
     if name.isidentifier():
@@ -76,9 +73,18 @@ def scalar_term(graph: Graph, node: ast.expr) -> Term | None:
 def _held(graph: Graph, node: ast.expr) -> Term | None:
     """The same, where a sum of numbers is one number of its own."""
     found = scalar_term(graph, node)
-    if found is None and isinstance(node, ast.BinOp):
-        return Term.of(1, [((graph.scalar(ast.unparse(node)).number, ()), ONE)])
-    return found
+    return _kept(graph, node) if found is None and isinstance(node, ast.BinOp) else found
+
+
+def _kept(graph: Graph, node: ast.expr) -> Term:
+    """A number as it is written; of a sum, `1 - eps`, it is known what it is the sum of."""
+    scalar = graph.scalar(ast.unparse(node))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub) and not scalar.terms:
+        left, right = _held(graph, node.left), _held(graph, node.right)
+        if left is not None and right is not None:
+            sign = 1 if isinstance(node.op, ast.Add) else -1
+            scalar.terms, scalar.atomic = [left, right.scaled(sign)], True
+    return graph.itself(scalar)
 
 
 def _product(graph: Graph, node: ast.BinOp) -> Term | None:

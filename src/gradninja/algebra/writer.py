@@ -372,8 +372,9 @@ def _static(tree: Tree) -> bool:
 
 
 def _short(number: Fraction) -> bool:
-    """Whether a fraction reads better as a decimal: 0.5, 1.5."""
-    return number.denominator in {2, 4, 8} or number.denominator > 100
+    """Whether a fraction reads better as a decimal: 0.5, 1.5, 0.9."""
+    tenths = number.numerator != 1 and 100 % number.denominator == 0
+    return tenths or number.denominator in {2, 4, 8} or number.denominator > 100
 
 
 def _joined(left: Written, operator: ast.operator, right: Written, want: Layout) -> Written:
