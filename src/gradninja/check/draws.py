@@ -20,7 +20,7 @@ from gradninja.lines.source import Source
 from gradninja.rules import BOOK
 
 SEEDS = (2147483647, 42, 7)
-SMALL = 0.25  # of the last draw: nearer to where relu, clamp and the like bend
+SMALL = 0.125  # of the last draw: nearer to where relu, clamp and the like bend
 
 
 @dataclass(frozen=True, eq=False)

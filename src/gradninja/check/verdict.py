@@ -128,7 +128,7 @@ def against(
             WORSE * rounding.distance(exact_single, exact_wide.to(single)),
             trial.single.terms * torch.finfo(single).eps * trial.single.scale,
         )
-        if math.isinf(off_single) and not math.isinf(off):
+        if off <= limit and math.isinf(off_single):
             found.wrong_on.append(index)
             found.kind = "overflow in float32"
             found.text = (

@@ -96,8 +96,8 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
         for other in others:
             if other.id != node.id:
                 yield Proposal(2.0, Kind.WRONG_NAME, other)
-        if value is not UNKNOWN:
-            return
+        if value is not UNKNOWN and not isinstance(place.parent, ast.Attribute):
+            return  # `n.sum(0)` is of no number
     for name in facts.tensors:
         if name == node.id:
             continue
