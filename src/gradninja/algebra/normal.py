@@ -380,7 +380,5 @@ class Normal:
         names = {index: fresh() for index in over}
         indices = tuple(names.get(i, i) for i in node.free)
         pattern = (((node.number, indices), ONE),)
-        fact = Fact(
-            pattern, frozenset(names.values()), tuple(results), node, over, told=len(over) == 1
-        )
+        fact = Fact(pattern, frozenset(names.values()), tuple(results), node, over)
         self.facts.setdefault(node.number, []).append(fact)

@@ -40,7 +40,23 @@ def complete(steps: Sequence[Step], statements: Sequence[Statement]) -> tuple[St
             found.append(Step(of, why, rf"\text{{{_escaped(why)}}}"))
             led_to.add(of)
         found.append(Step(of, text, rf"\texttt{{{_escaped(text)}}}"))
-    return tuple(found)
+    return _in_order(found, [statement.target for statement in statements])
+
+
+def _in_order(steps: Sequence[Step], lines: Sequence[str]) -> tuple[Step, ...]:
+    """The steps of each line together, the lines as they follow each other.
+
+    What has no line, such as a gradient that is 0, stays before the steps that it stood before.
+    """
+    first: dict[str, int] = {}
+    for at, name in enumerate(lines):
+        first.setdefault(name, at)
+    here, places = len(lines), []
+    for step in reversed(steps):
+        here = first.get(step.of, here)
+        places.append(here)
+    order = sorted(zip(reversed(places), range(len(steps)), strict=True))
+    return tuple(steps[at] for _, at in order)
 
 
 class Teller:
@@ -54,17 +70,17 @@ class Teller:
 
     def fact(self, of: str, fact: Fact) -> Step:
         """`sum over n of bndiff is 0, so this term vanishes`."""
-        axis = self.axis(fact.of, fact.index)
+        axes = " and ".join(self.axis(fact.of, index) for index in fact.over)
         result = self.terms(fact.results, fact.pattern)
         ends = ", so this term vanishes" if not fact.results else ""
         letters = self._letters([*fact.results], fact.pattern)
-        (bound,) = fact.bound
+        sums = "".join(rf"\sum_{{{letters[bound]}}} " for bound in sorted(fact.bound))
         left = self._powers_latex(fact.pattern, letters)
         right = self._terms_latex(fact.results, letters)
         return Step(
             of,
-            f"the sum of {self.name(fact.of)} over {axis} is {result}{ends}",
-            rf"\sum_{{{letters[bound]}}} {left} = {right}",
+            f"the sum of {self.name(fact.of)} over {axes} is {result}{ends}",
+            f"{sums}{left} = {right}",
         )
 
     def zero(self, node: Node) -> Step:
@@ -206,7 +222,16 @@ class Teller:
         for axis, extent in self.graph.size_nodes.items():
             if extent is node:
                 size = self.graph.sizes[self.graph.find(axis)]
-                return self.program.axis_names.get(size) or f"size{size}"
+                return self.program.axis_names.get(size) or self._shape(axis)
+        return "size"
+
+    def _shape(self, axis: int) -> str:
+        """An axis's size by the shape of a value: `grouped.shape[2]`."""
+        root = self.graph.find(axis)
+        for node in self.graph.named.values():
+            for place, mine in zip(node.places, node.axes, strict=True):
+                if self.graph.find(mine) == root:
+                    return f"{node.name}.shape[{place}]"
         return "size"
 
     # -- LaTeX ------------------------------------------------------------------------------

@@ -68,6 +68,6 @@ class Record:
 
     def _used(self, name: str) -> list[Step]:
         """The facts used since the last value that was told of, each once."""
-        facts = {(id(fact.of), fact.index): fact for fact in self.facts}
+        facts = {(id(fact.of), fact.over): fact for fact in self.facts}
         self.facts.clear()
         return [self.teller.fact(name, fact) for fact in facts.values()]
