@@ -165,3 +165,12 @@ def forward(x: Float[Tensor, "n d"], b: Float[Tensor, "d"]):
 """
     lines = [line.strip() for line in gn.fuse(text).source.splitlines()]
     assert lines[lines.index("db = torch.zeros_like(b)") - 1] == "# h = x + b"
+
+
+def test_lines_in_place_follow_the_formula_that_they_compute() -> None:
+    back = gn.fuse(TARGETS["losses.cross_entropy"].function, style="in place")
+    assert [step.text for step in back.steps if step.of == "dlogits"][-5:] == [
+        "dlogits = (probs - F.one_hot(Yb, logits.shape[1])) / n",
+        "the same in place, with fewer arrays made:",
+        *(line.source for line in back.lines),
+    ]

@@ -22,7 +22,7 @@ from gradninja.algebra.precision import compare
 from gradninja.algebra.prices import PREFER
 from gradninja.algebra.sharing import Sharing
 from gradninja.algebra.sizes import differs
-from gradninja.algebra.steps import complete
+from gradninja.algebra.steps import complete, rewritten
 from gradninja.derive import Backward, derive
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
@@ -107,7 +107,9 @@ def _in_place(fused: Fused, derived: Backward, lean: bool, hots: bool = False) -
         fused,
         statements=plain.statements,
         seeded=seeded,
-        steps=complete(fused.steps, plain.statements),
+        steps=complete(
+            rewritten(fused.steps, fused.statements, plain.statements), plain.statements
+        ),
         dropped=tuple(dict.fromkeys(dropped)),
     )
     errors = () if _is_random(fused.program) else tuple(compare(found, derived))

@@ -37,7 +37,7 @@ def _is_hot(node: ast.AST) -> bool:
 def _found(tree: ast.expr) -> Hot | None:
     if isinstance(tree, ast.Call):
         if _is_hot(tree):
-            return Hot(tree.args[0])
+            return Hot(_plain(tree.args[0]))
         cast = isinstance(tree.func, ast.Attribute) and tree.func.attr in CASTS
         return _found(tree.func.value) if cast else None  # type: ignore[attr-defined]
     if not isinstance(tree, ast.BinOp):
@@ -52,6 +52,12 @@ def _found(tree: ast.expr) -> Hot | None:
     if isinstance(operator, ast.Mult | ast.Div) and (first or isinstance(operator, ast.Mult)):
         return _scaled(found, operator, right if first else left, bool(first))
     return None
+
+
+def _plain(index: ast.expr) -> ast.expr:
+    """`Yb` of `Yb % classes`: where it picks, a negative index needs no help."""
+    modulo = isinstance(index, ast.BinOp) and isinstance(index.op, ast.Mod)
+    return index.left if modulo else index  # type: ignore[attr-defined]
 
 
 def _added(found: Hot, operator: ast.operator, left: ast.expr, right: ast.expr, first: bool) -> Hot:

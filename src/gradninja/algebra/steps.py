@@ -43,6 +43,16 @@ def complete(steps: Sequence[Step], statements: Sequence[Statement]) -> tuple[St
     return _in_order(found, [statement.target for statement in statements])
 
 
+def rewritten(
+    steps: Sequence[Step], before: Sequence[Statement], after: Sequence[Statement]
+) -> list[Step]:
+    """The steps, and a word where lines are now in place."""
+    told = {str(statement) for statement in before}
+    new = dict.fromkeys(one.target for one in after if str(one) not in told)
+    why = "the same in place, with fewer arrays made:"
+    return [*steps, *(Step(of, why, rf"\text{{{why}}}") for of in new)]
+
+
 def _in_order(steps: Sequence[Step], lines: Sequence[str]) -> tuple[Step, ...]:
     """The steps of each line together, the lines as they follow each other.
 
