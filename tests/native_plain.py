@@ -95,5 +95,5 @@ def lowered_forward(text: str, inputs: dict[str, Any]) -> Specialised:
     given = tuple(Input(name, value) for name, value in inputs.items())
     with torch.no_grad():
         program = reader.program(given, {})
-    lowering = lowered(program)
+    lowering = lowered(program, counts=True)
     return Specialised(lowering, program, inputs, program.outputs, None)

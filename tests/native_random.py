@@ -93,7 +93,7 @@ def _judged(text: str, inputs: Inputs, wrt: list[str], fused: bool, tolerance: f
     made = specialised(text, inputs, wrt, fused)
     found = run(made, {name: value.numpy() for name, value in inputs.items()})
     for name, true in truth(text, inputs, wrt).items():
-        allowed = tolerance * max(1, np.abs(true).max())
-        if not np.abs(found[name] - true).max() <= allowed:
+        allowed = tolerance * max(1, np.abs(true[np.isfinite(true)]).max(initial=0))
+        if not np.allclose(found[name], true, rtol=0, atol=allowed, equal_nan=True):
             return f"wrong: {name}\n{text}\n{made.source}"
     return "right"

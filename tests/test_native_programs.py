@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +16,7 @@ from catalogue import collect
 from gradninja import models
 from gradninja.derive import derive
 from gradninja.errors import GradninjaError
-from gradninja.native import compile, compile_training
+from gradninja.native import NativeError, compile, compile_training
 from native_plain import plainly, run
 from native_random import judge, of_cataloged, of_random
 from random_programs import write
@@ -26,7 +25,6 @@ from random_writer import RandomProgram
 PROGRAMS = 200
 FUSED = 8  # one in so many is fused as well
 # What is not compiled, in the words of the programs that are written.
-REFUSED = re.compile(r"\[.*[<>].*\]")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,16 +36,19 @@ def _cache(tmp_path_factory):
 
 def _programs(seed: int, count: int) -> Iterator[RandomProgram]:
     rng = random.Random(seed)
-    while count:
-        program = write(rng)
-        if not REFUSED.search(program.text):
-            count -= 1
-            yield program
+    for _ in range(count):
+        yield write(rng)
 
 
 def test_random_programs_have_autograds_gradients() -> None:
+    empty = 0
     for number, program in enumerate(_programs(20, PROGRAMS)):
-        assert judge(*of_random(program), fused=number % FUSED == 0) == "right", program.text
+        try:
+            assert judge(*of_random(program), fused=number % FUSED == 0) == "right", program.text
+        except NativeError as error:
+            assert "this is empty" in error.message  # a mask that picks nothing
+            empty += 1
+    assert empty <= PROGRAMS // 50
 
 
 def test_machine_code_of_random_programs_is_what_the_text_says() -> None:
@@ -59,12 +60,8 @@ def test_machine_code_of_random_programs_is_what_the_text_says() -> None:
             np.testing.assert_allclose(value.numpy(), plain[name], rtol=1e-11, atol=1e-11)
 
 
-# Values drawn anew; what a mask picks; pools that ask for places.
-REFUSED_PROGRAMS = {
-    "gating.dropout_by_hand", "probability.vae_own_noise", "gating.boolean_selection",
-    "library.quantile_trimmed", "shapes.indexing_with_masks",
-    "library.small_cnn", "library.audio_net",
-}  # fmt: skip
+# Values drawn anew are not compiled.
+RANDOM = {"gating.dropout_by_hand", "probability.vae_own_noise"}
 PROGRAMS_OF_CATALOGUE = collect()
 
 
@@ -73,7 +70,7 @@ def test_the_catalogue_has_autograds_gradients(theme: str) -> None:
     programs = [program for program in PROGRAMS_OF_CATALOGUE if program.theme == theme]
     for number, program in enumerate(programs):
         given = of_cataloged(program)
-        if program.name in REFUSED_PROGRAMS:
+        if program.name in RANDOM:
             with pytest.raises(GradninjaError, match="not compiled"):
                 judge(*given, fused=False)
         else:

@@ -15,13 +15,16 @@ from gradninja.errors import GradninjaError
 from gradninja.native import NativeError
 from gradninja.native.rows import ROWS, TEXTS
 from native_plain import lowered_forward, run
+from native_random import judge, with_loss
 from rule_inputs import Trial, book_rows, trials_of
 
 # Rows some of whose calls are refused; those of all other rows are compiled.
 PARTLY = {
     "index", "index_add", "repeat_interleave",
     "avg_pool1d", "avg_pool2d", "max_pool1d", "max_pool2d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d",
 }  # fmt: skip
+MOST = 4  # of a row's calls whose gradients are held to autograd's
 LOWERED = [row for row in book_rows() if row.name in ROWS or row.name in TEXTS]
 
 
@@ -66,6 +69,29 @@ def test_rows_in_float32() -> None:
             assert _judge(trial, torch.float32, 2e-5) is not False, trial.expression
 
 
+# Backward lines that are not compiled: PyTorch's own kernels, and places of what was sorted out.
+NO_GRADIENT = {"cdist", "cummax", "cummin"}
+
+
+@pytest.mark.parametrize("row", book_rows(), ids=lambda row: row.name)
+def test_what_is_derived_of_a_row_gives_autograds_gradients(row) -> None:
+    verdicts = []
+    for trial in trials_of(row)[:MOST]:
+        inputs = trial.draw(1, torch.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out = eval(trial.expression, {"torch": torch, "F": F, "math": math, **inputs})
+            wrt = [name for name, value in inputs.items() if value.is_floating_point()]
+            text, given = with_loss(f"import math\n{trial.source}", "inner", inputs, out)
+            try:
+                verdicts.append(judge(text, given, wrt, fused=False))
+            except (GradninjaError, IndexError):
+                verdicts.append("refused")
+    assert set(verdicts) <= {"right", "refused"}, verdicts
+    assert "right" in verdicts or row.name in NO_GRADIENT
+    assert "refused" not in verdicts or row.name in PARTLY | NO_GRADIENT
+
+
 EXTRAS = [
     "torch.zeros(3, 4) + a",
     "torch.full((3, 4), 2.5) * a",
@@ -101,7 +127,7 @@ def test_what_has_no_row_in_the_rule_book(expression: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("a[a > 0].sum()", "truth values"),
+        ("a[[True, False, True]].sum()", "not compiled"),
         ("torch.fft.rfft(a).abs().sum()", "`torch.fft.rfft` is not compiled"),
         ("a.half().sum()", "not compiled"),
         ("torch.rand_like(a) * a", "`torch.rand_like` is not compiled"),

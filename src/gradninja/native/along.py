@@ -107,7 +107,9 @@ def _scatter(adds: bool) -> Row:
     def row(at: At) -> Lowered:
         graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
         if not node.shape:
-            raise at.refuse("this is not compiled for a 0-dim tensor")
+            text = f"a.reshape(1).{at.site.rule.name}(0, index.reshape(1), SRC).reshape(())"
+            src = "src.reshape(1)" if "src" in at.site.bound else "value"
+            return at.lowering.written_out(at, text.replace("SRC", src))
         index = _looked(at, "index", node.shape[axis])
         given = "src" if "src" in at.site.bound else "value"
         value = at.node(given, at.dtype)

@@ -16,10 +16,10 @@ from gradninja.errors import GradninjaError
 from gradninja.lines import Program
 from gradninja.lines.source import Source, load, parse
 from gradninja.native.cache import Say
-from gradninja.native.given import arrays_of, kind_of, tensor_of
+from gradninja.native.given import Array, arrays_of, kind_of, tensor_of
 from gradninja.native.places import Places
 from gradninja.native.read import read_step
-from gradninja.native.refusal import NativeError
+from gradninja.native.refusal import OTHER_COUNT, NativeError
 from gradninja.native.rows import lowered
 from gradninja.native.stepping import Specialised
 
@@ -35,8 +35,8 @@ def compile(  # the verb's name
     """A forward and its backward as one compiled function: no autograd, no PyTorch, one thread.
 
     `step = gradninja.compile(forward)`, then `step(x=x, W=W)` gives `{"loss": ..., "dW": ...}`. It
-    is compiled when it is first called with arrays of these shapes, strides and types, and
-    the machine code is kept on disk.
+    is compiled when it is first called with arrays of these shapes, strides and types, and the
+    machine code is kept on disk. How many elements a mask picks (`x[x > 0]`) is a shape, too.
 
     Args:
         forward: a function, `FILE.py`, `FILE.py:name`, or the text of a function, that ends in
@@ -94,15 +94,27 @@ class Compiled:
         """
         tensors = any(isinstance(value, torch.Tensor) for value in inputs.values())
         arrays = arrays_of(inputs)
-        found = self._specialised(arrays)(arrays)
+        found = self._run(arrays)
         return {n: torch.from_numpy(v) for n, v in found.items()} if tensors else found
+
+    def _run(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
+        """Run what is compiled for these; once more where masks pick another number of elements."""
+        try:
+            return self._specialised(arrays)(arrays)
+        except NativeError as error:
+            if OTHER_COUNT not in error.message:
+                raise
+        made = self._specialise(arrays)
+        found = made(arrays)
+        self._made[_key(arrays)] = made
+        return found
 
     def specialised(self, **inputs: Any) -> Specialised:
         """What is compiled for inputs like these; its `source` is the text."""
         return self._specialised(arrays_of(inputs))
 
     def _specialised(self, arrays: Mapping[str, Any]) -> Specialised:
-        key = tuple(sorted((name, kind_of(value)) for name, value in arrays.items()))
+        key = _key(arrays)
         if key not in self._made:
             self._made[key] = self._specialise(arrays)
         return self._made[key]
@@ -136,14 +148,19 @@ class Compiled:
         inputs = back.program.differentiable
         keep = [back.gradient_names[name] for name in inputs]
         with Places(back) as places:
-            program, _ = read_step(places.forward, values, keep, places.backward)
+            own = back.program.namespace
+            program, _ = read_step(places.forward, values, keep, places.backward, own)
             names = ["loss", *(f"d{name}" for name in inputs)]
             return self._made_of(program, values, names, how)
 
     def _made_of(
         self, program: Program, values: Mapping[str, Any], names: list[str], how: str
     ) -> Specialised:
-        return Specialised(lowered(program), program, values, names, self._say, how)
+        return Specialised(lowered(program, counts=True), program, values, names, self._say, how)
+
+
+def _key(arrays: Mapping[str, Any]) -> object:
+    return tuple(sorted((name, kind_of(value)) for name, value in arrays.items()))
 
 
 def _backward(given: Forward) -> Source:

@@ -13,7 +13,7 @@ from typing import Any
 
 from gradninja.native.arranging import padded, sliced
 from gradninja.native.contracting import contracted
-from gradninja.native.graph import Get, Graph, Node, Places
+from gradninja.native.graph import DIVISION, Get, Graph, Node, Places
 from gradninja.native.lower import At, Lowered, Row
 
 _SPACE, _WINDOW = "xyz", "rst"  # letters: where a window stands, and where in a window
@@ -210,19 +210,59 @@ def _pool(rank: int, largest: bool) -> Row:
     def row(at: At) -> Lowered:
         graph = at.graph
         slide = _slide(at, _each(at.value("kernel_size"), rank))
-        padding = any(map(any, slide.padding))
-        if at.value("ceil_mode") or at.has("divisor_override"):
-            raise at.refuse("windows that reach beyond the end are not compiled")
-        if at.value("return_indices") or (padding and at.value("count_include_pad") is False):
-            raise at.refuse("this pooling is not compiled")
+        uneven = any(map(any, slide.padding)) and at.value("count_include_pad") is False
+        if at.value("ceil_mode") or at.has("divisor_override") or uneven:
+            raise at.refuse("windows that are not all alike are not compiled")
         node = _batched(at, at.node("a"), rank)
         seen = windows(graph, node, slide, -math.inf if largest else 0.0)
-        axes = range(2 + rank, 2 + 2 * rank)
-        found = graph.reduce("max" if largest else "sum", seen, axes)
-        if not largest:
-            count = graph.number(math.prod(slide.window), found.dtype)
-            found = graph.map("{0} / {1}", found.dtype, found, count, weight=4)
-        return graph.reshape(found, at.shape)
+        if largest:
+            found, place = _largest(graph, seen, slide, node.shape[2:])
+            if not at.value("return_indices"):
+                return graph.reshape(found, at.shape)
+            shape = at.expr.value[0].shape
+            return graph.reshape(found, shape), graph.reshape(place, shape)
+        return graph.reshape(_mean(graph, seen, rank), at.shape)
+
+    return row
+
+
+def _mean(graph: Graph, seen: Node, rank: int) -> Node:
+    """Of each window."""
+    total = graph.reduce("sum", seen, range(2 + rank, 2 + 2 * rank))
+    count = graph.number(math.prod(seen.shape[2 + rank :]), seen.dtype)
+    return graph.map("{0} / {1}", seen.dtype, total, count, weight=DIVISION)
+
+
+def _largest(graph: Graph, seen: Node, slide: Slide, space: Sequence[int]) -> tuple[Node, Node]:
+    """The largest of each window, and where it lies in the flattened space."""
+    rank = slide.rank
+    lines = graph.reshape(seen, (*seen.shape[: 2 + rank], math.prod(slide.window)))
+    largest = graph.reduce("max", lines, (2 + rank,), keep=True)
+    inside = graph.reshape(graph.first_place(largest, lines, 2 + rank), seen.shape[: 2 + rank])
+    inside.range = (0, math.prod(slide.window) - 1)
+    total = graph.number(0, "int64")
+    for axis, (size, wide) in enumerate(zip(space, slide.window, strict=True)):
+        stride, dilation = slide.stride[axis], slide.dilation[axis]
+        after = graph.number(math.prod(slide.window[axis + 1 :]), "int64")
+        within = graph.map(f"({{0}} // {{1}}) % {wide}", "int64", inside, after)
+        start = graph.arange(-slide.padding[axis][0], stride, seen.shape[2 + axis])
+        start = graph.reshape(start, (start.size, *(1,) * (rank - 1 - axis)))
+        place = graph.map(f"{{0}} + {dilation} * {{1}}", "int64", start, within)
+        total = graph.map(f"{size} * {{0}} + {{1}}", "int64", total, place)
+    total.range = (0, math.prod(space) - 1)
+    return graph.reshape(largest, seen.shape[: 2 + rank]), total
+
+
+def _adaptive(rank: int) -> Row:
+    def row(at: At) -> Lowered:
+        node = _batched(at, at.node("a"), rank)
+        space, out = node.shape[2:], at.shape[-rank:]
+        if any(size % count for size, count in zip(space, out, strict=True)):
+            raise at.refuse("windows that are not all alike are not compiled")
+        window = tuple(size // count for size, count in zip(space, out, strict=True))
+        slide = Slide(window, window, ((0, 0),) * rank, (1,) * rank)
+        seen = windows(at.graph, node, slide)
+        return at.graph.reshape(_mean(at.graph, seen, rank), at.shape)
 
     return row
 
@@ -234,6 +274,7 @@ ROWS: dict[str, Row] = {
     **{f"conv{rank}d_weight": _conv_weight(rank) for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": _pool(rank, largest=False) for rank in (1, 2)},
     **{f"max_pool{rank}d": _pool(rank, largest=True) for rank in (1, 2)},
+    **{f"adaptive_avg_pool{rank}d": _adaptive(rank) for rank in (1, 2)},
     "unfold": _unfold,
     "fold": _fold,
 }

@@ -98,13 +98,47 @@ def _function(template: str, weight: int, ints: bool) -> Row:
 def _binary(template: str, weight: int) -> Row:
     def row(at: At) -> Lowered:
         if at.value("rounding_mode") is not None:
-            raise at.refuse("`rounding_mode` is not compiled")
+            return _rounded(at)
         a, b = at.node("a", at.dtype), at.node("b", at.dtype)
         if at.dtype == "bool":
             raise at.refuse("arithmetic on truth values is not compiled", "use `&` and `|`")
         return at.graph.map(template, at.dtype, a, b, weight=weight)
 
     return row
+
+
+def _rounded(at: At) -> Lowered:
+    """A quotient rounded down, or towards 0."""
+    down = at.value("rounding_mode", "floor") == "floor"
+    if "float" in at.dtype:
+        a, b = at.node("a", at.dtype), at.node("b", at.dtype)
+        return _floored(at, a, b) if down else at.graph.map("np.trunc({0} / {1})", at.dtype, a, b)
+    if not down:
+        raise at.refuse("this rounding is compiled for floats alone")
+    return _whole("{0} // {1}", at)
+
+
+def _floored(at: At, a: Node, b: Node) -> Node:
+    """As in PyTorch and Python: what is left of a is taken off first, so that b goes in evenly."""
+    graph, dtype = at.graph, at.dtype
+    zero, one = graph.number(0, dtype), graph.number(1, dtype)
+    left = graph.map("np.fmod({0}, {1})", dtype, a, b, weight=FUNCTION)
+    even = graph.map("({0} - {1}) / {2}", dtype, a, left, b, weight=DIVISION)
+    unlike = "({0} != {2}) & (({1} < {2}) != ({0} < {2}))"
+    more = graph.map(f"select({unlike}, {{3}}, {{2}})", dtype, left, b, zero, one)
+    found = graph.map("np.rint({0} - {1})", dtype, even, more)
+    return graph.map("select({1} == {2}, {0} / {1}, {3})", dtype, a, b, zero, found)
+
+
+def _whole(template: str, at: At) -> Lowered:
+    """Division of ints by a number that is not 0."""
+    by = at.value("b")
+    if at.dtype != "int64" or not isinstance(by, int) or by == 0:
+        raise at.refuse("ints are divided by plain numbers alone")
+    found = at.graph.map(template, at.dtype, at.node("a", at.dtype), at.node("b", at.dtype))
+    if by > 0 and "%" in template:
+        found.range = (0, by - 1)
+    return found
 
 
 def _compare(template: str) -> Row:
@@ -187,7 +221,9 @@ def _pow(at: At) -> Lowered:
 def _remainder(template: str) -> Row:
     def row(at: At) -> Lowered:
         if "float" not in at.dtype:
-            raise at.refuse("remainders are compiled for floats alone")
+            if "%" not in template:
+                raise at.refuse("this remainder is compiled for floats alone")
+            return _whole(template, at)
         a, b = at.node("a", at.dtype), at.node("b", at.dtype)
         return at.graph.map(template, at.dtype, a, b, weight=FUNCTION)
 
@@ -291,6 +327,7 @@ ROWS: dict[str, Row] = {
     "pow": _pow,
     "remainder": _remainder("{0} % {1}"),
     "fmod": _remainder("np.fmod({0}, {1})"),
+    "floor_divide": _rounded,
     "where": _where,
     "masked_fill": _masked_fill,
     "clamp": _clamp,

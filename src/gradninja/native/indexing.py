@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
+
+import torch
 
 from gradninja.lines import TUPLE, Expr
+from gradninja.native import masking
 from gradninja.native.graph import (
     DIVISION,
     Get,
@@ -65,10 +68,7 @@ def _parts(index: Expr) -> list[Expr | Any]:
 def _ints(at: At, part: Any) -> Node:
     """The ints of a part that looks up: a tensor, a range, a list."""
     if isinstance(part, Expr) and part.is_tensor:
-        node = at.lowering.node(part)
-        if node.dtype != "int64":
-            raise at.refuse("an index of truth values is not compiled", "use torch.where")
-        return node
+        return at.lowering.node(part)
     if isinstance(part, range):
         return at.graph.arange(part.start, part.step, len(part))
     if isinstance(part, list | tuple) and all(type(i) is int for i in part):
@@ -90,10 +90,21 @@ def _wrapped(graph: Graph, node: Node, size: int, at: At) -> Node:
     return node
 
 
+def _is_mask(part: Any) -> TypeGuard[Expr]:
+    return isinstance(part, Expr) and part.is_tensor and part.value.dtype == torch.bool
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes of the node a part speaks of."""
+    if part is None or part is Ellipsis:
+        return 0
+    return len(part.shape) if _is_mask(part) else 1
+
+
 def picked(at: At, node: Node, index: Expr) -> Picked:
     """Take an index apart. Plain parts count first, as in PyTorch; then what looks up."""
     parts = _parts(index)
-    taken = sum(1 for part in parts if part is not None and part is not Ellipsis)
+    taken = sum(_axes_of(part) for part in parts)
     rest = len(node.shape) - taken
     if Ellipsis in [part for part in parts if not isinstance(part, Expr)]:
         where = next(i for i, part in enumerate(parts) if part is Ellipsis)
@@ -113,6 +124,10 @@ def picked(at: At, node: Node, index: Expr) -> Picked:
             plain.append(len(range(start, stop, step)))
         elif isinstance(part, int) and not isinstance(part, bool):
             axes.append(part % size)
+        elif _is_mask(part):
+            found = masking.places(at, at.lowering.node(part), int(part.value.sum()))
+            axes += found
+            plain += [None] * len(found)
         else:
             axes.append(_wrapped(at.graph, _ints(at, part), size, at))
             plain.append(None)
@@ -181,6 +196,11 @@ def _selects(pick: Picked, node: Node) -> int | None:
 def written(at: At, node: Node, index: Expr, value: Node, adds: bool) -> Node:
     """A node with the elements that an index picks overwritten, or added to."""
     graph = at.graph
+    first, *more = _parts(index)
+    if _is_mask(first) and not more:
+        found = masking.filled(at, node, at.lowering.node(first), value, adds)
+        if found is not None:
+            return found
     pick = picked(at, node, index)
     value = graph.expand(value, pick.result) if value.shape != pick.result else value
     counted = _selects(pick, node)
@@ -247,7 +267,14 @@ def _tensor(at: At) -> Lowered:
     return _ints(at, data)
 
 
+def _masked_select(at: At) -> Lowered:
+    shape = broadcast(at.site.shape("a"), at.site.shape("mask"))
+    return at.lowering.written_out(at, f"a.expand({shape})[mask.expand({shape})]")
+
+
 ROWS: dict[str, Row] = {
+    "masked_select": _masked_select,
+    "masked_scatter": masking.masked_scatter,
     "index": _index,
     "tensor": _tensor,
     "set": _set,

@@ -94,7 +94,15 @@ def refusal(expr: Expr, message: str, hint: str | None = None) -> NativeError:
 class Lowering:
     """Lowers a program. `outputs` are the nodes of its outputs, `leaves` those of its inputs."""
 
-    def __init__(self, program: Program, rows: Mapping[str, Row], texts: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        rows: Mapping[str, Row],
+        texts: Mapping[str, str],
+        counts: bool = False,
+    ) -> None:
+        """`counts`: how many elements a mask picks is taken as a fact, and held to."""
+        self.counts = counts
         self.program = program
         self.rows = rows
         self.texts = texts
@@ -102,6 +110,7 @@ class Lowering:
         self.names: dict[str, Node] = {}
         self.leaves: dict[str, Leaf] = {}
         self.constants: dict[tuple[int, ...], Leaf] = {}
+        self.masks: dict[Node, list[Node]] = {}  # the places that a mask picks
         self.known: dict[object, Lowered] = {}  # by what was done to which nodes
         self.told: Expr | None = None  # whose text is being lowered
         self.done: dict[int, tuple[Expr, Lowered]] = {}
@@ -302,7 +311,7 @@ OWN = Book(
         *(_rule(name, *_methods(name, "dim=None", "keepdim=False")) for name in ("any", "all")),
         _rule("argmax", *_methods("argmax", "dim=None", "keepdim=False")),
         _rule("argmin", *_methods("argmin", "dim=None", "keepdim=False")),
-        *(_rule(name, *_methods(name)) for name in ("sign", "floor", "ceil", "round", "trunc")),
+        *(_rule(name, *_methods(name)) for name in ("floor", "ceil", "round", "trunc")),
         *(_rule(name, *_methods(name)) for name in ("isnan", "isinf", "isfinite", "logical_not")),
         *(_rule(name, *_methods(name, "b")) for name in ("eq", "ne", "lt", "le", "gt", "ge")),
         *(_rule(f"logical_{n}", *_methods(f"logical_{n}", "b")) for n in ("and", "or", "xor")),
@@ -310,6 +319,10 @@ OWN = Book(
         _rule("narrow_written", "narrow_written(a, src, dim, start, length)"),
         _rule("select_written", "select_written(a, src, dim, index)"),
         *(_rule(f"conv{n}d_{of}", *_convolution(n, of)) for n in (1, 2, 3) for of in _PARTS),
+        _rule("masked_scatter", *_methods("masked_scatter", "mask", "source")),
+        _rule("sign", *_methods("sign"), *_methods("sgn")),
+        _rule("broadcast_tensors", "torch.broadcast_tensors(*tensors)"),
+        _rule("floor_divide", *_methods("floor_divide", "b")),
         _rule("cross", "torch.linalg.cross(a, b, dim=-1)"),
         _rule("argsort", *_methods("argsort", "dim=-1", "descending=False", "stable=False")),
         _rule("put", "a.put(index, src, accumulate=False)"),
@@ -326,6 +339,9 @@ for _symbol, _name in {
 }.items():  # fmt: skip
     _formals = (Formal("a", True), Formal("b", True))[: 1 if _symbol == "~" else 2]
     OWN.by_callee[_symbol] = [(Spelling(_symbol, _formals), OWN[_name])]
+OWN.by_callee["//"] = [
+    (Spelling("//", (Formal("a", True), Formal("b", True))), OWN["floor_divide"])
+]
 OWN.add(_rule("set"))
 _formals = (Formal("a", True), Formal("index", True), Formal("src", True))
 OWN.by_callee["[]="] = [(Spelling("[]=", _formals), OWN["set"])]

@@ -130,6 +130,12 @@ def _stack(at: At) -> Lowered:
     return joined(at.graph, [at.graph.reshape(node, shape) for node in nodes], axis)
 
 
+def _broadcast_tensors(at: At) -> Lowered:
+    values: Sequence[torch.Tensor] = at.expr.value
+    nodes = [at.lowering.node(e) for e in at.site.bound["tensors"].args]
+    return tuple(at.graph.expand(n, v.shape) for n, v in zip(nodes, values, strict=True))
+
+
 ROWS: dict[str, Row] = {
     **dict.fromkeys(
         (
@@ -142,6 +148,7 @@ ROWS: dict[str, Row] = {
     "reshape": _reshape,
     "tril": _triangle("{0} <= {1}"),
     "triu": _triangle("{0} >= {1}"),
+    "broadcast_tensors": _broadcast_tensors,
     "cat": _cat,
     "stack": _stack,
 }  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from gradninja.lines import NAME, STATIC, TUPLE, Expr, Input, Program
 from gradninja.lines.operators import OUTPUT_ATTRIBUTES
 from gradninja.lines.reader import Reader
 from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source
+from gradninja.lines.source import Source, load
+from gradninja.native.functional import FRESH, FUNCTIONAL, PARTS
 from gradninja.native.refusal import NativeError
 
 Keep = Sequence[str] | None
@@ -73,6 +75,13 @@ class StepReader(Reader):
             )
         return super().read_Name(node)
 
+    def read_Call(self, node: ast.Call) -> Expr:
+        """Also `torch.zeros_like(x).scatter_add_(...)`: what is made there is nobody else's."""
+        func = node.func
+        if isinstance(func, ast.Attribute) and func.attr in FRESH and _is_made(func.value):
+            return self._functional(node, func, self.read(func.value))
+        return super().read_Call(node)
+
     def read_Attribute(self, node: ast.Attribute) -> Expr:
         """Also `both.indices`, of the several outputs that a name holds."""
         index = OUTPUT_ATTRIBUTES.get(node.attr)
@@ -121,13 +130,17 @@ class StepReader(Reader):
         owner = self.read(func.value)
         if not owner.is_tensor:
             self.fail(call, f"`{func.attr}` is not a function that can be read")
+        self._write(func.value, self._functional(call, func, owner))
+
+    def _functional(self, call: ast.Call, func: ast.Attribute, owner: Expr) -> Expr:
+        """What a method that writes in place leaves in its owner."""
         name = func.attr.rstrip("_")
         args, kwargs = self._arguments(call)
-        run = _FUNCTIONAL.get(name) or getattr(torch.Tensor, name, None)
+        run = FUNCTIONAL.get(name) or getattr(torch.Tensor, name, None)
         if run is None:
             self.fail(call, f"`{func.attr}` is outside of what is read")
         value = self.operation(call, f"Tensor.{name}", (owner, *args), call, run, kwargs)
-        self._write(func.value, self._fitted(call, owner, value))
+        return self._fitted(call, owner, value)
 
     def _fitted(self, node: ast.AST, held: Expr, value: Expr) -> Expr:
         """The new value, of the shape and type that are there."""
@@ -139,13 +152,13 @@ class StepReader(Reader):
         return value
 
     def _copied(self, node: ast.AST, into: Expr, value: Expr) -> Expr:
-        run = _FUNCTIONAL["copy"]
+        run = FUNCTIONAL["copy"]
         return self.operation(node, "Tensor.copy", (into, value), _UNKNOWN, run)
 
     def _write_part(self, target: ast.Subscript, owner: Expr, value: Expr) -> None:
         """`owner[index] = value`."""
         index = self.read(target.slice)
-        whole = self.operation(target, "[]=", (owner, index, value), target, _FUNCTIONAL["set"])
+        whole = self.operation(target, "[]=", (owner, index, value), target, FUNCTIONAL["set"])
         self._write(target.value, whole)
 
     def _write(self, target: ast.expr, value: Expr) -> None:
@@ -160,9 +173,9 @@ class StepReader(Reader):
         if not isinstance(func, ast.Attribute):
             self.fail(target, "this is written to and has no name")
         owner = self._memory_of(func.value, target)
-        if isinstance(target, ast.Call) and func.attr in _PARTS:
+        if isinstance(target, ast.Call) and func.attr in PARTS:
             args, kwargs = self._arguments(target)
-            run, name = _PARTS[func.attr], f"{func.attr}_written"
+            run, name = PARTS[func.attr], f"{func.attr}_written"
             back = self.operation(target, name, (owner, value, *args), _UNKNOWN, run, kwargs)
         else:
             back = self._undone(target, func.attr, owner, value)
@@ -300,7 +313,11 @@ class StepReader(Reader):
 
 
 def read_step(
-    source: Source, values: Mapping[str, Any], keep: Keep = None, later: Source | None = None
+    source: Source,
+    values: Mapping[str, Any],
+    keep: Keep = None,
+    later: Source | None = None,
+    own: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
 ) -> tuple[Program, tuple[str, ...]]:
     """A training step, forward then backward, as one Program whose lines change nothing.
 
@@ -312,6 +329,7 @@ def read_step(
         keep: the names of the gradients that are wanted, `dW1` say; the Program's outputs are the
             loss and these. None: `d<name>` for each input that has one.
         later: the backward as a function of its own, which takes by name what it wants.
+        own: functions that the text calls by these names.
 
     Raises:
         ReadError: a line is outside of what is read, with line and caret; among them one that
@@ -319,6 +337,9 @@ def read_step(
         NativeError: an input has no value.
     """
     reader = StepReader(source)
+    for name, function in own.items():
+        text = load(function)
+        reader.local_functions[name] = (text, text.function)
     inputs = []
     for formal in parameters(source, source.function):
         if formal.name in values:
@@ -338,6 +359,14 @@ def read_step(
 _UNKNOWN = ast.Constant(None)  # syntax that nobody prints
 
 
+def _is_made(node: ast.expr) -> bool:
+    """Whether an expression makes a tensor that nothing else holds."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return name in {"zeros_like", "new_zeros", "zeros", "clone", "ones_like", "full_like"}
+
+
 def _tensors(inputs: Sequence[Input]) -> dict[str, torch.Tensor]:
     return {g.name: g.value for g in inputs if isinstance(g.value, torch.Tensor)}
 
@@ -353,44 +382,8 @@ def _any_shares(value: Any, tensor: torch.Tensor) -> bool:
     return isinstance(value, tuple | list) and any(_any_shares(v, tensor) for v in value)
 
 
-def _set(tensor: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
-    changed = tensor.clone(memory_format=torch.contiguous_format)
-    changed[index] = value
-    return changed
-
-
-def _by_method(name: str) -> Callable[..., torch.Tensor]:
-    def run(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        changed = tensor.clone(memory_format=torch.contiguous_format)
-        found: torch.Tensor = getattr(changed, name)(*args, **kwargs)
-        return found
-
-    return run
-
-
-def _into(view: str) -> Callable[..., torch.Tensor]:
-    def run(tensor: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        changed = tensor.clone(memory_format=torch.contiguous_format)
-        getattr(changed, view)(*args, **kwargs).copy_(value)
-        return changed
-
-    return run
-
-
-# Views of a part: each as what writes a value to that part.
-_PARTS = {name: _into(name) for name in ("diagonal", "narrow", "select")}
-
 # What gives a plain Python value that the values of a tensor do not change.
 _OF_SHAPES = {
     "size", "numel", "nelement", "dim", "ndimension", "is_floating_point", "element_size",
     "is_tensor", "stride", "is_contiguous", "broadcast_shapes",
 }  # fmt: skip
-
-# What has an in-place method and no plain one, or is our own.
-_FUNCTIONAL: dict[str, Callable[..., Any]] = {
-    "set": _set,
-    "copy": _by_method("copy_"),
-    "zero": _by_method("zero_"),
-    "fill": _by_method("fill_"),
-    "put": _by_method("put_"),
-}

@@ -34,10 +34,14 @@ ROWS: dict[str, Row] = {
 TEXTS: dict[str, str] = elementwise.TEXTS
 
 
-def lowered(program: Program) -> Lowering:
+def lowered(program: Program, counts: bool = False) -> Lowering:
     """The graph of a program.
+
+    Args:
+        counts: how many elements a mask picks is taken as a fact, and held to; else a mask that
+            depends on the inputs may pick nothing.
 
     Raises:
         NativeError: a line that cannot be compiled, with the place in it.
     """
-    return Lowering(program, ROWS, TEXTS)
+    return Lowering(program, ROWS, TEXTS, counts)
