@@ -1,12 +1,16 @@
 """Time and peak memory of forward and backward: fused, derived, autograd, the library's own op.
 
-    python benchmarks/fuse.py [--quick] [--only NAME]
+    python benchmarks/fuse.py [--quick] [--eager] [--only NAME]
 
 One interleaved run: in each round every contender has its turn, and what is told is the least of
 the rounds, as a ratio to autograd in eager PyTorch on the same forward of small steps. It is
 processor time of one thread, so that others on the machine disturb it little. Gradients of all
 contenders are compared with autograd's first. Peak memory is what PyTorch's allocator hands out
-beyond the inputs while one forward and backward run; the gradients themselves are part of it.
+beyond the inputs while one forward and backward run. The forward's output and the gradients are
+part of it, for all contenders: they are held to the end. What else a fused or derived backward
+holds is forgotten after the last line that reads it, as autograd does with what it saved.
+
+"fused" is what `gradninja.fuse` gives by default, "fused, memory" what `prefer="memory"` gives.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import gradninja as gn
 from catalogue import Cataloged
+from gradninja.algebra.memory import forgetting
 from gradninja.derive.template import LIBRARY
 from targets import activations, attention, losses, normalisation
 
@@ -44,7 +49,7 @@ Contender = Callable[[], Gradients]
 ROUNDS = 60
 LEAST, PATIENCE = 4, 15.0  # so many rounds at least, no more after so many seconds
 SECONDS = 0.005  # that a contender's turn takes at least
-EAGER, DERIVED, FUSED, LEAN = "autograd", "derived", "fused", "fused in place"
+EAGER, DERIVED, FUSED, LEAN = "autograd", "derived", "fused", "fused, memory"
 COMPILED, FUSED_COMPILED, LIBRARY_OP = "autograd compiled", "fused compiled", "library op"
 
 
@@ -57,6 +62,7 @@ class Case:
     forward: str
     library: Callable[..., Tensor] | None
     sizes: Mapping[str, Sequence[int]]
+    like: Sequence[int] | None = None  # sizes to fuse for, where the form depends on them
 
     def program(self) -> Cataloged:
         bounds = getattr(self.module, "BOUNDS", {}).get(self.forward, {})
@@ -69,7 +75,7 @@ def batch_norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
 
 ROWS = {"makemore": (32, 64), "small": (256, 512), "LLM": (4096, 1024)}
 CLASSES = {"makemore": (32, 27), "small": (256, 1024), "LLM": (1024, 32000)}
-HEADS = {"small": (4, 2, 64, 32, 32), "LLM": (1, 8, 512, 64, 64)}
+HEADS = {"small": (4, 2, 64, 32, 32), "LLM": (2, 4, 512, 64, 64)}
 CASES = (
     Case("cross-entropy", losses, "cross_entropy", F.cross_entropy, CLASSES),
     Case(
@@ -110,6 +116,7 @@ CASES = (
         "causal",
         partial(F.scaled_dot_product_attention, is_causal=True),
         HEADS,
+        like=(3, 2, 24, 8, 8),
     ),
 )
 
@@ -117,7 +124,7 @@ CASES = (
 def by_autograd(
     forward: Callable[..., Tensor], inputs: Mapping[str, Tensor], grad: Tensor
 ) -> Contender:
-    """The forward and PyTorch's own backward."""
+    """The forward and PyTorch's own backward: the output, and the gradients."""
     given = [
         value.clone().requires_grad_() if value.is_floating_point() else value
         for value in inputs.values()
@@ -125,7 +132,8 @@ def by_autograd(
     leaves = [value for value in given if value.requires_grad]
 
     def run() -> Gradients:
-        return torch.autograd.grad(forward(*given), leaves, grad)
+        output = forward(*given)
+        return output, *torch.autograd.grad(output, leaves, grad)
 
     return run
 
@@ -143,8 +151,8 @@ def by_text(
 
     def run() -> Gradients:
         with torch.no_grad():
-            found = step(*values, *([grad] * len(seeds)))
-        return found if isinstance(found, tuple) else (found,)
+            found: Gradients = step(*values, *([grad] * len(seeds)))
+        return found
 
     return run
 
@@ -155,22 +163,10 @@ def step_source(back: gn.Backward, names: Sequence[str]) -> str:
         next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
         for text in (back.whole_forward, back.source)
     )
-    lines: list[ast.stmt] = [*forward.body[:-1], *backward.body]
-    last: dict[str, int] = {}
-    for at, line in enumerate(lines):
-        last.update({n.id: at for n in ast.walk(line) if isinstance(n, ast.Name)})
-    made = {n.id for line in lines for n in ast.walk(line) if _is_bound(n)}
-    text = [f"def step({', '.join(names)}):"]
-    for at, line in enumerate(lines):
-        text.append(f"    {ast.unparse(line)}")
-        dead = sorted(name for name in made if last[name] == at)
-        if dead and at + 1 < len(lines):
-            text.append(f"    del {', '.join(dead)}")
-    return "\n".join(text) + "\n"
-
-
-def _is_bound(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    found = [*back.outputs, *(back.gradient_names[name] for name in back.program.differentiable)]
+    lines = forgetting([*forward.body[:-1], *backward.body[:-1]], set(found))
+    body = "\n".join(f"    {line}" for line in [*lines, f"return {', '.join(found)}"])
+    return f"def step({', '.join(names)}):\n{body}\n"
 
 
 def contenders(case: Case, sizes: Sequence[int], compiled: bool) -> dict[str, Contender]:
@@ -181,8 +177,9 @@ def contenders(case: Case, sizes: Sequence[int], compiled: bool) -> dict[str, Co
     }
     output = program.function(**inputs)
     grad = torch.ones(()) if output.ndim == 0 else torch.randn(output.shape)
-    derived, fused = gn.derive(program.function), gn.fuse(program.function)
-    lean = gn.fuse(program.function, prefer="memory", style="in place")
+    like = program.draw(case.like, 2) if case.like else None
+    derived = gn.derive(program.function, like)
+    fused, lean = (gn.fuse(program.function, like, prefer=p) for p in ("speed", "memory"))
     found = {
         EAGER: by_autograd(program.function, inputs, grad),
         DERIVED: by_text(derived, inputs, grad),
@@ -243,40 +240,61 @@ def peak(run: Contender) -> int:
     return most
 
 
-def tell(case: Case, label: str, sizes: Sequence[int], running: Mapping[str, Contender]) -> Table:
+Row = dict[str, tuple[float, float]]  # of each contender: times as fast, and share of memory
+
+
+def measured(running: Mapping[str, Contender]) -> tuple[dict[str, float], dict[str, int]]:
+    """Seconds and bytes of each."""
     hold(running)
-    took = seconds(running)
-    memory = {name: peak(run) for name, run in running.items()}
+    return seconds(running), {name: peak(run) for name, run in running.items()}
+
+
+def ratios(took: Mapping[str, float], memory: Mapping[str, int]) -> Row:
+    return {name: (took[EAGER] / took[name], memory[name] / max(1, memory[EAGER])) for name in took}
+
+
+def told(title: str, took: Mapping[str, float], memory: Mapping[str, int]) -> Table:
     table = Table("", "ms", "times as fast", "peak MB", "of its memory", title_justify="left")
-    table.title = f"{case.name}, {label} ({' x '.join(map(str, sizes))})"
-    for name in running:
-        table.add_row(
-            name,
-            f"{took[name] * 1e3:.3f}",
-            f"{took[EAGER] / took[name]:.2f}",
-            f"{memory[name] / 1e6:.2f}",
-            f"{memory[name] / max(1, memory[EAGER]):.2f}",
-        )
+    table.title = title
+    for name, (speed, share) in ratios(took, memory).items():
+        milliseconds, megabytes = f"{took[name] * 1e3:.3f}", f"{memory[name] / 1e6:.2f}"
+        table.add_row(name, milliseconds, f"{speed:.2f}", megabytes, f"{share:.2f}")
     return table
+
+
+def summary(rows: Mapping[str, Row]) -> str:
+    """All cases as a table in Markdown: `times as fast / share of the memory`."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row if name != EAGER))
+    lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for title, row in rows.items():
+        cells = [f"{row[n][0]:.2f} / {row[n][1]:.2f}" if n in row else "" for n in names]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, nothing compiled")
+    parser.add_argument("--eager", action="store_true", help="nothing compiled")
     parser.add_argument("--only", metavar="NAME", help="the case of this name")
-    told = parser.parse_args()
+    given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
     console = Console()
     console.print(f"torch {torch.__version__}, one thread")
+    rows: dict[str, Row] = {}
     for case in CASES:
-        if told.only and told.only != case.name:
+        if given.only and given.only != case.name:
             continue
-        chosen = list(case.sizes.items())[: 1 if told.quick else None]
-        for label, sizes in chosen:
+        for label, sizes in list(case.sizes.items())[: 1 if given.quick else None]:
             torch.compiler.reset()
-            console.print(tell(case, label, sizes, contenders(case, sizes, not told.quick)))
+            compiled = not given.quick and not given.eager
+            took, memory = measured(contenders(case, sizes, compiled))
+            title = f"{case.name}, {label} ({' x '.join(map(str, sizes))})"
+            console.print(told(title, took, memory))
+            rows[title] = ratios(took, memory)
+    print(summary(rows))
 
 
 if __name__ == "__main__":
