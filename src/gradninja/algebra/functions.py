@@ -17,6 +17,8 @@ from gradninja.algebra.terms import ONE, Indices, Term
 from gradninja.derive import template as templates
 from gradninja.rules import Site
 
+HALF = Fraction(1, 2)
+
 # The derivative of y = f(a), as terms over their common indices.
 Slope = Callable[[Graph, Node, Node], list[Term]]
 
@@ -48,6 +50,7 @@ def _relu(graph: Graph, y: Node, a: Node) -> list[Term]:
         return ast.Compare(y.text(), [ast.Gt()], [constant(0)])
 
     mask = Node(0, y.shape, y.value > 0, axes=y.axes, writes=syntax, made=float(y.size))
+    mask.sign_of = (a, HALF, HALF)
     return [graph.itself(graph.add(mask))]
 
 
@@ -79,6 +82,12 @@ def _silu(graph: Graph, y: Node, a: Node) -> list[Term]:
     return [s.times(graph.itself(sum_of(graph, rest, y)))]
 
 
+def _abs(graph: Graph, y: Node, a: Node) -> list[Term]:
+    (slope,) = _function_of("sign")(graph, y, a)
+    graph.nodes[slope.powers[0][0][0]].sign_of = (a, Fraction(0), ONE)
+    return [slope]
+
+
 SLOPES: dict[str, Slope] = {
     "exp": lambda graph, y, a: [graph.itself(y)],
     "expm1": lambda graph, y, a: [graph.itself(y), Term.of(1, [])],
@@ -91,7 +100,7 @@ SLOPES: dict[str, Slope] = {
     "sin": _function_of("cos"),
     "cos": _function_of("sin", sign=-1),
     "logsigmoid": _function_of("sigmoid", negated=True),
-    "abs": _function_of("sign"),
+    "abs": _abs,
     "erf": _erf,
 }
 

@@ -52,6 +52,7 @@ class Node:
     picks: bool = False  # one 1 in each row, 0 elsewhere
     floor: bool = False  # it is -inf where what it absorbs is 0
     squared: list[Term] | None = None  # what its square is, of a length
+    sign_of: tuple[Node, Fraction, Fraction] | None = None  # (a, c, s): it is c + s * sign(a)
     inverts: tuple[Node, Node, Indices] | None = None  # see `spreads.inverse`
     applied: tuple[str, Node] | None = None  # a function and what it is called on
     writes: Callable[[], ast.expr] | None = None  # its syntax, when all names are known

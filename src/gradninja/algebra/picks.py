@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from fractions import Fraction
 
 import torch
 
@@ -186,6 +187,9 @@ def _clamp(low: Lowering, site: Site) -> Node:
 
     mask = Node(0, a.shape, inside, axes=a.axes, writes=syntax, made=float(a.size))
     low.graph.add(mask)
+    if ends[0] == 0:
+        sign = Fraction(1 if high_end is None else -1, 2)
+        mask.sign_of = (a, Fraction(1, 2), sign)
     y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes))
     y.derivatives = (Derivative(a, [low.graph.itself(mask)]),)
     return y

@@ -2,6 +2,7 @@
 
 With B = c + b * E for an atom E, every power of E and every other such sum over B is a polynomial
 in 1 / B; and a named value that is linear in 1 / B, as a sigmoid or a tanh is, takes its place.
+Without one, 1 / (1 + e**-x) is the library's sigmoid.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from fractions import Fraction
 
 from gradninja.algebra.graph import Node
 from gradninja.algebra.normal import Normal
-from gradninja.algebra.terms import Factor, Indices, Powers, Term, collect
+from gradninja.algebra.sigmoids import inverse_of_sum, without_signs
+from gradninja.algebra.terms import Factor, Powers, Term, collect
 
 Polynomial = dict[int, Fraction]  # power -> coefficient
 
@@ -51,17 +53,34 @@ def rational(
         base = affine(normal, nodes[factor[0]])
         if base is None:
             continue
-        for node, form in named:
-            if len(node.free) != len(factor[1]):
-                continue
-            value = _laurent(normal, form, (factor[0], node.free), base)
-            if value is None or set(value[0]) - {0, -1} or not value[0].get(-1) or value[1]:
-                continue
-            alpha, beta = value[0].get(0, Fraction(0)), value[0][-1]
-            found = _rewritten(normal, terms, factor, base, node, alpha, beta)
-            if found is not None:
-                yield found
-                break
+        inverse = _by_name(normal, factor, base, named) or _by_sigmoid(normal, factor, base)
+        found = inverse and _rewritten(normal, terms, factor, base, inverse)
+        if found:
+            yield without_signs(normal.graph, found)
+
+
+def _by_name(
+    normal: Normal, factor: Factor, base: Affine, named: Sequence[tuple[Node, Term]]
+) -> list[Term] | None:
+    """1 / B as a named value that is linear in it."""
+    for node, form in named:
+        if len(node.free) != len(factor[1]):
+            continue
+        value = _laurent(normal, form, (factor[0], node.free), base)
+        if value is None or set(value[0]) - {0, -1} or not value[0].get(-1) or value[1]:
+            continue
+        alpha, beta = value[0].get(0, Fraction(0)), value[0][-1]
+        itself = normal.graph.itself(node, indices=factor[1])
+        return [Term.of(-alpha / beta, []), itself.scaled(1 / beta)]
+    return None
+
+
+def _by_sigmoid(normal: Normal, factor: Factor, base: Affine) -> list[Term] | None:
+    """1 / B as the library's sigmoid, for B a multiple of 1 + e**u."""
+    if base.constant != base.slope:
+        return None
+    found = inverse_of_sum(normal.graph, normal.graph.nodes[base.atom], factor[1])
+    return found and [term.scaled(1 / base.constant) for term in found]
 
 
 def _laurent(
@@ -95,11 +114,9 @@ def _rewritten(
     terms: Sequence[Term],
     factor: Factor,
     base: Affine,
-    node: Node,
-    alpha: Fraction,
-    beta: Fraction,
+    inverse: Sequence[Term],
 ) -> list[Term] | None:
-    """The terms with 1 / B = (h - alpha) / beta; None where a positive power of B stays."""
+    """The terms with 1 / B as the sum `inverse`; None where a positive power of B stays."""
     found: list[Term] = []
     for term in terms:
         if set(factor[1]) & term.bound:
@@ -107,17 +124,11 @@ def _rewritten(
         laurent = _laurent(normal, term, factor, base)
         if laurent is None or any(power > 0 for power in laurent[0]):
             return None
-        polynomial: Polynomial = {}
         for power, coefficient in laurent[0].items():
-            step: Polynomial = {0: coefficient}
+            step = [Term.of(coefficient, laurent[1], term.bound)]
             for _ in range(-power):
-                step = _times(step, {0: -alpha / beta, 1: 1 / beta})
-            for p, c in step.items():
-                polynomial[p] = polynomial.get(p, Fraction(0)) + c
-        at: Indices = factor[1]
-        for power, coefficient in polynomial.items():
-            powers = [*laurent[1], ((node.number, at), Fraction(power))]
-            found.append(Term.of(coefficient, powers, term.bound))
+                step = [a.times(b) for a in step for b in inverse]
+            found += step
     return collect(found)
 
 
