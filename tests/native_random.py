@@ -77,23 +77,21 @@ def truth(text: str, inputs: Inputs, wrt: list[str]) -> dict[str, np.ndarray]:
     }
 
 
-def judge(
-    text: str, inputs: Inputs, wrt: list[str], fused: bool, tolerance: float = TOLERANCE
-) -> str:
-    """The word "right", or what is wrong. Raises what is said of a line that is not compiled."""
+def judge(text: str, inputs: Inputs, wrt: list[str], fused: bool, machine: bool = False) -> str:
+    """The word "right", or what is wrong. Raises what is said of a line that is not compiled.
+
+    `machine`: the text is compiled; else it is run as it is.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        return _judged(text, inputs, wrt, fused, tolerance)
+        made = specialised(text, inputs, wrt, fused)
+        arrays = {name: value.numpy() for name, value in inputs.items()}
+        found = made(arrays) if machine else run(made, arrays)
+        for name, true in truth(text, inputs, wrt).items():
+            allowed = TOLERANCE * max(1, np.abs(true[np.isfinite(true)]).max(initial=0))
+            if not np.allclose(found[name], true, rtol=0, atol=allowed, equal_nan=True):
+                return f"wrong: {name}\n{text}\n{made.source}"
+        return "right"
     finally:
         torch.set_default_dtype(before)
-
-
-def _judged(text: str, inputs: Inputs, wrt: list[str], fused: bool, tolerance: float) -> str:
-    made = specialised(text, inputs, wrt, fused)
-    found = run(made, {name: value.numpy() for name, value in inputs.items()})
-    for name, true in truth(text, inputs, wrt).items():
-        allowed = tolerance * max(1, np.abs(true[np.isfinite(true)]).max(initial=0))
-        if not np.allclose(found[name], true, rtol=0, atol=allowed, equal_nan=True):
-            return f"wrong: {name}\n{text}\n{made.source}"
-    return "right"

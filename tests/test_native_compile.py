@@ -13,7 +13,7 @@ import torch
 from gradninja import models
 from gradninja.algebra import fuse
 from gradninja.errors import GradninjaError
-from gradninja.native import compile, compiling
+from gradninja.native import compile, compile_training, compiling
 from native_plain import run
 
 SIZES = {"vocab": 27, "context": 3, "embedding": 6, "hidden": 20}
@@ -103,9 +103,7 @@ def _unlowerable(forward, inputs, wrt):
 
         @property
         def source(self) -> str:
-            return fused.source.replace(
-                "):\n", "):\n    w = torch.special.i0(torch.ones(3))\n", 1
-            )
+            return fused.source.replace("):\n", "):\n    w = torch.special.i0(torch.ones(3))\n", 1)
 
     fused = fuse(forward, inputs, wrt)
     return Foreign()
@@ -146,3 +144,33 @@ def test_a_gradient_that_is_not_compiled_is_told_at_the_line_that_it_answers(
     assert error.spot is not None
     assert error.spot.line == 5
     assert "in what answers this line: `d" in error.message
+
+
+def _model_file(tmp_path: Path, before: str, after: str) -> tuple[models.Model, str]:
+    text = models.load("mlp").path.read_text()
+    assert before in text
+    file = tmp_path / "mine.py"
+    file.write_text(text.replace(before, after))
+    return models.load(file), file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "under"),
+    [
+        ("h = torch.tanh(hpreact)", "h = torch.special.erfcx(hpreact)", "torch.special.erfcx(hpreact)"),
+        ("dW2 = h.T @ dlogits", "dW2 = torch.kron(h.T, dlogits)", "torch.kron(h.T, dlogits)"),
+    ],
+    ids=["forward", "backward"],
+)  # fmt: skip
+def test_a_model_files_own_line_is_told(tmp_path, before: str, after: str, under: str) -> None:
+    model, text = _model_file(tmp_path, before, after)
+    values = {name: value.numpy() for name, value in _values(model).items()}
+    parameters = sorted(set(values) - {"Xb", "Yb"})
+    step = model.step("backward")
+    with pytest.raises(GradninjaError) as caught:
+        compile_training(step.source, {**values, **SIZES}, parameters, spot=step.spot)
+    spot = caught.value.spot
+    assert spot is not None
+    assert spot.file == str(tmp_path / "mine.py")
+    assert text.splitlines()[spot.line - 1] == spot.text
+    assert spot.text[spot.column : spot.end_column] == under

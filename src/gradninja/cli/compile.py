@@ -11,7 +11,7 @@ import typer
 from gradninja.cli.options import show_source
 
 if TYPE_CHECKING:
-    from gradninja.models import Model
+    from gradninja.models import Model, Step
 
 LETTERS = 27  # a to z and the end mark
 
@@ -49,8 +49,9 @@ def compile(  # the verb's name
     loaded.check({**sizes, **loaded.options, "n": batch})
     values, parameters = _values(loaded, sizes, batch)
     begun = time.perf_counter()
+    step = _step(loaded, backward, values)
     kernel = compile_training(
-        _text(loaded, backward, values), values, parameters, say=lambda s: print(s, file=sys.stderr)
+        step.source, values, parameters, lambda said: print(said, file=sys.stderr), step.spot
     )
     if show:
         show_source(kernel.source)
@@ -77,11 +78,11 @@ def _values(model: Model, sizes: dict[str, int], batch: int) -> tuple[dict[str, 
     return values, sorted(made)
 
 
-def _text(model: Model, backward: str | None, values: dict[str, Any]) -> str:
+def _step(model: Model, backward: str | None, values: dict[str, Any]) -> Step:
     """Forward and backward as one function."""
     written = model.has("backward") or model.has("backward_fused")
     if backward != "derived" and (backward is not None or written):
-        return model.step(backward).source
+        return model.step(backward)
     import torch
 
     from gradninja.derive import derive
@@ -91,4 +92,4 @@ def _text(model: Model, backward: str | None, values: dict[str, Any]) -> str:
         n: v if isinstance(v, int | float) else torch.from_numpy(v) for n, v in given.items()
     }
     back = derive(model.path, tensors)
-    return model.step(source=f"{back.whole_forward}\n{back.source}").source
+    return model.step(source=f"{back.whole_forward}\n{back.source}")

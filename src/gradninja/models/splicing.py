@@ -12,11 +12,11 @@ import builtins
 import difflib
 import symtable
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
 
-from gradninja.errors import ModelError
+from gradninja.errors import ModelError, Spot
 from gradninja.models.source import Source, innermost
 
 Locals = dict[str, object]
@@ -70,6 +70,16 @@ class Step:
             return self.function(*picked)
         except Exception as error:
             raise self._blame(error) from error
+
+    def spot(self, place: Spot) -> Spot:
+        """Where a place in `source` stands in the person's text; else as it is."""
+        origin = self._origins[place.line - 1] if place.line <= len(self._origins) else None
+        if origin is None:
+            return place
+        source, line = origin
+        if source.lines[line - 1] != place.text:  # written anew: the columns are others
+            return source.spot_at(line, None, None)
+        return replace(place, file=source.file, line=line)
 
     def _fill(self, values: Mapping[str, object]) -> tuple[object, ...]:
         filled = {**self.options, **values}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradninja.errors import GradninjaError, Spot
 from gradninja.lines.source import parse
 from gradninja.native.cache import Say, compiled
 from gradninja.native.emit import INDENT, Writer
@@ -95,7 +96,11 @@ class Kernel:
 
 
 def compile_training(
-    text: str, values: Mapping[str, Any], parameters: Sequence[str], say: Say | None = None
+    text: str,
+    values: Mapping[str, Any],
+    parameters: Sequence[str],
+    say: Say | None = None,
+    spot: Callable[[Spot], Spot] = lambda place: place,
 ) -> Kernel:
     """Compile the steps of a model.
 
@@ -106,10 +111,22 @@ def compile_training(
             (`Xb` (n, context) and `Yb` (n,), int64), plain values for the rest.
         parameters: the names of those that are trained: W -= rate * dW.
         say: told what takes its time, before it does (compiling, when the kernel runs first).
+        spot: where a place in the text stands for the person who wrote it (`Step.spot`).
 
     Raises:
         ReadError, NativeError: a line that is not compiled, with the place in it.
     """
+    try:
+        return _compile_training(text, values, parameters, say)
+    except GradninjaError as error:
+        if error.spot is not None:
+            error.spot = spot(error.spot)
+        raise
+
+
+def _compile_training(
+    text: str, values: Mapping[str, Any], parameters: Sequence[str], say: Say | None
+) -> Kernel:
     given = {
         name: torch.from_numpy(np.ascontiguousarray(value))
         if isinstance(value, np.ndarray)
