@@ -10,6 +10,7 @@ from gradninja.algebra.graph import Node
 from gradninja.algebra.normal import Normal, TooLong
 from gradninja.algebra.prices import Prices
 from gradninja.algebra.rational import rational
+from gradninja.algebra.sigmoids import complemented
 from gradninja.algebra.terms import ONE, Factor, Powers, Term, matches
 from gradninja.algebra.tree import Forest, Product, Reduced, Total, Tree, as_product, leaves, simple
 
@@ -55,6 +56,9 @@ class Extractor:
         """Expressions for the terms, the cheapest first; the last keeps sums in one piece."""
         best = self.extract(terms)
         others = [*self._opened(terms), *rational(self.normal, terms, self.named)]
+        complements = complemented(self.normal.graph, terms)
+        if complements is not None:
+            others += [complements, *self._opened(complements)]
         found = sorted((self.extract(other) for other in others), key=lambda tree: tree.cost)
         return [*(tree for tree in found if tree.cost < best.cost), best]
 

@@ -13,6 +13,7 @@ from gradninja.algebra.layout import call, constant
 from gradninja.algebra.lower import Lowering, NotLowered, row
 from gradninja.algebra.macros import softmax_of
 from gradninja.algebra.operations import base
+from gradninja.algebra.sigmoids import negated, sigmoid
 from gradninja.algebra.terms import ONE, Indices, Term
 from gradninja.derive import template as templates
 from gradninja.rules import Site
@@ -47,26 +48,35 @@ def _log1p(graph: Graph, y: Node, a: Node) -> list[Term]:
 
 def _relu(graph: Graph, y: Node, a: Node) -> list[Term]:
     def syntax() -> ast.expr:
-        return ast.Compare(y.text(), [ast.Gt()], [constant(0)])
+        # Without a name the result would be computed again.
+        written = a if y.name is None and a.name is not None else y
+        return ast.Compare(written.text(), [ast.Gt()], [constant(0)])
 
     mask = Node(0, y.shape, y.value > 0, axes=y.axes, writes=syntax, made=float(y.size))
     mask.sign_of = (a, HALF, HALF)
     return [graph.itself(graph.add(mask))]
 
 
-def _function_of(name: str, sign: int = 1, negated: bool = False) -> Slope:
-    """The derivative is another function of the operand: `torch.sigmoid(a)`, `-torch.sin(a)`."""
+def _function_of(name: str, sign: int = 1) -> Slope:
+    """The derivative is another function of the operand: `torch.sign(a)`, `-torch.sin(a)`."""
 
     def slope(graph: Graph, y: Node, a: Node) -> list[Term]:
         def syntax() -> ast.expr:
-            inner = ast.UnaryOp(ast.USub(), a.text()) if negated else a.text()
-            return call(f"torch.{name}", [inner])
+            return call(f"torch.{name}", [a.text()])
 
-        value = getattr(torch, name)(-a.value if negated else a.value)
+        value = getattr(torch, name)(a.value)
         node = Node(0, y.shape, value, axes=y.axes, writes=syntax, made=2.0 * y.size)
         return [graph.itself(graph.add(node)).scaled(sign)]
 
     return slope
+
+
+def _logsigmoid(graph: Graph, y: Node, a: Node) -> list[Term]:
+    other = negated(graph, a)
+    if other is None:
+        minus = [graph.itself(a).scaled(-1)]
+        other = graph.add(Node(0, a.shape, None, axes=a.axes, terms=minus))
+    return [graph.itself(sigmoid(graph, other))]
 
 
 def _erf(graph: Graph, y: Node, a: Node) -> list[Term]:
@@ -77,7 +87,7 @@ def _erf(graph: Graph, y: Node, a: Node) -> list[Term]:
 
 
 def _silu(graph: Graph, y: Node, a: Node) -> list[Term]:
-    (s,) = _function_of("sigmoid")(graph, y, a)
+    s = graph.itself(sigmoid(graph, a))
     rest = [Term.of(1, []), graph.itself(a), graph.itself(y).scaled(-1)]
     return [s.times(graph.itself(sum_of(graph, rest, y)))]
 
@@ -99,7 +109,7 @@ SLOPES: dict[str, Slope] = {
     "silu": _silu,
     "sin": _function_of("cos"),
     "cos": _function_of("sin", sign=-1),
-    "logsigmoid": _function_of("sigmoid", negated=True),
+    "logsigmoid": _logsigmoid,
     "abs": _abs,
     "erf": _erf,
 }
@@ -130,6 +140,31 @@ def _gelu(low: Lowering, site: Site) -> Node:
         *(part.times(root).times(slope) for part in bend),
     ]
     y.derivatives = (Derivative(a, terms),)
+    return y
+
+
+@row("softplus")
+def _softplus(low: Lowering, site: Site) -> Node:
+    """PyTorch's is the operand itself from the threshold on, so that its slope is 1 there."""
+    graph, a = low.graph, low.node(site.bound["a"])
+    beta, threshold = site.value("beta"), site.value("threshold")
+
+    def syntax() -> ast.expr:
+        one = site.fixed("beta") and beta == 1
+        text = "torch.where(a > threshold, 1, torch.sigmoid(a))"
+        if not one:
+            text = text.replace("a > ", "beta * a > ").replace("(a)", "(beta * a)")
+        names = {n: site.bound[n].syntax for n in ("beta", "threshold")}
+        found: ast.expr = templates.substitute(
+            ast.parse(text, mode="eval").body,
+            {"a": a.text, "beta": lambda: names["beta"], "threshold": lambda: names["threshold"]},
+        )
+        return found
+
+    value = torch.where(beta * a.value > threshold, 1, torch.sigmoid(beta * a.value))
+    slope = Node(0, a.shape, value, axes=a.axes, writes=syntax, made=5.0 * a.size)
+    y = graph.add(Node(0, a.shape, site.y, axes=a.axes, made=2.0 * a.size))
+    y.derivatives = (Derivative(a, [graph.itself(graph.add(slope))]),)
     return y
 
 

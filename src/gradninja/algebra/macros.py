@@ -11,10 +11,12 @@ from gradninja.algebra.layout import call, constant
 from gradninja.algebra.lower import Lowering, NotLowered, row
 from gradninja.algebra.operations import powers_of
 from gradninja.algebra.picks import one_hot
+from gradninja.algebra.sigmoids import sigmoid
 from gradninja.algebra.statics import scalar_term
 from gradninja.algebra.terms import ONE, Term, fresh
 from gradninja.rules import Site
 
+REDUCTIONS = ("mean", "sum", "none")
 SUMMED = -1  # an index of the gradient that the operand's own do not have
 
 
@@ -100,18 +102,17 @@ def _logsumexp(low: Lowering, site: Site) -> Node:
 
 @row("cross_entropy")
 def _cross_entropy(low: Lowering, site: Site) -> Node:
-    """The mean, or sum, over examples; classes by number."""
+    """The mean or sum over examples, or each of them; classes by number."""
     plain = site.value("weight") is None and site.value("ignore_index") == -100
-    target = site.bound["target"]
-    mean = site.value("reduction") == "mean"
-    if not plain or site.value("reduction") not in {"mean", "sum"} or target.differentiable:
-        raise NotLowered("weights, ignored classes, or no sum")
+    target, how = site.bound["target"], site.value("reduction")
+    if not plain or how not in REDUCTIONS or target.differentiable:
+        raise NotLowered("weights, or ignored classes")
     a = low.node(site.bound["a"])
     hot = one_hot(low, low.node(target), a)
     p = softmax_of(low, a, 1)
     slopes = [low.graph.itself(p)]
     smoothing = site.bound["label_smoothing"]
-    if smoothing.value:
+    if smoothing.value or not site.fixed("label_smoothing"):
         share = scalar_term(low.graph, smoothing.syntax)
         if share is None:
             raise NotLowered("a smoothing that is no number")
@@ -120,50 +121,52 @@ def _cross_entropy(low: Lowering, site: Site) -> Node:
         slopes += [hot_term.scaled(-1), hot_term.times(share), share.times(classes).scaled(-1)]
     else:
         slopes.append(low.graph.itself(hot).scaled(-1))
-    if mean:
+    if how == "mean":
         count = low.graph.itself(low.graph.extent(a.axes[0]), -ONE)
         slopes = [slope.times(count) for slope in slopes]
-    y = low.graph.add(Node(0, (), site.y, made=4.0 * a.size))
-    y.derivatives = (Derivative(a, slopes, ()),)
+    at = (0,) if how == "none" else ()
+    axes = tuple(a.axes[i] for i in at)
+    y = low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=axes, made=4.0 * a.size))
+    y.derivatives = (Derivative(a, slopes, at),)
     return y
 
 
 @row("nll_loss")
 def _nll_loss(low: Lowering, site: Site) -> Node:
     plain = site.value("weight") is None and site.value("ignore_index") == -100
-    if not plain or site.value("reduction") not in {"mean", "sum"}:
-        raise NotLowered("weights, ignored classes, or no sum")
+    how = site.value("reduction")
+    if not plain or how not in REDUCTIONS:
+        raise NotLowered("weights, or ignored classes")
     a = low.node(site.bound["a"])
     hot = one_hot(low, low.node(site.bound["target"]), a)
-    i, k = fresh(), fresh()
-    term = Term.of(-1, [((a.number, (i, k)), ONE), ((hot.number, (i, k)), ONE)], [i, k])
-    if site.value("reduction") == "mean":
+    i, k = 0 if how == "none" else fresh(), fresh()
+    term = Term.of(-1, [((a.number, (i, k)), ONE), ((hot.number, (i, k)), ONE)], {i, k} - {0})
+    if how == "mean":
         term = term.times(low.graph.itself(low.graph.extent(a.axes[0]), -ONE))
-    return low.graph.add(Node(0, (), site.y, terms=[term]))
+    axes = a.axes[:1] if how == "none" else ()
+    return low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=axes, terms=[term]))
 
 
 @row("binary_cross_entropy_with_logits")
 def _bce(low: Lowering, site: Site) -> Node:
     plain = site.value("weight") is None and site.value("pos_weight") is None
     target = site.bound["target"]
-    if not plain or site.value("reduction") not in {"mean", "sum"} or target.differentiable:
-        raise NotLowered("weights, or no sum")
+    how = site.value("reduction")
+    if not plain or how not in REDUCTIONS or target.differentiable:
+        raise NotLowered("weights")
     a, t = low.node(site.bound["a"]), low.node(target)
     if t.shape != a.shape:
         raise NotLowered("a target of another shape")
     for mine, theirs in zip(a.axes, t.axes, strict=True):
         low.graph.union(mine, theirs)
 
-    def syntax() -> ast.expr:
-        return call("torch.sigmoid", [a.text()])
-
-    s = Node(0, a.shape, torch.sigmoid(a.value), axes=a.axes, writes=syntax, made=2.0 * a.size)
-    low.graph.add(s)
+    s = sigmoid(low.graph, a)
     slopes = [low.graph.itself(s), low.graph.itself(t).scaled(-1)]
-    if site.value("reduction") == "mean":
+    if how == "mean":
         for axis in a.axes:
             count = low.graph.itself(low.graph.extent(axis), -ONE)
             slopes = [slope.times(count) for slope in slopes]
-    y = low.graph.add(Node(0, (), site.y, made=4.0 * a.size))
-    y.derivatives = (Derivative(a, slopes, ()),)
+    at, axes = (a.free, a.axes) if how == "none" else ((), ())
+    y = low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=axes, made=4.0 * a.size))
+    y.derivatives = (Derivative(a, slopes, at),)
     return y

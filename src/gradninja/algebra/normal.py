@@ -306,7 +306,7 @@ class Normal:
         elif len(found) > 1:
             key = frozenset((term.key, term.coefficient) for term in found)
             first = self.sums.setdefault(key, node)
-            if first is not node and not node.atomic and len(first.free) == len(node.free):
+            if first is not node and len(first.free) == len(node.free):
                 self.forms[node.number] = [self.graph.itself(first)]  # the same sum once more
                 return
             self._mine(node, found)

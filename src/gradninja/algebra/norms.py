@@ -113,6 +113,22 @@ def _batch_norm(low: Lowering, site: Site) -> Node:
     return _scaled(low, site, xhat, (1,))
 
 
+@row("instance_norm")
+def _instance_norm(low: Lowering, site: Site) -> Node:
+    """Each example's channels by themselves."""
+    if not site.value("use_input_stats") or site.value("running_mean") is not None:
+        raise NotLowered("running statistics")
+    a = low.node(site.bound["a"])
+    dims, eps = tuple(range(2, len(a.shape))), site.bound["eps"].syntax
+    value = torch.nn.functional.instance_norm(a.value, eps=site.value("eps"))
+    text = "F.instance_norm(a, eps=eps)"
+    if site.value("eps") == 1e-5 and isinstance(eps, ast.Constant):
+        text = "F.instance_norm(a)"
+    hat = _written(text, a=a.text(), eps=eps)
+    xhat = _normalised(low, a, dims, (value, hat), _deviation(a, dims, eps), centred=True)
+    return _scaled(low, site, xhat, (1,))
+
+
 @row("layer_norm")
 def _layer_norm(low: Lowering, site: Site) -> Node:
     a = low.node(site.bound["a"])

@@ -142,13 +142,12 @@ def kept(owner: ast.expr, name: str, dims: tuple[int, ...]) -> ast.expr:
     return method(owner, name, [dims_syntax(dims)], keepdim=ast.Constant(True))
 
 
-@row("diagonal")
+@row("diagonal", "diag")
 def _diagonal(low: Lowering, site: Site) -> Node:
     """The diagonal of a square matrix: a product with the unit matrix."""
     a = low.node(site.bound["a"])
-    plain = all(
-        site.value(name) == value for name, value in (("offset", 0), ("dim1", 0), ("dim2", 1))
-    )
+    meant = (("offset", 0), ("diagonal", 0), ("dim1", 0), ("dim2", 1))
+    plain = all(site.value_or(name, value) == value for name, value in meant)
     if not plain or len(a.places) != 2 or len(a.shape) != 2 or a.shape[0] != a.shape[1]:
         raise NotLowered("no diagonal of a square matrix")
     text = f"eye({low.graph.find(a.axes[0])}, {low.graph.find(a.axes[1])})"

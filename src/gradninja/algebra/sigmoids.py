@@ -22,18 +22,45 @@ def inverse_of_sum(graph: Graph, exponential: Node, at: Indices) -> list[Term] |
     u = _operand(exponential, graph.itself(exponential))
     if u is None:
         return None
-    (term,) = u.terms if u.terms is not None and len(u.terms) == 1 else (Term.of(1, []),)
-    v = graph.nodes[term.powers[0][0][0]] if len(term.powers) == 1 else u
-    if v is u or term != graph.itself(v, indices=u.free).scaled(-1):
-        return [Term.of(1, []), graph.itself(_sigmoid(graph, u), indices=at).scaled(-1)]
+    v = negated(graph, u)
+    if v is None:
+        return [Term.of(1, []), graph.itself(sigmoid(graph, u), indices=at).scaled(-1)]
     for derivative in v.derivatives:
         x, slope = derivative.operand, derivative.terms[0].powers
         sign = graph.nodes[slope[0][0][0]] if slope else v
         if sign.sign_of == (x, ZERO, ONE) and derivative.terms == [graph.itself(sign)]:
             turned = graph.itself(sign, indices=at)
-            whole = turned.times(graph.itself(_sigmoid(graph, x), indices=at))
+            whole = turned.times(graph.itself(sigmoid(graph, x), indices=at))
             return [Term.of(HALF, []), turned.scaled(-HALF), whole]
-    return [graph.itself(_sigmoid(graph, v), indices=at)]
+    return [graph.itself(sigmoid(graph, v), indices=at)]
+
+
+def negated(graph: Graph, u: Node) -> Node | None:
+    """v, for u = -v."""
+    (term,) = u.terms if u.terms is not None and len(u.terms) == 1 else (Term.of(1, []),)
+    v = graph.nodes[term.powers[0][0][0]] if len(term.powers) == 1 else u
+    return None if v is u or term != graph.itself(v, indices=u.free).scaled(-1) else v
+
+
+def complemented(graph: Graph, terms: Sequence[Term]) -> list[Term] | None:
+    """Terms in which sigmoid(-x) is 1 - sigmoid(x), where both are; None where they are not."""
+    atoms = {atom: graph.nodes[atom].applied for t in terms for (atom, _), _ in t.powers}
+    sigmoids = {of[1].number: n for n, of in atoms.items() if of and of[0] == "torch.sigmoid"}
+    swaps = {
+        atom: sigmoids[v.number]
+        for u, atom in sigmoids.items()
+        if (v := negated(graph, graph.nodes[u])) is not None and v.number in sigmoids
+    }
+    found: list[Term] = []
+    for term in terms:
+        parts = [Term.of(term.coefficient, [], term.bound)]
+        for (atom, at), power in term.powers:
+            whole = [Term.of(1, [((atom, at), power)])]
+            if atom in swaps and power == 1:
+                whole = [Term.of(1, []), Term.of(-1, [((swaps[atom], at), ONE)])]
+            parts = [a.times(b) for a in parts for b in whole]
+        found += parts
+    return collect(found) if swaps else None
 
 
 def _operand(node: Node, slope: Term) -> Node | None:
@@ -43,7 +70,8 @@ def _operand(node: Node, slope: Term) -> Node | None:
     return None
 
 
-def _sigmoid(graph: Graph, x: Node) -> Node:
+def sigmoid(graph: Graph, x: Node) -> Node:
+    """The node of `torch.sigmoid(x)`."""
     for node in graph.nodes:
         if node.applied == ("torch.sigmoid", x):
             return node
@@ -76,7 +104,9 @@ def _parts(graph: Graph, factor: Factor, power: Fraction) -> list[Term] | None:
     if node.sign_of is None or power.denominator != 1:
         return None
     of, constant, slope = node.sign_of
-    first = next(n for n in graph.nodes if n.sign_of == (of, ZERO, ONE))
+    first = next((n for n in graph.nodes if n.sign_of == (of, ZERO, ONE)), None)
+    if first is None:
+        return None
     whole = graph.itself(first, indices=factor[1])
     if constant == 0:
         if power == 1 and first is node:
