@@ -76,6 +76,9 @@ def test_the_output_s_gradient_is_asked_for_or_written() -> None:
     assert (row.name, row.kind, row.fix) == ("dout", "missing line", made)
     (row,) = check(SCALAR.replace("dout =", "dout +=")).wrong
     assert (row.name, row.kind, row.fix) == ("dout", "wrong operator", made)
+    (row,) = check(SCALAR.replace("ones_like", "zeros_like")).wrong
+    assert (row.name, row.kind, row.fix) == ("dout", "wrong constant", made)
+    assert check(SCALAR.replace(made, "dout = 1.0")).ok
 
 
 def test_a_gradient_that_no_line_writes_is_one_red_row() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 from collections.abc import Iterator, Sequence
 
 from gradninja.check.plan import Plan
 from gradninja.check.row import Row
+from gradninja.check.tolerance import comparable
 from gradninja.check.trials import Trials
 from gradninja.check.truth import LIBRARY, Truth
 from gradninja.check.types import Verdict
 from gradninja.check.verdict import Finding
+from gradninja.check.written import AsWritten
 
 
 def unasked(trials: Trials) -> Iterator[Row]:
@@ -29,12 +32,9 @@ def unasked(trials: Trials) -> Iterator[Row]:
 
 
 def _unasked(trials: Trials, name: str, at: int, truth: Truth) -> Row:
-    written, names = trials.written, trials.trials[0].names
-    given = truth.cotangents.get(name)
+    written, given = trials.written, truth.cotangents.get(name)
     if given is not None and given.ndim == 0:
-        output = next(o for o in names.outputs.values() if names.gradient(o) == name)
-        asked = output in written.parameters
-        fix = f"{name} = torch.ones_like({output})" if asked else f"{name} = torch.tensor(1.0)"
+        fix = _one(trials, name)
         text = f"`{name}` is read and nothing gives it: the output is 0-dim, its gradient is 1"
         finding = Finding(Verdict.ERROR, text=text, kind="missing line")
     else:
@@ -42,6 +42,27 @@ def _unasked(trials: Trials, name: str, at: int, truth: Truth) -> Row:
         text = f"`{written.name}` reads `{name}` of the forward, but does not ask for it"
         finding = Finding(Verdict.ERROR, text=text, kind="missing parameter")
     return Row(name, at, finding, fix=fix, settled=True)
+
+
+def misgiven(trials: Trials, run: AsWritten) -> Iterator[Row]:
+    """`dout = ...` of a 0-dim output that is not 1; the rest is judged with 1."""
+    for name in sorted(trials.withheld):
+        at, true = trials.one(name), trials.trials[0].wide.cotangents[name]
+        given = run.given.get(name)
+        right = given == 1 if isinstance(given, int | float) else comparable(given, true)
+        if at is not None and not (right and float(given or 0) == 1):
+            text = f"`{name}` is the gradient of the 0-dim output, which is 1"
+            adds = isinstance(trials.plan.steps[at].node, ast.AugAssign)
+            kind = "wrong operator" if adds else "wrong constant"
+            finding = Finding(Verdict.WRONG, text=text, kind=kind)
+            yield Row(name, at, finding, fix=_one(trials, name), settled=True)
+
+
+def _one(trials: Trials, name: str) -> str:
+    names = trials.trials[0].names
+    output = next(o for o in names.outputs.values() if names.gradient(o) == name)
+    asked = output in trials.written.parameters
+    return f"{name} = torch.ones_like({output})" if asked else f"{name} = torch.tensor(1.0)"
 
 
 def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.check import tolerance as rounding
-from gradninja.check.absences import unasked, unwritten
+from gradninja.check.absences import misgiven, unasked, unwritten
 from gradninja.check.aliases import Alias, aliases, overlap
 from gradninja.check.module import told
 from gradninja.check.plan import Plan
@@ -173,7 +173,8 @@ class Review:
         rows = [self._row(name, finding) for name, finding in self.findings.items()]
         rows = self._without_consequences(rows)
         self._read_too_early(rows)
-        rows += [*unasked(self.trials), *unwritten(self.trials, rows)]
+        rows += [*unasked(self.trials), *misgiven(self.trials, self.runs[0])]
+        rows += unwritten(self.trials, rows)
         self._aliases(rows)
         self._hold_as_written(rows)
         rows.sort(key=lambda row: len(self.plan.steps) if row.at is None else row.at)

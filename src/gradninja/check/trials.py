@@ -79,9 +79,16 @@ class Trials:
     def withheld(self) -> frozenset[str]:
         """The gradients of 0-dim outputs, which are 1, that a function writes unasked for."""
         parameters = self.written.parameters
-        mine = {n for n, given in self.trials[0].wide.cotangents.items() if given.ndim == 0}
+        cotangents = self.trials[0].wide.cotangents
+        mine = {name for name, given in cotangents.items() if given.ndim == 0}
         written = set().union(*(step.writes for step in self.plan.steps))
         return frozenset(mine & written - set(parameters)) if parameters else frozenset()
+
+    def one(self, name: str) -> int | None:
+        """The line by which a function gives the output's gradient itself, which is 1."""
+        writers = self.plan.writers(name)
+        mine = name in self.withheld and name not in self.plan.gradients
+        return writers[0] if mine and len(writers) == 1 else None
 
     def of(self, written: Written) -> Trials:
         """The same draws for another text of the backward."""
@@ -119,6 +126,7 @@ class Trials:
             match,
             complete=self.complete,
             keep=self.keep,
+            ones={at: name for name in self.withheld if (at := self.one(name)) is not None},
         ).run()
 
     def scatter(self, index: int, name: str, version: str) -> float:

@@ -121,14 +121,16 @@ class Walk:
         *,
         complete: bool = False,
         keep: frozenset[int] = frozenset(),
+        ones: Mapping[int, str] | None = None,
     ) -> None:
         """`complete`: a gradient that is read before its last contribution reads as complete.
 
         `keep`: the statements before which it is noted what the names hold; their number: the end.
+        `ones`: the statements that give an output's gradient, which are judged elsewhere.
         """
         self.plan, self.truth, self.names, self.match = plan, truth, names, match
         self.steps = steps[truth.dtype == torch.float64]
-        self.scope, self.complete, self.keep = scope, complete, keep
+        self.scope, self.complete, self.keep, self.ones = scope, complete, keep, ones or {}
         self.last = {name: plan.last(name) for name in plan.gradients}
         self.judged = Judged(
             {name: Outcome() for name in plan.gradients if self.last[name] is not None}
@@ -163,6 +165,10 @@ class Walk:
             self.scope[name] = value
         if isinstance(error, Reached):
             return False
+        if index in self.ones:
+            name = self.ones[index]
+            self.scope[name] = self.truth.cotangents[name].clone()
+            return True
         self._keep_locals(step)
         mine = [name for name in self.judged.outcomes if name in step.writes]
         if error is not None and not mine:
