@@ -6,7 +6,9 @@ import ast
 import functools
 import importlib
 import inspect
+import itertools
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -143,6 +145,17 @@ def test_targets_keep_their_digits(target: Target) -> None:
     assert not lost, f"{lost}\n{fused(target).source}"
 
 
+def written_again(back: gn.Backward) -> list[str]:
+    """Parts of lines that got a name and are computed once more where they were."""
+    found = []
+    for number, group in itertools.groupby(back.program.lines, key=lambda line: line.number):
+        *parts, whole = group
+        for part in parts:
+            if part.expr.differentiable and re.match(rf"{whole.name}_[a-z]", part.name):
+                found += [f"{number}: {part.code}"] * (str(part.expr) in str(whole.expr))
+    return found
+
+
 @pytest.mark.parametrize("program", CATALOGUE, ids=lambda program: program.name)
 def test_the_catalogue_is_right(program: Any) -> None:
     """Whatever can be derived: right to 1e-12, with no more full-size operations than derived."""
@@ -159,6 +172,7 @@ def test_the_catalogue_is_right(program: Any) -> None:
         torch.manual_seed(seed)
         wrong = differences(call(back, inputs, grads), truth, TOLERANCE)
         assert not wrong, "\n".join([*wrong, back.source])
+    assert not written_again(back), back.forward_source
     values = back.program.values  # on the sizes that the form was chosen for
     inputs = {given.name: values[given.name] for given in back.program.inputs}
     grads = ones_or_random(back, 101)([values[name] for name in back.outputs])

@@ -222,6 +222,15 @@ def forward(x: Float[Tensor, "n d"], W1: Float[Tensor, "d k"], W2: Float[Tensor,
     assert back.kept == ("h",) and back.not_kept == ("hpreact",)
 
 
+@pytest.mark.parametrize(
+    "line", ["2.0**x + 1 / (3 - x**2 / 100) - (5 - x)", "x.roll(1) * x.roll(3) - x.flip(0)"]
+)
+def test_what_is_fused_is_found_right_line_by_line(line: str) -> None:
+    """A part that got a name is used by it: written out again, it would have two gradients."""
+    text = f'def forward(x: Float[Tensor, "n d"]):\n    y = {line}\n    return y\n'
+    assert gn.check(text, gn.fuse(text)).ok
+
+
 def test_an_unknown_preference_is_told() -> None:
     with pytest.raises(gn.GradninjaError, match="size"):
         gn.fuse("def forward(x: Float[Tensor, 'n']):\n    return x * 2\n", prefer="size")

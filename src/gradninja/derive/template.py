@@ -79,7 +79,10 @@ def expand_macros(site: Site, text: str) -> ast.stmt:
 
 
 def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Node:
-    """A copy of a tree in which some nodes are replaced; trees are shared and never changed."""
+    """A tree in which some nodes are replaced; trees are shared and never changed.
+
+    What has nothing replaced in it stays the same object: an `Expr` knows its part by that.
+    """
     found = replacement(node)
     if found is not None:
         return found  # type: ignore[return-value]
@@ -88,11 +91,15 @@ def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Nod
         if isinstance(value, ast.AST):
             fields[name] = rebuild(value, replacement)
         elif isinstance(value, list):
-            fields[name] = [
+            items = [
                 rebuild(item, replacement) if isinstance(item, ast.AST) else item for item in value
             ]
+            same = all(new is old for new, old in zip(items, value, strict=True))
+            fields[name] = value if same else items
         else:
             fields[name] = value
+    if all(fields[name] is value for name, value in ast.iter_fields(node)):
+        return node
     return type(node)(**fields)
 
 
