@@ -204,3 +204,13 @@ def test_the_slope_of_a_stable_softplus_at_0() -> None:
     x = torch.tensor([[-1e3, -1.0, 0.0], [0.0, 1.0, 1e3]], dtype=torch.float64)
     got = gn.fuse(text)({"x": x}, torch.ones_like(x))["dx"]
     assert torch.allclose(got, torch.sigmoid(x), rtol=1e-12)
+
+
+def test_classes_that_count_from_the_end() -> None:
+    """-1 is the last class, where the values that are given have it."""
+    text = f"def forward({XY}):\n    return -F.log_softmax(x, 1)[range(len(y)), y].mean()\n"
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    inputs = {"x": x, "y": torch.tensor([0, -1, 2, -3])}
+    back = gn.fuse(text, inputs)
+    assert not back.dropped and "F.one_hot(y % x.shape[1], x.shape[1])" in back.source
+    assert torch.allclose(back(inputs)["dx"], gn.derive(text)(inputs)["dx"], rtol=1e-12)

@@ -213,7 +213,8 @@ class Extractor:
         a, b = trees
         vector = a.indices == over or b.indices == over
         nested = a.indices <= b.indices or b.indices <= a.indices
-        if nested and not (vector and a.indices != b.indices and len(over) == 1):
+        batch = (a.indices & b.indices) - over
+        if nested and not ((vector or batch) and a.indices != b.indices and len(over) == 1):
             return others, forest.reduced(self._times(forest, a, b), over), over
         return others, forest.contracted(a, b, over), over
 

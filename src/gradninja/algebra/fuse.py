@@ -318,9 +318,10 @@ def cuts_of(lowering: Lowering, factors: bool = False) -> set[int]:
 def contracted(graph: Graph, node: Node) -> list[Node]:
     """What a matrix product is made of; empty if it is none, or a pick, or a sum of all."""
     for term in node.terms or () if node.free else ():
-        atoms = [graph.nodes[atom] for (atom, indices), _ in term.powers if indices]
-        if term.bound and len(atoms) > 1 and not any(atom.picks for atom in atoms):
-            return atoms
+        atoms = [(graph.nodes[atom], set(at)) for (atom, at), _ in term.powers if at]
+        pick = any(a.picks and all(other <= at for _, other in atoms) for a, at in atoms)
+        if term.bound and len(atoms) > 1 and not pick:
+            return [atom for atom, _ in atoms]
     return []
 
 

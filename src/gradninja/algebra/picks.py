@@ -66,7 +66,7 @@ def one_hot(low: Lowering, index: Node, like: Node) -> Node:
     graph.union(index.axes[0], like.axes[0])
     text = f"one_hot({index.number}, {graph.find(like.axes[-1])})"
     if text not in low.known:
-        value = torch.nn.functional.one_hot(index.value, like.shape[-1])
+        value = torch.nn.functional.one_hot(index.value % like.shape[-1], like.shape[-1])
         node = graph.tensor(value, axes=like.axes, made=float(value.numel()), hot=index)
         node.sums, node.picks = (((1,), Term.of(1, [])),), True
         low.known[text] = node
@@ -117,7 +117,7 @@ def _masked_fill(low: Lowering, site: Site) -> Node:
     def syntax() -> ast.expr:
         return ast.UnaryOp(ast.Invert(), mask.text())
 
-    keep = Node(0, mask.shape, ~mask.value, axes=mask.axes, writes=syntax, made=float(mask.size))
+    keep = Node(0, mask.shape, ~mask.value, axes=mask.axes, writes=syntax, fills=mask)
     low.graph.add(keep)
     slope = Term.of(1, [((keep.number, indices), ONE)])
     y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes))

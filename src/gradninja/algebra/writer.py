@@ -5,11 +5,18 @@ from __future__ import annotations
 import ast
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
-import torch
-
+from gradninja.algebra.factors import (
+    grouped,
+    has_float,
+    is_mask,
+    masked,
+    short,
+    static,
+    unsigned,
+)
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.layout import Layout, Written, broadcasts, call, constant, fitted, method
 from gradninja.algebra.terms import Indices
@@ -30,7 +37,7 @@ class Writer:
         want = layout_of(like, like.free)
         name = typed if like.name is None else like.name
         self.dtype = ast.Attribute(ast.Name(name, ast.Load()), "dtype", ast.Load())
-        if not tree.indices and (like.size > 1 or _static(tree)):
+        if not tree.indices and (like.size > 1 or static(tree)):
             return self._filled(tree, like)
         written = fitted(self.write(tree, want), want, exact=True)
         if len(tree.indices) < len(like.places):
@@ -40,7 +47,7 @@ class Writer:
     def _filled(self, tree: Tree, like: Node) -> ast.expr:
         """One number for every element."""
         written = self.write(tree, ())
-        if _static(tree):
+        if static(tree):
             return call("torch.full_like", [like.text(), written.syntax])
         return method(written.syntax, "expand_as", [like.text()]) if like.shape else written.syntax
 
@@ -67,8 +74,10 @@ class Writer:
             return self._aliased(node, tree.at, want)
         if node.hot is not None:
             index = self.write(Leaf(tree.indices, "", 0.0, node.hot, tree.at[:-1]), ())
-            classes = self.number(self.graph.extent(node.axes[-1]))
-            return Written(call("F.one_hot", [index.syntax, classes]), layout_of(node, tree.at))
+            classes, given = self.number(self.graph.extent(node.axes[-1])), index.syntax
+            if bool((node.hot.value < 0).any()):  # -1 is the last class, as Python counts
+                given = ast.BinOp(given, ast.Mod(), classes)
+            return Written(call("F.one_hot", [given, classes]), layout_of(node, tree.at))
         if node.applied is not None:
             function, argument = node.applied
             whole = Leaf(tree.indices, "", 0.0, argument, tree.at)
@@ -114,13 +123,14 @@ class Writer:
         """Small factors first, then larger ones; a divisor with those of its size."""
         if tree.number == 0:
             return Written(constant(0), ())
-        tree = _unsigned(tree)
+        tree = unsigned(tree)
         want = self._want(tree, want)
         items = [
             (part, -power, True) if power < 0 and power.denominator == 1 else (part, power, False)
-            for part, power in _grouped(tree)
+            for part, power in grouped(tree)
         ]
-        whole = not _has_float(tree) and (len(items) > 1 or abs(tree.number) != 1)
+        items, masks = masked(items)
+        whole = not has_float(tree) and (len(items) > 1 or abs(tree.number) != 1)
         first = min((len(part.indices) for part, _, down in items if not down), default=0)
         written, divisors = self._number(tree.number, any(not down for _, _, down in items))
         first = 0 if written is not None else first
@@ -129,7 +139,7 @@ class Writer:
             key=lambda item: (
                 max(len(item[0].indices), first * item[2]),
                 item[2],
-                not _has_float(item[0]) and not _static(item[0]),  # a mask cannot be negated
+                not has_float(item[0]) and not static(item[0]),  # a mask cannot be negated
             )
         )
         for part, power, down in items:
@@ -146,13 +156,16 @@ class Writer:
         written = written or Written(constant(1), ())
         if divisors:
             written = self._divided(written, divisors)
+        for mask in masks:
+            filled = [fitted(self.write(mask, written.layout), written.layout).syntax, constant(0)]
+            written = Written(method(written.syntax, "masked_fill", filled), written.layout)
         negative = tree.number < 0
         return Written(_negated(written.syntax), written.layout) if negative else written
 
     def _number(self, number: Fraction, factors: bool) -> tuple[Written | None, list[ast.expr]]:
         """A number's size: what multiplies, and what divides."""
         size = abs(number)
-        if size.denominator != 1 and _short(size):
+        if size.denominator != 1 and short(size):
             return Written(constant(float(size)), ()), []
         above = size.numerator != 1 or not factors
         below = [constant(size.denominator)] if size.denominator != 1 else []
@@ -170,7 +183,7 @@ class Writer:
 
     def _power(self, part: Tree, power: Fraction, want: Layout, whole: bool) -> Written:
         inner = self.write(part, want)
-        if whole and not _static(part):
+        if whole and not static(part):
             inner = self._as_float(inner)
         if power == 1:
             return inner
@@ -189,7 +202,7 @@ class Writer:
                 else part,
                 want,
             )
-            if _is_mask(part):
+            if is_mask(part):
                 right = self._as_float(right)
             if written is None:
                 written = right
@@ -266,7 +279,7 @@ class Writer:
     def _laid(self, tree: Tree, layout: Layout) -> ast.expr:
         composite = isinstance(tree, Product | Total)
         written = self.write(tree, self._want(tree, ()) if composite else layout)
-        if not _has_float(tree):
+        if not has_float(tree):
             written = self._as_float(written)
         return fitted(written, layout, exact=True).syntax
 
@@ -313,68 +326,6 @@ def layout_of(node: Node, at: Sequence[int]) -> Layout:
     for place, index in zip(node.places, at, strict=True):
         found[place] = index
     return tuple(found)
-
-
-def _unsigned(tree: Product) -> Product:
-    """`b - a` for `-(a - b)`."""
-    if tree.number < 0:
-        for at, (part, power) in enumerate(tree.parts):
-            if isinstance(part, Total) and power == 1 and any(p.number < 0 for p in part.parts):
-                turned = tuple(replace(p, number=-p.number) for p in part.parts)
-                parts = [*tree.parts]
-                parts[at] = (replace(part, parts=turned), power)
-                return replace(tree, number=-tree.number, parts=tuple(parts))
-    return tree
-
-
-def _grouped(tree: Product) -> list[tuple[Tree, Fraction]]:
-    """A product's parts, those of one smaller set of indices put together."""
-    groups: dict[frozenset[int], list[tuple[Tree, Fraction]]] = {}
-    for part in tree.parts:
-        groups.setdefault(part[0].indices, []).append(part)
-    found: list[tuple[Tree, Fraction]] = []
-    for indices, parts in groups.items():
-        several = len(parts) > 1 and any(power > 0 for _, power in parts)
-        if indices and indices != tree.indices and several:
-            found.append((Product(indices, "", 0.0, Fraction(1), tuple(parts)), Fraction(1)))
-        else:
-            found += parts
-    return found
-
-
-def _is_mask(part: Product) -> bool:
-    """Whether it is a tensor of True and False, which cannot be subtracted."""
-    return bool(part.parts) and all(
-        isinstance(tree, Leaf)
-        and isinstance(tree.node.value, torch.Tensor)
-        and tree.node.value.dtype == torch.bool
-        for tree, _ in part.parts
-    )
-
-
-def _has_float(tree: Tree) -> bool:
-    """Whether a float tensor takes part, so that ints become floats of its dtype by themselves."""
-    return any(
-        not leaf.node.static
-        and leaf.node.hot is None
-        and (leaf.node.value is None or leaf.node.value.is_floating_point())
-        for leaf in leaves(tree)
-    )
-
-
-def _static(tree: Tree) -> bool:
-    """Whether it is a plain Python number."""
-    if isinstance(tree, Product):
-        return all(_static(part) for part, _ in tree.parts)
-    if isinstance(tree, Total):
-        return all(map(_static, tree.parts))
-    return isinstance(tree, Leaf) and tree.node.static
-
-
-def _short(number: Fraction) -> bool:
-    """Whether a fraction reads better as a decimal: 0.5, 1.5, 0.9."""
-    tenths = number.numerator != 1 and 100 % number.denominator == 0
-    return tenths or number.denominator in {2, 4, 8} or number.denominator > 100
 
 
 def _joined(left: Written, operator: ast.operator, right: Written, want: Layout) -> Written:
