@@ -72,6 +72,20 @@ def test_fuse_takes_what_is_preferred(prefer: str, file: Path, capsys) -> None:
     assert row["kept"] == ["h"] and row["not_kept"] == ["hpreact"]
 
 
+def test_fuse_spares_memory(file: Path, capsys) -> None:
+    """No one-hot, and one operation on the whole array; what is held is told."""
+    held = {}
+    for prefer in ("speed", "memory"):
+        assert call("fuse", str(file), "--prefer", prefer, "--json") == 0
+        row = json.loads(capsys.readouterr().out)
+        held[prefer] = row["cost"]["peak"]
+    assert [line["source"] for line in row["lines"]] == [
+        "dlogits = probs / n",
+        "dlogits[torch.arange(len(Yb)), Yb] -= 1 / n",
+    ]
+    assert held["memory"] < held["speed"]
+
+
 def test_fuse_tells_its_steps(file: Path, capsys) -> None:
     assert call("fuse", str(file)) == 0
     plain = capsys.readouterr().out

@@ -29,10 +29,10 @@ def fuse(
     wrt: Wrt = None,
     prefer: Annotated[
         Prefer,
-        typer.Option(help="Least memory traffic, fewest forward values kept, or fewest steps."),
+        typer.Option(help="Least memory traffic, least memory held, or fewest operations."),
     ] = Prefer.SPEED,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Take the 1 off in place instead of a one-hot.")
+        bool, typer.Option("--in-place", help="Change a line's own arrays; make no one-hot.")
     ] = False,
     steps: Annotated[
         bool, typer.Option("--steps", help="Tell the steps that led to each line, in words.")
@@ -85,6 +85,7 @@ def _row(back: Fused, prefer: Prefer) -> dict[str, object]:
             "traffic": back.cost.traffic,
             "calls": back.cost.calls,
             "kept": back.cost.kept,
+            "peak": back.cost.peak,
         },
         "float32_errors": [
             {"name": one.name, "fused": one.fused, "derived": one.derived} for one in back.errors
