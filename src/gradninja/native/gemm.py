@@ -27,9 +27,10 @@ _HEIGHT = 160  # rows of A in a block: 160 kB in float32, in the second cache
 _WIDTH = 2048  # columns of B in a block: 2 MB in float32, in the last cache
 _SMALL = 64 * 1024  # bytes of A or of B that stay in the caches where they lie
 
-_TILE = make_tile(_ROWS, 2, edge=False)
-_WIDE, _NARROW = make_tile(_ROWS, 2, edge=True), make_tile(_ROWS, 1, edge=True)
-_LOW_WIDE, _LOW_NARROW = make_tile(4, 2, edge=True), make_tile(4, 1, edge=True)
+_TILE = make_tile(_ROWS, 2, low=False, narrow=False)
+_CUT = make_tile(_ROWS, 2, low=False, narrow=True)
+_WIDE, _NARROW = (make_tile(_ROWS, vectors, low=True, narrow=True) for vectors in (2, 1))
+_LOW_WIDE, _LOW_NARROW = (make_tile(4, vectors, low=True, narrow=True) for vectors in (2, 1))
 
 
 @njit
@@ -39,6 +40,8 @@ def _tile(k: Any, alpha: Any, A: Any, a: Any, ars: Any, acs: Any, B: Any, b: Any
     one = lanes(A)
     if rows == _ROWS and width == 2 * one:
         _TILE(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, rows, width)
+    elif rows == _ROWS and width > one:
+        _CUT(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, rows, width)
     elif rows > 4 and width > one:
         _WIDE(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, rows, width)
     elif rows > 4:
@@ -63,17 +66,17 @@ def _aligned(size: Any, like: Any) -> Any:
 
 
 @njit
-def _pack(rows: Any, columns: Any, X: Any, x: Any, rs: Any, cs: Any, wide: Any, out: Any) -> Any:
+def _pack(rows: Any, columns: Any, X: Any, x: Any, rs: Any, cs: Any, wide: Any,
+          out: Any, o: Any) -> None:  # fmt: skip
     """Copy a matrix into panels of `wide` rows; within one, the elements of a column side by side.
 
-    What the last panel lacks is left as it is, or gets numbers of no meaning. Returns the number
-    of elements of a panel.
+    They begin at out[o]. What the last panel lacks is left as it is, or gets numbers of no meaning.
     """
     length = _round_up(columns, side(X)) * wide
     step = side(X)
     for panel in range(0, rows, wide):
         high = min(wide, rows - panel)
-        start = panel // wide * length
+        start = o + panel // wide * length
         if cs == 1 and rs != 1:
             for i in range(0, high, step):
                 for j in range(0, columns, step):
@@ -89,7 +92,6 @@ def _pack(rows: Any, columns: Any, X: Any, x: Any, rs: Any, cs: Any, wide: Any, 
             for j in range(columns):
                 for i in range(high):
                     out[start + j * wide + i] = X[x + (panel + i) * rs + j * cs]
-    return length
 
 
 @njit
@@ -105,7 +107,10 @@ def _product(like: Any, m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, ac
     scatter = ccs != 1
     depth = min(max(k, 1), _DEPTH)  # where k is 0, one turn with nothing to sum: C = beta C
     room = _round_up(depth, side(A))
-    held_b = _aligned(min(_round_up(n, wide), _WIDTH) * room, like) if pack_b else like
+    # A panel of B that one block of A's rows uses alone is packed where the last one was: in the
+    # first cache.
+    panels = min(_round_up(n, wide), _WIDTH) if m > _HEIGHT else wide
+    held_b = _aligned(panels * room, like) if pack_b else like
     held_a = _aligned(min(_round_up(m, tall), _HEIGHT) * room, like) if pack_a else like
     held_c = _aligned(tall * wide, like) if scatter else like
     right, left, patch = pointer(held_b), pointer(held_a), pointer(held_c)
@@ -117,15 +122,20 @@ def _product(like: Any, m: Any, n: Any, k: Any, alpha: Any, A: Any, ars: Any, ac
         for p in range(0, max(k, 1), depth):
             deep = min(depth, k - p)
             keep = beta if p == 0 else one
-            if pack_b:
-                panel_b = _pack(j1 - j0, deep, B, j0 * bcs + p * brs, bcs, brs, wide, right)
+            stretch = _round_up(deep, side(A))
+            panel_a, panel_b = stretch * tall, stretch * wide
             for i0 in range(0, m, _HEIGHT):
                 i1 = min(i0 + _HEIGHT, m)
                 if pack_a:
-                    panel_a = _pack(i1 - i0, deep, A, i0 * ars + p * acs, ars, acs, tall, left)
+                    start = i0 * ars + p * acs
+                    _pack(i1 - i0, deep, A, start, ars, acs, tall, left, origin)
                 for j in range(j0, j1, wide):
                     width = min(wide, j1 - j)
-                    b = (j - j0) // wide * panel_b if pack_b else j + p * brs
+                    b = j + p * brs
+                    if pack_b:
+                        b = (j - j0) // wide * panel_b if m > _HEIGHT else origin
+                        if i0 == 0:
+                            _pack(width, deep, B, j * bcs + p * brs, bcs, brs, wide, right, b)
                     for i in range(i0, i1, tall):
                         rows = min(tall, i1 - i)
                         a = (i - i0) // tall * panel_a if pack_a else i * ars + p * acs

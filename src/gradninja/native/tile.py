@@ -8,6 +8,7 @@ Matrix Multiplication", ACM TOMS 34 (2008), section 4.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 import llvmlite.binding as llvm
@@ -83,16 +84,16 @@ def wide_vectors(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
-def make_tile(rows: int, vectors: int, edge: bool) -> Callable[..., None]:
+def make_tile(rows: int, vectors: int, low: bool, narrow: bool) -> Callable[..., None]:
     """An intrinsic for C = alpha A @ B + beta C, of shapes (rows, k), (k, width), (rows, width).
 
     tile(k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, live, width): A, B and C are
     pointers to floats of one kind; the matrices begin a, b and c elements after them; `*rs` and
     `*cs` are the strides of their rows and columns in elements. The columns of B and C lie side
-    by side. `live` and `width` tell how many rows and columns there are: 1 to `rows` and 1
-    to `vectors` vectors at an `edge`, else exactly so many. Each element is summed over k in
-    order, by fused multiply-adds where the processor has them, so it does not depend on where it
-    lies in a tile. Where beta is 0, C is not read.
+    by side. `live` and `width` tell how many rows and columns there are: in a `low` tile 1 to
+    `rows`, in a `narrow` one some of the last vector, else exactly so many. Each element is summed
+    over k in order, by fused multiply-adds where the processor has them, so it does not depend on
+    where it lies in a tile. Where beta is 0, C is not read.
     """
 
     @intrinsic
@@ -103,7 +104,7 @@ def make_tile(rows: int, vectors: int, edge: bool) -> Callable[..., None]:
         signature = types.void(n, scalar, A, n, n, n, B, n, n, scalar, C, n, n, n, n)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _write_tile(context, builder, signature, args, rows, vectors, edge)
+            _write_tile(context, builder, signature, args, rows, vectors, low, narrow)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -112,7 +113,14 @@ def make_tile(rows: int, vectors: int, edge: bool) -> Callable[..., None]:
 
 
 def _write_tile(
-    context: Any, builder: Any, signature: Any, args: Any, rows: int, vectors: int, edge: bool
+    context: Any,
+    builder: Any,
+    signature: Any,
+    args: Any,
+    rows: int,
+    vectors: int,
+    low: bool,
+    narrow: bool,
 ) -> None:
     k, alpha, A, a, ars, acs, B, b, brs, beta, C, c, crs, live, width = args
     dtype = signature.args[2].dtype
@@ -120,9 +128,11 @@ def _write_tile(
     build = Vectors(builder, context.get_value_type(dtype), lanes, dtype.bitwidth // 8)
     left, right, out = (builder.gep(*at) for at in ((A, [a]), (B, [b]), (C, [c])))
     number = k.type
-    masks = [build.mask(width, v * lanes) if edge else None for v in range(vectors)]
+    masks = [None] * vectors
+    if narrow:
+        masks[-1] = build.mask(width, (vectors - 1) * lanes)
     row_at = [number(row) for row in range(rows)]
-    if edge:  # rows that are not there repeat the last one, and are not written
+    if low:  # rows that are not there repeat the last one, and are not written
         last = builder.sub(live, number(1))
         row_at = [builder.select(builder.icmp_signed("<", r, last), r, last) for r in row_at]
     starts = [builder.mul(ars, row) for row in row_at]
@@ -164,20 +174,26 @@ def _write_tile(
 
     builder.position_at_end(done)
     alphas, betas = build.splat(alpha), build.splat(beta)
-    reads = builder.fcmp_unordered("!=", beta, beta.type(0.0))
-    for row in range(rows):
-        there = builder.icmp_signed("<", number(row), live) if edge else ir.IntType(1)(1)
-        with builder.if_then(there):
-            for v in range(vectors):
-                fresh = builder.fmul(alphas, sums[row][v])
-                origin = builder.block
-                with builder.if_then(reads):
-                    added = build.fma(betas, build.load(targets[row][v], masks[v]), fresh)
-                    updated = builder.block
-                result = builder.phi(build.vector)
-                result.add_incoming(fresh, origin)
-                result.add_incoming(added, updated)
-                build.store(result, targets[row][v], masks[v])
+
+    def finish(added: bool) -> None:
+        fresh = [[builder.fmul(alphas, total) for total in row] for row in sums]
+        # All is read before any is written: a processor takes a masked write for one of the whole
+        # vector, and has the next row, where that begins within it, wait to be read.
+        if added:
+            for found, row in zip(fresh, targets, strict=True):
+                for v, target in enumerate(row):
+                    found[v] = build.fma(betas, build.load(target, masks[v]), found[v])
+        for row, found in enumerate(fresh):
+            there = builder.icmp_signed("<", number(row), live)
+            with builder.if_then(there) if low else nullcontext():
+                for v in range(vectors):
+                    build.store(found[v], targets[row][v], masks[v])
+
+    with builder.if_else(builder.fcmp_unordered("!=", beta, beta.type(0.0))) as (more, alone):
+        with more:
+            finish(True)
+        with alone:
+            finish(False)
 
 
 @intrinsic
@@ -228,24 +244,33 @@ def _write_transpose(context: Any, builder: Any, signature: Any, args: Any) -> A
     X, x, rs, rows, columns, out, o, ors = args
     dtype = signature.args[0].dtype
     side, number = _side(dtype), x.type
-    build = Vectors(builder, context.get_value_type(dtype), side, dtype.bitwidth // 8)
+    lane = min(side, 128 // dtype.bitwidth)  # what shuffles within 128 bits take: they are cheap
+    build = Vectors(builder, context.get_value_type(dtype), lane, dtype.bitwidth // 8)
     source, target = builder.gep(X, [x]), builder.gep(out, [o])
-    mask, last = build.mask(columns, 0), builder.sub(rows, number(1))
-    vectors = []
-    for row in range(side):
-        there = builder.icmp_signed("<", number(row), last)
-        at = builder.mul(rs, builder.select(there, number(row), last))
-        vectors.append(build.load(builder.gep(source, [at]), mask))
-    step = 1
-    while step < side:  # each turn swaps pairs of off-diagonal blocks of step x step elements
-        for row in (row for row in range(side) if not row & step):
-            pair = vectors[row], vectors[row + step]
-            lanes = [i if not i & step else side + i - step for i in range(side)]
-            vectors[row] = build.shuffle(*pair, lanes)
-            vectors[row + step] = build.shuffle(*pair, [i + step for i in lanes])
-        step *= 2
-    for row in range(side):
-        build.store(vectors[row], builder.gep(target, [builder.mul(ors, number(row))]), None)
+
+    def turn(at: list[Any], masks: list[Any]) -> None:
+        for group, mask in enumerate(masks):
+            places = [builder.gep(source, [builder.add(a, number(group * lane))]) for a in at]
+            parts = [build.load(place, mask) for place in places]
+            vectors = [build.joined(parts[row::lane]) for row in range(lane)]
+            for _ in range(lane.bit_length() - 1):
+                half = lane // 2
+                pairs = zip(vectors[:half], vectors[half:], strict=True)
+                vectors = [zipped for pair in pairs for zipped in build.zipped(*pair, side)]
+            for row, vector in enumerate(vectors, group * lane):
+                place = builder.gep(target, [builder.mul(ors, number(row))])
+                build.store(vector, place, None)
+
+    whole = builder.icmp_signed("==", builder.add(rows, columns), number(2 * side))
+    with builder.if_else(whole) as (inside, edge):
+        with inside:
+            turn([builder.mul(rs, number(row)) for row in range(side)], [None] * (side // lane))
+        with edge:
+            last = builder.sub(rows, number(1))
+            there = [builder.icmp_signed("<", number(row), last) for row in range(side)]
+            at = [builder.select(yes, number(row), last) for row, yes in enumerate(there)]
+            masks = [build.mask(columns, group) for group in range(0, side, lane)]
+            turn([builder.mul(rs, row) for row in at], masks)
     return context.get_dummy_value()
 
 
@@ -270,6 +295,25 @@ class Vectors:
         """The elements `lanes` of a's and b's, as if b came after a."""
         order = ir.Constant(ir.VectorType(_INDEX, len(lanes)), lanes)
         return self.builder.shuffle_vector(a, b, order)
+
+    def joined(self, parts: list[Any]) -> Any:
+        """Vectors one after the other, as many as a power of 2, in one."""
+        while len(parts) > 1:
+            size = parts[0].type.count
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self.shuffle(*pair, list(range(2 * size))) for pair in pairs]
+        return parts[0]
+
+    def zipped(self, a: Any, b: Any, size: int) -> list[Any]:
+        """The elements of a and b, of `size` each, by turns: the first and the second halves of
+        each stretch of `lanes`.
+        """
+        half = self.lanes // 2
+        starts = [
+            [i for lane in range(start, size, self.lanes) for i in range(lane, lane + half)]
+            for start in (0, half)
+        ]
+        return [self.shuffle(a, b, [j for i in some for j in (i, size + i)]) for some in starts]
 
     def mask(self, width: Any, start: int) -> Any:
         """Which of a vector's lanes, the first being column `start`, are among `width` columns."""
@@ -298,7 +342,7 @@ class Vectors:
 
     def store(self, value: Any, pointer: Any, mask: Any) -> None:
         """Write a vector's lanes, those in the mask, at a pointer to its first element."""
-        pointer = self.builder.bitcast(pointer, self.pointer)
+        pointer = self.builder.bitcast(pointer, ir.PointerType(value.type))
         if mask is None:
             self.builder.store(value, pointer, align=self.size)
             return
