@@ -130,6 +130,38 @@ def _masked_fill(low: Lowering, site: Site) -> Node:
     return y
 
 
+@row("where")
+def _where(low: Lowering, site: Site) -> Node:
+    """One value where a condition holds, another elsewhere; numbers get no gradient."""
+    graph, shape = low.graph, tuple(site.y.shape)
+    mask = low.node(site.bound["condition"])
+    if mask.value.dtype != torch.bool:
+        raise NotLowered("a condition that is no mask")
+    rest = Node(0, mask.shape, ~mask.value, axes=mask.axes, fills=mask)
+    rest.writes = lambda: ast.UnaryOp(ast.Invert(), mask.text())
+    y = Node(0, shape, site.y, made=2.0 * site.y.numel())
+    sides = [("a", mask, "b"), ("b", graph.add(rest), "a")]
+    nodes = {f: low.node(site.bound[f]) for f, _, _ in sides if site.flows(f)}
+    broadcasts = broadcast(graph, shape, [mask, *nodes.values()])
+    y.axes = tuple(graph.axis(shape[place]) for place in y.places)
+    for node, indices in zip([mask, *nodes.values()], broadcasts, strict=True):
+        for index, axis in zip(indices, node.axes, strict=True):
+            graph.union(y.axes[index], axis)
+    graph.add(y)
+    places = dict(zip(nodes, broadcasts[1:], strict=True))
+    for formal, keep, other in sides:
+        if formal not in nodes:
+            continue
+        node, indices = nodes[formal], places[formal]
+        at = tuple(indices.index(i) if i in indices else -1 - i for i in y.free)
+        slope = Term.of(1, [((keep.number, tuple(at[i] for i in broadcasts[0])), ONE)])
+        y.derivatives = (*y.derivatives, Derivative(node, [slope], at))
+        value = site.value(other)
+        if node.shape == shape and isinstance(value, int | float) and value in (0, -math.inf):
+            y.absorbs, y.floor = (keep, broadcasts[0]), value != 0
+    return y
+
+
 def dims_syntax(dims: tuple[int, ...]) -> ast.expr:
     """`1`, or `(1, 2)`."""
     if len(dims) == 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from gradninja.algebra.factors import (
+    Item,
     grouped,
     has_float,
     is_mask,
@@ -142,6 +143,11 @@ class Writer:
                 not has_float(item[0]) and not static(item[0]),  # a mask cannot be negated
             )
         )
+        below, items = self._below(items, first, want, whole)
+        if below is not None:
+            for divisor in divisors:
+                below = _joined(Written(divisor, ()), ast.Mult(), below, want)
+            divisors = []
         for part, power, down in items:
             if part.indices and written is not None and divisors and len(part.indices) > first:
                 written, divisors = self._divided(written, divisors), []
@@ -153,6 +159,8 @@ class Writer:
             else:
                 left = written or Written(constant(1), ())
                 written = _joined(left, ast.Div() if down else ast.Mult(), right, want)
+            if below is not None and written is not None:
+                written, below = _joined(written, ast.Div(), below, want), None
         written = written or Written(constant(1), ())
         if divisors:
             written = self._divided(written, divisors)
@@ -161,6 +169,20 @@ class Writer:
             written = Written(method(written.syntax, "masked_fill", filled), written.layout)
         negative = tree.number < 0
         return Written(_negated(written.syntax), written.layout) if negative else written
+
+    def _below(
+        self, items: list[Item], first: int, want: Layout, whole: bool
+    ) -> tuple[Written | None, list[Item]]:
+        """One divisor for those that are smaller than all that is divided; and the other items."""
+        rows = [i for i in items if i[2] and 0 < len(i[0].indices) < first]
+        if not rows or len({i[0].indices for i in rows}) > 1:
+            return None, items
+        numbers = [i for i in items if i[2] and not i[0].indices]
+        found: Written | None = None
+        for part, power, _ in (*numbers, *rows):
+            right = self._power(part, power, want, whole)
+            found = right if found is None else _joined(found, ast.Mult(), right, want)
+        return found, [i for i in items if i not in numbers and i not in rows]
 
     def _number(self, number: Fraction, factors: bool) -> tuple[Written | None, list[ast.expr]]:
         """A number's size: what multiplies, and what divides."""
