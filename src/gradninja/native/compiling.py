@@ -14,6 +14,7 @@ from gradninja.algebra import fuse
 from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
+from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load, parse
 from gradninja.native.cache import Say
 from gradninja.native.given import Array, arrays_of, kind_of, tensor_of
@@ -73,17 +74,18 @@ class Compiled:
         self._made: dict[object, Specialised] = {}
         self.__signature__ = inspect.Signature(
             [
-                inspect.Parameter(a.arg, inspect.Parameter.KEYWORD_ONLY)
-                for a in (*source.function.args.args, *source.function.args.kwonlyargs)
+                inspect.Parameter(formal.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                for formal in parameters(source, source.function)
             ]
         )
+        self._needed = [f.name for f in parameters(source, source.function) if f.default is None]
 
-    def __call__(self, **inputs: Any) -> dict[str, Any]:
+    def __call__(self, /, *given: Any, **inputs: Any) -> dict[str, Any]:
         """The loss and the gradients.
 
         Args:
-            inputs: NumPy arrays or tensors on the CPU, float32, float64, int64 or bool, of any
-                strides; they are read where they lie. Plain numbers are compiled in.
+            given, inputs: NumPy arrays or tensors on the CPU, float32, float64, int64 or bool, of
+                any strides; they are read where they lie. Plain numbers are compiled in.
 
         Returns:
             `{"loss": ..., "d<name>": ...}`: fresh arrays, tensors where tensors were given.
@@ -92,6 +94,7 @@ class Compiled:
             ReadError, NativeError: a line is not compiled, or an input is missing or unknown, or
                 an int lies outside of what it indexes.
         """
+        inputs = self._named(given, inputs)
         tensors = any(isinstance(value, torch.Tensor) for value in inputs.values())
         arrays = arrays_of(inputs)
         found = self._run(arrays)
@@ -109,9 +112,22 @@ class Compiled:
         self._made[_key(arrays)] = made
         return found
 
-    def specialised(self, **inputs: Any) -> Specialised:
+    def specialised(self, /, *given: Any, **inputs: Any) -> Specialised:
         """What is compiled for inputs like these; its `source` is the text."""
-        return self._specialised(arrays_of(inputs))
+        return self._specialised(arrays_of(self._named(given, inputs)))
+
+    def _named(self, given: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+        """All inputs by name."""
+        known = list(self.__signature__.parameters)
+        twice = set(known[: len(given)]) & set(inputs)
+        if len(given) > len(known) or twice:
+            told = f"`{min(twice)}` is given twice" if twice else f"{len(given)} inputs are given"
+            raise NativeError(told, hint=f"the forward's inputs are: {', '.join(known)}")
+        found = {**dict(zip(known, given, strict=False)), **inputs}
+        for name in [*(set(found) - set(known)), *(n for n in self._needed if n not in found)]:
+            told = "the forward has no input" if name in found else "there is no value for"
+            raise NativeError(f"{told} `{name}`", hint=f"its inputs are: {', '.join(known)}")
+        return found
 
     def _specialised(self, arrays: Mapping[str, Any]) -> Specialised:
         key = _key(arrays)
@@ -121,13 +137,6 @@ class Compiled:
 
     def _specialise(self, arrays: Mapping[str, Any]) -> Specialised:
         values = {n: tensor_of(v) if isinstance(v, np.ndarray) else v for n, v in arrays.items()}
-        known = self.__signature__.parameters
-        unknown = set(values) - set(known)
-        if unknown:
-            raise NativeError(
-                f"the forward has no input `{min(unknown)}`",
-                hint=f"its inputs are: {', '.join(known)}",
-            )
         if self._backward is not None:
             keep = None if self._wrt is None else [f"d{name}" for name in self._wrt]
             program, wanted = read_step(self._source, values, keep, self._backward)

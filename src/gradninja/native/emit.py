@@ -13,6 +13,7 @@ from gradninja.native.loops import LETTERS, Body, Store, fit, number
 INDENT = "    "
 _PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
 _START = {"sum": 0, "prod": 1}
+_INT_GROW = {"prod": "int_mul({0}, {1})"}
 _GROW = {
     "sum": "plus({0}, {1})",
     "prod": "{0} * ({1})",
@@ -180,7 +181,9 @@ class Writer:
             element = f"{store.buffer.name}[{body.index(store.at)}]"
             total = element if inner else body._fresh(self.scalars.load(store.buffer, store.at))
             starts.append(f"{total} = {_start(node)}")
-            grows.append(f"{total} = {_GROW[node.kind].format(total, body.text(store.value))}")
+            grow = _GROW[node.kind]
+            grow = _INT_GROW.get(node.kind, grow) if node.dtype == "int64" else grow
+            grows.append(f"{total} = {grow.format(total, body.text(store.value))}")
             ends.append(f"{element} = {total}")
         lines, depth = list(body.lines[0]), 0
         for depth, var in enumerate(outer, 1):
@@ -213,9 +216,11 @@ class Writer:
         wide = "float64" if "float" in node.dtype else node.dtype
         total = body._fresh(self.scalars.load(store.buffer, store.at))
         start = f"{wide}({_START[node.kind]})"
-        sign = {"sum": "+", "prod": "*"}[node.kind]
+        signs = {"sum": "{0} + ({1})", "prod": "{0} * ({1})"}
+        if wide == "int64":
+            signs = {"sum": "int_add({0}, {1})", "prod": "int_mul({0}, {1})"}
         value = body.text(self.scalars.cast(store.value, wide))
-        within = [f"{total} = {total} {sign} ({value})"]
+        within = [f"{total} = {signs[node.kind].format(total, value)}"]
         within.append(f"{store.buffer.name}[{body.index(store.at)}] = {total}")
         lines = list(body.lines[0])
         for depth, var in enumerate(outer, 1):

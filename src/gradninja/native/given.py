@@ -42,8 +42,11 @@ def _array(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         _hold(name, value.dtype.name, ".astype(np.{})")
         if not value.dtype.isnative:
-            raise NativeError(f"the bytes of `{name}` are in another machine's order")
-        return np.asarray(value)
+            raise NativeError(
+                f"the bytes of `{name}` are in another machine's order",
+                hint=f"give `{name}.astype(np.{value.dtype.name})`",
+            )
+        return np.asarray(value if value.flags.writeable else _Unlocked(value))
     if not isinstance(value, _PLAIN):
         kind = type(value).__name__
         raise NativeError(f"`{name}` is a {kind}", hint="give an array, a tensor or a number")
@@ -53,17 +56,27 @@ def _array(name: str, value: Any) -> Any:
 def _hold(name: str, dtype: str, cast: str) -> None:
     if dtype in _DTYPES:
         return
-    near = "float32" if "float" in dtype else "int64" if "int" in dtype else None
+    floats = "float64" if dtype in ("float128", "longdouble") else "float32"
+    near = floats if "float" in dtype else "int64" if "int" in dtype else None
     hint = f"give `{name}{cast.format(near)}`" if near is not None else None
     raise NativeError(
         f"`{name}` is of {dtype}; what is compiled is {', '.join(_DTYPES[:-1])} and bool", hint=hint
     )
 
 
+class _Unlocked:
+    """Memory that may only be read, as any other: what is compiled writes to no input."""
+
+    def __init__(self, array: Array) -> None:
+        self.held = array
+        given = array.__array_interface__
+        self.__array_interface__ = {**given, "data": (given["data"][0], False)}
+
+
 def tensor_of(value: Array) -> torch.Tensor:
-    """An array's tensor: of the same memory where it can be."""
+    """An array's tensor: of the same memory where it can be, else contiguous."""
     plain = all(s >= 0 and s % value.itemsize == 0 for s in value.strides)
-    return torch.from_numpy(value if plain and value.flags.writeable else value.copy())
+    return torch.from_numpy(value if plain else value.copy())
 
 
 def kind_of(value: Any) -> object:
@@ -74,8 +87,19 @@ def kind_of(value: Any) -> object:
 
 
 def flat(value: Array, leaf: Leaf) -> Array:
-    """All memory of an array, from its first element to its last, in a row."""
+    """All memory of an array, from its first element to its last, in a row.
+
+    Raises:
+        NativeError: it is not of the shape and type that its code was compiled for.
+    """
+    if value.shape != leaf.shape or value.dtype.name != leaf.dtype:
+        raise NativeError(
+            f"`{leaf.label}` is {value.dtype} {value.shape}; this was compiled for {leaf.dtype} "
+            f"{leaf.shape}"
+        )
     strides = tuple(stride * value.itemsize for stride in leaf.strides)
-    if value.strides != strides and value.size:
-        value = tensor_of(value).numpy()
+    if value.strides != strides:
+        value = value.copy()
+        if value.strides != strides:
+            raise NativeError(f"`{leaf.label}` lies in memory otherwise than when it was compiled")
     return np.lib.stride_tricks.as_strided(value, (leaf.buffer.size,), (value.itemsize,))

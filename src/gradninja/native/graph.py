@@ -154,6 +154,8 @@ class Graph:
 
     def map(self, template: str, dtype: str, *args: Node, weight: int = CHEAP) -> Node:
         """An operation on elements, its arguments broadcast against each other."""
+        if dtype == "int64":
+            template = _ROUND.get(template, template)
         shape = broadcast(*(a.shape for a in args))
 
         def pull(get: Get, at: Places) -> Scalar:
@@ -300,6 +302,15 @@ class Graph:
             return
         if known is None or known[0] < 0 or known[1] >= size:
             self.checks.append(Check(node, size, message))
+
+
+# Arithmetic of ints goes round where it overflows.
+_ROUND = {
+    "{0} + {1}": "int_add({0}, {1})",
+    "{0} - {1}": "int_sub({0}, {1})",
+    "{0} * {1}": "int_mul({0}, {1})",
+    "{0} * {0}": "int_mul({0}, {0})",
+}
 
 
 def beneath(node: Node) -> Node:

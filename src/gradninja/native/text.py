@@ -14,6 +14,7 @@ _HOMES = {
     "gradninja.native.products": ("gemm",),
     "gradninja.native.sums": ("plus",),
     "gradninja.native.tile": ("wide_vectors",),
+    "gradninja.native.wholes": ("int_add", "int_mul", "int_sub"),
 }
 RESERVED = {name for names in _HOMES.values() for name in names} | {
     "math", "np", "njit", "float32", "float64", "int64", "range", "abs", "bool", "rate", "rates",
