@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
 
 from gradninja.check.plan import Plan
 from gradninja.check.row import Row
@@ -48,14 +51,18 @@ def misgiven(trials: Trials, run: AsWritten) -> Iterator[Row]:
     """`dout = ...` of a 0-dim output that is not 1; the rest is judged with 1."""
     for name in sorted(trials.withheld):
         at, true = trials.one(name), trials.trials[0].wide.cotangents[name]
-        given = run.given.get(name)
-        right = given == 1 if isinstance(given, int | float) else comparable(given, true)
-        if at is not None and not (right and float(given or 0) == 1):
+        if at is not None and not _is_one(run.given.get(name), true):
             text = f"`{name}` is the gradient of the 0-dim output, which is 1"
             adds = isinstance(trials.plan.steps[at].node, ast.AugAssign)
             kind = "wrong operator" if adds else "wrong constant"
             finding = Finding(Verdict.WRONG, text=text, kind=kind)
             yield Row(name, at, finding, fix=_one(trials, name), settled=True)
+
+
+def _is_one(given: Any, like: torch.Tensor) -> bool:
+    if isinstance(given, torch.Tensor):
+        return comparable(given, like) and bool(given == 1)
+    return bool(given == 1)
 
 
 def _one(trials: Trials, name: str) -> str:
