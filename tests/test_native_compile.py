@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradninja import models
+from gradninja import models, rule
 from gradninja.algebra import fuse
 from gradninja.errors import GradninjaError
 from gradninja.native import compile, compile_training, compiling
@@ -92,6 +92,25 @@ def test_fused_lines_make_fewer_loops_with_the_same_gradients(monkeypatch) -> No
     others = run(derived, arrays)
     for name, value in run(fused, arrays).items():
         np.testing.assert_allclose(others[name], value, rtol=1e-10, atol=1e-15)
+
+
+def half_sign(x, k=2.0):
+    return x / (1 + abs(x) * k)
+
+
+def test_a_function_with_a_rule_of_its_own_is_compiled_by_its_lines() -> None:
+    rule(half_sign, x="g / (1 + k * abs(x)) ** 2", why="the rule of quotients")
+
+    def forward(x, W):
+        return half_sign(x @ W).square().sum()
+
+    inputs = _inputs()
+    made = compile(forward).specialised(**inputs)
+    leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+    forward(**leaves).backward()
+    found = run(made, {name: value.numpy() for name, value in inputs.items()})
+    for name, leaf in leaves.items():
+        np.testing.assert_allclose(found[f"d{name}"], leaf.grad.numpy(), rtol=1e-11)
 
 
 def _unlowerable(forward, inputs, wrt):

@@ -18,7 +18,7 @@ from gradninja.derive import derive
 from gradninja.errors import GradninjaError
 from gradninja.native import NativeError, compile, compile_training
 from native_plain import plainly, run
-from native_random import judge, of_cataloged, of_random
+from native_random import judge, of_cataloged, of_random, specialised, truth
 from random_programs import write
 from random_writer import RandomProgram
 
@@ -75,6 +75,22 @@ def test_the_catalogue_has_autograds_gradients(theme: str) -> None:
                 judge(*given, fused=False)
         else:
             assert judge(*given, fused=number % FUSED == 0) == "right", program.name
+
+
+def test_fused_gradients_of_the_catalogue_in_float32() -> None:
+    """Within 1e-6 of float64's, norm by norm."""
+    for program in PROGRAMS_OF_CATALOGUE[::10]:
+        text, inputs, wrt = of_cataloged(program)
+        given = {n: v.float() if v.is_floating_point() else v for n, v in inputs.items()}
+        wide = {n: v.double() if v.is_floating_point() else v for n, v in given.items()}
+        made = specialised(text, given, wrt, fused=True)
+        found = run(made, {n: v.numpy() for n, v in given.items()})
+        true = truth(text, wide, wrt)
+        scale = max(float(np.linalg.norm(value)) for value in true.values())
+        for name in (f"d{name}" for name in wrt):
+            off = float(np.linalg.norm(found[name].astype(float) - true[name]))
+            size = max(float(np.linalg.norm(true[name])), 1e-2 * scale)
+            assert off <= 1e-6 * size, f"{program.name}: {name}"
 
 
 # -- models -----------------------------------------------------------------------------------
