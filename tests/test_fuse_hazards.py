@@ -276,3 +276,15 @@ def test_a_starred_argument_has_a_cost(call: str) -> None:
     given = back.forward_values(inputs)[back.outputs[0]]
     grad = drawn(*given.shape)
     assert torch.allclose(fused(inputs, grad)["dx"], back(inputs, grad)["dx"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["y = h.mean(0) * x", "y = h.mean()", "y = h.mean(0) ** 2"])
+def test_a_mask_has_a_mean(loss: str) -> None:
+    """How many are True of n: bools have no mean of their own."""
+    signature = 'x: Float[Tensor, "d"], w: Float[Tensor, "n d"]'
+    text = forward_of(f"h = torch.where(w > 0, w, x); {loss}", signature)
+    back = gn.fuse(text)
+    assert not back.dropped, back.source
+    inputs = {"x": drawn(4), "w": drawn(6, 4, seed=1)}
+    truth, grads = truth_of(text, inputs)
+    assert not differences(call(back, inputs, grads), truth, 1e-12), back.source

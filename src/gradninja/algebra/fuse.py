@@ -92,7 +92,7 @@ def _chosen(derived: Backward, book: Book, prefer: str, style: str) -> Fused:
         return _in_place(fused, derived, lean=False) if style == "in place" else fused
     readable = [_fuse(derived, book, by, prefer) for by in ("memory", "speed")]
     written = [_in_place(fused, derived, lean=True) for fused in readable]
-    forms = written if style == "in place" else [*readable, *written]
+    forms = written if style == "in place" else [*written, *readable]
     return min(forms, key=lambda fused: fused.cost.total(prefer))
 
 
