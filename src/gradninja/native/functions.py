@@ -7,7 +7,8 @@ where compiled code names it; outside of compiled code it is NumPy's.
 
 The reduction of arguments is that of Cody and Waite, "Software Manual for the Elementary
 Functions" (1980), chapters 5 and 6; log's polynomial is fdlibm's (e_log.c, and FreeBSD's e_logf.c
-for float32), and tanh's quotient near 0 is Cephes's (tanh.c).
+for float32); tanh's near 0 is Cephes's for float32 (tanhf.c), and for float64 the one that agrees
+with tanh in the zeros of a Chebyshev polynomial.
 """
 
 from __future__ import annotations
@@ -105,7 +106,14 @@ class _Format:
     `exp_low` and `exp_high` are where exp is 0 and inf for sure; `tanh_high` is where tanh is 1.
     """
 
-    def __init__(self, dtype: Any, integer: Any, exp_terms: int, log_terms: list[float]) -> None:
+    def __init__(
+        self,
+        dtype: Any,
+        integer: Any,
+        exp_terms: int,
+        log_terms: list[float],
+        tanh_terms: list[float],
+    ) -> None:
         info = np.finfo(dtype)
         self.dtype, self.integer = dtype, integer
         self.mantissa = integer(info.nmant)
@@ -124,13 +132,8 @@ class _Format:
         self.tail = _polynomial(*(1 / factorial(term) for term in range(2, exp_terms)))
         # log(1+f) = f - (f**2/2 - s*(f**2/2 + s**2 * (...))), s = f/(2+f)
         self.log_tail = _polynomial(*log_terms)
-        # tanh(x) = x + x**3 P(x**2)/Q(x**2), |x| < 0.625
-        self.tanh_over = _polynomial(
-            -1.61468768441708447952e3, -9.92877231001918586564e1, -9.64399179425052238628e-1
-        )
-        self.tanh_under = _polynomial(
-            4.84406305325125486048e3, 2.23548839060100448583e3, 1.12811678491632931402e2, 1.0
-        )
+        # tanh(x) = x + x**3 P(x**2), |x| < 0.625
+        self.tanh_near = _polynomial(*tanh_terms)
         self.smallest = info.smallest_normal
         self.scale = dtype(2.0 ** (info.nmant + 2))  # makes a denormal normal
         self.scale_bits = integer(info.nmant + 2)
@@ -143,7 +146,17 @@ class _Format:
 
 _FORMATS = {
     types.float32: _Format(
-        np.float32, np.int32, 9, [0.66666662693, 0.40000972152, 0.28498786688, 0.24279078841]
+        np.float32,
+        np.int32,
+        8,
+        [0.66666662693, 0.40000972152, 0.28498786688, 0.24279078841],
+        [
+            -3.33332819422e-1,
+            1.33314422036e-1,
+            -5.37397155531e-2,
+            2.06390887954e-2,
+            -5.70498872745e-3,
+        ],
     ),
     types.float64: _Format(
         np.float64,
@@ -157,6 +170,20 @@ _FORMATS = {
             1.818357216161805012e-01,
             1.531383769920937332e-01,
             1.479819860511658591e-01,
+        ],
+        [
+            -0.3333333333333333,
+            0.13333333333333042,
+            -0.05396825396789699,
+            0.021869488519008305,
+            -0.008863235103240878,
+            0.0035921217511549622,
+            -0.0014557754120478055,
+            0.0005896606577757043,
+            -0.0002375906496055562,
+            9.257116129556769e-05,
+            -3.12011014257974e-05,
+            6.485163482793113e-06,
         ],
     ),
 }
@@ -251,8 +278,7 @@ def tanh(x: Any) -> Any:
 
 
 def _make_tanh(form: _Format) -> Callable[[Any], Any]:
-    reduced, power, tail = _make_reduced(form), _make_power(form), form.tail
-    over, under = form.tanh_over, form.tanh_under
+    reduced, power, tail, near = _make_reduced(form), _make_power(form), form.tail, form.tanh_near
     highest, middle, one, two = form.tanh_high, form.dtype(0.625), form.dtype(1), form.dtype(2)
     sign, magnitude = form.sign, form.magnitude
 
@@ -260,11 +286,10 @@ def _make_tanh(form: _Format) -> Callable[[Any], Any]:
         size = _float(_bits(x) & magnitude, x)
         size = select(size > highest, highest, size)  # nan stays
         n, r = reduced(two * size)
-        grown = (one + fma(r * r, tail(r), r)) * power(n)  # e**(2 |x|)
-        # x + x**3 P/Q near 0, and 1 - 2/(grown + 1) beyond, with one division for both
-        square, near = size * size, size < middle
-        top = select(near, size * square * over(square), -two)
-        value = select(near, size, one) + top / select(near, under(square), grown + one)
+        start = power(n)
+        grown = fma(fma(r * r, tail(r), r), start, start + one)  # e**(2 |x|) + 1
+        square = size * size
+        value = select(size < middle, fma(square * size, near(square), size), one - two / grown)
         return _float(_bits(value) | (_bits(x) & sign), x)
 
     return implementation

@@ -26,8 +26,9 @@ class Outside:
         self.work = dict(memory.sizes)
         self.arguments = ["sizes", *map(work_name, self.work)]
         self.arguments += [f"product_{dtype}" for dtype in self.products]
+        # What a size is a multiple of is told: LLVM leaves out what would be left over.
         self.lines = [
-            f"{name} = sizes[{place}]  # {size}"
+            f"{name} = sizes[{place}] & -{size & -size}  # {size}"
             for place, (size, name) in enumerate(writer.sizes.items())
         ]
         self.lines += memory.lines()

@@ -128,7 +128,7 @@ def _write_tile(
     build = Vectors(builder, context.get_value_type(dtype), lanes, dtype.bitwidth // 8)
     left, right, out = (builder.gep(*at) for at in ((A, [a]), (B, [b]), (C, [c])))
     number = k.type
-    masks = [None] * vectors
+    masks: list[Any] = [None] * vectors
     if narrow:
         masks[-1] = build.mask(width, (vectors - 1) * lanes)
     row_at = [number(row) for row in range(rows)]
@@ -183,11 +183,11 @@ def _write_tile(
             for found, row in zip(fresh, targets, strict=True):
                 for v, target in enumerate(row):
                     found[v] = build.fma(betas, build.load(target, masks[v]), found[v])
-        for row, found in enumerate(fresh):
-            there = builder.icmp_signed("<", number(row), live)
+        for place, found in enumerate(fresh):
+            there = builder.icmp_signed("<", number(place), live)
             with builder.if_then(there) if low else nullcontext():
-                for v in range(vectors):
-                    build.store(found[v], targets[row][v], masks[v])
+                for v, target in enumerate(targets[place]):
+                    build.store(found[v], target, masks[v])
 
     with builder.if_else(builder.fcmp_unordered("!=", beta, beta.type(0.0))) as (more, alone):
         with more:
