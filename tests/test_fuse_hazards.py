@@ -288,3 +288,13 @@ def test_a_mask_has_a_mean(loss: str) -> None:
     inputs = {"x": drawn(4), "w": drawn(6, 4, seed=1)}
     truth, grads = truth_of(text, inputs)
     assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
+
+
+def test_a_number_with_many_axes_of_size_1_spreads_over_fewer() -> None:
+    signature = 'x: Float[Tensor, "n 1"], w: Float[Tensor, "a b c"]'
+    text = forward_of("y = w.mean((0, 1, 2), keepdim=True) - x.mean()", signature)
+    back = gn.fuse(text)
+    assert not back.dropped, back.source
+    inputs = {"x": drawn(3, 1), "w": drawn(2, 3, 4, seed=1)}
+    truth, grads = truth_of(text, inputs)
+    assert not differences(call(back, inputs, grads), truth, 1e-12), back.source

@@ -48,6 +48,8 @@ class Writer:
     def _filled(self, tree: Tree, like: Node) -> ast.expr:
         """One number for every element."""
         written = self.write(tree, ())
+        if len(written.layout) > len(like.shape):  # nothing is expanded to fewer axes
+            written = fitted(written, layout_of(like, like.free), exact=True)
         if static(tree):
             return call("torch.full_like", [like.text(), written.syntax])
         return method(written.syntax, "expand_as", [like.text()]) if like.shape else written.syntax
