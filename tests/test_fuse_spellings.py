@@ -18,6 +18,10 @@ XY = 'x: Float[Tensor, "n c"], y: Int[Tensor, "n"]'
 XYT = 'x: Float[Tensor, "b t c"], y: Int[Tensor, "b t"]'
 XWB = 'x: Float[Tensor, "n d"], w: Float[Tensor, "d"], b: Float[Tensor, "d"]'
 PT = 'p: Float[Tensor, "n d"], t: Float[Tensor, "n d"]'
+XT = 'x: Float[Tensor, "n d"], t: Int[Tensor, "n d"]'
+XWH = 'x: Float[Tensor, "n d"], w: Float[Tensor, "n d"], h: Float[Tensor, "n d"]'
+NCS = 'x: Float[Tensor, "n c s"], w: Float[Tensor, "c"], b: Float[Tensor, "c"]'
+BTD = ", ".join(f'{name}: Float[Tensor, "b t d"]' for name in "qkv")
 QKV = ", ".join(f'{name}: Float[Tensor, "b h t d"]' for name in "qkv")
 GELU = "math.sqrt(2 / math.pi) * (x + 0.044715 * torch.pow(x, 3))"
 
@@ -48,7 +52,7 @@ SPELLINGS = {
     ),
     "softmax by logsumexp": (
         X,
-        5,
+        4,
         "p = (x - torch.logsumexp(x, 1, keepdim=True)).exp()",
         "return p",
     ),
@@ -93,12 +97,12 @@ SPELLINGS = {
     ),
     "cross-entropy of classes in the middle": (
         XYT,
-        5,
+        4,
         "return F.cross_entropy(x.transpose(1, 2), y)",
     ),
     "LayerNorm in a line": (
         XWB,
-        13,
+        11,
         "m, v = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)",
         "return (x - m) / torch.sqrt(v + 1e-5) * w + b",
     ),
@@ -153,19 +157,139 @@ SPELLINGS = {
         "xhat = x / (x.norm(dim=-1, keepdim=True) * x.shape[-1] ** -0.5 + 1e-6)",
         "return w * xhat + b",
     ),
-    "GELU in a line": (X, 15, f"return 0.5 * x * (1 + torch.tanh({GELU}))"),
-    "GELU by erf in a line": (X, 11, "return x * 0.5 * (1.0 + torch.erf(x / 2**0.5))"),
-    "SiLU in a line": (X, 6, "return x * torch.sigmoid(x)"),
+    "GELU in a line": (X, 10, f"return 0.5 * x * (1 + torch.tanh({GELU}))"),
+    "GELU by erf in a line": (X, 9, "return x * 0.5 * (1.0 + torch.erf(x / 2**0.5))"),
+    "SiLU in a line": (X, 5, "return x * torch.sigmoid(x)"),
     "SiLU by exp": (X, 6, "return x / (1 + torch.exp(-x))"),
     "sigmoid by exp": (X, 3, "s = 1.0 / (1.0 + torch.exp(-x))", "return s"),
     "sigmoid by e / (1 + e)": (X, 3, "e = x.exp()", "s = e / (1 + e)", "return s"),
-    "softplus by exp": (X, 3, "return torch.log(1 + torch.exp(x))"),
+    "softplus by exp": (X, 2, "return torch.log(1 + torch.exp(x))"),
     "tanh by exp": (X, 3, "e = torch.exp(-2 * x)", "t = (1 - e) / (1 + e)", "return t"),
     "unit rows": (X, 5, "u = x / x.norm(dim=1, keepdim=True)", "return u"),
     "squared error": (PT, 3, "return ((p - t) ** 2).mean()"),
     "squared error by the library": (PT, 3, "return F.mse_loss(p, t)"),
-    "entropy": (X, 5, "p = F.softmax(x, 1)", "h = -(p * p.log()).sum(1)", "return h"),
+    "entropy": (X, 4, "p = F.softmax(x, 1)", "h = -(p * p.log()).sum(1)", "return h"),
     "attention by the library": (QKV, 9, "return F.scaled_dot_product_attention(q, k, v)"),
+    "entropy by log-softmax": (
+        X,
+        4,
+        "lp = F.log_softmax(x, 1)",
+        "h = -(lp.exp() * lp).sum(1)",
+        "return h",
+    ),
+    "softmax from log-softmax": (
+        X,
+        4,
+        "lp = x - x.logsumexp(1, keepdim=True)",
+        "p = lp.exp()",
+        "return p",
+    ),
+    "cross-entropy by one-hot and log-softmax": (
+        XY,
+        3,
+        "return -(F.one_hot(y, x.shape[1]) * F.log_softmax(x, 1)).sum(1).mean()",
+    ),
+    "cross-entropy that ignores a class": (XY, 5, "return F.cross_entropy(x, y, ignore_index=0)"),
+    "cross-entropy of each example": (XY, 4, "return F.cross_entropy(x, y, reduction='none')"),
+    "label smoothing by a soft target": (
+        XY + ", eps: float = 0.1",
+        3,
+        "t = (1 - eps) * F.one_hot(y, x.shape[1]).to(x.dtype) + eps / x.shape[1]",
+        "lp = F.log_softmax(x, 1)",
+        "return -(t * lp).sum(1).mean()",
+    ),
+    "label smoothing by two means": (
+        XY,
+        3,
+        "lp = F.log_softmax(x, 1)",
+        "nll = -lp[range(len(y)), y].mean()",
+        "return 0.9 * nll - 0.1 * lp.mean()",
+    ),
+    "focal loss by cross-entropy of each": (
+        XY,
+        4,
+        "ce = F.cross_entropy(x, y, reduction='none')",
+        "pt = (-ce).exp()",
+        "return ((1 - pt) ** 2 * ce).mean()",
+    ),
+    "binary cross-entropy by logsigmoid": (
+        XT,
+        3,
+        "return -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x)).mean()",
+    ),
+    "binary cross-entropy by softplus": (XT, 5, "return (F.softplus(x) - x * t).mean()"),
+    "binary cross-entropy by log1p": (
+        XT,
+        2,
+        "p = torch.sigmoid(x)",
+        "return -(t * p.log() + (1 - t) * torch.log1p(-p)).mean()",
+    ),
+    "binary cross-entropy that is stable": (
+        XT,
+        3,
+        "return (x.clamp(min=0) - x * t + torch.log1p(torch.exp(-x.abs()))).mean()",
+    ),
+    "KL of two softmaxes": (
+        PT,
+        8,
+        "lp, lt = F.log_softmax(p, 1), F.log_softmax(t, 1)",
+        "kl = (lt.exp() * (lt - lp)).sum(1)",
+        "return kl.mean()",
+    ),
+    "KL by the library": (
+        PT,
+        10,
+        "lp, lt = F.log_softmax(p, 1), F.log_softmax(t, 1)",
+        "return F.kl_div(lp, lt, log_target=True, reduction='batchmean')",
+    ),
+    "absolute error by the library": (PT, 4, "return F.l1_loss(p, t)"),
+    "Huber loss by the library": (PT, 4, "return F.huber_loss(p, t)"),
+    "cosine by norms": (PT, 6, "return (p * t).sum(1) / (p.norm(dim=1) * t.norm(dim=1))"),
+    "cosine of unit rows": (
+        PT,
+        6,
+        "a = p / p.norm(dim=1, keepdim=True)",
+        "b = t / t.norm(dim=1, keepdim=True)",
+        "return torch.einsum('nd,nd->n', a, b)",
+    ),
+    "unit rows by the library": (X, 6, "u = F.normalize(x, dim=1)", "return u"),
+    "rows that add up to 1": (X, 6, "u = x / x.norm(p=1, dim=1, keepdim=True)", "return u"),
+    "standardised by std": (X, 7, "s = x.std()", "y = (x - x.mean()) / s", "return y"),
+    "InstanceNorm by the library": (NCS, 11, "return F.instance_norm(x, weight=w, bias=b)"),
+    "one group by var_mean": (
+        NCS,
+        11,
+        "v, m = torch.var_mean(x, (1, 2), correction=0, keepdim=True)",
+        "xhat = (x - m) * (v + 1e-5).rsqrt()",
+        "return xhat * w[:, None] + b[:, None]",
+    ),
+    "attention masked by where": (
+        BTD,
+        7,
+        "S = q @ k.mT / math.sqrt(q.shape[2])",
+        "S = torch.where(torch.ones_like(S[0]).tril().bool(), S, float('-inf'))",
+        "return F.softmax(S, dim=-1) @ v",
+    ),
+    "attention with a mask added": (
+        BTD,
+        7,
+        "mask = torch.full((q.shape[1], q.shape[1]), float('-inf')).triu(1)",
+        "P = F.softmax(q @ k.mT * q.shape[2] ** -0.5 + mask, dim=-1)",
+        "return P @ v",
+    ),
+    "attention divided at the end": (
+        BTD,
+        8,
+        "S = q @ k.mT * q.shape[2] ** -0.5",
+        "E = (S - S.amax(-1, keepdim=True)).exp()",
+        "return E @ v / E.sum(-1, keepdim=True)",
+    ),
+    "a gate by lerp": (
+        XWH,
+        9,
+        "z, c = torch.sigmoid(x), torch.tanh(w)",
+        "return torch.lerp(c, h, z)",
+    ),
 }
 
 

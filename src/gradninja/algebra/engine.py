@@ -17,6 +17,7 @@ from gradninja.algebra.fused import IN_ONE_GO
 from gradninja.algebra.graph import Graph, Node, NotWritten
 from gradninja.algebra.lower import Lowering
 from gradninja.algebra.normal import Normal
+from gradninja.algebra.ones import without_ones
 from gradninja.algebra.precision import keeps_digits
 from gradninja.algebra.prices import PREFER, Prices
 from gradninja.algebra.steps import Teller
@@ -162,6 +163,8 @@ class Engine:
             if given.differentiable:
                 self._finish(self.graph.named[given.name])
                 self._hold(given.name, self.walk.totals[given.name], "it")
+        if not seeded:
+            self.walk.statements[:] = without_ones(self.walk.statements, self.values)
 
     @property
     def at(self) -> str:

@@ -309,10 +309,22 @@ def cuts_of(lowering: Lowering, factors: bool = False) -> set[int]:
             continue
         multiplied = contracted(graph, node)
         if multiplied:
-            found.add(graph.named[node.line.targets[0]].number)
+            top = graph.named[node.line.targets[0]]
+            # In softmax(Q @ K.T) it is the product's own.
+            own = node.expr is not None and not _alike(graph, top, node)
+            found.add(node.number if own else top.number)
         if factors:
             found |= {one.number for one in multiplied if one.flows and one.name is not None}
     return found
+
+
+def _alike(graph: Graph, node: Node, part: Node) -> bool:
+    """Whether a value is made of a part by sums, products and what is done element by element."""
+    if node is part or any(each.at is not None for each in node.derivatives):
+        return node is part
+    below = [graph.nodes[atom] for term in node.terms or () for (atom, _), _ in term.powers]
+    below += [each.operand for each in node.derivatives]
+    return any(_alike(graph, one, part) for one in below if one.line is part.line)
 
 
 def contracted(graph: Graph, node: Node) -> list[Node]:

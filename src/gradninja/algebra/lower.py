@@ -22,6 +22,7 @@ Row = Callable[["Lowering", Site], Node]
 Several = Callable[["Lowering", Site], list[Node]]
 TABLE: dict[str, Row] = {}  # by the name of the rule book's row
 SEVERAL: dict[str, Several] = {}  # of operations that give several outputs
+OF_INTS = ("add", "sub", "rsub", "neg", "mul")  # of what is written in the same way for ints
 FIXED: dict[str, Callable[[Lowering, Expr], Node]] = {}  # of what no gradient flows to
 
 
@@ -198,8 +199,11 @@ class Lowering:
         return self.graph.tensor(expr.value, opaque=expr.differentiable)
 
     def _operation(self, expr: Expr) -> Node:
-        site = self.book.find(expr) if expr.is_tensor and expr.value.is_floating_point() else None
+        site = self.book.find(expr) if expr.is_tensor else None
         found = TABLE.get(site.rule.name) if site is not None else None
+        if site is not None and not expr.value.is_floating_point():
+            ints = expr.value.dtype != torch.bool and site.rule.name in OF_INTS
+            found = found if ints else None
         if site is None or found is None:
             raise NotLowered(str(expr))
         self.rules.setdefault(id(self.current), {})[site.rule.name] = site.rule

@@ -122,6 +122,19 @@ def _add(low: Lowering, site: Site) -> Node:
     return y
 
 
+@row("lerp")
+def _lerp(low: Lowering, site: Site) -> Node:
+    """`a + weight * (b - a)`."""
+    a, b = _operands(low, site, "a", "b")
+    number = not site.is_tensor("weight")
+    nodes = [a, b] if number else [a, b, low.node(site.bound["weight"])]
+    indices = broadcast(low.graph, site.y.shape, nodes)
+    first, second = powers_of(a, indices[0]), powers_of(b, indices[1])
+    share = _scale(low, site, "weight") if number else powers_of(nodes[2], indices[2])
+    terms = [first, second.times(share), first.times(share).scaled(-1)]
+    return result(low, site, tuple(site.y.shape), nodes, terms)
+
+
 @row("neg")
 def _neg(low: Lowering, site: Site) -> Node:
     (a,) = _operands(low, site, "a")
