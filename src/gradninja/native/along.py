@@ -24,7 +24,8 @@ def _looked(at: At, formal: str, size: int) -> Node:
 def _gather(at: At) -> Lowered:
     graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
     if not node.shape:
-        raise at.refuse("this is not compiled for a 0-dim tensor")
+        text = f"a.reshape(1).gather(0, index.reshape(-1)).reshape({at.shape})"
+        return at.lowering.written_out(at, text)
     index = _looked(at, "index", node.shape[axis])
 
     def pull(get: Get, places: Places) -> Scalar:
@@ -68,6 +69,8 @@ def _index_fill(at: At) -> Lowered:
 
 def _along(at: At, formal: str) -> Lowered:
     """Lines along an axis overwritten."""
+    if not at.site.ndim("a"):
+        raise at.refuse("this is not compiled for a 0-dim tensor")
     graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
     index = _looked(at, "index", node.shape[axis])
     shape = (*node.shape[:axis], *index.shape, *node.shape[axis + 1 :])
@@ -80,6 +83,8 @@ def _along(at: At, formal: str) -> Lowered:
 
 
 def _index_select(at: At) -> Lowered:
+    if not at.site.ndim("a"):
+        raise at.refuse("this is not compiled for a 0-dim tensor")
     graph, node, axis = at.graph, at.node("a"), at.site.dims()[0]
     index = _looked(at, "index", node.shape[axis])
 

@@ -20,9 +20,9 @@ def _repeat(at: At) -> Lowered:
 
 
 def _repeat_interleave(at: At) -> Lowered:
-    times = at.value("repeats")
-    if not isinstance(times, int):
+    if at.site.is_tensor("repeats"):
         raise at.refuse("a count for each element is not compiled")
+    times: int = at.value("repeats")
     node, axis = at.node("a"), at.value("dim")
     if axis is None:
         node, axis = at.graph.reshape(node, (node.size,)), 0
@@ -102,6 +102,8 @@ def _extended(at: At, node: Node, axis: int, before: int, behind: int, mode: str
     """An axis continued with its own elements: a table tells which."""
     size = node.shape[axis]
     line = range(-before, size + behind)
+    if mode == "circular" and min(before, behind) < 0:
+        raise at.refuse("what is cut off and continued at once is not compiled")
     if mode == "circular":
         table = [i % size for i in line]
     elif mode == "replicate":

@@ -141,13 +141,13 @@ class Compiled:
             keep = None if self._wrt is None else [f"d{name}" for name in self._wrt]
             program, wanted = read_step(self._source, values, keep, self._backward)
             return self._made_of(program, values, ["loss", *wanted], "given")
-        fused = fuse(self._forward, values, self._wrt)
         try:
-            return self._with(fused, values, "fused")
-        except GradninjaError as refused:
+            return self._with(fuse(self._forward, values, self._wrt), values, "fused")
+        except Exception as error:  # whatever stands in the way of fusing, deriving may do
             made = self._with(derive(self._forward, values, self._wrt), values, "derived")
             if self._say is not None:
-                self._say(f"the fused lines are not compiled, the derived are: {refused.message}")
+                told = error.message if isinstance(error, GradninjaError) else repr(error)
+                self._say(f"the fused lines are not compiled, the derived are: {told}")
             return made
 
     def _with(self, back: Backward, values: Mapping[str, Any], how: str) -> Specialised:

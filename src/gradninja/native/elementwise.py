@@ -132,7 +132,7 @@ def _floored(at: At, a: Node, b: Node) -> Node:
 
 def _whole(template: str, at: At) -> Lowered:
     """Division of ints by a number that is not 0."""
-    by = at.value("b")
+    by = None if at.site.is_tensor("b") else at.value("b")
     if at.dtype != "int64" or not isinstance(by, int) or by == 0:
         raise at.refuse("ints are divided by plain numbers alone")
     found = at.graph.map(template, at.dtype, at.node("a", at.dtype), at.node("b", at.dtype))
@@ -205,11 +205,11 @@ _POWERS = {
 
 def _pow(at: At) -> Lowered:
     if "float" not in at.dtype:
-        if at.value("b") == 2:
+        if not at.site.is_tensor("b") and at.value("b") == 2:
             a = at.node("a", at.dtype)
             return at.graph.map("{0} * {0}", at.dtype, a)
         raise at.refuse("powers are compiled for floats alone")
-    power = at.value("b")
+    power = None if at.site.is_tensor("b") else at.value("b")
     if isinstance(power, bool | int | float) and power in _POWERS:
         template, weight = _POWERS[power]
         one = at.graph.number(1, at.dtype)

@@ -117,6 +117,13 @@ def picked(at: At, node: Node, index: Expr) -> Picked:
         if part is None:
             plain.append(1)
             continue
+        if _is_mask(part):
+            if not part.shape:
+                raise at.refuse("a mask of no axes is not compiled")
+            found = masking.places(at, at.lowering.node(part), int(part.value.sum()))
+            axes += found
+            plain += [None] * len(found)
+            continue
         size = node.shape[len(axes)]
         if isinstance(part, slice):
             start, stop, step = part.indices(size)
@@ -124,10 +131,6 @@ def picked(at: At, node: Node, index: Expr) -> Picked:
             plain.append(len(range(start, stop, step)))
         elif isinstance(part, int) and not isinstance(part, bool):
             axes.append(part % size)
-        elif _is_mask(part):
-            found = masking.places(at, at.lowering.node(part), int(part.value.sum()))
-            axes += found
-            plain += [None] * len(found)
         else:
             axes.append(_wrapped(at.graph, _ints(at, part), size, at))
             plain.append(None)
@@ -154,7 +157,7 @@ def _arranged(axes: list[Any], plain: list[int | None], shape: tuple[int, ...]) 
 
 def _index(at: At) -> Lowered:
     graph, node = at.graph, at.node("a")
-    pick = picked(at, node, at.site.bound["index"])
+    pick = picked(at, node, at.operand("index"))
 
     def pull(get: Get, places: Places) -> Scalar:
         return get(node, pick.source(graph, get, places))
@@ -249,12 +252,12 @@ def _chosen(graph: Graph, node: Node, pick: Picked, counted: int, value: Node, a
 
 
 def _set(at: At) -> Lowered:
-    return written(at, at.node("a"), at.site.bound["index"], at.node("src", at.dtype), adds=False)
+    return written(at, at.node("a"), at.operand("index"), at.node("src", at.dtype), adds=False)
 
 
 def _index_put(at: At) -> Lowered:
     adds = bool(at.value("accumulate"))
-    return written(at, at.node("a"), at.site.bound["index"], at.node("src", at.dtype), adds)
+    return written(at, at.node("a"), at.operand("index"), at.node("src", at.dtype), adds)
 
 
 def _tensor(at: At) -> Lowered:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import keyword
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class At:
 
     lowering: Lowering
     site: Site
+    read: set[str] = field(default_factory=set)  # the arguments whose elements are asked for
 
     @property
     def graph(self) -> Graph:
@@ -66,11 +67,27 @@ class At:
 
     def value(self, formal: str, default: Any = None) -> Any:
         """A plain argument's value."""
+        self.hold(formal)
         return self.site.value_or(formal, default)
+
+    def hold(self, formal: str) -> None:
+        """Refuse an argument that is, or holds, a tensor: its value is another the next time."""
+        operand = self.site.bound.get(formal)
+        if operand is not None and any(part.is_tensor for part in operand.walk()):
+            raise self.refuse(
+                f"`{operand}` is a tensor: what is compiled would hold for the value that it has "
+                "now",
+                "give a plain number",
+            )
 
     def node(self, formal: str, dtype: str | None = None) -> Node:
         """A tensor argument, or a number made one, as a type."""
-        return self.lowering.node(self.site.bound[formal], dtype)
+        return self.lowering.node(self.operand(formal), dtype)
+
+    def operand(self, formal: str) -> Expr:
+        """An argument whose elements are asked for."""
+        self.read.add(formal)
+        return self.site.bound[formal]
 
     @property
     def told(self) -> Expr:
@@ -213,10 +230,14 @@ class Lowering:
         at = At(self, site)
         name = site.rule.name
         if name in self.rows:
-            return self.rows[name](at)
-        if name in self.texts:
-            return self.written_out(at, self.texts[name])
-        raise at.refuse(f"`{name}` is not compiled")
+            found = self.rows[name](at)
+        elif name in self.texts:
+            found = self.written_out(at, self.texts[name])
+        else:
+            raise at.refuse(f"`{name}` is not compiled")
+        for formal in set(site.bound) - at.read - set(site.rule.shape_only):
+            at.hold(formal)
+        return found
 
     def written_out(self, at: At, text: str) -> Lowered:
         """An operation as the text of simpler ones, in which its arguments' names stand."""
@@ -224,6 +245,7 @@ class Lowering:
         source = parse(f"def {_function(at)}({formals}):\n    return {text}\n", "<row>", None)
         reader = StepReader(source)
         reader.scope = dict(at.site.bound)
+        at.read.update(at.site.bound)  # each operation of the text is held to what it reads
         returned = source.function.body[0]
         assert isinstance(returned, ast.Return) and returned.value is not None
         outer, self.told = self.told, at.told
@@ -266,8 +288,13 @@ def _function(at: At) -> str:
     return "".join(c if c.isalnum() else "_" for c in at.site.rule.name)
 
 
-def _rule(name: str, *spellings: str, elementwise: bool = False) -> Rule:
-    return Rule(name, spellings, {}, "", "", (), elementwise=elementwise)
+def _rule(name: str, *spellings: str) -> Rule:
+    shape_only = ("a",) if name in _LIKE else ()
+    return Rule(name, spellings, {}, "", "", (), shape_only=shape_only)
+
+
+# What takes the shape or the type of a tensor alone.
+_LIKE = {"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "copy_into"}
 
 
 def _methods(name: str, *formals: str) -> tuple[str, ...]:

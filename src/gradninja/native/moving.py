@@ -115,7 +115,7 @@ def joined(graph: Graph, nodes: Sequence[Node], axis: int) -> Node:
 
 
 def tensors(at: At) -> list[Node]:
-    return [at.lowering.node(e, at.dtype) for e in at.site.bound["tensors"].args]
+    return [at.lowering.node(e, at.dtype) for e in at.operand("tensors").args]
 
 
 def _cat(at: At) -> Lowered:
@@ -132,7 +132,7 @@ def _stack(at: At) -> Lowered:
 
 def _broadcast_tensors(at: At) -> Lowered:
     values: Sequence[torch.Tensor] = at.expr.value
-    nodes = [at.lowering.node(e) for e in at.site.bound["tensors"].args]
+    nodes = [at.lowering.node(e) for e in at.operand("tensors").args]
     return tuple(at.graph.expand(n, v.shape) for n, v in zip(nodes, values, strict=True))
 
 
