@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +40,36 @@ def test_the_second_time_it_is_found(folder) -> None:
     assert sum(again.stats.cache_hits.values()) == 1
     (place,) = (folder / "native").iterdir()
     assert place.name == key_of(TEXT)
+
+
+def test_what_is_not_used_is_forgotten(folder, monkeypatch) -> None:
+    monkeypatch.setattr(cache, "_KEPT", 4)
+    hours = {"a": 3, "b": 2, "c": 5, "d": 0.1, "e": 0.2, "f": 0.3, "old": 31 * 24}
+
+    def left(**ages: float) -> set[str]:
+        """Of texts last used so many hours ago, which are left when another one is compiled."""
+        kept = folder / "native"
+        shutil.rmtree(kept, ignore_errors=True)
+        for name, age in ages.items():
+            (kept / name).mkdir(parents=True)
+            (kept / name / "kernel.py").touch()
+            then = time.time() - age * 3600
+            os.utime(kept / name, (then, then))
+        assert compiled(TEXT, "double", [1.5])(1.5) == 3
+        return {place.name for place in kept.iterdir()} - {key_of(TEXT)}
+
+    assert left(**hours) == {"b", "d", "e", "f"}  # the longest unused are gone
+    assert left(d=0.1, e=0.2, f=0.3, g=0.4, h=0.5) == set("defgh")  # maybe at work on them
+    assert left(a=3, old=31 * 24) == {"a"}
+
+
+def test_what_is_used_again_is_kept(folder) -> None:
+    compiled(TEXT, "double", [1.5])
+    (place,) = (folder / "native").iterdir()
+    os.utime(place, (0, 0))
+    compiled(TEXT, "double", [1.5])
+    compiled(TEXT + "\n", "double", [1.5])
+    assert place.exists()
 
 
 def test_the_key_tells_apart_what_the_code_depends_on(monkeypatch, tmp_path) -> None:

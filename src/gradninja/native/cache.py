@@ -6,12 +6,14 @@ machine code beside it. Numba alone would notice an edited text, but no edit of 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,6 +32,9 @@ Say = Callable[[str], None]
 
 _SOURCES = Path(__file__).parent
 _FILE = "kernel.py"
+_KEPT = 500  # texts, each of some 100 kB with its machine code
+_UNUSED = 30 * 24 * 3600.0  # seconds after which a text is forgotten
+_BUSY = 3600.0  # seconds in which another process may still be at work on one
 
 
 def folder() -> Path:
@@ -78,8 +83,10 @@ def compiled(
         say: told what takes its time, before it does: `what` is compiled.
     """
     place = folder() / "native" / key_of(text)
-    if say is not None and not any(place.glob("__pycache__/*.nbc")):
-        say(f"compiling {what}; the machine code is kept for the next time")
+    if not any(place.glob("__pycache__/*.nbc")):
+        if say is not None:
+            say(f"compiling {what}; the machine code is kept for the next time")
+        tidy(place.parent)
     for _ in range(2):
         try:
             module = _written(place, text)
@@ -94,6 +101,21 @@ def compiled(
         except Exception:  # whatever a damaged file makes of unpickling and linking
             shutil.rmtree(place, ignore_errors=True)  # what is kept there is damaged
     return _made(_alone(text), name, arguments)
+
+
+def tidy(kept: Path) -> None:
+    """Forget what was not used for long, and what was unused longest where there is too much.
+
+    Others may do the same at once: what is gone is gone. Who has loaded machine code holds it.
+    """
+    now, ages = time.time(), {}
+    for place in kept.glob("*"):
+        with contextlib.suppress(OSError):
+            ages[place] = now - place.stat().st_mtime
+    oldest = sorted(ages, key=lambda place: ages[place], reverse=True)
+    for number, place in enumerate(oldest):
+        if ages[place] > (_BUSY if len(oldest) - number > _KEPT else _UNUSED):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _made(module: ModuleType, name: str, arguments: Sequence[Any]) -> Any:
@@ -112,6 +134,8 @@ def _written(place: Path, text: str) -> ModuleType:
         fresh = place / f"{_FILE}.{os.getpid()}"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(file)
+    with contextlib.suppress(OSError):  # a cache to be read alone
+        os.utime(place)  # used now, and so kept
     name = f"gradninja_native_{place.name}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
