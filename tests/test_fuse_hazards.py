@@ -96,6 +96,26 @@ EDGES: list[tuple[str, tuple[Callable[[Tensor], Tensor], ...]]] = [
     ("y = x.clamp(0, 1.5) * x", (zeros, a_constant_row)),
     ("y = x * x / (x * x + 1e-3) + x.prod(1)[:, None]", (zeros, a_row_of_zeros)),
     ("y = x**3 * x**2", (zeros, huge)),
+    ("y = x * x.norm(dim=1, keepdim=True)", (a_row_of_zeros, huge)),
+    ("y = x.norm(dim=1) ** 2 + x.norm(dim=1)", (a_row_of_zeros, zeros)),
+    ("y = x / (x.norm(p=1, dim=1, keepdim=True) + 1e-3)", (a_row_of_zeros,)),
+    ("y = x / x.norm(dim=1, keepdim=True).clamp(min=1e-3)", (a_row_of_zeros, huge)),
+    ("s, m = torch.std_mean(x, 1, keepdim=True); y = (x - m) / (s + 1e-5)", (a_constant_row,)),
+    ("v, m = torch.var_mean(x, 0); y = (x - m) / (v + 1e-5).sqrt() * z", (zeros, huge)),
+    ("y = F.instance_norm(x[None])[0] * z", (a_constant_row, huge)),
+    ("y = torch.where(x > 0, x, 0.01 * x) * z", (zeros, huge)),
+    ("y = torch.where(x != 0, 1 / torch.where(x != 0, x, 1.0), 0.0) * z", (a_row_of_zeros,)),
+    ("y = F.l1_loss(x, x * 1) + F.smooth_l1_loss(x, z) + F.huber_loss(x, z)", (zeros, huge)),
+    (
+        "p, q = F.log_softmax(x, 1), F.log_softmax(z, 1); y = F.kl_div(p, q, log_target=True)",
+        (huge,),
+    ),
+    ("p = F.log_softmax(x, 1); y = -(p.exp() * p).sum(1)", (ties, huge)),
+    ("y = (x - x.logsumexp(1, keepdim=True)).exp() * z", (ties, huge)),
+    ("y = F.softplus(x) * z + torch.log1p(torch.exp(-x))", (zeros,)),
+    ("y = F.logsigmoid(x) * z + F.logsigmoid(-x)", (zeros, huge)),
+    ("y = torch.relu(x) * z + torch.log1p(torch.exp(-x.abs()))", (zeros, huge)),
+    ("y = torch.lerp(x, z, torch.sigmoid(x))", (zeros, huge)),
 ]
 
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from gradninja.algebra.graph import Node
 from gradninja.algebra.normal import Normal
-from gradninja.algebra.sigmoids import inverse_of_sum, without_signs
+from gradninja.algebra.sigmoids import has_signs, inverse_of_sum, without_signs
 from gradninja.algebra.terms import Factor, Powers, Term, collect
 
 Polynomial = dict[int, Fraction]  # power -> coefficient
@@ -55,8 +55,12 @@ def rational(
             continue
         inverse = _by_name(normal, factor, base, named) or _by_sigmoid(normal, factor, base)
         found = inverse and _rewritten(normal, terms, factor, base, inverse)
+        if found and inverse and has_signs(normal.graph, inverse):
+            # Away from 0 it is right; where no sign is left over, so that it is smooth, at 0, too.
+            found = without_signs(normal.graph, found)
+            found = None if has_signs(normal.graph, found) else found
         if found:
-            yield without_signs(normal.graph, found)
+            yield found
 
 
 def _by_name(

@@ -79,6 +79,11 @@ def sigmoid(graph: Graph, x: Node) -> Node:
     return graph.add(found)
 
 
+def has_signs(graph: Graph, terms: Sequence[Term]) -> bool:
+    """Whether a sign, or a mask by one, is a factor."""
+    return any(graph.nodes[f[0]].sign_of is not None for term in terms for f, _ in term.powers)
+
+
 def without_signs(graph: Graph, terms: Sequence[Term]) -> list[Term]:
     """Terms with one sign for all masks of a value's sign, whose square is 1."""
     found: list[Term] = []
