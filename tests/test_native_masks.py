@@ -121,10 +121,8 @@ def forward(x, w, i, m):
     a = torch.cumsum(x, 1) + x.cumprod(0)
     b = torch.sort(a, dim=1, descending=True).values * torch.roll(a, 2, 1)
     c = F.conv1d(F.pad(b[None], (2, 1)), w, stride=2)
-    d = torch.einsum("nct,kct->nk", c, c * 0.5).sum() + F.max_pool1d(c, 2).sum()
-    e = x[m].square().mean() + F.cross_entropy(b, i, ignore_index=1, label_smoothing=0.1)
-    f = F.normalize(a, dim=1).repeat(2, 1).median(0).values.prod() + (a.detach() // 0.3 * a).sum()
-    return d + e + f
+    d = torch.einsum("nct,kct->nk", c, c * 0.5).sum() + (a.detach() // 0.3 * a).sum()
+    return d + x[m].square().mean() + F.cross_entropy(b, i, ignore_index=1)
 """
 
 
