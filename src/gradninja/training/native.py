@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradninja.data import Split
-from gradninja.errors import RunError
+from gradninja.errors import GradninjaError, RunError
 from gradninja.models import Step
 from gradninja.training.batches import block_positions, block_steps
 from gradninja.training.checkpoint import State
@@ -182,7 +182,12 @@ def compiled(
     values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
     values |= {name: value.numpy() for name, value in state.parameters.items()}
     # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
-    kernel = native.compile_training(step.source, values, tuple(sorted(state.parameters)), tell)
+    try:
+        kernel = native.compile_training(step.source, values, tuple(sorted(state.parameters)), tell)
+    except GradninjaError as error:
+        if error.spot is not None:
+            error.spot = step.spot(error.spot)  # in the person's text, not the step's
+        raise
     engine = Engine(kernel, dataset, config)
     if wrong := compare(engine, step, state, config):
         raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")
