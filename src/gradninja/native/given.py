@@ -12,6 +12,7 @@ from gradninja.native.refusal import NativeError
 
 Array = np.ndarray[Any, Any]
 _DTYPES = ("float32", "float64", "int64", "bool")
+_TAKEN = frozenset(map(np.dtype, _DTYPES))  # in this machine's order of bytes
 _PLAIN = (bool, int, float, str, tuple, type(None), torch.dtype)
 
 
@@ -25,6 +26,8 @@ def arrays_of(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _array(name: str, value: Any) -> Any:
+    if type(value) is np.ndarray and value.dtype in _TAKEN and value.flags.writeable:
+        return value
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_quantized:
             raise NativeError(f"`{name}` is no plain tensor", hint="give `.to_dense()`")
@@ -92,7 +95,7 @@ def flat(value: Array, leaf: Leaf) -> Array:
     Raises:
         NativeError: it is not of the shape and type that its code was compiled for.
     """
-    if value.shape != leaf.shape or value.dtype.name != leaf.dtype:
+    if value.shape != leaf.shape or value.dtype != leaf.dtype:
         raise NativeError(
             f"`{leaf.label}` is {value.dtype} {value.shape}; this was compiled for {leaf.dtype} "
             f"{leaf.shape}"
@@ -102,4 +105,6 @@ def flat(value: Array, leaf: Leaf) -> Array:
         value = value.copy()
         if value.strides != strides:
             raise NativeError(f"`{leaf.label}` lies in memory otherwise than when it was compiled")
+    if value.flags.c_contiguous:
+        return value.reshape(-1)
     return np.lib.stride_tricks.as_strided(value, (leaf.buffer.size,), (value.itemsize,))
