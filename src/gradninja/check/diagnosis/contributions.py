@@ -86,7 +86,8 @@ def contributions(
             started[statement.of] = tree
             continue
         found.append(_contribution(statement, tree, names[statement.of], started))
-    return tuple(found), tuple(inline.values())
+    parts = (part for part in inline.values() if not isinstance(part, ast.Name | ast.Constant))
+    return tuple(found), tuple(parts)
 
 
 class _Put(ast.NodeTransformer):

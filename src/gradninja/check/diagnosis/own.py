@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
 
 from gradninja.check.diagnosis import build
 from gradninja.check.diagnosis.facts import Facts
@@ -26,25 +29,50 @@ def restorations(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]
 
 def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
     """A local's line as derive writes one of its parts."""
+    right = proven(facts, statements)
     for index, statement in enumerate(statements):
-        target = _own_target(facts, statement)
-        if target is None:
+        name = target(facts, statement)
+        if name is None or name in right:
             continue
         for value in facts.parts:
-            new = build.assign(target, value)
+            new = build.assign(name, value)
             if _names(value) <= facts.reach:
                 rest = (*statements[:index], new, *statements[index + 1 :])
                 yield Edit(6.0, Kind.UNKNOWN, (Change(statement, new),), rest, was=statement)
 
 
-def _own_target(facts: Facts, statement: ast.stmt) -> str | None:
-    target = None
+def proven(facts: Facts, statements: Sequence[ast.stmt]) -> set[str]:
+    """The locals that hold what a part of derive's does; of two with one value, the first."""
+    parts = [part for part in map(facts.tensor, facts.parts) if part is not None]
+    found: set[str] = set()
+    for statement in statements:
+        name = target(facts, statement)
+        value = facts.scope.get(name) if name is not None else None
+        left = [part for part in parts if not _equal(value, part)]
+        if name is not None and len(left) < len(parts):
+            found.add(name)
+            parts = left
+    return found
+
+
+def _equal(value: Any, part: torch.Tensor) -> bool:
+    return (
+        isinstance(value, torch.Tensor)
+        and value.shape == part.shape
+        and value.is_floating_point() == part.is_floating_point()
+        and torch.allclose(value.double(), part.double(), rtol=1e-9, atol=1e-12)
+    )
+
+
+def target(facts: Facts, statement: ast.stmt) -> str | None:
+    """The person's own local that a statement gives a value; None for other statements."""
+    node = None
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
+        node = statement.targets[0]
     elif isinstance(statement, ast.AugAssign):
-        target = statement.target
-    if isinstance(target, ast.Name) and target.id not in facts.gradients:
-        return target.id
+        node = statement.target
+    if isinstance(node, ast.Name) and node.id not in facts.gradients:
+        return node.id
     return None
 
 

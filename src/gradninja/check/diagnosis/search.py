@@ -58,6 +58,7 @@ LIKELY = 2.3  # up to this cost an edit is likelier than two wrong names
 LIKELY_SECOND = 1.5
 FIRST_OF_PAIR = 150
 NAMING = 0.3  # of the time
+PROVEN = 1.0  # what an edit costs more of a line that gives what derive gives
 
 
 class Trial(Protocol):
@@ -119,14 +120,21 @@ def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit |
 
 
 def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
-    """All of them, with their costs, those of later statements first.
+    """All of them, with their costs.
 
-    Of two edits that mend as well, that of the line nearer to the gradient changes less.
+    Of edits that mend as well, those come first that are of a local that no part of derive's
+    equals, then those of later lines: they change less. A local that is right stays as it is.
     """
     for edit in _whole(facts, written):
         yield edit.cost, _ready(edit)
-    for index in reversed(range(len(written))):
-        yield from _inner(facts, written, index, FAMILIES)
+    proven = own.proven(facts, written)
+    locals_first = sorted(
+        range(len(written)), key=lambda i: (own.target(facts, written[i]) is None, -i)
+    )
+    for index in locals_first:
+        extra = PROVEN if own.target(facts, written[index]) in proven else 0.0
+        for cost, make in _inner(facts, written, index, FAMILIES):
+            yield cost + extra, make
 
 
 def _ready(edit: Edit) -> Maker:

@@ -249,6 +249,10 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
                 new = (build.add_to(facts.gradient, contribution.value),)
             elif index:
                 new = contribution.statements[-1:]
+            elif len(statements) > 1 and contribution.value is not None:
+                value = contribution.value  # what follows is added in place
+                own = build.method(value, "clone") if is_view(value) else value
+                new = (build.assign(facts.gradient, own),)
             rest = (*statements[:index], *new, *statements[index + 1 :])
             changes = (
                 Change(statement, new[0]),
