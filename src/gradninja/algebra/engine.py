@@ -164,7 +164,7 @@ class Engine:
                 self._finish(self.graph.named[given.name])
                 self._hold(given.name, self.walk.totals[given.name], "it")
         if not seeded:
-            self.walk.statements[:] = without_ones(self.walk.statements, self.values)
+            self.walk.statements[:] = without_ones(self.walk.statements, self.values, self.wanted)
 
     @property
     def at(self) -> str:

@@ -357,6 +357,8 @@ class Normal:
         outside = [(f, -p) for f, p in term.powers if not term.bound & set(f[1])]
         itself = ((node.number, node.free), power)
         result = Term.of(1 / term.coefficient, [*outside, itself])
+        if not set(node.free) <= indices_of(inside):
+            return  # the sum alone does not say at which of the node's other indices
         hot = [(f, p) for f, p in inside if self.graph.nodes[f[0]].picks]
         if len(hot) == 1 and len(inside) > 1 and len(term.bound) == 1:
             # Where a one-hot row is 1, what it picks is the picked element.

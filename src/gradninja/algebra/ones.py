@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +14,15 @@ from gradninja.derive.template import rebuild
 
 
 def without_ones(
-    statements: Sequence[Statement], values: Mapping[str, Any]
+    statements: Sequence[Statement], values: Mapping[str, Any], wanted: Container[str]
 ) -> tuple[Statement, ...]:
     """The statements without factors `dy` for `dy = torch.full_like(y, 1)` of a number y.
 
-    `values`: all that the statements may name. What would change a value, or its dtype, stays.
+    `values`: all that the statements may name. What would change a value, or its dtype, stays, and
+    so do the gradients that are `wanted`.
     """
     found = list(statements)
-    for one in [s for s in statements if _is_one(s)]:
+    for one in [s for s in statements if _is_one(s) and s.of not in wanted]:
         scope = {**values, one.target: torch.ones((), dtype=values[one.of].dtype)}
         swapped = [s if s is one else _without(s, one.target, scope) for s in found]
         if not any(_names(s, one.target) for s in swapped if s is not one):

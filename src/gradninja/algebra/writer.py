@@ -40,19 +40,25 @@ class Writer:
         self.dtype = ast.Attribute(ast.Name(name, ast.Load()), "dtype", ast.Load())
         if not tree.indices and (like.size > 1 or static(tree)):
             return self._filled(tree, like)
-        written = fitted(self.write(tree, want), want, exact=True)
+        written = fitted(self._typed(tree, want), want, exact=True)
         if len(tree.indices) < len(like.places):
             return method(written.syntax, "expand_as", [like.text()])
         return written.syntax
 
     def _filled(self, tree: Tree, like: Node) -> ast.expr:
         """One number for every element."""
-        written = self.write(tree, ())
+        written = self._typed(tree, ())
         if len(written.layout) > len(like.shape):  # nothing is expanded to fewer axes
             written = fitted(written, layout_of(like, like.free), exact=True)
         if static(tree):
             return call("torch.full_like", [like.text(), written.syntax])
         return method(written.syntax, "expand_as", [like.text()]) if like.shape else written.syntax
+
+    def _typed(self, tree: Tree, want: Layout) -> Written:
+        """A tree as floats: a mask is a gradient where what it lets through is 1."""
+        written = self.write(tree, want)
+        plain = isinstance(tree, Leaf) and not has_float(tree) and not static(tree)
+        return self._as_float(written) if plain else written
 
     # -- trees ------------------------------------------------------------------------------
 
