@@ -152,8 +152,8 @@ def written_again(back: gn.Backward) -> list[str]:
 @pytest.mark.parametrize("program", CATALOGUE, ids=lambda program: program.name)
 def test_the_catalogue_is_right(program: Any) -> None:
     """Whatever can be derived: right to 1e-12, with no more full-size operations than derived."""
-    inputs = program.draw(DISTINCT, SEEDS.get(program.name, 9))
-    back, plain = gn.fuse(program.function, inputs), gn.derive(program.function, inputs)
+    given = program.draw(DISTINCT, SEEDS.get(program.name, 9))
+    back, plain = gn.fuse(program.function, given), gn.derive(program.function, given)
     for sizes, seed, layout in ((DISTINCT, 1, "gapped"), (OTHERS, 2, "plain")):
         inputs = program.draw(sizes, seed)
         torch.manual_seed(seed)
@@ -166,8 +166,10 @@ def test_the_catalogue_is_right(program: Any) -> None:
         wrong = differences(call(back, inputs, grads), truth, TOLERANCE)
         assert not wrong, "\n".join([*wrong, back.source])
     assert not written_again(back), back.forward_source
+    judged = gn.check(program.function, back, given)  # line by line, as a person's would be
+    assert judged.ok, str(judged)
     values = back.program.values  # on the sizes that the form was chosen for
-    inputs = {given.name: values[given.name] for given in back.program.inputs}
+    inputs = {one.name: values[one.name] for one in back.program.inputs}
     grads = ones_or_random(back, 101)([values[name] for name in back.outputs])
     numel = largest(values)
     mine, before = (operations(b, inputs, grads, numel) for b in (back, plain))
