@@ -338,3 +338,26 @@ def test_classes_that_count_from_the_end() -> None:
     back = gn.fuse(text, inputs)
     assert not back.dropped and "F.one_hot(y % x.shape[1], x.shape[1])" in back.source
     assert torch.allclose(back(inputs)["dx"], gn.derive(text)(inputs)["dx"], rtol=1e-12)
+
+
+WHOLE = {
+    "a sum over what is broadcast": (
+        'w: Float[Tensor, "n d"], z: Float[Tensor, "k 1"]',
+        "y = torch.einsum('ij,kj->ik', w, z)",
+        "return y.norm() * y.sum()",
+    ),
+    "an input that is a number": (f'b: Float[Tensor, ""], {X}', "return b.mean() + x.sum()"),
+    "a mask for a gradient": (
+        f'{X}, m: Bool[Tensor, "n d"]',
+        "return torch.where(m, x, 0.5).sum()",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_nothing_is_dropped(name: str) -> None:
+    """What once failed its check, and fell back to the derived lines."""
+    inputs, *lines = WHOLE[name]
+    back = gn.fuse(f"def forward({inputs}):\n    " + "\n    ".join(lines) + "\n")
+    assert not back.dropped
+    operations(back)
