@@ -77,7 +77,7 @@ def _outside(outside: Outside) -> list[Any]:
 def plainly(kernel: Kernel) -> Kernel:
     """A training kernel that runs its text uncompiled."""
     kernel.function = function(kernel.source, "run")
-    kernel.outside.values = lambda say=None: _outside(kernel.outside)  # type: ignore[method-assign]
+    kernel.outside.values = lambda *_: _outside(kernel.outside)  # type: ignore[method-assign]
     return kernel
 
 

@@ -58,7 +58,7 @@ def kernels(monkeypatch):
     """The kernels made, in place of compiled ones; and no pictures."""
     made = []
 
-    def compile_training(text, values, parameters, say):
+    def compile_training(text, values, parameters, say, threads):
         made.append(Kernel(text, values, parameters))
         return made[-1]
 
@@ -126,15 +126,15 @@ def test_verify_judges_the_kernels_gradients(tmp_path, kernels):
         go(run, verify_every=7)
 
 
-def spoilt(text, values, parameters, say):
+def spoilt(text, values, parameters, say, threads):
     return Kernel(text, values, parameters, spoil=0.001)
 
 
-def refusing(text, values, parameters, say):
+def refusing(text, values, parameters, say, threads):
     raise NativeError("`h = strange(x)` cannot be compiled")
 
 
-def broken(text, values, parameters, say):
+def broken(text, values, parameters, say, threads):
     raise KeyError("a bug")
 
 

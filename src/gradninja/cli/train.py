@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,13 @@ def train(
         float, typer.Option(min=0.0, metavar="SECONDS", help="Time between two checkpoints.")
     ] = 30.0,
     threads: Annotated[
-        int, typer.Option(min=1, help="Processor threads of PyTorch; compiled code has one.")
+        int,
+        typer.Option(
+            min=1,
+            max=os.cpu_count(),
+            help="Processor threads; compiled code shares its large matrix products, with the "
+            "same result: it pays from some hundred hidden units on.",
+        ),
     ] = 1,
     engine: Annotated[
         Engine,

@@ -13,6 +13,7 @@ from gradninja.native.cache import Say
 from gradninja.native.emit import Writer
 from gradninja.native.memory import Memory, work_name
 from gradninja.native.products import address_of_gemm
+from gradninja.native.sharing import Team
 from gradninja.native.text import RESERVED
 
 
@@ -33,11 +34,14 @@ class Outside:
         ]
         self.lines += memory.lines()
 
-    def values(self, say: Say | None = None) -> list[Any]:
-        """The arguments' values; the memory is fresh."""
+    def values(self, say: Say | None = None, team: Team | None = None) -> list[Any]:
+        """The arguments' values; the memory is fresh. A team shares the products of its dtype."""
         found: list[Any] = [self.sizes]
         found += [aligned(size, dtype) for dtype, size in self.work.items()]
-        return found + [address_of_gemm(dtype, say) for dtype in self.products]
+        return found + [
+            address_of_gemm(dtype, say) if team is None or team.dtype != dtype else team.address
+            for dtype in self.products
+        ]
 
 
 def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:

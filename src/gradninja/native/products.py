@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
@@ -22,8 +23,8 @@ n, number = types.intp, types.{dtype}
 array = types.CPointer(number)
 
 
-@cfunc(types.void(n, n, n, number, array, n, n, array, n, n, number, array, n, n), cache=True, )
-def product(m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs):
+@cfunc(types.void(n, n, n, n, number, array, n, n, array, n, n, number, array, n, n), cache=True, )
+def product(team, m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs):
     a, b, c = carray(A, 2**40), carray(B, 2**40), carray(C, 2**40)  # as long as can be
     gemm(m, n, k, alpha, a, ars, acs, b, brs, bcs, beta, c, crs, ccs)
 """
@@ -32,8 +33,11 @@ def product(m, n, k, alpha, A, ars, acs, B, brs, bcs, beta, C, crs, ccs):
 _HELD: dict[str, Any] = {}  # machine code lives as long as what made it
 
 
-def address_of_gemm(dtype: str, say: Say | None = None) -> int:
-    """Where the compiled `gemm` for a type begins, with pointers in place of arrays."""
+def address_of(dtype: str, say: Say | None = None) -> int:
+    """Where the compiled `gemm` for a type begins, with pointers in place of arrays.
+
+    Its first argument is for those who share products (`sharing.py`).
+    """
     if dtype not in _HELD:
         _HELD[dtype] = compiled(
             _TEXT.format(dtype=dtype), "product", (), say, f"matrix products in {dtype}"
@@ -42,11 +46,24 @@ def address_of_gemm(dtype: str, say: Say | None = None) -> int:
     return address
 
 
+_CELLS: dict[str, Any] = {}
+
+
+def address_of_gemm(dtype: str, say: Say | None = None) -> int:
+    """What `gemm` takes: where the address of the compiled one stands."""
+    if dtype not in _CELLS:
+        _CELLS[dtype] = np.array([address_of(dtype, say)])
+    place: int = _CELLS[dtype].ctypes.data
+    return place
+
+
 @intrinsic
 def gemm(typingctx: Any, at: Any, m: Any, n: Any, k: Any, alpha: Any,
          A: Any, a: Any, ars: Any, acs: Any, B: Any, b: Any, brs: Any, bcs: Any,
          beta: Any, C: Any, c: Any, crs: Any, ccs: Any) -> Any:  # fmt: skip
-    """C = alpha A @ B + beta C by the `gemm` at an address, the matrices beginning at a, b, c."""
+    """C = alpha A @ B + beta C by the `gemm` whose address stands at an address, and which is told
+    where that is; the matrices begin at a, b, c.
+    """
     size, scalar = types.intp, C.dtype
     signature = types.void(size, size, size, size, scalar, A, size, size, size, B, size, size, size,
                            scalar, C, size, size, size)  # fmt: skip
@@ -59,9 +76,10 @@ def gemm(typingctx: Any, at: Any, m: Any, n: Any, k: Any, alpha: Any,
             data = context.make_array(kind)(context, builder, array).data
             pointers.append(builder.gep(data, [start]))
         one, two, three = pointers
-        given = [m, n, k, alpha, one, ars, acs, two, brs, bcs, beta, three, crs, ccs]
+        given = [at, m, n, k, alpha, one, ars, acs, two, brs, bcs, beta, three, crs, ccs]
         function = ir.FunctionType(ir.VoidType(), [value.type for value in given])
-        builder.call(builder.inttoptr(at, function.as_pointer()), given)
+        cell = builder.inttoptr(at, function.as_pointer().as_pointer())
+        builder.call(builder.load(cell), given)
         return context.get_dummy_value()
 
     return signature, codegen

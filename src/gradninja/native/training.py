@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from gradninja.native.outside import Outside, size_names
 from gradninja.native.read import read_step
 from gradninja.native.refusal import NativeError
 from gradninja.native.rows import lowered
+from gradninja.native.sharing import Team
 from gradninja.native.text import module
 
 _LOOP = """\
@@ -38,6 +40,7 @@ class Kernel:
         source: the text that was compiled.
         names: the parameters, in the order in which the text takes them.
         dtype: of the parameters and losses.
+        threads: how many share the large matrix products; the results are the same bit for bit.
     """
 
     source: str
@@ -48,6 +51,8 @@ class Kernel:
     batch: int
     outside: Outside = field(repr=False)
     say: Say | None = field(default=None, repr=False)
+    threads: int = 1
+    team: Team | None = field(default=None, repr=False)
     function: Callable[..., None] | None = field(default=None, repr=False)
 
     def run(
@@ -77,13 +82,20 @@ class Kernel:
         batch = np.zeros((self.batch, self.context), np.int64)
         targets = np.zeros(self.batch, np.int64)
         arguments = [*flat, stream, positions, rates, losses, batch, targets]
-        arguments += self.outside.values(self.say)
+        if self.threads > 1 and self.team is None:
+            self.team = Team(self.dtype.name, self.threads, self.say)
+        arguments += self.outside.values(self.say, self.team)
         if self.function is None:
             self.function = compiled(self.source, "run", arguments, self.say)
         try:
-            self.function(*arguments)
+            with nullcontext() if self.team is None else self.team.at_work():
+                self.function(*arguments)
         except IndexError as error:
             raise NativeError(str(error)) from None
+        if self.team is not None and not self.team.shared:
+            self.threads, self.team = 1, None
+            if self.say is not None:
+                self.say("the products of a step are too small to be shared: one thread takes it")
 
     def _flat(self, name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         fits = value.shape == self.shapes[name] and value.dtype == self.dtype
@@ -101,6 +113,7 @@ def compile_training(
     parameters: Sequence[str],
     say: Say | None = None,
     spot: Callable[[Spot], Spot] = lambda place: place,
+    threads: int = 1,
 ) -> Kernel:
     """Compile the steps of a model.
 
@@ -112,16 +125,19 @@ def compile_training(
         parameters: the names of those that are trained: W -= rate * dW.
         say: told what takes its time, before it does (compiling, when the kernel runs first).
         spot: where a place in the text stands for the person who wrote it (`Step.spot`).
+        threads: how many share the large matrix products.
 
     Raises:
         ReadError, NativeError: a line that is not compiled, with the place in it.
     """
     try:
-        return _compile_training(text, values, parameters, say)
+        kernel = _compile_training(text, values, parameters, say)
     except GradninjaError as error:
         if error.spot is not None:
             error.spot = spot(error.spot)
         raise
+    kernel.threads = threads
+    return kernel
 
 
 def _compile_training(

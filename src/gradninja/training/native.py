@@ -182,8 +182,9 @@ def compiled(
     values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
     values |= {name: value.numpy() for name, value in state.parameters.items()}
     # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
+    names = tuple(sorted(state.parameters))
     try:
-        kernel = native.compile_training(step.source, values, tuple(sorted(state.parameters)), tell)
+        kernel = native.compile_training(step.source, values, names, tell, threads=config.threads)
     except GradninjaError as error:
         if error.spot is not None:
             error.spot = step.spot(error.spot)  # in the person's text, not the step's
