@@ -37,11 +37,6 @@ class Fact:
     over: Indices = ()  # of `of`, the summed ones, for a fact about axes of a node
     told: bool = True  # whether it is worth a word
 
-    @property
-    def index(self) -> int:
-        """The summed index of `of`, of a fact about one axis."""
-        return self.over[0]
-
 
 class Normal:
     """Normal forms over one graph."""
