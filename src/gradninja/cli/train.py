@@ -105,7 +105,7 @@ def train(
             min=1,
             max=os.cpu_count(),
             help="Processor threads; compiled code shares its large matrix products, with the "
-            "same result: it pays from some hundred hidden units on.",
+            "same result: for wide layers on a machine with nothing else to do.",
         ),
     ] = 1,
     engine: Annotated[
