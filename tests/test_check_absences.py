@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gradninja.check import check
+from gradninja.check import LineReport, check
+from mutation_trial import recorded
+from test_check_locals import SCALAR
 
 HEADER = """
 import torch
@@ -35,20 +37,6 @@ def backward(x, dy):
     dx = dy * 2
 """
 )
-SCALAR = (
-    HEADER
-    + """def forward(x: Float[Tensor, ""], z: Float[Tensor, ""]):
-    return x * z + x
-
-
-def backward(x, z, out):
-    dout = torch.ones_like(out)
-    dx = z * dout
-    dx += dout
-    dz = x * dout
-    return dx, dz
-"""
-)
 SEVERAL = (
     HEADER
     + """def forward(z: Float[Tensor, "n d"], w: Float[Tensor, "d"], u: Float[Tensor, "n d"]):
@@ -69,14 +57,20 @@ def backward(z, w, u, v, dy):
 )
 
 
+def wrong(text: str) -> tuple[LineReport, ...]:
+    """The wrong lines, with as much time for their mends as they need."""
+    with recorded():
+        return tuple(check(text).wrong)
+
+
 def test_the_output_s_gradient_is_asked_for_or_written() -> None:
     """Of a 0-dim output it is 1, and one red row tells that it is missing or added to nothing."""
     made = "dout = torch.ones_like(out)"
-    (row,) = check(SCALAR.replace(f"    {made}\n", "")).wrong
+    (row,) = wrong(SCALAR.replace(f"    {made}\n", ""))
     assert (row.name, row.kind, row.fix) == ("dout", "missing line", made)
-    (row,) = check(SCALAR.replace("dout =", "dout +=")).wrong
+    (row,) = wrong(SCALAR.replace("dout =", "dout +="))
     assert (row.name, row.kind, row.fix) == ("dout", "wrong operator", made)
-    (row,) = check(SCALAR.replace("ones_like", "zeros_like")).wrong
+    (row,) = wrong(SCALAR.replace("ones_like", "zeros_like"))
     assert (row.name, row.kind, row.fix) == ("dout", "wrong constant", made)
     assert check(SCALAR.replace(made, "dout = 1.0")).ok
 
@@ -84,8 +78,7 @@ def test_the_output_s_gradient_is_asked_for_or_written() -> None:
 def test_a_gradient_that_no_line_writes_is_one_red_row() -> None:
     """Those that are computed from it are judged on the truth."""
     assert check(SEVERAL).ok
-    report = check(SEVERAL.replace("    ds = v * dv\n", ""))
-    (row,) = report.wrong
+    (row,) = wrong(SEVERAL.replace("    ds = v * dv\n", ""))
     assert (row.name, row.line, row.kind, row.fix) == ("ds", None, "missing line", "ds = v * dv")
     assert "which line 17 reads" in (row.diagnosis or "")
 
@@ -93,13 +86,13 @@ def test_a_gradient_that_no_line_writes_is_one_red_row() -> None:
 def test_a_name_that_no_line_writes_may_be_the_mistake() -> None:
     text = SEVERAL.replace("    dv = u * dy\n    ds = v * dv\n", "    ds = v * u * dy\n")
     assert check(text).ok
-    (row,) = check(text.replace("dz = w * ds", "dz = w * dv")).wrong
+    (row,) = wrong(text.replace("dz = w * ds", "dz = w * dv"))
     assert (row.name, row.line, row.fix) == ("dz", 17, "dz = w * ds")
 
 
 def test_a_cotangent_is_no_input_s_numbers() -> None:
     """Else `x` for `dy` would pass where their shapes are equal."""
-    (row,) = check(DOUBLE.replace("dy * 2", "x * 2")).wrong
+    (row,) = wrong(DOUBLE.replace("dy * 2", "x * 2"))
     assert (row.name, row.fix) == ("dx", "dx = dy * 2")
 
 
@@ -112,7 +105,7 @@ def test_a_line_that_writes_what_it_should_not_is_sent_where_it_belongs() -> Non
     text = PICK.format(lines=lines)
     assert check(text).ok
     for other in ("loss", "demb"):
-        (row,) = check(text.replace("dC.index", f"{other}.index")).wrong
+        (row,) = wrong(text.replace("dC.index", f"{other}.index"))
         assert (row.name, row.line, row.kind) == ("dC", 17, "wrong name")
         assert row.fix == "dC.index_add_(0, ix, demb)"
 
@@ -133,5 +126,5 @@ def backward(h, W, dy):
 """
     )
     assert check(text).ok
-    (row,) = check(text.replace("db =", "dW =")).wrong
+    (row,) = wrong(text.replace("db =", "dW ="))
     assert (row.name, row.line, row.fix) == ("db", 15, "db = dy.sum(0)")

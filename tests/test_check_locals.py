@@ -133,7 +133,7 @@ def backward(s, t, u, dy):
 
 def test_a_local_that_no_line_binds_is_one_red_row() -> None:
     made = "    cube = dy @ w.T\n"
-    (row,) = check(TEXT.replace(made, "")).wrong
+    _, row = judged(TEXT.replace(made, ""))
     assert (row.name, row.kind, row.fix) == ("slope", "missing line", made.strip())
     made = "    slope = 3 * (a - 2 * b) ** 2 * cube\n"
     report, row = judged(TEXT.replace(made, ""))
