@@ -94,6 +94,7 @@ def test_a_cotangent_is_no_input_s_numbers() -> None:
     """Else `x` for `dy` would pass where their shapes are equal."""
     (row,) = wrong(DOUBLE.replace("dy * 2", "x * 2"))
     assert (row.name, row.fix) == ("dx", "dx = dy * 2")
+    assert not [note for note in row.notes if "wrong on" in note]  # on all draws
 
 
 def test_a_line_that_writes_what_it_should_not_is_sent_where_it_belongs() -> None:
