@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 import gradninja as gn
-from catalogue import autograd, cotangents, differences
+from catalogue import differences
 from full_size import count, largest
-from fuse_targets import Target, collect
+from fuse_targets import collect
 from gradninja import models
 from gradninja.algebra.cost import cost_of
 from gradninja.algebra.memory import Held, forgetting
 from gradninja.derive.template import LIBRARY
+from test_fuse_forms import truth_of
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -34,21 +35,6 @@ def fused(name: str, prefer: str, style: str) -> gn.Fused:
 
 def lines_of(name: str, prefer: str = "memory", style: str = "readable") -> list[str]:
     return [line.source for line in fused(name, prefer, style).lines]
-
-
-def values_of(
-    target: Target, back: gn.Backward
-) -> tuple[dict[str, Tensor], dict[str, Any], tuple[Tensor, ...]]:
-    """Autograd's gradients, every value of the forward by its name, and the cotangents."""
-    inputs = target.draw(seed=5)
-    truth, grads = autograd(
-        target.function,
-        inputs,
-        lambda out: [torch.ones_like(out[0])] if back.scalar else cotangents(out, 105, "plain"),
-        target.wanted,
-    )
-    values = {**back.forward_values(inputs), **dict(zip(back.cotangents, grads, strict=True))}
-    return truth, values, grads
 
 
 # -- how it is counted ----------------------------------------------------------------------
@@ -113,7 +99,7 @@ def test_what_is_moved_is_counted(text: str, traffic: float, calls: int) -> None
 def test_in_place_is_right_and_leaves_the_forward_alone(name: str, prefer: str, style: str) -> None:
     target, back = TARGETS[name], fused(name, prefer, style)
     assert not back.dropped and all(error.kept for error in back.errors)
-    truth, values, grads = values_of(target, back)
+    truth, values, grads = truth_of(target, back)
     before = {n: v.clone() for n, v in values.items() if isinstance(v, Tensor)}
     got = back({one.name: values[one.name] for one in back.program.inputs}, grads)
     assert not differences(got, truth, 1e-12), back.source
@@ -139,7 +125,7 @@ def test_in_place_is_right_and_leaves_the_forward_alone(name: str, prefer: str, 
 def test_no_one_hot_is_made_to_spare_memory(name: str, operations: int) -> None:
     target, back = TARGETS[name], fused(name, "memory", "readable")
     assert "one_hot" not in back.source and "torch.arange(len(Yb)), Yb]" in back.source
-    values = values_of(target, back)[1]
+    values = truth_of(target, back)[1]
     scope = {**LIBRARY, **back.program.namespace}
     exec(back.source, scope)
     assert len(count(scope["backward"], values, largest(values))) <= operations, back.source

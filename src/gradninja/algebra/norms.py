@@ -105,10 +105,7 @@ def _batch_norm(low: Lowering, site: Site) -> Node:
     value = torch.nn.functional.batch_norm(
         a.value, None, None, training=True, eps=site.value("eps")
     )
-    text = "F.batch_norm(a, None, None, training=True, eps=eps)"
-    if site.value("eps") == 1e-5 and isinstance(eps, ast.Constant):
-        text = "F.batch_norm(a, None, None, training=True)"
-    hat = _written(text, a=a.text(), eps=eps)
+    hat = _called("F.batch_norm(a, None, None, training=True, eps=eps)", a=a.text(), eps=eps)
     xhat = _normalised(low, a, dims, (value, hat), _deviation(a, dims, eps), centred=True)
     return _scaled(low, site, xhat, (1,))
 
@@ -121,10 +118,7 @@ def _instance_norm(low: Lowering, site: Site) -> Node:
     a = low.node(site.bound["a"])
     dims, eps = tuple(range(2, len(a.shape))), site.bound["eps"].syntax
     value = torch.nn.functional.instance_norm(a.value, eps=site.value("eps"))
-    text = "F.instance_norm(a, eps=eps)"
-    if site.value("eps") == 1e-5 and isinstance(eps, ast.Constant):
-        text = "F.instance_norm(a)"
-    hat = _written(text, a=a.text(), eps=eps)
+    hat = _called("F.instance_norm(a, eps=eps)", a=a.text(), eps=eps)
     xhat = _normalised(low, a, dims, (value, hat), _deviation(a, dims, eps), centred=True)
     return _scaled(low, site, xhat, (1,))
 
@@ -135,10 +129,7 @@ def _layer_norm(low: Lowering, site: Site) -> Node:
     dims, eps = _last(site, a), site.bound["eps"].syntax
     shape = site.bound["normalized_shape"]
     value = torch.nn.functional.layer_norm(a.value, a.shape[dims[0] :], eps=site.value("eps"))
-    text = "F.layer_norm(a, shape, eps=eps)"
-    if site.value("eps") == 1e-5 and isinstance(eps, ast.Constant):
-        text = "F.layer_norm(a, shape)"
-    hat = _written(text, a=a.text(), shape=shape.syntax, eps=eps)
+    hat = _called("F.layer_norm(a, shape, eps=eps)", a=a.text(), shape=shape.syntax, eps=eps)
     xhat = _normalised(low, a, dims, (value, hat), _deviation(a, dims, eps), centred=True)
     return _scaled(low, site, xhat, dims)
 
@@ -156,6 +147,13 @@ def _rms_norm(low: Lowering, site: Site) -> Node:
     hat = ast.BinOp(a.text(), ast.Mult(), inverse)
     xhat = _normalised(low, a, dims, (value, hat), inverse, centred=False)
     return _scaled(low, site, xhat, dims)
+
+
+def _called(text: str, **values: ast.expr) -> ast.expr:
+    """A call of the library, without the eps that it has by default."""
+    eps = values["eps"]
+    usual = isinstance(eps, ast.Constant) and eps.value == 1e-5
+    return _written(text.replace(", eps=eps", "") if usual else text, **values)
 
 
 def _deviation(a: Node, dims: Sequence[int], eps: ast.expr) -> ast.expr:

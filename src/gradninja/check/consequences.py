@@ -8,9 +8,7 @@ from dataclasses import replace
 
 from gradninja.check.diagnosis import Patch, apply
 from gradninja.check.review import Review
-from gradninja.check.subject import EMPTY, Written
-
-DEFINED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+from gradninja.check.subject import EMPTY, Written, loose_from
 
 
 def mended_by(review: Review, patches: Sequence[Patch]) -> set[str]:
@@ -25,8 +23,7 @@ def _patched(written: Written, patches: Sequence[Patch]) -> Written:
     tree = ast.parse(text)
     if not written.is_function:
         begin = min(written.statements[0].lineno, *(patch.first for patch in patches))
-        body = [n for n in tree.body if n.lineno >= begin and not isinstance(n, DEFINED)]
-        return replace(written, text=text, statements=tuple(body))
+        return replace(written, text=text, statements=tuple(loose_from(tree, begin)))
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     function = next(node for node in functions if node.name == written.name)
     asked = {a.arg: EMPTY for a in (*function.args.posonlyargs, *function.args.args)}

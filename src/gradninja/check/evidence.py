@@ -57,10 +57,6 @@ def case_of(review: Review, row: Row) -> Case | None:
     if not situations:
         return None
     trial = trials.trials[0]
-    names = trial.names
-    versions = {
-        names.gradient(n): trial.versions(n)[0] for n in names.versions if trial.versions(n)
-    }
     return Case(
         name=row.name,
         variable=row.finding.versions[0],
@@ -69,7 +65,7 @@ def case_of(review: Review, row: Row) -> Case | None:
         body=tuple(trials.written.statements),
         text=trials.written.text,
         file=trials.written.file,
-        gradients=versions,
+        gradients={name: trial.versions(of)[0] for name, of in trial.gradients.items()},
         written=frozenset(n for n in plan.gradients if plan.last(n) is not None),
         astray=tuple(plan.steps[at].node for at in astray),
         situations=tuple(situations),

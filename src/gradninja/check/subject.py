@@ -241,12 +241,17 @@ def _loose(tree: ast.Module, source: Source | None) -> list[ast.stmt]:
     """The statements of a body pasted below the forward."""
     if source is None:
         return []
+    return loose_from(tree, (source.function.end_lineno or 0) + 1)
+
+
+def loose_from(tree: ast.Module, first: int) -> list[ast.stmt]:
+    """The statements from a line on that are no definitions, imports or docstrings."""
     defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
-    after = [n for n in tree.body if n.lineno > (source.function.end_lineno or 0)]
     return [
         node
-        for node in after
-        if not isinstance(node, defined)
+        for node in tree.body
+        if node.lineno >= first
+        and not isinstance(node, defined)
         and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
     ]
 

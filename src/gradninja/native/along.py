@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gradninja.native.graph import DIVISION, Get, Graph, Map, Node, Places, Scatter
 from gradninja.native.index import Index
@@ -130,17 +130,7 @@ def _scatter(adds: bool) -> Row:
         def target(get: Get, places: Places) -> Places:
             return _replaced(places, axis, graph.scalars.place(get(index, places)))
 
-        return graph.add(
-            Scatter(
-                node.shape,
-                node.dtype,
-                (node, value, index),
-                space=index.shape,
-                target=target,
-                value=lambda get, places: get(value, places),
-                adds=adds,
-            )
-        )
+        return _put_along(graph, node, value, index, index.shape, target, adds)
 
     return row
 
@@ -173,14 +163,28 @@ def _index_add(at: At) -> Lowered:
         place = graph.scalars.place(get(index, (places[axis],)))
         return _replaced(places, axis, place)
 
+    return _put_along(graph, node, source, index, source.shape, target, adds=True)
+
+
+def _put_along(
+    graph: Graph,
+    node: Node,
+    value: Node,
+    index: Node,
+    space: tuple[int, ...],
+    target: Callable[[Get, Places], Places],
+    adds: bool,
+) -> Node:
+    """`node` with the elements of `value` in the space put or added where the index says."""
     return graph.add(
         Scatter(
             node.shape,
             node.dtype,
-            (node, source, index),
-            space=source.shape,
+            (node, value, index),
+            space=space,
             target=target,
-            value=lambda get, places: get(source, places),
+            value=lambda get, places: get(value, places),
+            adds=adds,
         )
     )
 
