@@ -149,6 +149,13 @@ def test_a_local_s_line_that_no_edit_mends_is_told_there() -> None:
     assert row.fix == "slope = 3 * (a - 2 * b) ** 2 * (dy @ w.T)"
 
 
+def test_a_local_that_holds_what_derive_does_is_not_the_mistake() -> None:
+    """What `slope` lacks could be put into `cube` as well."""
+    _, row = judged(TEXT.replace("slope = 3 * (a - 2 * b) ** 2 * cube", "slope = cube"))
+    assert row.line == 14
+    assert row.fix == "slope = 3 * (a - 2 * b) ** 2 * (dy @ w.T)"
+
+
 def test_an_edit_that_raises_halfway_spoils_no_other() -> None:
     """`low.scatter_` is tried on the way, writes some elements and raises: no mend was found."""
     text = """

@@ -202,3 +202,4 @@ def backward(x, low, dy):
 """
     report = check(text)
     assert [(row.name, row.line) for row in report.wrong] == [("low", 15)]
+    assert {row.name for row in report.lines if row.ok} == {"dx", "dlow"}
