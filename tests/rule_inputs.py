@@ -5,6 +5,7 @@ An input is its sizes (`()` for a 0-dim tensor), then what its values are:
 - nothing: normal floats;
 - `positive`: 0.1 to 2;
 - `unit`: 0.05 to 0.95;
+- `above`: 1.1 to 3;
 - `distinct`: all different, none closer to another than 0.1;
 - `ties`: -2, -1, 0, 1, 2, so that values are equal and 0 occurs;
 - `away`: normal floats, but none closer to 0 than 0.1;
@@ -66,10 +67,12 @@ class Given:
         if self.kind == "distinct":
             order = torch.randperm(math.prod(sizes), generator=generator)
             return (order.double() / 5 - math.prod(sizes) / 10 + 0.05).reshape(sizes)
-        if self.kind in {"positive", "unit", "shares"}:
+        if self.kind in {"positive", "unit", "above", "shares"}:
             uniform = torch.rand(sizes, generator=generator, dtype=torch.float64)
             if self.kind == "positive":
                 return uniform * 1.9 + 0.1
+            if self.kind == "above":
+                return uniform * 1.9 + 1.1
             if self.kind == "unit":
                 return uniform * 0.9 + 0.05
             return (uniform + 0.1) / (uniform + 0.1).sum(-1, keepdim=True)

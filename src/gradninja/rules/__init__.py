@@ -2,6 +2,7 @@
 
 from gradninja.rules.activations import ACTIVATIONS
 from gradninja.rules.arithmetic import ARITHMETIC
+from gradninja.rules.arrangements import ARRANGEMENTS
 from gradninja.rules.book import Book
 from gradninja.rules.brackets import BRACKETS
 from gradninja.rules.classes import CLASSES
@@ -14,16 +15,21 @@ from gradninja.rules.linear import LINEAR
 from gradninja.rules.losses import LOSSES
 from gradninja.rules.networks import NETWORKS
 from gradninja.rules.normalisation import NORMALISATION
+from gradninja.rules.rectifiers import RECTIFIERS
 from gradninja.rules.reductions import REDUCTIONS
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
+from gradninja.rules.special import SPECIAL
 from gradninja.rules.views import VIEWS
 
 BOOK = Book(
     ARITHMETIC,
     FUNCTIONS,
+    SPECIAL,
     ACTIVATIONS,
+    RECTIFIERS,
     REDUCTIONS,
     VIEWS,
+    ARRANGEMENTS,
     BRACKETS,
     INDEXING,
     LINEAR,

@@ -1,0 +1,201 @@
+"""Special functions, element by element: gamma's family, what inverts the error function."""
+
+from __future__ import annotations
+
+from gradninja.rules.arithmetic import CALCULUS
+from gradninja.rules.functions import DERIVATIVES, unary
+from gradninja.rules.rule import Rule, Site
+
+GAMMA = (
+    "Abramowitz & Stegun 1964, chapter 6: digamma is the slope of log gamma, polygamma digamma's"
+)
+BELL = "Abramowitz & Stegun 1964, chapter 7: the error function and the normal distribution"
+
+
+def _logit(site: Site) -> str:
+    slope = "g / (a * (1 - a))"
+    if site.value("eps") is None:
+        return slope
+    return f"({slope}).masked_fill((a < eps) | (a > 1 - eps), 0)"
+
+
+SPECIAL = (
+    unary(
+        "erfinv",
+        "math.sqrt(math.pi) / 2 * torch.exp(y**2) * g",
+        "by inverting the error function: 1 over the bell curve at the result",
+        exact="0.5 * math.sqrt(math.pi) * torch.exp(y.pow(2)) * g",
+        spellings=("torch.special.erfinv(a)",),
+        source=BELL,
+        domain="unit",
+    ),
+    unary(
+        "lgamma",
+        "g * torch.digamma(a)",
+        "digamma is the slope of the logarithm of gamma",
+        spellings=("torch.special.gammaln(a)",),
+        source=GAMMA,
+        domain="positive",
+    ),
+    unary(
+        "digamma",
+        "g * torch.polygamma(1, a)",
+        "polygamma's order counts the derivatives of digamma",
+        spellings=("torch.special.digamma(a)", "torch.special.psi(a)"),
+        source=GAMMA,
+        domain="positive",
+    ),
+    Rule(
+        "polygamma",
+        ("torch.polygamma(n, a)", "torch.special.polygamma(n, a)", "a.polygamma(n)"),
+        {"a": "g * torch.polygamma(n + 1, a)"},
+        why="polygamma's order counts the derivatives of digamma",
+        source=GAMMA,
+        tests=("torch.polygamma(1, a) where a: 3 4 positive", "a.polygamma(2) where a: 4 positive"),
+    ),
+    Rule(
+        "mvlgamma",
+        (
+            "torch.mvlgamma(a, p)",
+            "a.mvlgamma(p)",
+            "torch.special.multigammaln(a, p)",
+        ),
+        {
+            "a": "g * torch.digamma(a.unsqueeze(-1) - "
+            "torch.arange(p, dtype=a.dtype, device=a.device) / 2).sum(-1)"
+        },
+        exact={
+            "a": "g * torch.digamma(torch.arange(-p / 2 + 0.5, 0.5, 0.5, dtype=a.dtype, "
+            "device=a.device) + a.unsqueeze(-1)).sum(-1)"
+        },
+        why="a sum of log gammas, half a step apart, each of which has the slope digamma",
+        source=GAMMA,
+        tests=(
+            "torch.mvlgamma(a + 2, 3) where a: 3 4 positive",
+            "torch.mvlgamma(a, 1) where a: 4 positive",
+        ),
+    ),
+    unary(
+        "i0",
+        "g * torch.special.i1(a)",
+        "the slope of the Bessel function of order 0 is that of order 1",
+        spellings=("torch.special.i0(a)",),
+        source="Abramowitz & Stegun 1964, formula 9.6.27",
+    ),
+    Rule(
+        "sinc",
+        ("torch.sinc(a)", "a.sinc()", "torch.special.sinc(a)"),
+        {"a": "(g * (torch.cos(math.pi * a) - y) / a).masked_fill(a == 0, 0)"},
+        exact={
+            "a": "torch.where(a * math.pi * a * math.pi == 0, 0, g * ((a * math.pi * "
+            "(a * math.pi).cos() - (a * math.pi).sin()) / (a * a * math.pi)))"
+        },
+        why="a quotient: the sine of pi a, over pi a; flat at 0",
+        source=CALCULUS,
+        tests=("torch.sinc(a) where a: 3 4", "a.sinc() where a: 3 4 ties"),
+    ),
+    Rule(
+        "logit",
+        ("torch.logit(a, eps=None)", "a.logit(eps=None)", "torch.special.logit(a, eps=None)"),
+        {"a": _logit},
+        why="by inverting the sigmoid; what was clamped does not move the result",
+        source=CALCULUS,
+        tests=(
+            "torch.logit(a) where a: 3 4 unit",
+            "torch.logit(a, eps=0.3) where a: 3 4 unit",
+            "torch.logit(a, 0.25) where a: 3 4 ties",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "xlogy",
+        ("torch.xlogy(a, b)", "a.xlogy(b)", "torch.special.xlogy(a, b)"),
+        {
+            "a": "torch.xlogy(g, b).masked_fill((a == 0) & (b <= 0), 0)",
+            "b": "g * a / b",
+        },
+        why="a product with a logarithm, which counts for nothing where a is 0",
+        source=DERIVATIVES,
+        tests=(
+            "torch.xlogy(a, b) where a: 3 4; b: 4 positive",
+            "a.xlogy(b) where a: 3 4 ties; b: 3 4 positive",
+            "torch.xlogy(a, 2.0) where a: 3 4",
+            "torch.xlogy(a, b.detach().clamp(min=0)) where a: 4 5 ties; b: 4 5 ties",
+        ),
+        elementwise=True,
+    ),
+    Rule(
+        "entr",
+        ("torch.special.entr(a)",),
+        {"a": "-g * (torch.log(a) + 1)"},
+        exact={"a": "g * -(1 + a.log())"},
+        why="an entropy's term: minus a times its logarithm, by the product rule",
+        source=CALCULUS,
+        tests=("torch.special.entr(a) where a: 3 4 positive",),
+        elementwise=True,
+    ),
+    Rule(
+        "ndtr",
+        ("torch.special.ndtr(a)",),
+        {"a": "torch.exp(-(a**2) / 2) / math.sqrt(2 * math.pi) * g"},
+        exact={
+            "a": "2.0 / math.sqrt(math.pi) * torch.exp(-((a * math.sqrt(0.5)).pow(2))) * (g * 0.5) "
+            "* math.sqrt(0.5)"
+        },
+        why="the normal distribution's slope is the bell curve that it integrates",
+        source=BELL,
+        tests=("torch.special.ndtr(a) where a: 3 4",),
+        elementwise=True,
+    ),
+    Rule(
+        "log_ndtr",
+        ("torch.special.log_ndtr(a)",),
+        {"a": "torch.exp(-(a**2) / 2 - y) / math.sqrt(2 * math.pi) * g"},
+        exact={"a": "g / math.sqrt(2 * math.pi) * (y + a.pow(2) / 2).neg().exp()"},
+        why="the bell curve over what it integrates to",
+        source=BELL,
+        tests=("torch.special.log_ndtr(a) where a: 3 4",),
+    ),
+    unary(
+        "acosh",
+        "g / torch.sqrt(a**2 - 1)",
+        "by inverting cosh",
+        exact="g * (a * a - 1).rsqrt()",
+        spellings=("torch.arccosh(a)",),
+        domain="above",
+    ),
+    unary(
+        "atanh",
+        "g / (1 - a**2)",
+        "by inverting tanh",
+        exact="g * 1 / (1 - a.pow(2))",
+        spellings=("torch.arctanh(a)",),
+        domain="unit",
+    ),
+    unary("deg2rad", "g * (math.pi / 180)", "a unit of measure is a factor"),
+    unary("rad2deg", "g * (180 / math.pi)", "a unit of measure is a factor"),
+    unary("frac", "g", "what is cut off is a constant between two whole numbers"),
+    Rule(
+        "copysign",
+        ("torch.copysign(a, b)", "a.copysign(b)"),
+        {"a": "g * (y / a).masked_fill(a == 0, 0)"},
+        why="the size is a's, so its gradient turns where the sign did; b only gives the sign",
+        source=DERIVATIVES,
+        tests=(
+            "torch.copysign(a, b) where a: 3 4 ties; b: 4 away",
+            "a.copysign(-1.0) where a: 3 4",
+        ),
+        elementwise=True,
+        shape_only=("b",),
+    ),
+    Rule(
+        "logaddexp2",
+        ("torch.logaddexp2(a, b)", "a.logaddexp2(b)"),
+        {"a": "2 ** (a - y) * g", "b": "2 ** (b - y) * g"},
+        exact={"a": "g / (1 + torch.pow(2, b - a))", "b": "g / (1 + torch.pow(2, a - b))"},
+        why="each side gets its share of the sum of powers",
+        source=CALCULUS,
+        tests=("torch.logaddexp2(a, b) where a: 3 4; b: 4",),
+        elementwise=True,
+    ),
+)
