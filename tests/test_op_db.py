@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 NO_SAMPLES = frozenset(
     """
     to type type_as nn.functional.fold nn.functional.rrelu special.polygamma
+    nn.utils.rnn.pad_sequence
     """.split()
 )
 
@@ -56,6 +57,10 @@ REFUSALS: dict[str, int] = {
     "nn.functional.pairwise_distance": 1,
     # dropout inside
     "nn.functional.scaled_dot_product_attention": 12,
+    # several tensors at once
+    "atleast_1d": 1,
+    "atleast_2d": 1,
+    "atleast_3d": 1,
     # forms that nobody writes: an empty tensor of another rank, negative indices, no axis at all
     "cat": 1,
     "concat": 1,

@@ -114,8 +114,8 @@ def _kron(of: str) -> Template:
 def _difference(site: Site, wanted: str) -> str:
     """The gradient of what was joined before the differences were taken; then the part of it."""
     n = site.value("n")
-    if n == 0:
-        return "g"
+    if n == 0:  # then PyTorch joins nothing
+        return "g" if wanted == "a" else f"torch.zeros_like({wanted})"
     zeros = "torch.zeros_like(a.narrow(dim, 0, n))"
     order = "dim=dim" if n == 1 else "n=n, dim=dim"
     text = f"torch.diff(g, {order}, prepend={zeros}, append={zeros})"
@@ -387,9 +387,9 @@ ARRANGEMENTS = (
         ("torch.masked_scatter(a, mask, source)", "a.masked_scatter(mask, source)"),
         {
             "a": "g.masked_fill(mask, 0)",
-            "source": "torch.zeros_like(source).flatten().index_copy(0, torch.arange("
-            "mask.expand_as(g).sum(), device=g.device), g.masked_select(mask)).reshape("
-            "source.shape)",
+            "source": "torch.zeros_like(source).masked_scatter(torch.arange(source.numel(), "
+            "device=g.device).reshape(source.shape) < mask.expand_as(g).sum(), "
+            "g.masked_select(mask))",
         },
         why=OVERWRITTEN,
         source=SOURCE,
