@@ -60,7 +60,8 @@ def _total(sizes: list[str]) -> str:
 
 
 def _columns(site: Site) -> list[str]:
-    found, before = [], []
+    found: list[str] = []
+    before: list[str] = []
     for i, tensor in enumerate(site.value("tensors")):
         wide = tensor.ndim > 1
         width = f"tensors[{i}].shape[1]" if wide else "1"
@@ -71,7 +72,8 @@ def _columns(site: Site) -> list[str]:
 
 
 def _deep(site: Site) -> list[str]:
-    found, before = [], []
+    found: list[str] = []
+    before: list[str] = []
     for i, tensor in enumerate(site.value("tensors")):
         depth = f"tensors[{i}].shape[2]" if tensor.ndim > 2 else "1"
         text = f"g.narrow(2, {_total(before)}, {depth})"
