@@ -57,6 +57,8 @@ REFUSALS: dict[str, int] = {
     "nn.functional.pairwise_distance": 1,
     # dropout inside
     "nn.functional.scaled_dot_product_attention": 12,
+    # more differences in turn than the axis is long
+    "diff": 12,
     # several tensors at once
     "atleast_1d": 1,
     "atleast_2d": 1,
