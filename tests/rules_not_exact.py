@@ -8,7 +8,12 @@ LAYOUT = "which matrix kernel runs, and so how it rounds, depends on how the ope
 ORDER = "PyTorch sums and scales in another order than its own formula says"
 KERNEL = "PyTorch has one kernel for the whole step, which rounds in an order of its own"
 
+FACTORS = "PyTorch goes back through the factors that its forward kept, which round otherwise"
+
 NOT_EXACT = {
+    **dict.fromkeys(("solve", "det", "slogdet", "logdet", "pinv", "lstsq"), FACTORS),
+    **dict.fromkeys(("eigh", "svd", "svdvals", "qr", "cholesky", "cholesky_inverse"), FACTORS),
+    **dict.fromkeys(("matrix_power", "multi_dot"), ORDER),
     "cumprod": ZEROS,
     "torch.einsum('i,j->ij', a, b) where a: 3; b: 4": LAYOUT,
     "torch.einsum('ij,k->i', a, b) where a: 3 4; b: 5": LAYOUT,

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 NO_SAMPLES = frozenset(
     """
     to type type_as nn.functional.fold nn.functional.rrelu special.polygamma
-    nn.utils.rnn.pad_sequence
+    nn.utils.rnn.pad_sequence chain_matmul slogdet linalg.pinv
     """.split()
 )
 
@@ -57,6 +57,12 @@ REFUSALS: dict[str, int] = {
     "nn.functional.pairwise_distance": 1,
     # dropout inside
     "nn.functional.scaled_dot_product_attention": 12,
+    # factors and solutions beyond the matrix's own rank; powers below 1
+    "linalg.svd": 72,
+    "linalg.lstsq": 12,
+    "linalg.qr": 12,
+    "linalg.matrix_power": 9,
+    "matrix_power": 9,
     # more differences in turn than the axis is long
     "diff": 12,
     # several tensors at once

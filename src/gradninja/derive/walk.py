@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import keyword
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -132,6 +132,8 @@ class Walk:
                 spot=expr.spot,
                 hint="`.detach()` what stays constant, or write the step with other operations",
             )
+        if node.gradient is None:
+            site = replace(site, reached=frozenset(node.several))
         try:
             self._rule(site, node)
         except Refusal as refusal:

@@ -11,6 +11,7 @@ from gradninja.rules.functions import FUNCTIONS
 from gradninja.rules.images import IMAGES
 from gradninja.rules.indexing import INDEXING
 from gradninja.rules.lengths import LENGTHS
+from gradninja.rules.linalg import LINALG
 from gradninja.rules.linear import LINEAR
 from gradninja.rules.losses import LOSSES
 from gradninja.rules.networks import NETWORKS
@@ -19,6 +20,7 @@ from gradninja.rules.rectifiers import RECTIFIERS
 from gradninja.rules.reductions import REDUCTIONS
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.special import SPECIAL
+from gradninja.rules.spectra import SPECTRA
 from gradninja.rules.views import VIEWS
 
 BOOK = Book(
@@ -33,6 +35,8 @@ BOOK = Book(
     BRACKETS,
     INDEXING,
     LINEAR,
+    LINALG,
+    SPECTRA,
     EINSUM,
     IMAGES,
     NETWORKS,

@@ -228,6 +228,11 @@ class Site:
     rule: Rule
     expr: Expr
     bound: Mapping[str, Expr]
+    reached: frozenset[int] | None = None  # the outputs that have a cotangent; None: all of them
+
+    def reaches(self, index: int) -> bool:
+        """Whether a cotangent comes from this one of several outputs."""
+        return self.reached is None or index in self.reached
 
     @property
     def y(self) -> Any:
