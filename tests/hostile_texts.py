@@ -103,7 +103,6 @@ REFUSED_LINES = (
     "y, z = x, x, x",
     "y, z = x.chunk(7, 3)",
     "a, *b, *c = x",
-    "y = (lambda a: a)(x)",
     "y = (z := x) + z",
     "y = {'a': x}['a']",
     "y = {x}",

@@ -48,7 +48,7 @@ ATTEMPTS = 12  # readings of a program: parts named, failing passes dropped
 
 def fuse(
     forward: str | Path | Callable[..., Any],
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     *,
     prefer: str = "speed",

@@ -13,9 +13,10 @@ from typing import Any
 
 from gradninja.check.module import call_inputs, run_module
 from gradninja.check.types import CheckError
-from gradninja.derive import Backward
+from gradninja.derive import Backward, read_program
 from gradninja.errors import ReadError, Spot
 from gradninja.lines import Program
+from gradninja.lines.finding import found_live
 from gradninja.lines.source import Source, load
 
 EMPTY: Any = inspect.Parameter.empty
@@ -89,6 +90,8 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
         # It is in names that are bound once, and so must be the forward that it is judged with.
         values = {given.name: given.value for given in backward.program.inputs}
         forward, backward, inputs = once_bound(backward.program), backward.source, inputs or values
+    else:
+        forward, backward, inputs = _of_module(forward, backward, inputs)
     if isinstance(forward, tuple) or (callable(forward) and not isinstance(forward, str | Path)):
         return _live(forward, backward, inputs)
     path, name = _split(forward)
@@ -136,6 +139,20 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
     elif isinstance(backward, types.FunctionType):
         found, namespace = _from_function(backward, namespace)
     return Subject(wanted, source, found, namespace, inputs, str(path or "<text>"))
+
+
+def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]:
+    """A module's forward as the lines that it is read as, which a backward answers."""
+    named = isinstance(forward, str | Path) and "\n" not in str(forward)
+    path, _, name = str(forward).partition(".py:") if named else ("", "", "")
+    if backward is None and not name:
+        return forward, backward, inputs
+    held = found_live(forward) if named == bool(name) else None
+    if held is None:
+        return forward, backward, inputs
+    program = read_program(held.instance, inputs)
+    values = {given.name: given.value for given in program.inputs}
+    return once_bound(program), f"{path}.py:backward" if backward is None else backward, values
 
 
 def once_bound(program: Program) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.derive.backward import Backward, BackwardLine
+from gradninja.derive.held import hold
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.verify import verify
 from gradninja.derive.walk import Walk
@@ -26,7 +27,7 @@ COTANGENT_SEED = 1_000_003
 
 def derive(
     forward: str | Path | Callable[..., Any],
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     style: str = "readable",
     *,
@@ -36,10 +37,14 @@ def derive(
 
     Args:
         forward: a plain function, `FILE.py`, `FILE.py:name`, or the text of a function. It ends in
-            `return <expression>`.
-        inputs: `{name: tensor}` to read it with. Without them they are drawn from the jaxtyping
-            annotations in its signature, or taken from a function `inputs()` beside it.
-        wrt: the float inputs that gradients are wanted for; all of them by default.
+            `return <expression>`. Or a module (any object whose `forward` or `__call__` is written
+            in Python), `FILE.py:Class`, or a file with a function `module()`: its parameters and
+            buffers are inputs too, `fc1.weight` by the name `fc1_weight`.
+        inputs: `{name: tensor}` to read it with; of a module by its forward's names, or a tuple, or
+            a tensor. Without them they are drawn from the jaxtyping annotations in its signature,
+            or taken from a function `inputs()` beside it.
+        wrt: the float inputs that gradients are wanted for; all of them by default, of a module
+            those that require a gradient; a parameter may be named as the module names it.
         style: "readable" (what a person would write) or "exact" (equal to autograd bit for bit in
             float32 on CPU where plain PyTorch can say it).
 
@@ -57,12 +62,18 @@ def derive(
 
 def read_program(
     forward: str | Path | Callable[..., Any],
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     book: Book = BOOK,
 ) -> Program:
     """The program of a forward, read in float64 where its inputs' floats are of one dtype."""
-    if inputs is not None:
+    if isinstance(inputs, torch.Tensor | tuple | list):
+        several = inputs if isinstance(inputs, tuple | list) else (inputs,)
+        inputs = tuple(
+            v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v
+            for v in several
+        )
+    if isinstance(inputs, Mapping):
         floats = {
             value.dtype
             for value in inputs.values()
@@ -126,6 +137,8 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
     back = Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
     found = back.run(program.values, cotangents)
     verify(program, found, cotangents, on_the_way=walk.totals.values())
+    if program.live is not None:
+        hold(program, found, cotangents)
     return back
 
 

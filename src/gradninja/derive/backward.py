@@ -43,6 +43,20 @@ class BackwardLine:
         return ", ".join(self.rules)
 
 
+class Gradients(dict[str, torch.Tensor]):
+    """Gradients by name, `dfc1_weight`; of a module also by its own name, `fc1.weight`."""
+
+    def __init__(self, found: Mapping[str, torch.Tensor], paths: Mapping[str, str]) -> None:
+        super().__init__(found)
+        self._paths = paths
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        readable = self._paths.get(name)
+        if readable is None or f"d{readable}" not in self:
+            raise KeyError(name)
+        return self[f"d{readable}"]
+
+
 @dataclass(frozen=True, eq=False)
 class Backward:
     """The backward pass of a forward. See `gradninja.derive`."""
@@ -68,6 +82,15 @@ class Backward:
             shape=statement.shape,
             axes=self.program.axes_of(statement.shape),
         )
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The inputs that are a module's own tensors: `{"fc1_weight": "fc1.weight"}`."""
+        live = self.program.live
+        if live is None:
+            return {}
+        own = live.own_names
+        return {i.name: own[i.name] for i in self.program.inputs if i.name in own}
 
     @cached_property
     def scalar(self) -> bool:
@@ -200,7 +223,10 @@ class Backward:
             DeriveError: an input is missing or unknown, or sizes differ where the reading of a
                 loop or branch depended on them.
         """
+        live = self.program.live
         names = [given.name for given in self.program.inputs]
+        if live is not None:
+            inputs = {live.paths.get(name, name): value for name, value in inputs.items()}
         unknown = set(inputs) - set(names)
         if unknown:
             raise DeriveError(
@@ -210,9 +236,13 @@ class Backward:
         scope: dict[str, Any] = {**LIBRARY, **self.program.namespace}
         values: dict[str, Any] = {}
         for given in self.program.inputs:
-            if given.name not in inputs and not given.optional:
+            value = given.value
+            if given.name in inputs:
+                value = inputs[given.name]
+            elif live is not None and given.name in live.tensors:
+                value = live.tensors[given.name]  # as it is now
+            elif not given.optional:
                 raise DeriveError(f"no value for `{given.name}` is given")
-            value = inputs.get(given.name, given.value)
             values[given.name] = value.detach() if isinstance(value, torch.Tensor) else value
         scope.update(values)
         with torch.no_grad():
@@ -307,8 +337,11 @@ class Backward:
 
         Args:
             inputs: a tensor for every input, of any sizes that fit.
-            grad: the cotangent, of the output's shape; for several outputs a tuple. None means 1,
-                for a 0-dim output.
+                A module's own parameters and buffers may be left out: they are what they are now.
+            grad: the cotangent, of the output's shape; for several outputs a tuple. None means 1
+                for the one 0-dim output, a loss, and 0 for what is returned beside it.
+
+        A module's gradients are found by its own names as well: `found["fc1.weight"]`.
 
         Raises:
             DeriveError: values or a cotangent that do not fit.
@@ -316,12 +349,12 @@ class Backward:
         values = self.forward_values(inputs)
         outputs = [values[name] for name in self.outputs]
         if grad is None:
-            if not self.scalar:
+            if [output.ndim for output in outputs].count(0) != 1:
                 raise DeriveError(
                     f"the output `{self.outputs[0]}` is no 0-dim tensor",
                     hint="give its cotangent, a tensor of its shape, as `grad`",
                 )
-            grad = torch.ones_like(outputs[0])
+            grad = tuple(torch.full_like(output, output.ndim == 0) for output in outputs)
         grads = grad if isinstance(grad, tuple | list) else (grad,)
         if [tuple(g.shape) for g in grads] != [tuple(o.shape) for o in outputs]:
             raise DeriveError(
@@ -336,7 +369,8 @@ class Backward:
                     "than when the forward was read",
                     hint="derive again with inputs of these shapes",
                 )
-        return {f"d{name}": gradient for name, gradient in found.items()}
+        paths = {} if self.program.live is None else self.program.live.paths
+        return Gradients({f"d{name}": gradient for name, gradient in found.items()}, paths)
 
     def run(
         self, values: Mapping[str, Any], cotangents: Mapping[str, torch.Tensor]

@@ -11,6 +11,7 @@ import torch
 from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines.operators import output_syntax
+from gradninja.lines.plain import belongs, is_plain, literal
 from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
 from gradninja.lines.source import Source
 
@@ -33,6 +34,8 @@ class Builder:
         self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
     ) -> Expr:
         among = tuple(among)
+        if any(e.op == STATIC and belongs(e.value) for e in among) and is_plain(value):
+            syntax = literal(value)  # what is read off an object stands as it is
         return Expr(
             STATIC, (), syntax, value, self.source.spot(node), sized=any(e.sized for e in among)
         )

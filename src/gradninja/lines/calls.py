@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gradninja.lines import fence
 from gradninja.lines.expressions import Expressions
+from gradninja.lines.plain import is_object, is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
 
 
@@ -27,12 +29,28 @@ class Calls(Expressions):
                 return self.inline(node, func.id, args, kwargs)
         path = self.dotted(func)
         if path is not None:
-            return self._module_call(node, path)
+            found = fence.find(path)
+            if isinstance(found, type) and not self.known(path) and path not in fence.CONSTANT:
+                args, kwargs = self._arguments(node)
+                return self.call_value(node, self.static(node, found, func), args, kwargs)
+            return self.module_call(node, path)
         if isinstance(func, ast.Name) and func.id not in self.scope:
-            return self._builtin(node, func.id)
+            outside = self.source.outside.get(func.id)
+            if outside is None or isinstance(outside, torch.Tensor):
+                args, kwargs = self._arguments(node)
+                return self.builtin(node, func.id, args, kwargs)
         if isinstance(func, ast.Attribute):
             return self._method(node, func)
-        self.fail(node, f"`{ast.unparse(func)}` is not a function that can be read")
+        callee = self.read(func)
+        if callee.op != STATIC:
+            self.fail(node, f"`{ast.unparse(func)}` is not a function that can be read")
+        args, kwargs = self._arguments(node)
+        return self.call_value(node, callee, args, kwargs)
+
+    def call_value(
+        self, node: ast.Call, callee: Expr, args: list[Expr], kwargs: Mapping[str, Expr]
+    ) -> Expr:
+        raise NotImplementedError
 
     def is_function(self, name: str) -> bool:
         raise NotImplementedError
@@ -49,7 +67,14 @@ class Calls(Expressions):
         kwargs: dict[str, Expr] = {}
         for keyword in node.keywords:
             if keyword.arg is None:
-                self.fail(node, "`**` in a call is outside", "write the keyword arguments out")
+                held = self.read(keyword.value)
+                if held.op != STATIC or not isinstance(held.value, dict):
+                    self.fail(node, "`**` in a call is outside", "write the keyword arguments out")
+                for key, value in held.value.items():
+                    kwargs[key] = self.value_of(
+                        keyword.value, value, literal(value) if is_plain(value) else node
+                    )
+                continue
             if keyword.arg == "out":
                 self.fail(node, "`out=` writes in place", "use the value that is returned")
             if keyword.arg in kwargs:
@@ -83,6 +108,18 @@ class Calls(Expressions):
         self, node: ast.Call, op: str, func: ast.expr, run: Callable[..., Any], *first: Expr
     ) -> Expr:
         args, kwargs = self._arguments(node)
+        return self._apply(node, op, func, run, args, kwargs, *first)
+
+    def _apply(
+        self,
+        node: ast.AST,
+        op: str,
+        func: ast.expr,
+        run: Callable[..., Any],
+        args: list[Expr],
+        kwargs: Mapping[str, Expr],
+        *first: Expr,
+    ) -> Expr:
         syntax = ast.Call(
             func,
             [e.syntax for e in args],
@@ -90,13 +127,21 @@ class Calls(Expressions):
         )
         return self.operation(node, op, (*first, *args), syntax, run, kwargs)
 
-    def _module_call(self, node: ast.Call, path: str) -> Expr:
+    def module_call(
+        self,
+        node: ast.Call,
+        path: str,
+        args: list[Expr] | None = None,
+        kwargs: Mapping[str, Expr] | None = None,
+    ) -> Expr:
+        """A call of torch's function, or of another module's, by its path."""
         function = fence.find(path)
         if function is None or not callable(function):
             self.fail(node, f"there is no function `{path}`")
         self._refuse_outside(node, path)
         if path in fence.STATIC_FUNCTIONS:
-            args, kwargs = self._arguments(node)
+            if args is None or kwargs is None:
+                args, kwargs = self._arguments(node)
             if kwargs or any(e.op != STATIC for e in args):
                 self.fail(
                     node, f"`{path}` takes plain numbers here", "use torch's function instead"
@@ -109,7 +154,9 @@ class Calls(Expressions):
                 f"there is no rule for `{path}`",
                 "write it with operations that have one, or give it a rule with gradninja.rule",
             )
-        return self._call(node, path, fence.callee_syntax(path), function)
+        if args is None or kwargs is None:
+            args, kwargs = self._arguments(node)
+        return self._apply(node, path, fence.callee_syntax(path), function, args, kwargs)
 
     def _refuse_outside(self, node: ast.AST, op: str) -> None:
         name = op.rpartition(".")[2]
@@ -150,16 +197,23 @@ class Calls(Expressions):
                 method = getattr(owner.value, func.attr, None)
                 if method is not None and all(e.op == STATIC for e in args):
                     return self._static_operation(node, method, tuple(args), syntax)
+        if owner.op == STATIC and is_object(owner.value):
+            callee = self.member(func, owner, func.attr)
+            if callee.op == STATIC:
+                args, kwargs = self._arguments(node)
+                return self.call_value(node, callee, args, kwargs)
         self.fail(node, f"`.{func.attr}()` is outside of what is read")
 
-    def _builtin(self, node: ast.Call, name: str) -> Expr:
+    def builtin(
+        self, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
+    ) -> Expr:
+        """A call of Python's own function."""
         if name not in fence.STATIC_BUILTINS:
             self.fail(
                 node,
                 f"`{name}` is not a function that can be read",
                 "define it with `def` in the same file, or use torch's functions",
             )
-        args, kwargs = self._arguments(node)
         func = ast.Name(name, ast.Load())
         syntax = ast.Call(
             func, [e.syntax for e in args], [ast.keyword(k, e.syntax) for k, e in kwargs.items()]
@@ -181,7 +235,11 @@ class Calls(Expressions):
             )
         for e in kwargs.values():
             self.fail(node, f"`{name}` takes no keyword arguments here ({e})")
-        return self._static_operation(node, getattr(builtins, name), tuple(args), syntax)
+        run = getattr(builtins, name)
+        if name in {"zip", "enumerate", "reversed"}:  # read once as a list, it is there again
+            listed = ast.Call(ast.Name("list", ast.Load()), [syntax], [])
+            return self._static_operation(node, lambda *v: list(run(*v)), tuple(args), listed)
+        return self._static_operation(node, run, tuple(args), syntax)
 
     def _length(self, node: ast.AST, of: Expr, syntax: ast.expr) -> Expr:
         if of.op == TUPLE:
@@ -191,7 +249,7 @@ class Calls(Expressions):
         except TypeError as error:
             self.fail(node, f"this line does not run: {error}")
         found = self.static(node, length, syntax, (of,))
-        return Expr(STATIC, (), syntax, length, found.spot, sized=of.is_tensor or of.sized)
+        return replace(found, sized=of.is_tensor or of.sized)
 
     def _rearranged(self, node: ast.Call, name: str, args: list[Expr]) -> Expr | None:
         """Python's functions on sequences that hold tensors; None where only plain values enter."""

@@ -19,6 +19,7 @@ from gradninja.lines.operators import (
     TENSOR_ATTRIBUTES,
     UNARY,
 )
+from gradninja.lines.plain import is_object, is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
 
 
@@ -27,6 +28,7 @@ class Expressions(Builder):
 
     scope: dict[str, Expr]
     own: Mapping[str, Callable[..., Any]]  # functions that have a rule from outside
+    tensors: Mapping[int, Expr]  # the tensors that a live object holds, by identity
 
     def read(self, node: ast.expr) -> Expr:
         """The expression that a syntax node stands for."""
@@ -46,25 +48,39 @@ class Expressions(Builder):
             return self.scope[node.id]
         if node.id in self.source.constants:
             value = self.source.constants[node.id]
-            return self.static(node, value, _literal(value))
+            return self.static(node, value, literal(value))
         path = self.source.aliases.get(node.id)
         if path is not None:
             return self._path(node, fence.callee_of(path))
-        live = getattr(self.source.live, "__globals__", {}).get(node.id)
-        if isinstance(live, torch.Tensor):
-            self.fail(
-                node,
-                f"`{node.id}` is a tensor from outside of the forward",
-                "make it a parameter, so that its gradient is not lost",
-            )
+        outside = self.source.outside
+        if node.id in outside:
+            return self.value_of(node, outside[node.id], node)
         self.fail(
             node, f"`{node.id}` is not defined", "every name must be an input or an earlier line"
         )
 
+    def value_of(
+        self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
+    ) -> Expr:
+        """A live Python value: a tensor that is an input, a sequence of such, or a plain thing."""
+        if isinstance(value, torch.Tensor):
+            if id(value) not in self.tensors:
+                self.fail(
+                    node,
+                    f"`{ast.unparse(node)}` is a tensor from outside of the forward",
+                    "make it a parameter, so that its gradient is not lost",
+                )
+            return self.tensors[id(value)]
+        if type(value) in (list, tuple) and _holds_tensors(value):
+            return self.container(
+                node, [self.value_of(node, v, syntax) for v in value], type(value)
+            )
+        return self.static(node, value, syntax, among)
+
     def _path(self, node: ast.expr, path: str) -> Expr:
-        """A module's constant: `torch.float32`, `math.pi`."""
+        """What a module has: `torch.float32`, `math.pi`, or a function as a value, `F.relu`."""
         value = fence.find(path)
-        if value is None or (callable(value) and not isinstance(value, type)):
+        if value is None:
             self.fail(node, f"`{ast.unparse(node)}` is not a value")
         return self.static(node, value, fence.callee_syntax(path))
 
@@ -106,7 +122,13 @@ class Expressions(Builder):
             owner.value, torch.finfo | torch.iinfo | slice | range
         ):
             return self.static(node, getattr(owner.value, node.attr, None), syntax, (owner,))
+        if owner.op == STATIC and is_object(owner.value):
+            return self.member(node, owner, node.attr)
         self.fail(node, f"`.{node.attr}` is outside of what is read")
+
+    def member(self, node: ast.expr, owner: Expr, name: str) -> Expr:
+        """An attribute of a live object."""
+        raise NotImplementedError
 
     def read_Tuple(self, node: ast.Tuple) -> Expr:
         return self.container(node, self._elements(node.elts))
@@ -139,11 +161,10 @@ class Expressions(Builder):
             self.fail(node, f"this has no elements: {error}")
         found = []
         for index, value in enumerate(values):
-            printed = several.syntax
-            element: ast.expr = _literal(value)
-            if several.sized and isinstance(several.value, tuple):
-                element = ast.Subscript(printed, ast.Constant(index), ast.Load())
-            found.append(self.static(node, value, element, (several,)))
+            element: ast.expr = ast.Subscript(several.syntax, ast.Constant(index), ast.Load())
+            if is_plain(value) and not (several.sized and isinstance(several.value, tuple)):
+                element = literal(value)
+            found.append(self.value_of(node, value, element, (several,)))
         return found
 
     def _at(self, node: ast.AST, tensor: Expr, index: int) -> Expr:
@@ -184,7 +205,7 @@ class Expressions(Builder):
             value = fence.static_call(function, *(e.value for e in args))
         except Exception as error:  # Python's own word on the person's own line
             self.fail(node, f"this line does not run: {error or type(error).__name__}")
-        return self.static(node, value, syntax, args)
+        return self.value_of(node, value, syntax, args)
 
     def read_BinOp(self, node: ast.BinOp) -> Expr:
         op, function = BINARY[type(node.op)]
@@ -279,9 +300,10 @@ class Expressions(Builder):
         raise NotImplementedError
 
 
-def _literal(value: Any) -> ast.expr:
-    """Syntax for a plain Python value."""
-    return ast.parse(repr(value), mode="eval").body
+def _holds_tensors(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return any(_holds_tensors(v) for v in value)
+    return isinstance(value, torch.Tensor)
 
 
 def _sized(expr: Expr) -> Expr:

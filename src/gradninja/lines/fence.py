@@ -92,13 +92,11 @@ STATEMENTS = {
 }
 
 EXPRESSIONS = {
-    ast.Lambda: "lambdas are outside; write a `def` with a return",
     ast.Await: "`await` is outside",
     ast.Yield: "`yield` is outside; return the value",
     ast.NamedExpr: "`:=` is outside; give the value a line of its own",
     ast.Dict: "dictionaries are outside; name each value on a line",
     ast.Set: "sets are outside; name each value on a line",
-    ast.JoinedStr: "text has no place in a forward",
     ast.DictComp: "dictionaries are outside; name each value on a line",
     ast.SetComp: "sets are outside; name each value on a line",
 }

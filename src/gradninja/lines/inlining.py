@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from gradninja.lines import source as sources
 from gradninja.lines.calls import Calls
+from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr
 from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source
+from gradninja.lines.source import Source, Standing
 
 DEEPEST_CALL = 40
 
@@ -23,10 +25,30 @@ class Returned(Exception):
         self.value, self.node = value, node
 
 
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function that a call may put in its place: its text, or the live thing it is read from.
+
+    `around`: the names that a function within a function sees.
+    """
+
+    name: str
+    source: Source | None = None
+    node: ast.FunctionDef | None = None
+    live: Callable[..., Any] | None = None
+    around: Mapping[str, Expr] | None = None
+
+    @staticmethod
+    def of(live: Callable[..., Any], name: str) -> Function:
+        return Function(name, live=live)
+
+
 class Inlining(Calls):
     """Calls of plain functions; the statement reader runs their bodies."""
 
-    local_functions: dict[str, tuple[Source, ast.FunctionDef]]
+    local_functions: dict[str, Function]
+    loaded: dict[Callable[..., Any], Source]
+    frames: list[dict[str, Expr]]  # the scopes of the callers
     depth: int
     statement: ast.stmt
 
@@ -46,56 +68,126 @@ class Inlining(Calls):
         raise NotImplementedError
 
     def is_function(self, name: str) -> bool:
-        return self._function(name) is not None
+        return self.function(name) is not None
 
-    def _function(self, name: str) -> tuple[Source, ast.FunctionDef] | None:
+    def function(self, name: str) -> Function | None:
         if name in self.local_functions:
             return self.local_functions[name]
         if name in self.source.functions:
-            return self.source, self.source.functions[name]
-        live = getattr(self.source.live, "__globals__", {}).get(name)
+            return Function(name, self.source, self.source.functions[name])
+        live = self.source.outside.get(name)
         if isinstance(live, types.FunctionType) and not live.__module__.startswith("torch"):
-            loaded = sources.load(live)
-            return loaded, loaded.function
+            return Function(name, live=live)
         return None
+
+    def read_Name(self, node: ast.Name) -> Expr:
+        if node.id not in self.scope and node.id not in self.source.constants:
+            found = self.function(node.id)
+            if found is not None:
+                return self.static(node, found, node)
+        return super().read_Name(node)
+
+    def read_Lambda(self, node: ast.Lambda) -> Expr:
+        body = ast.copy_location(ast.Return(node.body), node.body)
+        function = ast.copy_location(ast.FunctionDef("lambda", node.args, [body], []), node)
+        return self.static(node, Function("lambda", self.source, function, None, self.scope), node)
 
     def inline(
         self, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
     ) -> Expr:
-        found = self._function(name)
+        found = self.function(name)
         assert found is not None
-        source, function = found
+        return self.enter(node, found, args, kwargs)
+
+    def _text(self, node: ast.expr, function: Function) -> tuple[Source, ast.FunctionDef]:
+        """The text of a function; one of our own stands where the person calls it."""
+        if function.source is not None and function.node is not None:
+            return function.source, function.node
+        live = function.live
+        assert live is not None
+        if live not in self.loaded:
+            lambdas = getattr(live, "__name__", "") == "<lambda>"
+            self.loaded[live] = sources.of_lambda(live) if lambdas else sources.load(live)
+        found = self.loaded[live]
+        if live.__module__.startswith("gradninja."):
+            parts = {f.name: getattr(found, f.name) for f in fields(Source)}
+            said = self.source.statement(self.statement)
+            found = Standing(**parts, place=self.source.spot(node), said=said)
+        return found, found.function
+
+    def enter(
+        self, node: ast.expr, function: Function, args: list[Expr], kwargs: Mapping[str, Expr]
+    ) -> Expr:
+        """What a function returns for these arguments; its lines stand before this one."""
+        source, definition = self._text(node, function)
+        name = function.name
         if self.depth >= DEEPEST_CALL:
             self.fail(node, f"`{name}` calls itself, or calls go {DEEPEST_CALL} deep")
-        given: dict[str, Expr] = {}
-        formals = parameters(source, function)
-        if len(args) > len(formals):
-            self.fail(node, f"`{name}` takes {len(formals)} values and is given {len(args)}")
-        given.update(zip((f.name for f in formals), args, strict=False))
-        for key, value in kwargs.items():
-            if key not in {f.name for f in formals} or key in given:
-                self.fail(node, f"`{name}` takes no `{key}` here")
-            given[key] = value
-        outer = (self.source, self.scope, self.statement, dict(self.local_functions))
-        inner = dict(self.scope) if name in self.local_functions else {}
+        given, more = self._given(node, name, source, definition, args, kwargs)
+        defaults = live_defaults(function.live)
+        inner = dict(function.around or {})
+        plain = isinstance(source, Standing) and _used_once(definition)
         self.depth += 1
-        for formal in formals:
+        for formal in parameters(source, definition, stars=True):
             if formal.name in given:
-                inner[formal.name] = self._leaf_argument(formal.name, given[formal.name])
+                value = given[formal.name]
+                inner[formal.name] = value if plain else self._leaf_argument(formal.name, value)
+            elif formal.name in defaults:
+                default = defaults[formal.name]
+                syntax = literal(default) if is_plain(default) else ast.Constant(None)
+                inner[formal.name] = self.value_of(node, default, syntax)
             elif formal.default is not None:
                 inner[formal.name] = self.read(formal.default)
             else:
                 self.fail(node, f"`{name}` needs a value for `{formal.name}`")
+        for star, several in more.items():
+            inner[star] = several if several.op == STATIC else self._leaf_argument(star, several)
+        outer = (self.source, self.scope, self.statement, dict(self.local_functions))
+        self.frames.append(self.scope)
         self.source, self.scope = source, inner
         try:
-            self.run(function.body)
-            self.fail(function, f"`{name}` returns nothing")
+            self.run(definition.body)
+            value = self.static(node, None, ast.Constant(None))
         except Returned as reached:
             value = reached.value
         finally:
+            self.frames.pop()
             self.source, self.scope, self.statement, self.local_functions = outer
             self.depth -= 1
         return value
+
+    def _given(
+        self,
+        node: ast.expr,
+        name: str,
+        source: Source,
+        definition: ast.FunctionDef,
+        args: list[Expr],
+        kwargs: Mapping[str, Expr],
+    ) -> tuple[dict[str, Expr], dict[str, Expr]]:
+        """The arguments by name, and what `*args` and `**kwargs` take."""
+        arguments = definition.args
+        only_named = {a.arg for a in arguments.kwonlyargs}
+        formals = [f.name for f in parameters(source, definition, stars=True)]
+        places = [name for name in formals if name not in only_named]
+        given = dict(zip(places, args, strict=False))
+        rest = args[len(places) :]
+        extra: dict[str, Expr] = {}
+        if rest and arguments.vararg is None:
+            self.fail(node, f"`{name}` takes {len(places)} values and is given {len(args)}")
+        for key, value in kwargs.items():
+            if key in given or (key not in formals and arguments.kwarg is None):
+                self.fail(node, f"`{name}` takes no `{key}` here")
+            (given if key in formals else extra)[key] = value
+        more = {}
+        if arguments.vararg is not None:
+            more[arguments.vararg.arg] = self.container(node, rest)
+        if arguments.kwarg is not None:
+            if any(value.op != STATIC for value in extra.values()):
+                self.fail(node, f"`**{arguments.kwarg.arg}` of `{name}` would hold tensors")
+            values = {key: value.value for key, value in extra.items()}
+            more[arguments.kwarg.arg] = self.static(node, values, ast.Constant(None))
+        return given, more
 
     def _leaf_argument(self, name: str, value: Expr) -> Expr:
         if value.op in (NAME, STATIC):
@@ -117,3 +209,27 @@ class Inlining(Calls):
         target = self.fresh(name)
         self.add_line((target,), value)
         return self.reference(target, value.value, value)
+
+
+def live_defaults(function: Callable[..., Any] | None) -> dict[str, Any]:
+    """The defaults of a live function, as they are."""
+    if not isinstance(function, types.FunctionType):
+        return {}
+    code, defaults = function.__code__, function.__defaults__ or ()
+    places = code.co_varnames[: code.co_argcount]
+    found = dict(zip(places[len(places) - len(defaults) :], defaults, strict=True))
+    return {**found, **(function.__kwdefaults__ or {})}
+
+
+def _used_once(definition: ast.FunctionDef) -> bool:
+    """Whether each parameter is read once on every way to a `return`, so needs no name."""
+    tests = [n for n in ast.walk(definition) if isinstance(n, ast.Return)]
+    within = {id(n) for one in tests for n in ast.walk(one)}
+    names = {a.arg for a in definition.args.args[1:]}
+
+    def reads(among: list[ast.AST]) -> int:
+        found = [n.id for n in among if isinstance(n, ast.Name) and n.id in names]
+        return max((found.count(name) for name in found), default=0)
+
+    outside = [n for n in ast.walk(definition) if id(n) not in within]
+    return reads(outside) == 0 and all(reads(list(ast.walk(one))) <= 1 for one in tests)

@@ -8,13 +8,14 @@ guesses, and the syntax that gives that value again, in names that are bound onc
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from gradninja.errors import Spot
+from gradninja.lines.live import Live
 
 NAME = "name"  # a reference to an input or to an earlier line
 STATIC = "static"  # a Python value: a number, a size, a dtype, a slice
@@ -130,6 +131,8 @@ class Program:
         default_factory=dict
     )  # size -> name, where that is unique
 
+    live: Live | None = None  # the object whose forward this is
+
     @property
     def values(self) -> dict[str, Any]:
         """Every name's value when the program was read."""
@@ -146,3 +149,18 @@ class Program:
     def axes_of(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """A name for each axis of a shape: the annotation's where the size tells, else the size."""
         return tuple(self.axis_names.get(size, str(size)) for size in shape)
+
+
+def names_in(syntax: ast.expr) -> Iterator[str]:
+    """The names that an expression reads."""
+    return (node.id for node in ast.walk(syntax) if isinstance(node, ast.Name))
+
+
+def needed(lines: Sequence[Line], outputs: Iterable[str]) -> list[Line]:
+    """The lines that these names come of: what only leads to an object's own state is left out."""
+    wanted, kept = set(outputs), []
+    for line in reversed(lines):
+        if wanted.intersection(line.targets):
+            wanted.update(names_in(line.expr.syntax))
+            kept.append(line)
+    return kept[::-1]

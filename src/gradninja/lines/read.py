@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.lines.building import DoesNotRun
+from gradninja.lines.finding import found_live
+from gradninja.lines.inlining import live_defaults
+from gradninja.lines.live import Live
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
@@ -26,7 +29,7 @@ LARGEST_RETRY = 1_000_000  # elements of one input
 
 def read(
     forward: str | Path | Callable[..., Any],
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     *,
     known: Callable[[str], bool],
@@ -45,18 +48,30 @@ def read(
     Raises:
         ReadError: the text is outside of what is read, or does not run; with line and caret.
     """
-    source = load(forward)
-    formals = parameters(source, source.function)
-    given = _given(source, formals, inputs)
-    wanted = None if wrt is None else {wrt} if isinstance(wrt, str) else set(wrt)
+    held = found_live(forward)
+    source = load(forward if held is None else held.method)
+    formals = parameters(source, source.function, stars=held is not None)
+    own_names: Mapping[str, str] = {}
+    if held is not None:
+        formals = _without_self(held, formals)
+        own_names = held.paths
+    given = _given(source, formals, by_name(inputs, [f.name for f in formals]))
+    asked = [wrt] if isinstance(wrt, str) else wrt
+    wanted = None if asked is None else {own_names.get(name, name) for name in asked}
 
     def attempt(values: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Program, Reader]:
         reader = Reader(source, known, own)
+        if held is not None:
+            torch.manual_seed(0)  # the object's own run draws the same numbers
         prepared = tuple(_input(source, f, values, wanted) for f in formals)
+        if held is not None:
+            given_ones = [i for i in prepared if not i.optional]
+            defaults = [i for i in prepared if i.optional]
+            prepared = (*given_ones, *_tensors_of(held, wanted), *defaults)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return reader.program(prepared, names), reader
+                return reader.program(prepared, names, held), reader
             except RecursionError:
                 raise ReadError(
                     "the expressions are nested too deep to read",
@@ -64,11 +79,12 @@ def read(
                     hint="give parts of them lines of their own",
                 ) from None
 
-    unknown = (wanted or set()) - {f.name for f in formals}
+    known_names = [*(f.name for f in formals), *(held.tensors if held is not None else ())]
+    unknown = (wanted or set()) - set(known_names)
     if unknown:
         raise ReadError(
             f"`{source.function.name}` has no input `{min(unknown)}`",
-            hint=f"its inputs are: {', '.join(f.name for f in formals)}",
+            hint=f"its inputs are: {', '.join(known_names)}",
         )
     drawn = [f for f in formals if f.name not in given and f.kind is not None]
     if not drawn:
@@ -98,6 +114,41 @@ def read(
             return program
     assert first_error is not None
     raise first_error
+
+
+def _without_self(held: Live, formals: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    if not formals:
+        raise ReadError(f"the forward of {held.name} takes no `self`")
+    return formals[1:]
+
+
+def by_name(inputs: Any, names: Sequence[str]) -> Mapping[str, Any] | None:
+    """Inputs by name: a dict, or by place a tuple or one tensor.
+
+    Raises:
+        ReadError: there are more than the forward takes.
+    """
+    if inputs is None or isinstance(inputs, Mapping):
+        return inputs
+    several = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if len(several) > len(names):
+        raise ReadError(
+            f"{len(several)} inputs are given and the forward takes {len(names)}",
+            hint=f"its inputs are: {', '.join(names)}",
+        )
+    return dict(zip(names, several, strict=False))
+
+
+def _tensors_of(held: Live, wanted: set[str] | None) -> list[Input]:
+    """The object's own tensors as inputs, in float64, as all reading is."""
+    found = []
+    for name, tensor in held.tensors.items():
+        value = tensor.detach()
+        if value.is_floating_point():
+            value = value.double()
+        flows = name in held.wanted if wanted is None else name in wanted
+        found.append(Input(name, value, differentiable=flows))
+    return found
 
 
 def _draw(
@@ -153,8 +204,9 @@ def _given(
     names = {f.name for f in formals}
     if inputs is None:
         bare = [f for f in formals if f.kind is None and f.default is None]
-        if bare and "inputs" in source.functions:
-            inputs = _call_inputs(source)
+        beside = "inputs" in source.functions or callable(source.outside.get("inputs"))
+        if bare and beside:
+            inputs = by_name(_call_inputs(source), [f.name for f in formals])
         elif bare:
             raise ReadError(
                 f"the shape of `{bare[0].name}` is not known",
@@ -169,8 +221,11 @@ def _given(
             f"`{source.function.name}` has no input `{min(unknown)}`",
             hint=f"its inputs are: {', '.join(sorted(names))}",
         )
+    defaults = live_defaults(source.live)
     for formal in formals:
-        if formal.name not in given and formal.default is not None:
+        if formal.name not in given and formal.name in defaults:
+            given[formal.name] = defaults[formal.name]
+        elif formal.name not in given and formal.default is not None:
             try:
                 given[formal.name] = ast.literal_eval(formal.default)
             except ValueError:
@@ -188,9 +243,11 @@ def _given(
     return given
 
 
-def _call_inputs(source: Source) -> Mapping[str, Any]:
+def _call_inputs(source: Source) -> Any:
     """Run the file's own `inputs()`."""
-    live = getattr(source.live, "__globals__", {}).get("inputs")
+    live = source.outside.get("inputs")
+    node = source.functions.get("inputs")
+    spot = None if node is None else source.spot(node)
     try:
         if live is None:
             namespace: dict[str, Any] = {"__name__": "forward", "__file__": source.file}
@@ -200,12 +257,12 @@ def _call_inputs(source: Source) -> Mapping[str, Any]:
     except Exception as error:  # the person's own code: their error, told as such
         raise ReadError(
             f"`inputs()` does not run: {type(error).__name__}: {error}",
-            spot=source.spot(source.functions["inputs"]),
+            spot=spot,
         ) from None
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping) and not source.is_method:
         raise ReadError(
             "`inputs()` does not return a dictionary",
-            spot=source.spot(source.functions["inputs"]),
+            spot=spot,
             hint='return {"x": torch.randn(4, 3), ...}',
         )
     return found
@@ -236,5 +293,5 @@ def _input(
         value,
         axes=formal.axes,
         differentiable=floating and (wanted is None or formal.name in wanted),
-        optional=formal.default is not None,
+        optional=formal.default is not None and not isinstance(value, torch.Tensor),
     )

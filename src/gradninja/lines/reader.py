@@ -7,7 +7,7 @@ inlined, loops over constant ranges are unrolled. What is outside of the fence i
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,29 @@ import torch
 from gradninja.lines import fence
 from gradninja.lines import source as sources
 from gradninja.lines.bounds import bounds
-from gradninja.lines.inlining import Inlining, Returned
+from gradninja.lines.inlining import Function, Returned
+from gradninja.lines.live import Live
+from gradninja.lines.naming import Naming
 from gradninja.lines.operators import BINARY
-from gradninja.lines.program import NAME, STATIC, TUPLE, Assumption, Expr, Input, Line, Program
+from gradninja.lines.plain import is_object
+from gradninja.lines.program import (
+    NAME,
+    STATIC,
+    TUPLE,
+    Assumption,
+    Expr,
+    Input,
+    Line,
+    Program,
+    names_in,
+    needed,
+)
 from gradninja.lines.source import Source
 
+QUIET = frozenset({"print", "warnings.warn", "torch._assert"})  # calls that change nothing
 
-class Reader(Inlining):
+
+class Reader(Naming):
     """Reads one function. `own`: functions that have a rule from outside; `known`: ops with one."""
 
     def __init__(
@@ -35,81 +51,25 @@ class Reader(Inlining):
         self.known = known
         self.own = own
         self.grad_enabled = True
+        self.of_object = False
         self.scope: dict[str, Expr] = {}
         self.lines: list[Line] = []
         self.assumptions: list[Assumption] = []
         self.bounds: dict[int, int] = {}  # storage of an index tensor -> size of what it indexes
-        self.local_functions: dict[str, tuple[Source, ast.FunctionDef]] = {}
+        self.local_functions: dict[str, Function] = {}
+        self.loaded: dict[Callable[..., Any], Source] = {}
+        self.frames: list[dict[str, Expr]] = []
+        self.tensors: dict[int, Expr] = {}
+        self.state: dict[tuple[int, str], Expr] = {}
         self.depth = 0
         self.statement: ast.stmt = source.function
         self.taken: set[str] = set()
+        self.made: dict[str, int] = {}
         self.reserved = {
             node.id
             for node in ast.walk(source.function)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
-
-    # -- names ------------------------------------------------------------------------------
-
-    def fresh(self, base: str) -> str:
-        """`base`, or `base_1`, `base_2`, ... where it is taken."""
-        name, count = base, 0
-        while name in self.taken or (count and name in self.reserved):
-            count += 1
-            name = f"{base}_{count}"
-        self.taken.add(name)
-        return name
-
-    def add_line(self, targets: tuple[str, ...], expr: Expr) -> None:
-        number = getattr(self.statement, "lineno", 0)
-        text = self.source.statement(self.statement)
-        self.lines.append(Line(targets, expr, number, text))
-
-    def bind(self, name: str, expr: Expr) -> Expr:
-        """Bind a name of the person's to a value; the scope then holds what to read for it."""
-        if expr.op == TUPLE:
-            named = [self._leaf(name, element) for element in expr.args]
-            bound = self.container(self.statement, named, type(expr.value))
-        elif expr.op != STATIC and isinstance(expr.value, tuple):
-            bound = self.name_outputs(name, expr)
-        elif expr.op == STATIC and not self._keeps_name(expr):
-            bound = expr
-        else:
-            target = self.fresh(name)
-            self.add_line((target,), expr)
-            bound = self.reference(target, expr.value, expr)
-        self.scope[name] = bound
-        return bound
-
-    def name_outputs(self, base: str, expr: Expr) -> Expr:
-        targets = tuple(self.fresh(f"{base}_{i}") for i in range(len(expr.value)))
-        self.add_line(targets, expr)
-        several = [self.reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
-        return self.container(self.statement, several)
-
-    def _keeps_name(self, expr: Expr) -> bool:
-        """Whether a plain value is a line that can be read later: numbers are, a slice is not."""
-        plain = (bool, int, float, tuple)
-        return isinstance(expr.value, plain) and not isinstance(expr.syntax, ast.Name | ast.Slice)
-
-    def _leaf(self, name: str, element: Expr) -> Expr:
-        """An element of a list: it may be used many times, so it gets a name."""
-        if element.op in (NAME, STATIC):
-            return element
-        if element.op == TUPLE:
-            return self.container(
-                self.statement, [self._leaf(name, e) for e in element.args], type(element.value)
-            )
-        target = self.fresh(f"{name}_0")
-        self.add_line((target,), element)
-        return self.reference(target, element.value, element)
-
-    def reference(self, name: str, value: Any, of: Expr) -> Expr:
-        syntax = ast.Name(name, ast.Load())
-        if not isinstance(value, torch.Tensor):
-            return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
-        flows = of.differentiable and value.is_floating_point()
-        return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)
 
     # -- statements -------------------------------------------------------------------------
 
@@ -135,7 +95,8 @@ class Reader(Inlining):
     run_ImportFrom = run_Import
 
     def run_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.local_functions[node.name] = (self.source, node)
+        # What it sees is what stands around it when it is called.
+        self.local_functions[node.name] = Function(node.name, self.source, node, None, self.scope)
 
     def run_Expr(self, node: ast.Expr) -> None:
         call = node.value
@@ -155,9 +116,11 @@ class Reader(Inlining):
                     return
                 self.fail(node, "only `append` and `extend` of a list are read")
             self._refuse_outside(node, f"Tensor.{call.func.attr}")
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "print":
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in QUIET:
             return
-        self.read(call)
+        found = self.read(call)
+        if found.op == STATIC and found.value is None:
+            return
         self.fail(node, "this value goes nowhere", "give it a name, or leave the line out")
 
     def run_Assign(self, node: ast.Assign) -> None:
@@ -174,6 +137,10 @@ class Reader(Inlining):
             return self.bind(target.id, expr)
         if isinstance(target, ast.Tuple | ast.List):
             return self._unpack(target, expr)
+        if isinstance(target, ast.Attribute):
+            owner = self.read(target.value)
+            if owner.op == STATIC and is_object(owner.value):
+                return self.write_member(owner, target.attr, expr)
         self.fail(
             target,
             f"`{ast.unparse(target)} = ...` writes in place, so an earlier value is lost",
@@ -205,21 +172,16 @@ class Reader(Inlining):
         return expr
 
     def run_AugAssign(self, node: ast.AugAssign) -> None:
-        if not isinstance(node.target, ast.Name):
-            self._assign(node.target, self.read(node.value))
-        if isinstance(node.target, ast.Name):
-            now = ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target)
-            held = self.read(now)
-            if held.is_tensor:
-                op = BINARY[type(node.op)][0]
-                self.fail(
-                    node,
-                    f"`{op}=` changes `{node.target.id}` in place, so its earlier value is lost "
-                    "to the backward",
-                    f"write `{node.target.id} = {node.target.id} {op} ...`",
-                )
-            plain = ast.copy_location(ast.BinOp(now, node.op, node.value), node)
-            self.bind(node.target.id, self.read(plain))
+        held = self.read(node.target)
+        if held.is_tensor:
+            op, told = BINARY[type(node.op)][0], ast.unparse(node.target)
+            self.fail(
+                node,
+                f"`{op}=` changes `{told}` in place, so its earlier value is lost to the backward",
+                f"write `{told} = {told} {op} ...`",
+            )
+        plain = ast.copy_location(ast.BinOp(node.target, node.op, node.value), node)
+        self._assign(node.target, self.read(plain))
 
     def run_Delete(self, node: ast.Delete) -> None:
         for target in node.targets:
@@ -260,7 +222,8 @@ class Reader(Inlining):
         loop = node.generators[0]
         over = self.read(loop.iter)
         self.assume(over)
-        before, found = dict(self.scope), []
+        before, found = self.scope, []
+        self.scope = dict(before)
         elements = self.elements_of(node, over)
         if over.is_tensor:
             self._assume_length(over)
@@ -283,6 +246,8 @@ class Reader(Inlining):
         self.grad_enabled = before
 
     def run_Return(self, node: ast.Return) -> None:
+        if node.value is None and self.depth:
+            raise Returned(self.static(node, None, ast.Constant(None)), node)
         if node.value is None:
             self.fail(node, "nothing is returned", "return the loss, or the output")
         raise Returned(self.read(node.value), node)
@@ -303,22 +268,20 @@ class Reader(Inlining):
 
     # -- the whole function -----------------------------------------------------------------
 
-    def program(self, inputs: tuple[Input, ...], axis_names: Mapping[int, str]) -> Program:
-        """The program of the function, read with these inputs."""
+    def program(
+        self,
+        inputs: tuple[Input, ...],
+        axis_names: Mapping[int, str],
+        live: Live | None = None,
+    ) -> Program:
+        """The program of the function, read with these inputs; `live`: the object whose it is."""
         function = self.source.function
+        self.of_object = live is not None
         for given in inputs:
-            self.taken.add(given.name)
-            syntax = ast.Name(given.name, ast.Load())
-            spot = self.source.spot(function)
-            tensor = isinstance(given.value, torch.Tensor)
-            self.scope[given.name] = Expr(
-                NAME if tensor else STATIC,
-                (),
-                syntax,
-                given.value,
-                spot,
-                differentiable=given.differentiable,
-            )
+            self._take(given, live)
+        if live is not None:
+            itself = function.args.args[0].arg
+            self.scope[itself] = self.static(function, live.instance, ast.Name(itself, ast.Load()))
         try:
             self.run(function.body)
         except Returned as reached:
@@ -328,8 +291,13 @@ class Reader(Inlining):
             self.fail(
                 function, "the function does not end in `return`", "return the loss or output"
             )
+        if live is not None:
+            told = [n for a in self.assumptions for n in names_in(a.syntax)]
+            self.lines = needed(self.lines, [*outputs, *told])
+            read = {n for line in self.lines for n in names_in(line.expr.syntax)} | set(outputs)
+            inputs = tuple(i for i in inputs if i.name in read or i.name not in live.tensors)
         return Program(
-            name=function.name,
+            name=function.name if live is None else live.name,
             file=self.source.file,
             inputs=inputs,
             lines=tuple(self.lines),
@@ -337,11 +305,29 @@ class Reader(Inlining):
             assumptions=tuple(self.assumptions),
             namespace=dict(self.own),
             axis_names=axis_names,
+            live=live,
         )
+
+    def _take(self, given: Input, live: Live | None) -> None:
+        """Put an input where the text finds it: in its scope, or in its object."""
+        self.taken.add(given.name)
+        tensor = isinstance(given.value, torch.Tensor)
+        expr = Expr(
+            NAME if tensor else STATIC,
+            (),
+            ast.Name(given.name, ast.Load()),
+            given.value,
+            self.source.spot(self.source.function),
+            differentiable=given.differentiable,
+        )
+        if live is not None and given.name in live.tensors:
+            self.tensors[id(live.tensors[given.name])] = expr
+        else:
+            self.scope[given.name] = expr
 
     def _outputs(self, reached: Returned) -> tuple[str, ...]:
         value, names = reached.value, []
-        several = value.args if value.op == TUPLE else (value,)
+        several = tuple(_returned(value))
         if value.op not in (TUPLE, STATIC) and isinstance(value.value, tuple):
             several = tuple(self.elements_of(reached.node, value))
         given = set(self.scope_inputs())
@@ -363,3 +349,13 @@ class Reader(Inlining):
         return tuple(
             a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
         )
+
+
+def _returned(value: Expr) -> Iterator[Expr]:
+    """What is returned, one by one; a None beside tensors is not."""
+    if value.op != TUPLE:
+        yield value
+        return
+    for part in value.args:
+        if not (part.op == STATIC and part.value is None):
+            yield from _returned(part)

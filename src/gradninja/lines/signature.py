@@ -31,15 +31,17 @@ class Parameter:
     node: ast.arg
 
 
-def parameters(source: Source, function: ast.FunctionDef) -> tuple[Parameter, ...]:
-    """The parameters of a function, annotations read from the text.
+def parameters(
+    source: Source, function: ast.FunctionDef, stars: bool = False
+) -> tuple[Parameter, ...]:
+    """The parameters of a function, annotations read from the text; `stars`: but for those.
 
     Raises:
         ReadError: `*args`, `**kwargs`, or an annotation that is not understood.
     """
     arguments = function.args
     for star in (arguments.vararg, arguments.kwarg):
-        if star is not None:
+        if star is not None and not stars:
             raise ReadError(
                 f"`{star.arg}` stands for any number of inputs",
                 spot=source.spot(star),

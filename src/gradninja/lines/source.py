@@ -8,7 +8,7 @@ import linecache
 import textwrap
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,27 @@ class Source:
     constants: Mapping[str, Any] = field(default_factory=dict)
     live: Callable[..., Any] | None = None
 
+    @property
+    def is_method(self) -> bool:
+        """Whether this is the text of a live class's method."""
+        return "." in getattr(self.live, "__qualname__", "").rpartition("<locals>.")[2]
+
+    @cached_property
+    def outside(self) -> Mapping[str, Any]:
+        """The names around a live function: of its module, and of the functions it stands in."""
+        function = self.live
+        if not isinstance(function, types.FunctionType):
+            return {}
+        found = dict(function.__globals__)
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            try:
+                found[name] = cell.cell_contents
+            except ValueError:  # not bound yet
+                continue
+        return found
+
     @cached_property
     def text_lines(self) -> list[str]:
         return self.text.splitlines()
@@ -61,6 +82,21 @@ class Source:
         lines[-1] = lines[-1].encode()[: node.end_col_offset].decode(errors="ignore")
         lines[0] = lines[0].encode()[node.col_offset :].decode(errors="ignore")
         return textwrap.dedent("\n".join(lines))
+
+
+@dataclass(frozen=True, eq=False)
+class Standing(Source):
+    """A text of our own that stands in a person's place: what is told of it is told of that."""
+
+    place: Spot | None = None
+    said: str = ""
+
+    def spot(self, node: ast.AST) -> Spot:
+        assert self.place is not None
+        return self.place
+
+    def statement(self, node: ast.stmt) -> str:
+        return self.said
 
 
 def _characters(text: str, utf8_offset: int) -> int:
@@ -152,6 +188,49 @@ def _from_function(function: Callable[..., Any]) -> Source:
     # Blank lines put the function on its own line numbers, so that carets point into the file.
     text = "\n" * (first - 1) + textwrap.dedent("".join(lines))
     source = parse(text, file, function.__name__)
+    return _with_surroundings(source, function)
+
+
+def of_lambda(function: Callable[..., Any]) -> Source:
+    """The source of a live lambda, as a function that returns its one expression.
+
+    Raises:
+        ReadError: its text cannot be found.
+    """
+    assert isinstance(function, types.FunctionType)
+    code = function.__code__
+    try:
+        lines, _ = inspect.findsource(function)
+        tree = ast.parse("".join(lines))
+    except (OSError, TypeError, SyntaxError):
+        raise ReadError(
+            "the source text of a lambda cannot be found", hint="write it with `def`"
+        ) from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno:
+            body = ast.copy_location(ast.Return(node.body), node.body)
+            made = ast.copy_location(ast.FunctionDef("lambda_", node.args, [body], []), node)
+            if _names_of(node) == _code_names(code):
+                file = inspect.getsourcefile(function) or "<unknown>"
+                source = Source(file, "".join(lines), made, {}, {**USUAL_ALIASES, **aliases(tree)})
+                return _with_surroundings(source, function)
+    raise ReadError("the source text of a lambda cannot be found", hint="write it with `def`")
+
+
+def _names_of(node: ast.Lambda) -> tuple[set[str], set[str]]:
+    arguments = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
+    names = {n.id for n in ast.walk(node.body) if isinstance(n, ast.Name)}
+    attributes = {n.attr for n in ast.walk(node.body) if isinstance(n, ast.Attribute)}
+    return arguments, (names - arguments) | attributes
+
+
+def _code_names(code: types.CodeType) -> tuple[set[str], set[str]]:
+    arguments = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return arguments, {*code.co_names, *code.co_freevars}
+
+
+def _with_surroundings(source: Source, function: types.FunctionType) -> Source:
+    """A live function's source with the names around it."""
     names = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     modules = {
         alias: value.__name__
@@ -159,11 +238,8 @@ def _from_function(function: Callable[..., Any]) -> Source:
         if isinstance(value, types.ModuleType)
     }
     plain = (bool, int, float, str, type(None), tuple)
-    return Source(
-        file=file,
-        text=text,
-        function=source.function,
-        functions=source.functions,
+    return replace(
+        source,
         aliases={**USUAL_ALIASES, **modules, **source.aliases},
         constants={
             name: value

@@ -14,6 +14,8 @@ from gradninja.algebra import fuse
 from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
+from gradninja.lines.finding import found_live
+from gradninja.lines.live import Live
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load, parse
 from gradninja.native.cache import Say
@@ -41,7 +43,8 @@ def compile(  # the verb's name
 
     Args:
         forward: a function, `FILE.py`, `FILE.py:name`, or the text of a function, that ends in
-            `return loss`, a number.
+            `return loss`, a number; or a module that gives one, whose parameters are read anew
+            in every call.
         backward: the same of its backward, which asks by name for what it wants of the forward
             and leaves gradients in names `d<input>`; None: it is derived and fused (`gn.fuse`), or
             derived alone where the fused lines cannot be compiled; `Specialised.gradients` tells.
@@ -52,9 +55,15 @@ def compile(  # the verb's name
     Raises:
         ReadError: a text is missing, or is outside of what is read.
     """
-    source = load(forward)
+    held = found_live(forward)
+    source = load(forward if held is None else held.method)
     wanted = None if wrt is None else ((wrt,) if isinstance(wrt, str) else tuple(wrt))
-    return Compiled(source, forward, backward, wanted, say)
+    if held is not None and backward is not None:
+        raise NativeError(
+            f"{held.name} is a module, and its backward is derived",
+            hint="write the forward as a function to give a backward of your own",
+        )
+    return Compiled(source, forward, backward, wanted, say, held)
 
 
 class Compiled:
@@ -67,18 +76,24 @@ class Compiled:
         backward: Forward | None,
         wrt: tuple[str, ...] | None,
         say: Say | None,
+        held: Live | None = None,
     ) -> None:
         self._source, self._forward, self._say = source, forward, say
+        self._held = held
+        if held is not None:
+            self._forward = held.instance
         self._backward = None if backward is None else _backward(backward)
         self._wrt = wrt
         self._made: dict[object, Specialised] = {}
+        formals = parameters(source, source.function, stars=held is not None)
+        formals = formals[held is not None :]  # without `self`
         self.__signature__ = inspect.Signature(
             [
                 inspect.Parameter(formal.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-                for formal in parameters(source, source.function)
+                for formal in formals
             ]
         )
-        self._needed = [f.name for f in parameters(source, source.function) if f.default is None]
+        self._needed = [f.name for f in formals if f.default is None]
 
     def __call__(self, /, *given: Any, **inputs: Any) -> dict[str, Any]:
         """The loss and the gradients.
@@ -96,8 +111,7 @@ class Compiled:
         """
         inputs = self._named(given, inputs)
         tensors = any(isinstance(value, torch.Tensor) for value in inputs.values())
-        arrays = arrays_of(inputs)
-        found = self._run(arrays)
+        found = self._run(arrays_of({**inputs, **self._own()}))
         return {n: torch.from_numpy(v) for n, v in found.items()} if tensors else found
 
     def _run(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
@@ -114,7 +128,11 @@ class Compiled:
 
     def specialised(self, /, *given: Any, **inputs: Any) -> Specialised:
         """What is compiled for inputs like these; its `source` is the text."""
-        return self._specialised(arrays_of(self._named(given, inputs)))
+        return self._specialised(arrays_of({**self._named(given, inputs), **self._own()}))
+
+    def _own(self) -> dict[str, Any]:
+        """A module's tensors as they are now."""
+        return {} if self._held is None else dict(self._held.tensors)
 
     def _named(self, given: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
         """All inputs by name."""
@@ -141,10 +159,12 @@ class Compiled:
             keep = None if self._wrt is None else [f"d{name}" for name in self._wrt]
             program, wanted = read_step(self._source, values, keep, self._backward)
             return self._made_of(program, values, ["loss", *wanted], "given")
+        own = self._own()
+        given = {name: value for name, value in values.items() if name not in own}
         try:
-            return self._with(fuse(self._forward, values, self._wrt), values, "fused")
+            return self._with(fuse(self._forward, given, self._wrt), values, "fused")
         except Exception as error:  # whatever stands in the way of fusing, deriving may do
-            made = self._with(derive(self._forward, values, self._wrt), values, "derived")
+            made = self._with(derive(self._forward, given, self._wrt), values, "derived")
             if self._say is not None:
                 told = error.message if isinstance(error, GradninjaError) else repr(error)
                 self._say(f"the fused lines are not compiled, the derived are: {told}")

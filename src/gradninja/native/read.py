@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from gradninja.lines import NAME, STATIC, TUPLE, Expr, Input, Program
+from gradninja.lines.inlining import Function
 from gradninja.lines.operators import OUTPUT_ATTRIBUTES
 from gradninja.lines.reader import Reader
 from gradninja.lines.signature import parameters
@@ -339,7 +340,7 @@ def read_step(
     reader = StepReader(source)
     for name, function in own.items():
         text = load(function)
-        reader.local_functions[name] = (text, text.function)
+        reader.local_functions[name] = Function(name, text, text.function)
     inputs = []
     for formal in parameters(source, source.function):
         if formal.name in values:

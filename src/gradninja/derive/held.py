@@ -1,0 +1,137 @@
+"""A module's gradients are held to autograd on the module itself, in a double copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradninja.errors import DeriveError
+from gradninja.lines import Program
+from gradninja.lines.layers import dropped_out
+from gradninja.lines.live import Live
+
+TOLERANCE = 1e-9  # relative to the largest element: both are float64
+SINGLE = 1e-3  # where the module casts to float32 itself
+
+
+def hold(
+    program: Program, derived: Mapping[str, torch.Tensor], cotangents: Mapping[str, torch.Tensor]
+) -> None:
+    """Compare what was read and derived of an object with what autograd makes of the object.
+
+    Raises:
+        DeriveError: the outputs or the gradients differ, or the object itself does not run.
+    """
+    live = program.live
+    assert live is not None
+    outputs, found = truth(program, live, cotangents)
+    values = program.values
+    floats = [values[name] for name in program.outputs if values[name].is_floating_point()]
+    single = any(
+        isinstance(v, torch.Tensor) and v.is_floating_point() and v.dtype != torch.float64
+        for v in values.values()
+    )
+    tolerance = SINGLE if single else TOLERANCE
+    if len(floats) != len(outputs) or not all(
+        _close(mine, true, tolerance) for mine, true in zip(floats, outputs, strict=True)
+    ):
+        raise DeriveError(
+            f"the lines that were read do not give what {live.name} gives, so nothing is derived",
+            hint="please report the forward; until then, write it as a plain function",
+        )
+    scale = max((float(t.abs().amax()) for t in found.values() if t.numel()), default=0.0)
+    for name, true in found.items():
+        if not _close(derived[name], true, tolerance, scale):
+            raise DeriveError(
+                f"the gradient derived for `{name}` is not autograd's on {live.name} itself, so it "
+                "is not given",
+                hint="please report the forward",
+            )
+
+
+def truth(
+    program: Program, live: Live, cotangents: Mapping[str, torch.Tensor]
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """The object's own float outputs, and autograd's gradients of what is wanted."""
+    values = program.values
+    leaves = {n: values[n].detach().clone().requires_grad_() for n in program.differentiable}
+    held = {}
+    for name, tensor in live.tensors.items():
+        value = tensor.detach().double() if tensor.is_floating_point() else tensor.detach()
+        value = leaves[name] if name in leaves else value.clone()
+        if isinstance(tensor, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=name in leaves)
+            if name in leaves:
+                leaves[name] = value
+        held[name] = value
+    twin = live.copied(held)
+    # What the forward writes into is no leaf: `+ 0` of an input may be changed in place.
+    given = {
+        i.name: leaves[i.name].clone() if i.name in leaves else values[i.name]
+        for i in program.inputs
+        if i.name not in live.tensors
+    }
+    with torch.enable_grad(), _masks_drawn_alike():
+        try:
+            returned = twin(**given)
+        except Exception as error:  # whatever the person's own module raises
+            first = str(error).strip().partition("\n")[0]
+            raise DeriveError(f"{live.name} itself does not run: {first}") from None
+        outputs = [o for o in tensors_in(returned) if o.is_floating_point()]
+        pairs = [(o, g) for o, g in zip(outputs, cotangents.values(), strict=False)]
+        flowing = [(o, g) for o, g in pairs if o.requires_grad and o.shape == g.shape]
+        try:
+            found = torch.autograd.grad(
+                [o for o, _ in flowing],
+                list(leaves.values()),
+                [g for _, g in flowing],
+                allow_unused=True,
+            )
+        except RuntimeError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise DeriveError(f"autograd refuses {live.name} itself: {first}") from None
+    gradients = {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+    return [o.detach() for o in outputs], gradients
+
+
+@contextmanager
+def _masks_drawn_alike() -> Iterator[None]:
+    """Dropout draws the masks that the lines draw."""
+    before = nn.functional.dropout
+    nn.functional.dropout = dropped_out
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        nn.functional.dropout = before
+
+
+def tensors_in(returned: Any) -> Iterator[torch.Tensor]:
+    """The tensors that a forward returns, in order."""
+    if isinstance(returned, torch.Tensor):
+        yield returned
+    elif isinstance(returned, Mapping):
+        for value in returned.values():
+            yield from tensors_in(value)
+    elif isinstance(returned, tuple | list):
+        for value in returned:
+            yield from tensors_in(value)
+    elif is_dataclass(returned) and not isinstance(returned, type):
+        for field in fields(returned):
+            yield from tensors_in(getattr(returned, field.name))
+
+
+def _close(mine: torch.Tensor, true: torch.Tensor, tolerance: float, scale: float = 0.0) -> bool:
+    if mine.shape != true.shape:
+        return False
+    largest = float(true.nan_to_num(0, 0, 0).abs().amax()) if true.numel() else 0.0
+    bound = tolerance * (largest + 1e-3 * max(scale, 1.0))
+    return bool(torch.isclose(mine.to(true.dtype), true, 0, bound, equal_nan=True).all())

@@ -1,0 +1,144 @@
+"""Which object a person means: one that is given, or a class or an instance in their file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gradninja.errors import ReadError, Spot
+from gradninja.lines.live import Live, is_live, live
+
+MAKER = "module"  # the function of a file that makes its module
+
+
+def found_live(forward: Any) -> Live | None:
+    """The object whose forward is meant; None where a plain function or a text is.
+
+    A file's object is `FILE.py:Class` (made with its defaults), `FILE.py:name` of an instance, or
+    what a function `module()` makes in a file that has no function `forward`.
+
+    Raises:
+        ReadError: the file does not run, or its class cannot be made without arguments.
+    """
+    if isinstance(forward, str | Path) and not (isinstance(forward, str) and "\n" in forward):
+        return _in_file(str(forward))
+    return live(forward) if is_live(forward) else None
+
+
+def _in_file(forward: str) -> Live | None:
+    path, _, name = forward.partition(".py:")
+    file = Path(path + ".py" if name else forward)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        tree = ast.parse(text)
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return None  # told where the text is read
+    functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    classes = {
+        n.name: n
+        for n in tree.body
+        if isinstance(n, ast.ClassDef) and not any("Function" in ast.unparse(b) for b in n.bases)
+    }
+    if name in functions and name != MAKER:
+        return None
+    if not name:
+        if "forward" in functions:
+            return None
+        if MAKER in functions:
+            name = MAKER
+        else:
+            _unsaid(file, classes, functions)
+            return None
+    if name not in {*functions, *classes, *_assigned(tree)}:
+        return None
+    found = run_file(text, str(file)).get(name)
+    if name in functions or (isinstance(found, type) and name in classes):
+        try:
+            found = found() if callable(found) else found
+        except Exception as error:  # the person's own code: their error, told as such
+            line = text.splitlines()[classes[name].lineno - 1] if name in classes else ""
+            spot = Spot(str(file), classes[name].lineno, line) if name in classes else None
+            raise ReadError(
+                f"`{name}()` does not run: {error}",
+                spot=spot,
+                hint=f"add a function `{MAKER}()` that makes one, with its sizes, to the file",
+            ) from None
+    return live(found)
+
+
+def _unsaid(file: Path, classes: dict[str, ast.ClassDef], functions: set[str]) -> None:
+    """A file without a function `forward` and without a word on which class is meant."""
+    readable = [
+        name
+        for name, node in classes.items()
+        if any(isinstance(n, ast.FunctionDef) and n.name == "forward" for n in node.body)
+    ]
+    if readable and not (functions - {"inputs"}):
+        raise ReadError(
+            f"{file} has no function `forward`, but a module: {', '.join(readable)}",
+            hint=f"say which: {file}:{readable[-1]}",
+        )
+
+
+def _assigned(tree: ast.Module) -> set[str]:
+    return {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def run_file(text: str, file: str) -> dict[str, Any]:
+    """The names of a person's file, run as a module that can import its neighbours.
+
+    Raises:
+        ReadError: it raises.
+    """
+    module = types.ModuleType("forward")
+    module.__file__ = file
+    with _importable(module, file):
+        try:
+            exec(compile(text, file, "exec"), module.__dict__)
+        except Exception as error:  # the person's own code: their error, told as such
+            raise ReadError(
+                f"{file} does not run: {type(error).__name__}: {error}", spot=_spot(error, file)
+            ) from None
+    return module.__dict__
+
+
+def _spot(error: BaseException, file: str) -> Spot | None:
+    """The deepest line of the file that an error came through."""
+    trace = error.__traceback__
+    frames = [] if trace is None else inspect.getinnerframes(trace)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
+    if not lines:
+        return None
+    rows = Path(file).read_text(encoding="utf-8-sig").splitlines()
+    row = rows[lines[-1] - 1] if lines[-1] <= len(rows) else ""
+    return Spot(file, lines[-1], row, len(row) - len(row.lstrip()))
+
+
+@contextmanager
+def _importable(module: types.ModuleType, file: str) -> Iterator[None]:
+    """Its neighbours can be imported, and it is found under its own name (dataclasses look)."""
+    folder = str(Path(file).resolve().parent)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+        if before is None:
+            sys.modules.pop(module.__name__, None)
+        else:
+            sys.modules[module.__name__] = before

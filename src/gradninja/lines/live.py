@@ -1,0 +1,206 @@
+"""A person's own object that is read: a module, or an instance of a class with `__call__`."""
+
+from __future__ import annotations
+
+import copy
+import keyword
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradninja.errors import ReadError
+
+DEEPEST_OBJECT = 60  # attributes within attributes
+RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """An object, the method that is its forward, and the tensors that it holds.
+
+    `tensors`: by readable names that are bound once (`fc1_weight`); `paths`: the object's own
+    names (`fc1.weight`) -> readable ones, where a tied weight's names all lead to one.
+    """
+
+    instance: Any
+    method: types.FunctionType
+    tensors: Mapping[str, torch.Tensor]
+    paths: Mapping[str, str]
+    wanted: frozenset[str]  # readable names of what has a gradient
+    closures: tuple[types.FunctionType, ...] = ()  # that it holds: `self.f = lambda x: ...`
+
+    @property
+    def name(self) -> str:
+        return type(self.instance).__name__
+
+    @cached_property
+    def own_names(self) -> dict[str, str]:
+        """Readable names -> the object's own."""
+        found: dict[str, str] = {}
+        for path, name in self.paths.items():
+            found.setdefault(name, path)
+        return found
+
+    def copied(self, held: Mapping[str, torch.Tensor]) -> Any:
+        """A copy of the object with other tensors in place of its own; the rest as it is.
+
+        Raises:
+            ReadError: something that it holds cannot be copied.
+        """
+        memo: dict[int, Any] = {id(self.tensors[name]): value for name, value in held.items()}
+        # A function is not copied of itself; what it closes over must be the copy's.
+        cells = []
+        for function in self.closures:
+            made = tuple(types.CellType() for _ in function.__closure__ or ())
+            twin = types.FunctionType(
+                function.__code__, function.__globals__, function.__name__, None, made
+            )
+            memo[id(function)] = twin
+            cells.append((function, twin, made))
+        try:
+            found = copy.deepcopy(self.instance, memo)
+            for function, twin, made in cells:
+                twin.__defaults__ = copy.deepcopy(function.__defaults__, memo)
+                twin.__kwdefaults__ = copy.deepcopy(function.__kwdefaults__, memo)
+                for old, new in zip(function.__closure__ or (), made, strict=True):
+                    new.cell_contents = copy.deepcopy(old.cell_contents, memo)
+            return found
+        except Exception as error:  # whatever the person's own classes raise
+            raise ReadError(
+                f"the {self.name} cannot be copied, so nothing can be held to it: {error}"
+            ) from None
+
+
+def live(instance: Any) -> Live:
+    """The object with its tensors by name.
+
+    Raises:
+        ReadError: it has no forward that is written in Python.
+    """
+    method = forward_of(instance)
+    if method is None:
+        raise ReadError(
+            f"{type(instance).__name__} has no `forward` that is written in Python",
+            hint="give a torch.nn.Module, an object with `__call__`, or a plain function",
+        )
+    taken = set(method.__code__.co_varnames) | RESERVED
+    tensors: dict[str, torch.Tensor] = {}
+    paths: dict[str, str] = {}
+    names: dict[int, str] = {}
+    held = list(_held(instance, "", {}, 0))
+    found = [(path, t) for path, t in held if isinstance(t, torch.Tensor)]
+    found.sort(key=lambda pair: not isinstance(pair[1], nn.Parameter))
+    for path, tensor in found:
+        if id(tensor) not in names:
+            name = _readable(path, taken)
+            taken.add(name)
+            names[id(tensor)], tensors[name] = name, tensor
+        paths[path] = names[id(tensor)]
+    closures = tuple(f for _, f in held if isinstance(f, types.FunctionType))
+    return Live(instance, method, tensors, paths, _wanted(instance, tensors), closures)
+
+
+def forward_of(instance: Any) -> types.FunctionType | None:
+    """The method that calling the object runs; None where that is not written in Python."""
+    kind = type(instance)
+    name = "forward" if isinstance(instance, nn.Module) else "__call__"
+    method = getattr(kind, name, None)
+    return method if isinstance(method, types.FunctionType) else None
+
+
+def is_live(given: Any) -> bool:
+    """Whether this is an object to be read by its method, and no function or text."""
+    if isinstance(given, type | types.FunctionType | types.MethodType | str | torch.Tensor):
+        return False
+    return isinstance(given, nn.Module) or forward_of(given) is not None
+
+
+def _wanted(instance: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
+    """What has a gradient: what asks for one; of plain classes that ask for none, all floats."""
+    floats = {name for name, t in tensors.items() if t.is_floating_point()}
+    asked = {name for name in floats if tensors[name].requires_grad and tensors[name].is_leaf}
+    if asked or isinstance(instance, nn.Module):
+        return frozenset(asked)
+    listed = getattr(instance, "parameters", None)
+    if isinstance(listed, types.MethodType):
+        try:
+            given = {id(t) for t in listed()}
+        except Exception:  # a method of that name that gives something else
+            return frozenset(floats)
+        return frozenset(name for name in floats if id(tensors[name]) in given)
+    return frozenset(floats)
+
+
+_MODULE = set(vars(nn.Module()))
+
+
+def _held(value: Any, path: str, seen: dict[int, Any], depth: int) -> Iterator[tuple[str, Any]]:
+    """The tensors and closures of an object, with the way to each; a tied one comes by all ways."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+        return
+    if depth > DEEPEST_OBJECT or id(value) in seen:
+        return
+    seen[id(value)] = value
+
+    def within(parts: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+        for key, part in parts.items():
+            yield from _held(part, f"{path}.{key}" if path else str(key), seen, depth + 1)
+
+    if isinstance(value, nn.Module):
+        for group in ("_parameters", "_buffers", "_modules"):
+            yield from within(vars(value)[group])
+        yield from within({k: v for k, v in vars(value).items() if k not in _MODULE})
+    elif isinstance(value, dict):
+        yield from within({k: v for k, v in value.items() if isinstance(k, str | int)})
+    elif isinstance(value, list | tuple):
+        yield from within(dict(enumerate(value)))
+    elif isinstance(value, types.FunctionType):
+        names, cells = value.__code__.co_freevars, value.__closure__ or ()
+        if cells and all(_filled(cell) for cell in cells):
+            yield path, value
+            yield from within({n: c.cell_contents for n, c in zip(names, cells, strict=True)})
+    elif _own(value):
+        yield from within(vars(value))
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def _own(value: Any) -> bool:
+    """Whether an object is of the person's own making: its attributes are looked through."""
+    kinds = (type, types.ModuleType, types.FunctionType, types.MethodType, torch.Generator)
+    home = type(value).__module__.partition(".")[0]
+    return hasattr(value, "__dict__") and not isinstance(value, kinds) and home != "torch"
+
+
+def _readable(path: str, taken: set[str]) -> str:
+    """`transformer.h.0.attn.weight` -> `transformer_h_0_attn_weight`."""
+    name = re.sub(r"\W", "_", path)
+    if not name.isidentifier() or keyword.iskeyword(name):
+        name = f"_{name}"
+    base, count = name, 0
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    return name
+
+
+def callee_path(function: Callable[..., Any]) -> str | None:
+    """The path by which torch's own function is called: `torch.nn.functional.relu`."""
+    name = getattr(function, "__name__", "")
+    homes = (("torch.nn.functional", nn.functional), ("torch", torch))
+    for path, home in (*homes, ("torch.linalg", torch.linalg), ("torch.special", torch.special)):
+        if getattr(home, name, None) is function:
+            return f"{path}.{name}"
+    return None

@@ -1,0 +1,106 @@
+"""Names that are bound once: every binding of a person's name gets a version of its own."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gradninja.lines.objects import Objects
+from gradninja.lines.plain import is_plain
+from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Line
+
+
+class Naming(Objects):
+    """Binds names to values, with a line where a value needs one."""
+
+    lines: list[Line]
+    taken: set[str]
+    reserved: set[str]
+    made: dict[str, int]  # how deep in calls a name was made
+    of_object: bool  # whether an object's forward is read
+
+    def fresh(self, base: str) -> str:
+        """`base`, or `base_1`, `base_2`, ... where it is taken."""
+        name, count = base, 0
+        while name in self.taken or (count and name in self.reserved):
+            count += 1
+            name = f"{base}_{count}"
+        self.taken.add(name)
+        self.made[name] = self.depth
+        return name
+
+    def add_line(self, targets: tuple[str, ...], expr: Expr) -> None:
+        number = self.source.spot(self.statement).line
+        text = self.source.statement(self.statement)
+        self.lines.append(Line(targets, expr, number, text))
+
+    def bind(self, name: str, expr: Expr) -> Expr:
+        """Bind a name of the person's to a value; the scope then holds what to read for it."""
+        self.scope[name] = bound = self.named(name, expr)
+        return bound
+
+    def named(self, name: str, expr: Expr) -> Expr:
+        """A value under a name like this one, with a line where it needs one."""
+        if self.of_object and expr.op == NAME and self.made.get(str(expr), 0) > self.depth:
+            return self._handed_out(name, expr)
+        if expr.op == TUPLE:
+            named = [self._leaf(name, element) for element in expr.args]
+            bound = self.container(self.statement, named, type(expr.value))
+        elif expr.op != STATIC and isinstance(expr.value, tuple):
+            bound = self.name_outputs(name, expr)
+        elif expr.op == STATIC and not self._keeps_name(expr):
+            bound = expr
+        else:
+            target = self.fresh(name)
+            self.add_line((target,), expr)
+            bound = self.reference(target, expr.value, expr)
+        return bound
+
+    def _handed_out(self, name: str, expr: Expr) -> Expr:
+        """What a forward within returned under a name of its own takes the caller's name.
+
+        Where other lines have read it by then it keeps its own, and there is no line `y = x`.
+        """
+        last = self.lines[-1] if self.lines else None
+        kept = any(str(held) == str(expr) for held in self.state.values())
+        if last is None or last.targets != (str(expr),) or kept:
+            return expr
+        self.taken.discard(str(expr))
+        target = self.fresh(name)
+        self.lines[-1] = replace(last, targets=(target,))
+        return self.reference(target, expr.value, expr)
+
+    def name_outputs(self, base: str, expr: Expr) -> Expr:
+        targets = tuple(self.fresh(f"{base}_{i}") for i in range(len(expr.value)))
+        self.add_line(targets, expr)
+        several = [self.reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
+        return self.container(self.statement, several)
+
+    def _keeps_name(self, expr: Expr) -> bool:
+        """Whether a plain value is a line that can be read later: numbers are, a slice is not."""
+        plain = isinstance(expr.value, bool | int | float | torch.Size) or (
+            isinstance(expr.value, tuple) and is_plain(expr.value)
+        )
+        return plain and not isinstance(expr.syntax, ast.Name | ast.Slice)
+
+    def _leaf(self, name: str, element: Expr) -> Expr:
+        """An element of a list: it may be used many times, so it gets a name."""
+        if element.op in (NAME, STATIC):
+            return element
+        if element.op == TUPLE:
+            return self.container(
+                self.statement, [self._leaf(name, e) for e in element.args], type(element.value)
+            )
+        target = self.fresh(f"{name}_0")
+        self.add_line((target,), element)
+        return self.reference(target, element.value, element)
+
+    def reference(self, name: str, value: Any, of: Expr) -> Expr:
+        syntax = ast.Name(name, ast.Load())
+        if not isinstance(value, torch.Tensor):
+            return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
+        flows = of.differentiable and value.is_floating_point()
+        return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)

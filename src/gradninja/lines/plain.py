@@ -1,0 +1,52 @@
+"""Python values that are no tensors: which are written as they are, and which are things."""
+
+from __future__ import annotations
+
+import ast
+import math
+from typing import Any
+
+import torch
+
+# Things of torch's that a text names by how it comes to them, `x.dtype` say.
+_NAMED = (
+    torch.dtype,
+    torch.device,
+    torch.finfo,
+    torch.iinfo,
+    torch.layout,
+    torch.memory_format,
+    torch.Size,
+    torch.Tensor,
+    range,
+    slice,
+    type,
+    type(Ellipsis),
+)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is written as it is: a number, a text, or a sequence of such."""
+    if isinstance(value, tuple | list):
+        return type(value) in (tuple, list) and all(is_plain(v) for v in value)
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def is_object(value: Any) -> bool:
+    """Whether a static value is a thing with attributes of its own, a module say."""
+    sequence = isinstance(value, tuple | list) and type(value) in (tuple, list)
+    return not (is_plain(value) or sequence or isinstance(value, range | slice))
+
+
+def belongs(value: Any) -> bool:
+    """Whether a value is a live object, whose name no text has."""
+    return is_object(value) and not isinstance(value, _NAMED)
+
+
+def literal(value: Any) -> ast.expr:
+    """Syntax for a plain Python value."""
+    if isinstance(value, torch.device):
+        value = str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return ast.parse(f"float('{value}')", mode="eval").body
+    return ast.parse(repr(value), mode="eval").body
