@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import io
+import json
+import os
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradninja.data import Vocabulary, load_words
+from gradninja.data import Vocabulary, load_words, loading
 from gradninja.errors import DataError
 
 
@@ -38,7 +45,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert "cannot be read: Permission denied" in refusal(tmp_path / "words.txt").message
 
 
@@ -55,12 +62,87 @@ def test_binary_file_names_the_line(tmp_path):
     assert "line 3" in error.message
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
-def test_utf_16_is_named(tmp_path, encoding):
-    mark = "\ufeff" if encoding == "utf-16-be" else ""
-    error = refusal(write(tmp_path, (mark + "emma\nolivia\n").encode(encoding)))
-    assert "UTF-16" in error.message
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("order", ["le", "be"])
+@pytest.mark.parametrize("bits", [16, 32])
+def test_utf_16_and_utf_32_are_named(tmp_path, bits, order, marked):
+    mark = "\ufeff" if marked else ""
+    error = refusal(write(tmp_path, f"{mark}emma\nolivia\n".encode(f"utf-{bits}-{order}")))
+    assert f"UTF-{bits}" in error.message
     assert "UTF-8" in error.hint
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("words.txt", "emma\nolivia\n")
+    return file.getvalue()
+
+
+PEOPLE = [{"name": f"emma{number}", "tags": ["a", 1, None]} for number in range(20_000)]
+TABLE = 'name,sex,count\nMary,F,7065\nAnna,F,2604\n"O""Neil",M,12\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (json.dumps(PEOPLE[:2]).encode(), "JSON"),
+        (json.dumps(PEOPLE).encode(), "JSON"),  # longer than what is looked at
+        (json.dumps(PEOPLE, indent=2).encode(), "JSON"),
+        ("\n".join(map(json.dumps, PEOPLE)).encode(), "JSON"),
+        (json.dumps({"names": ["emma"]}).encode(), "JSON"),
+        (codecs.BOM_UTF8 + b"[1]", "JSON"),
+        (b"[" * 60_000, "JSON"),
+        (TABLE.encode(), "commas"),
+        (TABLE.encode().replace(b",", b";") * 9_000, "semicolons"),
+        (TABLE.encode().replace(b",", b"\t").replace(b"\n", b"\r\n"), "tabs"),
+        (gzip.compress(b"emma\n" * 100), "gzip"),
+        (zipped(), "zip"),
+        (b"<!DOCTYPE html>\n<html>", "web page"),
+        (b"%PDF-1.7\n", "PDF"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_of_another_format_is_told(tmp_path, content, told):
+    assert told in refusal(write(tmp_path, content)).message
+
+
+def test_a_python_file_is_told(tmp_path):
+    path = tmp_path / "model.py"
+    path.write_text("def forward(x):\n    return x\n")
+    assert "--model" in refusal(path).hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["[PAD]", "[unused0]", "{x}", "the"],
+        ["Lovelace, Ada", "Turing, Alan", "Hopper, Grace"],
+        ["a,b", "c", "d"],
+        ["BZhanna", "PARIS", "PAR1S", "%PDF"],
+        ["<s>", "</s>", "\ufeffa"],
+        ["{", "}", "(", ")", "[", "]"],
+    ],
+)
+def test_words_that_look_odd_are_words(tmp_path, words):
+    path = write(tmp_path, "\n".join(words * 4).encode())
+    assert load_words(path).train.words == int(0.8 * 4 * len(words))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_lines_that_cross_the_blocks_are_read_whole(tmp_path, end, monkeypatch):
+    words = ["emma", "zo\u00eb", "x" * 23, "y"] * 10
+    whole = load_words(write(tmp_path, end.join(words).encode()))
+    for size in (24, 25, 31, 64):
+        monkeypatch.setattr(loading, "PIECE", size)
+        pieces = load_words(write(tmp_path, end.join(words).encode()))
+        assert pieces.sha256 == whole.sha256
+        assert np.array_equal(pieces.train.stream, whole.train.stream)
+
+
+def test_a_line_that_does_not_end(tmp_path):
+    path = write(tmp_path, b"emma\nava\n" + b"x" * (3 << 20))
+    assert "line 3" in refusal(path).message
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])

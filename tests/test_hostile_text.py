@@ -98,3 +98,63 @@ def test_the_limits_bite() -> None:
     with pytest.raises(TooLong), time_limit(0.05):
         while True:
             pass
+
+
+HEAD = "from jaxtyping import Float\nfrom torch import Tensor\n\n\n"
+SIGNATURE = 'def forward(x: Float[Tensor, "n d"]):\n'
+
+
+def loops(depth: int, body: str) -> str:
+    lines = [f"{'    ' * (k + 1)}for i{k} in range(99):\n" for k in range(depth)]
+    return HEAD + SIGNATURE + "".join(lines) + "    " * (depth + 1) + body + "\n    return x * 2\n"
+
+
+def helpers(depth: int, call: str) -> str:
+    text = HEAD + "def f0(x):\n    return x * 0.5\n\n\n"
+    for k in range(1, depth + 1):
+        text += f"def f{k}(x):\n    return {call.replace('f', f'f{k - 1}')}\n\n\n"
+    return text + SIGNATURE + f"    y = f{depth}(x)\n    return y\n"
+
+
+def comprehensions(depth: int) -> str:
+    inner = "k"
+    for _ in range(depth):
+        inner = f"sum([{inner} for k in range(99)])"
+    return HEAD + SIGNATURE + f"    y = {inner.replace('[k for', '[1 for')} * x\n    return y\n"
+
+
+UNROLLED = {
+    "loops": loops(3, "x = x * 1.5"),
+    "empty loops": loops(3, "pass"),
+    "a loop in a helper": HEAD + "def f(x):\n    for i in range(9000):\n        x = x * 1.5\n"
+    "    return x\n\n\n"
+    + SIGNATURE
+    + "    for i in range(9000):\n        x = f(x)\n    return x\n",
+    "helpers": helpers(25, "f(x) + f(x)"),
+    "helpers of themselves": helpers(25, "f(f(x))"),
+    "helpers of helpers in a loop": helpers(12, "f(x) * f(x)").replace(
+        "    y = f12(x)", "    for i in range(99):\n        y = f12(x)"
+    ),
+    "comprehensions": comprehensions(3),
+    "lists of lists": HEAD
+    + SIGNATURE
+    + "    held = [x, x]\n    for i in range(30):\n        held = [held, held]\n    return x * 2\n",
+}
+
+
+@pytest.mark.parametrize("kind", UNROLLED)
+def test_unrolling_is_bounded_and_refused_in_words(kind: str) -> None:
+    before = peak_bytes()
+    with time_limit(SECONDS), pytest.raises(GradninjaError, match="unrolls to more than") as caught:
+        read_program(UNROLLED[kind])
+    spot = caught.value.spot
+    assert spot is not None  # the forward's own statement, wherever it leads
+    first = UNROLLED[kind][: UNROLLED[kind].index("def forward")].count("\n") + 1
+    assert spot.line > first
+    assert peak_bytes() - before < BYTES
+
+
+def test_a_loop_of_as_many_steps_as_are_allowed_is_read() -> None:
+    text = HEAD + SIGNATURE + "    for i in range(10_000):\n        x = x * 1.5\n    return x\n"
+    with time_limit(SECONDS):
+        assert len(read_program(text).lines) == 10_000

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradninja import files
 from gradninja.check.module import call_inputs, run_module
 from gradninja.check.types import CheckError
 from gradninja.derive import Backward, read_program
@@ -209,7 +210,7 @@ def _text(forward: str | Path) -> str:
     if path is None:
         return str(forward)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_text(path)
     except OSError as error:
         raise ReadError(
             f"cannot read {path}: {error.strerror or error}",

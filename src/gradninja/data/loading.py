@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import random
 from array import array
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gradninja import files
+from gradninja.data.formats import refuse_other_formats
 from gradninja.data.tokens import END, PIECE, Dataset, Split, Tokens, Vocabulary
 from gradninja.errors import DataError, Spot
 
@@ -47,8 +50,9 @@ def load_words(
         vocabulary: use these tokens (a trained network's) in place of the data's own.
 
     Raises:
-        DataError: the file is missing, a folder, unreadable, empty, binary, not UTF-8 (with the
-            line), has fewer words than the splits need, or a symbol that the given vocabulary has
+        DataError: the file is missing, no plain file, unreadable, empty, of another format (JSON,
+            a table, UTF-16, packed, ...), binary, not UTF-8 (with the line), has a line that does
+            not end, fewer words than the splits need, or a symbol that the given vocabulary has
             not (with the line).
         ValueError: the fractions are negative or do not add up to 1.
     """
@@ -76,15 +80,31 @@ def _read(path: Path) -> tuple[list[Tokens], str]:
     blocks: list[Tokens] = []
     digest = hashlib.sha256()
     line = 1
-    with path.open("rb") as file:
-        while block := file.read(PIECE):
-            block += file.readline()
-            digest.update(block)
-            if line == 1:
-                block = block.removeprefix(codecs.BOM_UTF8)
+    rest = b""  # of the last block: a line that goes on
+    with files.opened(path) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+            if line == 1 and not blocks:
+                refuse_other_formats(path, piece)
+                piece = piece.removeprefix(codecs.BOM_UTF8)
+            block, rest = _whole_lines(path, rest + piece, line)
             blocks.append(_code_points(path, block, line))
             line += _line_ends(block)
+    blocks.append(_code_points(path, rest, line))
     return blocks, digest.hexdigest()
+
+
+def _whole_lines(path: Path, block: bytes, line: int) -> tuple[bytes, bytes]:
+    """A block up to its last line end, and what comes after."""
+    end = block.rfind(b"\n") + 1 or block.rfind(b"\r", 0, -1) + 1
+    if len(block) - end > PIECE:
+        number = line + _line_ends(block[:end])
+        if b"\0" in block[end:]:
+            raise _binary(path, block, line)
+        raise DataError(
+            f"line {number} of {path} is longer than {PIECE:,} bytes", hint=_ONE_WORD_A_LINE
+        )
+    return block[:end], block[end:]
 
 
 def _code_points(path: Path, block: bytes, line: int) -> Tokens:
@@ -183,8 +203,6 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 
 def _binary(path: Path, block: bytes, line: int) -> DataError:
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return DataError(f"{path} is UTF-16, not UTF-8", hint="save it as UTF-8")
     line += _line_ends(block[: block.index(b"\0")])
     return DataError(f"{path} is binary: line {line} has a NUL byte", hint=_ONE_WORD_A_LINE)
 
@@ -220,6 +238,6 @@ def _unknown_symbol(path: Path, unknown: set[str], vocabulary: Vocabulary) -> Da
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(files.opened(path), encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             yield number, line.strip()

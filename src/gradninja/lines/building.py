@@ -27,6 +27,10 @@ class Builder:
     known: Callable[[str], bool]
     grad_enabled: bool
 
+    def spend(self) -> None:
+        """Count a line read, or what costs as much as one; raise ReadError where it is too many."""
+        raise NotImplementedError
+
     def fail(self, node: ast.AST, message: str, hint: str | None = None) -> NoReturn:
         raise ReadError(message, spot=self.source.spot(node), hint=hint)
 
@@ -122,6 +126,7 @@ class Builder:
         )
 
     def container(self, node: ast.AST, elements: Iterable[Expr], kind: type = tuple) -> Expr:
+        self.spend()
         elements = tuple(elements)
         parts = [element.syntax for element in elements]
         syntax: ast.expr = (

@@ -103,7 +103,8 @@ EXPRESSIONS = {
 
 # Reading runs the forward on real tensors; these keep a slip such as 10**9 from eating the machine.
 MOST_ELEMENTS = 50_000_000
-MOST_STEPS = 10_000
+MOST_STEPS = 10_000  # of one loop
+MOST_LINES = 20_000  # that loops and calls are unrolled to, all together
 MOST_AXES = 64  # PyTorch's own functions take no more
 LARGE_INT = 10_000_000
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gradninja import files
 from gradninja.errors import ReadError, Spot
 from gradninja.lines.live import Live, is_live, live
 
@@ -35,7 +36,7 @@ def _in_file(forward: str) -> Live | None:
     path, _, name = forward.partition(".py:")
     file = Path(path + ".py" if name else forward)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = files.read_text(file)
         tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None  # told where the text is read

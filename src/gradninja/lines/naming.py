@@ -19,16 +19,18 @@ class Naming(Objects):
     lines: list[Line]
     taken: set[str]
     reserved: set[str]
+    counts: dict[str, int]  # the number that a base's last fresh name ends in
     made: dict[str, int]  # how deep in calls a name was made
     of_object: bool  # whether an object's forward is read
 
     def fresh(self, base: str) -> str:
         """`base`, or `base_1`, `base_2`, ... where it is taken."""
-        name, count = base, 0
+        name, count = base, self.counts.get(base, 0)
         while name in self.taken or (count and name in self.reserved):
             count += 1
             name = f"{base}_{count}"
         self.taken.add(name)
+        self.counts[base] = count
         self.made[name] = self.depth
         return name
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines import source as sources
 from gradninja.lines.bounds import bounds
@@ -63,19 +64,35 @@ class Reader(Naming):
         self.state: dict[tuple[int, str], Expr] = {}
         self.depth = 0
         self.statement: ast.stmt = source.function
+        self.spent, self.whole = 0, source.function.body
+        self.outermost = source.spot(source.function)  # the forward's own statement that is read
         self.taken: set[str] = set()
         self.made: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
         self.reserved = {
             node.id
             for node in ast.walk(source.function)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
 
+    def spend(self) -> None:
+        self.spent += 1
+        if self.spent > fence.MOST_LINES:
+            raise ReadError(
+                f"this unrolls to more than {fence.MOST_LINES:,} lines, more than are read",
+                spot=self.outermost,
+                hint="loops, comprehensions and calls are written out, turn by turn: give it fewer "
+                "turns, or say the same with operations on whole tensors",
+            )
+
     # -- statements -------------------------------------------------------------------------
 
     def run(self, body: list[ast.stmt]) -> None:
         for statement in body:
             self.statement = statement
+            if body is self.whole:
+                self.outermost = self.source.spot(statement)
+            self.spend()
             hint = fence.STATEMENTS.get(type(statement))
             if hint is not None:
                 self.fail(statement, f"this is outside of what is read: {hint}")
@@ -230,6 +247,7 @@ class Reader(Naming):
         if len(elements) > fence.MOST_STEPS:
             self.fail(node, f"{len(elements):,} steps are more than are unrolled")
         for element in elements:
+            self.spend()
             self._loop_variable(loop.target, element)
             if all(self.decide(test) for test in loop.ifs):
                 found.append(self.read(node.elt))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
+from gradninja import files
 from gradninja.errors import GradninjaError, ModelError
 from gradninja.models.source import Source, innermost
 from gradninja.models.splicing import Step, splice
@@ -141,7 +142,7 @@ def load(name_or_path: str | Path) -> Model:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_text(path)
     except FileNotFoundError:
         close = difflib.get_close_matches(str(path), BUILTIN, 1)
         raise ModelError(
