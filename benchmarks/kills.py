@@ -34,6 +34,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -121,10 +122,11 @@ class Trap:
 
         def told(self: metrics.Metrics, row: Mapping[str, Any]) -> None:
             trap.armed |= row["step"] >= trap.passed
-            if trap.armed and trap.way == "line" and trap.left == 0:
+            if trap.armed and trap.way == "line":
                 text = metrics.json.dumps(row)
-                self._file.write(text[: len(text) // 2])
-                self._file.flush()
+                if trap.left == 0:
+                    self._file.write(text[: len(text) // 2])
+                    self._file.flush()
                 trap.spring()
             line(self, row)
 
@@ -151,6 +153,8 @@ def life(args: Sequence[str], printed: Path, prepare: Callable[[], None]) -> int
             code = 0
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        except BaseException:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -172,7 +176,9 @@ def ended(child: int, limit: float) -> int | None:
 def told_steps(run: Path) -> int:
     """The last step of which a whole line of metrics tells."""
     with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-        rows = (run / "metrics.jsonl").read_bytes()[-4000:].split(b"\n")
+        with (run / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+            rows = file.read().split(b"\n")
         return int(metrics.json.loads(rows[-2])["step"])
     return 0
 
@@ -221,9 +227,9 @@ def broken(engine: str, kills: int, steps: int, seed: int, folder: Path) -> bool
             code = ended(child, 0.8 * chance)
         elif way == "training":
             born, end = told_steps(run), time.monotonic() + _PATIENCE
-            aim = max(passed, born + 1) if passed < steps else 0
+            aim = max(passed, born + 1) if max(passed, born) < steps else 0
             while code is None and told_steps(run) < aim and time.monotonic() < end:
-                code = ended(child, 0.001)
+                code = ended(child, 0.005)
             code = ended(child, (0.05 if aim else 1.5) * chance) if code is None else code
         else:
             code = ended(child, _PATIENCE)

@@ -43,10 +43,9 @@ def opened(path: Path) -> BinaryIO:
 def read(path: Path, most: int = MOST) -> bytes:
     """All bytes of a plain file. Raises OSError, for more than `most` bytes too."""
     with opened(path) as file:
-        found = file.read(most + 1)
-    if len(found) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
-    return found
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+        return file.read()
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

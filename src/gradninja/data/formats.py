@@ -43,8 +43,8 @@ def refuse_other_formats(path: Path, start: bytes) -> None:
     for mark, name in _ENCODINGS:
         if head.startswith(mark):
             raise DataError(f"{path} is {name}, not UTF-8", hint="save it as UTF-8")
-    if name := _unmarked(head):
-        raise DataError(f"{path} seems to be {name}, not UTF-8", hint="save it as UTF-8")
+    if guess := _unmarked(head):
+        raise DataError(f"{path} seems to be {guess}, not UTF-8", hint="save it as UTF-8")
     for mark, name, hint in _FORMATS:
         if head.startswith(mark) and not (mark.isalnum() and head[:200].isascii()):
             raise DataError(f"{path} is {name}, no list of words", hint=hint)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from gradninja import files
 from gradninja.errors import RunError
 from gradninja.training.folder import write_whole
 
@@ -58,21 +59,30 @@ def write(path: Path, state: State) -> None:
 def read(path: Path) -> State:
     """Read a checkpoint. Raises RunError when it is missing, damaged or not ours."""
     try:
+        tensors = load(files.read(path))
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        tensors = load(path.read_bytes())
         facts = json.loads(metadata["gradninja"])
-        step, version = int(facts["step"]), facts["format"]
+        step, version = facts["step"], facts["format"]
+        if type(step) is not int or step < 0:
+            raise ValueError(f"its step is {step!r:.40}")
     except FileNotFoundError:
         raise RunError(
             f"{path.parent} has no {path.name}",
             hint="The run stopped before its first checkpoint; start it again.",
         ) from None
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged or not a checkpoint of gradninja: {error}") from None
     if version != FORMAT:
-        raise RunError(f"{path} is of format {version}; this gradninja reads format {FORMAT}")
+        raise RunError(f"{path} is of format {version!r:.40}; this gradninja reads format {FORMAT}")
     losses = tensors.pop(_LOSSES, None)
+    odd = [name for name, value in tensors.items() if not value.is_floating_point()]
+    if losses is not None and (losses.dim() != 1 or not losses.is_floating_point()):
+        odd.append(_LOSSES)
+    if odd:
+        raise RunError(f"{path} is damaged: {odd[0]} is not what a run keeps")
     state = State(step, {}, losses=[] if losses is None else list(losses.clone().unbind()))
     for name, value in tensors.items():
         # A copy, because the file's bytes lie where they fall: the alignment of an array in

@@ -12,6 +12,7 @@ from pathlib import Path
 from gradninja.errors import RunError
 
 PICTURES = ("loss.png", "activations.png", "ratios.png", "dlogits.png")
+_PROBE = ".probe"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class RunFolder:
     def clear(self) -> None:
         """Remove an earlier run's files, and no others."""
         pictures = [self.path / name for name in PICTURES]
-        for path in (self.weights, self.metrics, *pictures, self.model, self.config):
+        written = (self.weights, self.metrics, *pictures, self.model, self.config)
+        for path in (*written, *map(_partial, written)):
             path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -73,7 +75,7 @@ def open_new(out: Path | None, model: str, *, overwrite: bool, size: int) -> Run
             folder = RunFolder(out)
             _refuse_used(folder, overwrite)
             out.mkdir(parents=True, exist_ok=True)
-        probe = folder.path / ".probe"
+        probe = folder.path / _PROBE
         try:
             _write_synced(probe, bytes(size))
         finally:
@@ -104,7 +106,7 @@ def write_whole(path: Path, data: bytes) -> None:
     name (rename); the folder is synced so that the name outlives a power cut. Raises OSError, and
     then the old file is whole.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     try:
         _write_synced(partial, data)
         partial.replace(path)
@@ -117,6 +119,10 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -140,6 +146,11 @@ def _numbered(model: str) -> Path:
             return path
 
 
+def _left_by_a_kill(folder: RunFolder) -> set[str]:
+    """What a run leaves that was killed before its recipe was written."""
+    return {_PROBE, _partial(folder.config).name}
+
+
 def _refuse_used(folder: RunFolder, overwrite: bool) -> None:
     if not folder.path.exists():
         return
@@ -151,7 +162,7 @@ def _refuse_used(folder: RunFolder, overwrite: bool) -> None:
                 f"{folder.path} holds a run already",
                 hint=f"Go on with it: --resume {folder.path}. Replace it: --overwrite.",
             )
-    elif any(folder.path.iterdir()):
+    elif {path.name for path in folder.path.iterdir()} - _left_by_a_kill(folder):
         raise RunError(
             f"{folder.path} is not empty and holds no run",
             hint="A new run takes a new or an empty folder.",

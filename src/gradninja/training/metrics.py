@@ -9,14 +9,41 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
+from typing_extensions import TypedDict
 
+from gradninja import files
+from gradninja.errors import RunError
 from gradninja.training.folder import write_whole
 
+DAMAGED = "metrics.damaged.jsonl"  # what was there, where a line of it could not be read
 SATURATED = 0.97  # |tanh| above this passes less than 6% of a gradient (makemore part 3)
+
+
+_Number = Annotated[float, Field(strict=True)]
+_Ratios = dict[str, _Number | None]
+
+
+class _Row(TypedDict, total=False):
+    """What a line may tell."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    step: Required[Annotated[int, Field(ge=0, strict=True)]]
+    loss: _Number
+    rate: _Number
+    saturated: _Number
+    gradient_to_data: _Ratios
+    update_to_data: _Ratios
+    train_loss: _Number
+    validation_loss: _Number
+
+
+_SCHEMA = TypeAdapter(_Row)
 
 
 class Metrics:
@@ -25,9 +52,14 @@ class Metrics:
     def __init__(self, path: Path, *, until: int) -> None:
         """Open the file and cut it back to `until` steps: what a checkpoint does not know of
         (later lines, a half-written one, the final one) will be written again.
+
+        A file with a damaged line is kept beside it, as it was. Raises RunError and OSError.
         """
-        kept = [row for row in read(path) if row["step"] <= until and "train_loss" not in row]
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        found, wrong = _lines(path)
+        if wrong:
+            write_whole(path.with_name(DAMAGED), files.read(path))
+        kept = [line for line, row in found if row["step"] <= until and "train_loss" not in row]
+        write_whole(path, b"".join(line + b"\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, row: Mapping[str, object]) -> None:
@@ -44,18 +76,53 @@ class Metrics:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file, [] when there is none; a half-written last one is none."""
-    rows = []
+    """The lines of a metrics file, [] when there is none; damaged ones are left out.
+
+    Raises RunError where it cannot be read.
+    """
+    return [row for _, row in _lines(path)[0]]
+
+
+def damaged(path: Path) -> str | None:
+    """What is wrong with a metrics file, in words, None for nothing.
+
+    A last line that is half written is what a kill leaves, and nothing wrong. Raises RunError.
+    """
+    wrong = _lines(path)[1]
+    if not wrong:
+        return None
+    number, said = wrong[0]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return f"{path}, line {number}{more} is damaged and left out: {said}"
+
+
+def _lines(path: Path) -> tuple[list[tuple[bytes, dict[str, Any]]], list[tuple[int, str]]]:
+    """The lines that can be read, as they stand and what they say; and the others' numbers."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = files.read(path)
     except FileNotFoundError:
-        return []
-    for line in text.splitlines():
+        return [], []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from None
+    found: list[tuple[bytes, dict[str, Any]]] = []
+    wrong: list[tuple[int, str]] = []
+    *lines, last = data.split(b"\n")
+    for number, line in enumerate([*lines, last] if last else lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+            _SCHEMA.validate_json(line)
+            found.append((line, json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            if number <= len(lines):
+                wrong.append((number, _said(error)))
+    return found, wrong
+
+
+def _said(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    where = f"`{first['loc'][0]}`: " if first["loc"] else ""
+    return f"{where}{first['msg']}"
 
 
 def diagnostics(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from gradninja.errors import GradninjaError, ModelError, RunError
 from gradninja.models import Model, Step
 from gradninja.training import checkpoint
 from gradninja.training import metrics as lines
-from gradninja.training.batches import batches, blocks
+from gradninja.training.batches import batches
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
@@ -26,7 +24,9 @@ from gradninja.training.loop import Hooks, Progress, descend
 from gradninja.training.metrics import Metrics
 from gradninja.training.native import Engine, compiled, descend_natively
 from gradninja.training.network import Network
+from gradninja.training.parameters import drawn, fitted, refuse_foreign
 from gradninja.training.sampling import Word, sample
+from gradninja.training.signals import stop_signals
 from gradninja.training.verify import verifier
 
 SAMPLES = 20
@@ -109,7 +109,7 @@ def begin(
     if not config.fit:
         model.check({**config.sizes, **config.options, "n": config.batch})
     with torch.inference_mode():
-        state = State(0, _fitted(model, config, dataset) if config.fit else _drawn(model, config))
+        state = State(0, fitted(model, config, dataset) if config.fit else drawn(model, config))
         step, backward = _step(model, config, state, dataset)
         config = replace(config, backward=backward)
         engine = None
@@ -139,10 +139,14 @@ def resume(
     dataset = load_dataset(config, words)
     model = _model(folder, config)
     state = checkpoint.read(folder.weights)
+    refuse_foreign(folder, model, config, state)
+    if problem := lines.damaged(folder.metrics):
+        tell(f"{problem}; the file as it was is kept as {lines.DAMAGED}")
     with torch.inference_mode():
         step, _ = _step(model, config, state, dataset)
         engine = None
         if step is not None and state.step < config.steps:
+            _try(step, state, config, dataset)
             engine = _engine(step, state, dataset, config, tell)
     return Run(folder, config, model, dataset, state, step, engine)
 
@@ -165,6 +169,7 @@ def load_network(path: Path) -> Network:
     config = Config.read(folder.config)
     model = _model(folder, config)
     state = checkpoint.read(folder.weights)
+    refuse_foreign(folder, model, config, state)
     network = Network(model, config, state.parameters, state.statistics)
     if model.has("calibrate") and not state.statistics:
         network = network.calibrated(load_dataset(config).train)
@@ -220,7 +225,7 @@ def _train(
         start=state.step,
     )
     verify = verifier(step, state.parameters) if verify_every else None
-    with _stop_signals() as stop:
+    with stop_signals() as stop:
         hooks = Hooks(save, show, stop, save_every, verify, verify_every)
         if run.engine is not None:
             descend_natively(state, run.engine, step, config, metrics, hooks)
@@ -249,32 +254,6 @@ def _finish(run: Run, metrics: Metrics) -> Result:
         network, SAMPLES, seed=config.seed + 10, contains=run.dataset.train.contains
     )  # the lecture's seed, too
     return Result(run.folder.path, state.step, **losses, words=words)
-
-
-def _drawn(model: Model, config: Config) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(config.seed)
-    drawn = model.call("parameters", {**config.sizes, **config.options, "generator": generator})
-    return _own(model, "parameters", drawn)
-
-
-def _fitted(model: Model, config: Config, dataset: Dataset) -> dict[str, Tensor]:
-    if not model.has("fit"):
-        raise ModelError(
-            f"{model.name} has no exact answer: its file has no function `fit`",
-            hint="Train it by steps, without --fit.",
-        )
-    values = {**config.sizes, **config.options, "batches": blocks(dataset.train, config.context)}
-    return _own(model, "fit", model.call("fit", values))
-
-
-def _own(model: Model, function: str, found: object) -> dict[str, Tensor]:
-    """Copies that nobody else holds, plain (no autograd) and contiguous, as `found` gave them."""
-    if not isinstance(found, dict) or not found:
-        raise ModelError(f"{model.name}: {function} must return a dict of tensors by name")
-    for name, value in found.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise ModelError(f"{model.name}: {function} gives {name}, which is no float tensor")
-    return {name: value.detach().clone().contiguous() for name, value in found.items()}
 
 
 def _step(
@@ -368,27 +347,3 @@ def _writing(run: Run) -> Iterator[None]:
             hint="The last checkpoint is whole; make room, then go on with "
             f"--resume {run.folder.path}",
         ) from error
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C (SIGINT) and SIGTERM wait for the end of a step; a second one does not wait."""
-    asked = False
-    before: dict[signal.Signals, object] = {}
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-        restore()
-
-    def restore() -> None:
-        for name, handler in before.items():
-            signal.signal(name, handler)  # type: ignore[arg-type]
-
-    if threading.current_thread() is threading.main_thread():
-        for name in (signal.SIGINT, signal.SIGTERM):
-            before[name] = signal.signal(name, ask)
-    try:
-        yield lambda: asked
-    finally:
-        restore()
