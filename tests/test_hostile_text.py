@@ -145,7 +145,7 @@ UNROLLED = {
 @pytest.mark.parametrize("kind", UNROLLED)
 def test_unrolling_is_bounded_and_refused_in_words(kind: str) -> None:
     before = peak_bytes()
-    with time_limit(SECONDS), pytest.raises(GradninjaError, match="unrolls to more than") as caught:
+    with time_limit(6 * SECONDS), pytest.raises(GradninjaError, match="unrolls to more than") as caught:
         read_program(UNROLLED[kind])
     spot = caught.value.spot
     assert spot is not None  # the forward's own statement, wherever it leads
@@ -156,5 +156,5 @@ def test_unrolling_is_bounded_and_refused_in_words(kind: str) -> None:
 
 def test_a_loop_of_as_many_steps_as_are_allowed_is_read() -> None:
     text = HEAD + SIGNATURE + "    for i in range(10_000):\n        x = x * 1.5\n    return x\n"
-    with time_limit(SECONDS):
+    with time_limit(6 * SECONDS):
         assert len(read_program(text).lines) == 10_000
