@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradninja import files
 from gradninja.check.module import call_inputs, run_module
 from gradninja.check.types import CheckError
 from gradninja.derive import Backward, read_program
 from gradninja.errors import ReadError, Spot
+from gradninja.files import read_text
 from gradninja.lines import Program
 from gradninja.lines.finding import found_live
 from gradninja.lines.source import Source, load
@@ -210,7 +210,7 @@ def _text(forward: str | Path) -> str:
     if path is None:
         return str(forward)
     try:
-        return files.read_text(path)
+        return read_text(path)
     except OSError as error:
         raise ReadError(
             f"cannot read {path}: {error.strerror or error}",

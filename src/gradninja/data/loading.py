@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gradninja import files
 from gradninja.data.formats import refuse_other_formats
 from gradninja.data.tokens import END, PIECE, Dataset, Split, Tokens, Vocabulary
 from gradninja.errors import DataError, Spot
+from gradninja.files import opened
 
 EMBEDDED = Path(__file__).with_name("names.txt")
 
@@ -81,7 +81,7 @@ def _read(path: Path) -> tuple[list[Tokens], str]:
     digest = hashlib.sha256()
     line = 1
     rest = b""  # of the last block: a line that goes on
-    with files.opened(path) as file:
+    with opened(path) as file:
         while piece := file.read(PIECE):
             digest.update(piece)
             if line == 1 and not blocks:
@@ -238,6 +238,6 @@ def _unknown_symbol(path: Path, unknown: set[str], vocabulary: Vocabulary) -> Da
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with io.TextIOWrapper(files.opened(path), encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             yield number, line.strip()

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gradninja import files
 from gradninja.errors import ReadError, Spot
+from gradninja.files import read_text
 from gradninja.lines.live import Live, is_live, live
 
 MAKER = "module"  # the function of a file that makes its module
@@ -36,7 +36,7 @@ def _in_file(forward: str) -> Live | None:
     path, _, name = forward.partition(".py:")
     file = Path(path + ".py" if name else forward)
     try:
-        text = files.read_text(file)
+        text = read_text(file)
         tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None  # told where the text is read

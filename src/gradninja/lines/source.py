@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradninja import files
 from gradninja.errors import ReadError, Spot
+from gradninja.files import read_text
 
 # What the usual short names mean where a text does not import them itself.
 USUAL_ALIASES = {
@@ -118,7 +118,7 @@ def load(forward: str | Path | Callable[..., Any], default: str = "forward") -> 
     path, _, name = str(forward).partition(".py:")
     file = Path(path + ".py" if name else str(forward))
     try:
-        text = files.read_text(file)
+        text = read_text(file)
     except OSError as error:
         raise ReadError(
             f"cannot read {file}: {error.strerror or error}",

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from gradninja import files
 from gradninja.errors import GradninjaError, ModelError
+from gradninja.files import read_text
 from gradninja.models.source import Source, innermost
 from gradninja.models.splicing import Step, splice
 
@@ -142,7 +142,7 @@ def load(name_or_path: str | Path) -> Model:
 
 def _read(path: Path) -> str:
     try:
-        return files.read_text(path)
+        return read_text(path)
     except FileNotFoundError:
         close = difflib.get_close_matches(str(path), BUILTIN, 1)
         raise ModelError(

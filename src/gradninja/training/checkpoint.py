@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gradninja import files
 from gradninja.errors import RunError
+from gradninja.files import read as read_file
 from gradninja.training.folder import write_whole
 
 FORMAT = 1
@@ -59,7 +59,7 @@ def write(path: Path, state: State) -> None:
 def read(path: Path) -> State:
     """Read a checkpoint. Raises RunError when it is missing, damaged or not ours."""
     try:
-        tensors = load(files.read(path))
+        tensors = load(read_file(path))
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         facts = json.loads(metadata["gradninja"])

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from gradninja import files
 from gradninja.errors import RunError
+from gradninja.files import read_text
 
 
 def _symbols(found: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Config:
     def read(cls, path: Path) -> Config:
         """The recipe in a run folder's config.json. Raises RunError when it is none."""
         try:
-            text = files.read_text(path)
+            text = read_text(path)
             values = json.loads(text)
         except FileNotFoundError:
             raise RunError(

@@ -16,8 +16,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from gradninja import files
 from gradninja.errors import RunError
+from gradninja.files import read as read_file
 from gradninja.training.folder import write_whole
 
 DAMAGED = "metrics.damaged.jsonl"  # what was there, where a line of it could not be read
@@ -57,7 +57,7 @@ class Metrics:
         """
         found, wrong = _lines(path)
         if wrong:
-            write_whole(path.with_name(DAMAGED), files.read(path))
+            write_whole(path.with_name(DAMAGED), read_file(path))
         kept = [line for line, row in found if row["step"] <= until and "train_loss" not in row]
         write_whole(path, b"".join(line + b"\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
@@ -99,7 +99,7 @@ def damaged(path: Path) -> str | None:
 def _lines(path: Path) -> tuple[list[tuple[bytes, dict[str, Any]]], list[tuple[int, str]]]:
     """The lines that can be read, as they stand and what they say; and the others' numbers."""
     try:
-        data = files.read(path)
+        data = read_file(path)
     except FileNotFoundError:
         return [], []
     except OSError as error:
