@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gradninja.check.plan import Plan
 from gradninja.check.row import Row
+from gradninja.check.statements import returns
 from gradninja.check.tolerance import comparable
 from gradninja.check.trials import Trials
 from gradninja.check.truth import LIBRARY, Truth
@@ -81,8 +83,9 @@ def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:
     plan, names = trials.plan, trials.trials[0].names
     inputs = trials.trials[0].draw.program.differentiable
     needed = {names.gradient(name): name for name in inputs}
+    without = trials.unwanted
     for gradient, name in needed.items():
-        if gradient not in plan.gradients or plan.absent(gradient):
+        if name not in without and (gradient not in plan.gradients or plan.absent(gradient)):
             yield _missing(trials, gradient, name, f"the gradient of the input `{name}`")
     given = {*trials.written.parameters, *trials.trials[0].wide.cotangents, *needed}
     for gradient in plan.gradients:
@@ -92,6 +95,28 @@ def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:
                 first = next(step for step in plan.steps if gradient in step.mentions)
                 what = f"which line {first.node.lineno} reads"
                 yield _missing(trials, gradient, plan.gradients[gradient], what)
+
+
+def deleted(trials: Trials, run: AsWritten) -> Iterator[Row]:
+    """Gradients of inputs that a line deletes, and not all, where nothing is returned."""
+    if next(returns(trials.written), None) is not None:
+        return
+    names = trials.trials[0].names
+    inputs = {names.gradient(n): n for n in trials.trials[0].draw.program.differentiable}
+    if run.gone >= set(inputs) & set(run.held):
+        return  # all of them, at the end: it says that nothing is left unused
+    for gradient, name in inputs.items():
+        if gradient in run.gone:
+            at = max(i for i, s in enumerate(trials.plan.steps) if _deletes(s.node, gradient))
+            row = _missing(trials, gradient, name, "")
+            row.finding.kind = "deleted"
+            row.finding.text = f"`{gradient}` is deleted here, and nothing else holds it"
+            yield replace(row, at=at, settled=True)
+
+
+def _deletes(node: ast.stmt, name: str) -> bool:
+    names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
+    return any(part.id == name and isinstance(part.ctx, ast.Del) for part in names)
 
 
 def _reads(plan: Plan, name: str, gradient: str) -> bool:

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from gradninja.check.plan import Plan
-from gradninja.check.subject import Written
+from gradninja.check.statements import Written
 from gradninja.check.written import AsWritten, Spoil
 
 

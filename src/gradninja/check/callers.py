@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradninja.check.run import copy_of
-from gradninja.check.subject import EMPTY, is_autograd_function
+from gradninja.check.run import copy_of, precision, quiet
+from gradninja.check.statements import EMPTY
+from gradninja.check.subject import Subject, is_autograd_function, is_function_of
 from gradninja.check.trials import Trial
 from gradninja.check.truth import gapped, size
 from gradninja.check.types import CheckError
@@ -30,6 +31,18 @@ def runner(backward: Any) -> Runner:
         f"a {type(backward).__name__} is no backward",
         hint="give a function, a torch.autograd.Function class, or a pair (fwd, bwd)",
     )
+
+
+def takes(backward: Any) -> Callable[[str], bool]:
+    """Whether the output's gradient, by its name, is handed to a backward."""
+    if isinstance(backward, tuple) or is_autograd_function(backward):
+        return lambda name: True
+    try:
+        parameters = inspect.signature(backward).parameters
+    except (TypeError, ValueError):
+        return lambda name: True
+    several = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values())
+    return lambda name: several or name in parameters
 
 
 def _values(trial: Trial, dtype: torch.dtype) -> dict[str, Any]:
@@ -85,22 +98,58 @@ def _arguments(function: Any, values: Mapping[str, Any], skip: int = 0) -> list[
 
 def _same_output(trial: Trial, dtype: torch.dtype, outputs: Sequence[Any]) -> None:
     """Gradients of another function than the forward would be compared in vain."""
+    said = _other_output(trial, dtype, outputs)
+    if said is not None:
+        raise CheckError(
+            f"its own forward gives {said}, so the gradients are of another function",
+            hint="let both compute the same, with the inputs in the same order",
+        )
+
+
+def _other_output(trial: Trial, dtype: torch.dtype, outputs: Sequence[Any]) -> str | None:
+    """What outputs have that is not the forward's, in words."""
     truth_ = trial.truth(dtype)
     for name, mine in zip(trial.draw.program.outputs, outputs, strict=False):
         true = truth_.state[name]
         array = torch.as_tensor(mine)
         if array.shape != true.shape:
-            said = f"of shape {tuple(array.shape)} where the forward's is {tuple(true.shape)}"
-        elif not torch.allclose(
+            return f"the shape {tuple(array.shape)} where the forward's is {tuple(true.shape)}"
+        if not torch.allclose(
             array.detach().to(true.dtype), true, rtol=1e-3, atol=1e-3 * size(true), equal_nan=True
         ):
-            said = "other values than the forward's"
-        else:
-            continue
-        raise CheckError(
-            f"its own forward gives {said}, so the gradients are of another function",
-            hint="let both compute the same, with the inputs in the same order",
-        )
+            return "other values than the forward's"
+    return None
+
+
+def forward_as_called(subject: Subject, trials: Sequence[Trial]) -> None:
+    """Hold that what the forward's name is bound to gives what the forward's lines give.
+
+    Raises:
+        CheckError: a decorator, or another value of that name, changes it.
+    """
+    source = subject.source
+    assert source is not None
+    name = source.function.name
+    live = subject.forward if callable(subject.forward) else subject.namespace.get(name)
+    if not callable(live) or is_function_of(live, source.function, source.file):
+        return
+    for trial in trials[:1]:
+        dtype = torch.float32
+        try:
+            with precision(dtype, trial.draw.seed), quiet(), torch.no_grad():
+                found = live(*_values(trial, dtype).values())
+        except Exception:  # it is decorated for a library that is not there: its lines are read
+            return
+        outputs = found if isinstance(found, tuple | list) else (found,)
+        if all(isinstance(o, torch.Tensor) for o in outputs):
+            why = _other_output(trial, dtype, outputs)
+            if why is not None:
+                raise CheckError(
+                    f"`{name}`, called as it is bound, gives {why}, so its lines are not what it "
+                    "computes",
+                    spot=source.spot(source.function),
+                    hint="take its decorator away, or write what it does into the lines",
+                )
 
 
 def _pair(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Runner:
@@ -159,35 +208,71 @@ def _array(value: Any) -> Any:
 
 def _callable(backward: Callable[..., Any]) -> Runner:
     """Called by the names of its parameters; in order, inputs then cotangents, without names."""
+    call = caller(backward)
 
     def run(trial: Trial, dtype: torch.dtype) -> Gradients:
-        truth_ = trial.truth(dtype)
-        cotangents = dict(zip(truth_.cotangents, _cotangents(trial, dtype), strict=True))
-        known = {**copy_of(dict(truth_.values)), **_values(trial, dtype), **cotangents}
         wanted = trial.draw.program.differentiable
-        try:
-            parameters = inspect.signature(backward).parameters
-        except (TypeError, ValueError):
-            parameters = None
-        plain = parameters is None or any(
-            p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()
-        )
-        with torch.no_grad():
-            if plain:
-                found = backward(*_values(trial, dtype).values(), *cotangents.values())
-            else:
-                assert parameters is not None
-                for name, parameter in parameters.items():
-                    if name not in known and parameter.default is EMPTY:
-                        raise CheckError(
-                            f"it wants `{name}`, which is no name of the forward",
-                            hint=f"its parameters are the forward's names and "
-                            f"{', '.join(cotangents)}",
-                        )
-                found = backward(**{n: known[n] for n in parameters if n in known})
-        return _named(found, wanted, wanted)
+        return _named(call(trial, dtype), wanted, wanted)
 
     return run
+
+
+def caller(
+    backward: Callable[..., Any], asked: Sequence[str] | None = None
+) -> Callable[[Trial, torch.dtype], Any]:
+    """Calls a plain function with what it asks for, and gives back what it returns.
+
+    `asked`: the names of its parameters where its own signature does not tell. Where it returns
+    nothing, what it left in the inputs' `.grad`.
+    """
+    try:
+        parameters = dict(inspect.signature(backward).parameters)
+    except (TypeError, ValueError):
+        parameters = {}
+    several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    if any(p.kind in several for p in parameters.values()):
+        parameters = {}
+    keyword = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    optional = {n for n, p in parameters.items() if p.default is not EMPTY}
+    if asked is None and parameters:
+        asked = list(parameters)
+
+    def run(trial: Trial, dtype: torch.dtype) -> Any:
+        truth_ = trial.truth(dtype)
+        cotangents = dict(zip(truth_.cotangents, _cotangents(trial, dtype), strict=True))
+        inputs = _values(trial, dtype)
+        others = {
+            gradient: truth_.gradients[trial.versions(name)[0]].clone()
+            for gradient, name in trial.gradients.items()
+        }
+        known = {**others, **copy_of(dict(truth_.values)), **inputs, **cotangents}
+        plain: list[Any] = []
+        named: dict[str, Any] = {}
+        for name in asked if asked is not None else [*inputs, *cotangents]:
+            if name not in known and (name in optional or not parameters):
+                continue
+            if name not in known:
+                raise CheckError(
+                    f"it wants `{name}`, which is no name of the forward",
+                    hint=f"its parameters are the forward's names and {', '.join(cotangents)}",
+                )
+            if name not in keyword and _leads(asked, name, plain):
+                plain.append(known[name])
+            else:
+                named[name] = known[name]
+        with torch.no_grad():
+            found = backward(*plain, **named)
+        left = {n: v.grad for n, v in inputs.items() if isinstance(v, torch.Tensor)}
+        if found is None and any(g is not None for g in left.values()):
+            return {name: gradient for name, gradient in left.items() if gradient is not None}
+        return found
+
+    return run
+
+
+def _leads(asked: Sequence[str] | None, name: str, plain: Sequence[Any]) -> bool:
+    """Whether nothing was left out before this parameter."""
+    return asked is None or list(asked).index(name) == len(plain)
 
 
 def _named(found: Any, order: Sequence[str], wanted: Sequence[str]) -> Gradients:

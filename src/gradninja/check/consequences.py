@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from gradninja.check.diagnosis import Patch, apply
 from gradninja.check.review import Review
-from gradninja.check.subject import EMPTY, Written, loose_from
+from gradninja.check.statements import EMPTY, Written
+from gradninja.check.subject import loose_from
 
 
 def mended_by(review: Review, patches: Sequence[Patch]) -> set[str]:

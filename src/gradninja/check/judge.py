@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from gradninja.check import whole
-from gradninja.check.draws import draws
+from gradninja.check.callers import caller, forward_as_called
+from gradninja.check.calls import Calls
 from gradninja.check.explain import explained
-from gradninja.check.plan import plan
+from gradninja.check.guard import untouched
+from gradninja.check.plan import bound, plan
+from gradninja.check.returned import Returned
 from gradninja.check.review import Review
-from gradninja.check.subject import EMPTY, Subject, Written, resolve
+from gradninja.check.statements import EMPTY, Written
+from gradninja.check.subject import Subject, resolve
 from gradninja.check.tolerance import told
-from gradninja.check.trials import PRECISIONS, Trial, Trials
-from gradninja.check.truth import names_of, truth
+from gradninja.check.trials import Trial, Trials, tried
 from gradninja.check.types import CheckError, Report
 from gradninja.check.walk import codes
 from gradninja.errors import Spot
@@ -23,7 +26,11 @@ from gradninja.errors import Spot
 
 def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Report:
     """See `gradninja.check.check`."""
-    subject = resolve(forward, backward, inputs)
+    with untouched():
+        return _judge(resolve(forward, backward, inputs))
+
+
+def _judge(subject: Subject) -> Report:
     written = subject.backward
     if not isinstance(written, Written):
         return whole.judge(subject)
@@ -36,8 +43,25 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
                 "no line writes a gradient",
                 hint="name them `d<name>`: `dx` for the gradient of `x`, one for each float input",
             )
-    review = Review(trials)
-    rows = explained(review)
+    forward_as_called(subject, trials.trials)
+    calls = _called(written, trials)
+    try:
+        review = Review(trials)
+        rows = explained(review)
+        notes = list(review.notes)
+        if calls is not None and not any(row.verdict.accuses for row in rows):
+            returned = Returned(trials, calls.collect())
+            row = returned.row()
+            rows += [row] if row is not None else []
+            notes += returned.notes
+        notes += [
+            f"`{name}` is given no gradient, and none is returned: taken as meant"
+            for name in sorted(trials.unwanted)
+            if trials.plan.last(trials.trials[0].names.gradient(name)) is None
+        ]
+    finally:
+        if calls is not None:
+            calls.end()
     known = [f.tolerance for f in review.findings.values() if f.tolerance is not None]
     terms = max(trial.wide.terms for trial in trials.trials)
     return Report(
@@ -45,8 +69,29 @@ def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Repo
         lines=tuple(rows),
         draws=tuple(dict.fromkeys(trial.draw.label for trial in trials.trials)),
         tolerance=told(terms, max((t for t in known if t < 1e-3), default=0.0)),
-        notes=tuple(review.notes),
+        notes=tuple(notes),
     )
+
+
+def _called(written: Written, trials: Trials) -> Calls | None:
+    """The calls of the object that the name is bound to; None where there are only lines."""
+    if written.function is None:
+        return None
+    return Calls(caller(written.function, list(written.parameters)), trials.trials)
+
+
+def _takes(written: Written) -> Callable[[str], bool]:
+    """Whether lines read the output's gradient, by its name, as something that they are given."""
+
+    def found(name: str) -> bool:
+        if written.parameters:
+            return name in written.parameters
+        for node in written.statements:
+            if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node)):
+                return name not in set(bound(node))
+        return False
+
+    return found
 
 
 def _names(written: Written) -> set[str]:
@@ -57,17 +102,7 @@ def _names(written: Written) -> set[str]:
 
 
 def _trials(subject: Subject, written: Written) -> Trials:
-    source = subject.source
-    if source is None:
-        raise CheckError(
-            f"{subject.file} has no function named forward",
-            hint="write `def forward(...)` in plain PyTorch beside the backward",
-        )
-    every = []
-    for draw in draws(source, subject.forward, subject.inputs):
-        names = names_of(source, draw.program)
-        wide, single = (truth(draw, d, source, names, subject.namespace) for d in PRECISIONS)
-        every.append(Trial(draw, names, wide, single))
+    every = tried(subject, _takes(written))
     first = every[0]
     _refuse_parameters(written, first)
     made = plan(written.statements, first.gradients)
@@ -78,7 +113,8 @@ def _trials(subject: Subject, written: Written) -> Trials:
         spot = None if number is None else written.spot(ast.Pass(lineno=number, col_offset=0))
         what = getattr(error, "msg", None) or str(error)
         raise CheckError(f"this is not Python: {what}", spot=spot) from None
-    return Trials(tuple(every), written, subject.namespace, made, compiled).with_hidden_writes()
+    trials = Trials(tuple(every), written, subject.namespace, made, compiled, said=subject.unwanted)
+    return trials.with_hidden_writes()
 
 
 def _refuse_parameters(written: Written, trial: Trial) -> None:

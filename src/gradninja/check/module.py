@@ -11,10 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 from gradninja.check.run import quiet
 from gradninja.check.types import CheckError
 from gradninja.errors import ReadError, Spot
 from gradninja.lines.source import Source
+
+STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
 
 
 def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[s
     node = source.functions.get("inputs") if source is not None else None
     spot = source.spot(node) if source is not None and node is not None else None
     try:
-        with quiet():
+        with quiet(), Explicit():
             found = function()
     except KeyboardInterrupt:
         raise
@@ -83,6 +88,39 @@ def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[s
             hint='return {"x": torch.randn(4, 3), ...}',
         )
     return found
+
+
+class Explicit(TorchFunctionMode):
+    """Marks the tensors of which it is said that no gradient of them is wanted."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        found = func(*args, **given)
+        if func is torch.Tensor.requires_grad_:
+            wanted = [*args[1:], given.get("requires_grad", True)][0]
+        else:
+            wanted = given.get("requires_grad", True)
+        if wanted is False and isinstance(found, torch.Tensor):
+            found._no_gradient = True  # type: ignore[attr-defined]
+        return found
+
+
+def without_gradient(inputs: Mapping[str, Any]) -> frozenset[str]:
+    """The inputs that no gradient is wanted for: said of them, or said of others that it is.
+
+    The statistics that a layer keeps while it runs are known by their usual names.
+    """
+    tensors = {n: v for n, v in inputs.items() if isinstance(v, torch.Tensor)}
+    some = any(value.requires_grad for value in tensors.values())
+    return frozenset(
+        name
+        for name, value in tensors.items()
+        if getattr(value, "_no_gradient", False)
+        or (some and not value.requires_grad)
+        or name in STATISTICS
+    )
 
 
 def told(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.check import tolerance as rounding
-from gradninja.check.absences import misgiven, unasked, unwritten
+from gradninja.check.absences import deleted, misgiven, unasked, unwritten
 from gradninja.check.aliases import Alias, aliases, overlap
 from gradninja.check.module import told
 from gradninja.check.plan import Plan
@@ -175,6 +175,8 @@ class Review:
         self._read_too_early(rows)
         rows += [*unasked(self.trials), *misgiven(self.trials, self.runs[0])]
         rows += unwritten(self.trials, rows)
+        gone = {row.name: row for row in deleted(self.trials, self.runs[0])}
+        rows = [gone.pop(row.name, row) for row in rows]
         self._aliases(rows)
         self._hold_as_written(rows)
         rows.sort(key=lambda row: len(self.plan.steps) if row.at is None else row.at)

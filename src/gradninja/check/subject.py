@@ -7,11 +7,11 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradninja.check.module import call_inputs, run_module
+from gradninja.check.module import call_inputs, run_module, without_gradient
+from gradninja.check.statements import EMPTY, Written
 from gradninja.check.types import CheckError
 from gradninja.derive import Backward, read_program
 from gradninja.errors import ReadError, Spot
@@ -19,51 +19,6 @@ from gradninja.files import read_text
 from gradninja.lines import Program
 from gradninja.lines.finding import found_live
 from gradninja.lines.source import Source, load
-
-EMPTY: Any = inspect.Parameter.empty
-
-
-@dataclass(frozen=True, eq=False)
-class Written:
-    """A backward pass as statements. `parameters`: name -> default, EMPTY where there is none."""
-
-    name: str
-    file: str
-    text: str
-    statements: tuple[ast.stmt, ...]
-    parameters: Mapping[str, Any]
-    is_function: bool
-    function: Callable[..., Any] | None = None
-
-    @cached_property
-    def text_lines(self) -> list[str]:
-        return self.text.splitlines()
-
-    def spot(self, node: ast.AST) -> Spot:
-        number = getattr(node, "lineno", 1)
-        text = self.text_lines[number - 1] if 0 < number <= len(self.text_lines) else ""
-        column = len(text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
-        return Spot(self.file, number, text, column)
-
-    def source_at(self, line: int) -> str:
-        """The innermost statement that begins on a line; empty where none does."""
-        found = [
-            part
-            for node in self.statements
-            for part in ast.walk(node)
-            if isinstance(part, ast.stmt) and part.lineno == line
-        ]
-        return self.source_of(found[-1]) if found else ""
-
-    def source_of(self, node: ast.stmt) -> str:
-        """The statement as it was written, its lines joined and a long body left out."""
-        rows = [row.encode() for row in self.text_lines[node.lineno - 1 : node.end_lineno]]
-        rows[-1] = rows[-1][: node.end_col_offset]
-        rows[0] = rows[0][node.col_offset :]
-        lines = [row.decode(errors="ignore").strip() for row in rows if row.strip()]
-        if isinstance(node, ast.For | ast.While | ast.If | ast.With | ast.Try | ast.FunctionDef):
-            return " ".join(lines[:2]) + (" ..." if len(lines) > 2 else "")
-        return " ".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +34,11 @@ class Subject:
     namespace: Mapping[str, Any]
     inputs: Mapping[str, Any] | None
     file: str
+
+    @property
+    def unwanted(self) -> frozenset[str]:
+        """The float inputs that are given as such that no gradient is wanted for."""
+        return without_gradient(self.inputs or {})
 
 
 def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Subject:
@@ -321,7 +281,24 @@ def _named(
 ) -> Any:
     if name not in defs:
         return namespace[name]
-    return _written(defs[name], text, file, namespace)
+    function, live = defs[name], namespace.get(name)
+    if not callable(live):
+        raise CheckError(
+            f"`{name}` is bound to {live!r} where the file ends",
+            spot=Written(name, file, text, (), {}, True).spot(function),
+            hint="bind that to another name: a caller gets what the name holds",
+        )
+    for other in defs.values():
+        if is_function_of(live, other, file):
+            function = other  # `backward = another`: a caller calls that one
+    return _written(function, text, file, namespace, live)
+
+
+def is_function_of(live: Any, function: ast.FunctionDef, file: str) -> bool:
+    """Whether an object is the function that a `def` of a file makes, decorated by nothing."""
+    code = getattr(live, "__code__", None)
+    first = min([function.lineno, *(node.lineno for node in function.decorator_list)])
+    return code is not None and (code.co_filename, code.co_firstlineno) == (file, first)
 
 
 def _from_function(

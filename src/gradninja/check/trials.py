@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ast
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import CodeType
@@ -11,12 +12,14 @@ from typing import Any
 import torch
 
 from gradninja.check import tolerance as rounding
-from gradninja.check.draws import Draw
+from gradninja.check.draws import Draw, draws
 from gradninja.check.noise import disturbed
 from gradninja.check.plan import Plan, plan
-from gradninja.check.subject import Written
+from gradninja.check.statements import Written, returns
+from gradninja.check.subject import Subject
 from gradninja.check.tolerance import Tolerance
-from gradninja.check.truth import Names, Truth, size
+from gradninja.check.truth import Names, Truth, names_of, size, truth
+from gradninja.check.types import CheckError
 from gradninja.check.walk import Judged, Match, Walk, codes, start
 from gradninja.check.written import AsWritten, as_written
 
@@ -47,6 +50,26 @@ class Trial:
         return tuple(v for v in self.names.versions[variable] if v in self.wide.gradients)
 
 
+def tried(subject: Subject, takes: Callable[[str], bool]) -> list[Trial]:
+    """Every draw with its truth. `takes`: whether the backward takes an output's gradient.
+
+    Raises:
+        ReadError, CheckError: there is no forward to read, or it cannot be differentiated.
+    """
+    source = subject.source
+    if source is None:
+        raise CheckError(
+            f"{subject.file} has no function named forward",
+            hint="write `def forward(...)` in plain PyTorch beside the backward",
+        )
+    found = []
+    for draw in draws(source, subject.forward, subject.inputs):
+        names = names_of(source, draw.program)
+        wide, single = (truth(draw, d, source, names, subject.namespace, takes) for d in PRECISIONS)
+        found.append(Trial(draw, names, wide, single))
+    return found
+
+
 @dataclass(eq=False)
 class Trials:
     """The walks of one plan, made when they are asked for."""
@@ -58,6 +81,7 @@ class Trials:
     codes: Mapping[bool, list[CodeType]]
     complete: bool = False
     keep: frozenset[int] = field(default_factory=frozenset)
+    said: frozenset[str] = frozenset()  # inputs of which it is said that they need no gradient
 
     def match(self, trial: Trial, dtype: torch.dtype) -> Match:
         """Which version's gradient a value is, roughly; None where it is of none."""
@@ -74,6 +98,24 @@ class Trials:
             return None
 
         return found
+
+    @cached_property
+    def unwanted(self) -> frozenset[str]:
+        """Float inputs that no gradient is asked of: it is said so, or only others are returned."""
+        inputs = self.trials[0].draw.program.differentiable
+        mentioned = {
+            node.id
+            for statement in self.written.statements
+            for node in ast.walk(statement)
+            if isinstance(node, ast.Name)
+        }
+        returned = next(returns(self.written), None) is not None
+        gradient = self.trials[0].names.gradient
+        return frozenset(
+            name
+            for name in inputs
+            if name in self.said or (returned and gradient(name) not in mentioned)
+        )
 
     @cached_property
     def withheld(self) -> frozenset[str]:

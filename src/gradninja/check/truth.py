@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,9 +152,17 @@ class Truth:
 
 
 def truth(
-    draw: Draw, dtype: torch.dtype, source: Source, names: Names, namespace: Mapping[str, Any]
+    draw: Draw,
+    dtype: torch.dtype,
+    source: Source,
+    names: Names,
+    namespace: Mapping[str, Any],
+    takes: Callable[[str], bool],
 ) -> Truth:
     """Run the forward on a draw, and autograd back through it.
+
+    `takes`: whether the backward takes the output's gradient, by its name. That of a 0-dim output
+    is 1 where it does not.
 
     Raises:
         CheckError: autograd cannot go through it, or nothing that is returned needs it.
@@ -179,7 +187,12 @@ def truth(
             hint="return the loss, or the output, that the inputs lead to",
         )
     cotangents = {
-        name: _cotangent(flowing[name], draw, place, len(outputs) == 1)
+        name: _cotangent(
+            flowing[name],
+            draw,
+            place,
+            one=len(outputs) == 1 and not takes(names.gradient(names.outputs[name])),
+        )
         for place, name in enumerate(outputs)
     }
     try:
@@ -284,9 +297,9 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def _cotangent(output: torch.Tensor, draw: Draw, place: int, single: bool) -> torch.Tensor:
-    """Ones for the one 0-dim output; else random, and non-contiguous where the draw wants it."""
-    if single and output.ndim == 0:
+def _cotangent(output: torch.Tensor, draw: Draw, place: int, *, one: bool) -> torch.Tensor:
+    """1 for a 0-dim output where that is meant; else random, with gaps where the draw has them."""
+    if one and output.ndim == 0:
         return torch.ones_like(output).detach()
     generator = torch.Generator().manual_seed(draw.seed + COTANGENT_SEED + place)
     gradient = torch.randn(output.shape, generator=generator, dtype=torch.float32)

@@ -155,6 +155,11 @@ def against(
         shown = off_single if off <= limit else max(off, off_single)
         largest_abs = max(largest_abs, shown)
         largest_rel = max(largest_rel, shown / allowed.scale if allowed.scale else shown)
+        if coarser(row[single], exact_single):
+            found.wrong_on.append(index)
+            found.kind = "lower precision"
+            dtype, mine = row[single].dtype, exact_single.dtype
+            found.text = f"`{name}` is {_short(dtype)}, autograd's is {_short(mine)}"
         if row[single].dtype != single and not row[single].is_floating_point():
             found.notes.append(f"`{name}` is {row[single].dtype}, autograd's is float32")
     found.notes = list(dict.fromkeys(found.notes))
@@ -202,6 +207,17 @@ def precision_lost(value: torch.Tensor, kernel: bool = False) -> float:
     if value.is_floating_point() and value.dtype != torch.float64:
         return torch.finfo(value.dtype).eps / torch.finfo(torch.float64).eps
     return 1.0
+
+
+def coarser(value: torch.Tensor, true: torch.Tensor) -> bool:
+    """Whether it is kept in a lower precision than autograd keeps it in."""
+    if not value.is_floating_point():
+        return False
+    return torch.finfo(value.dtype).eps > torch.finfo(true.dtype).eps
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _kind_of(value: Any) -> str:

@@ -11,15 +11,13 @@ from typing import Any
 
 import torch
 
-from gradninja.check.callers import Gradients, name_of, runner
+from gradninja.check.callers import Gradients, forward_as_called, name_of, runner, takes
 from gradninja.check.differences import by_differences
-from gradninja.check.draws import draws
 from gradninja.check.module import told
 from gradninja.check.run import precision, quiet
 from gradninja.check.subject import Subject
 from gradninja.check.tolerance import told as tolerance_told
-from gradninja.check.trials import PRECISIONS, Trial
-from gradninja.check.truth import names_of, truth
+from gradninja.check.trials import PRECISIONS, Trial, tried
 from gradninja.check.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.verdict import Finding, against
 
@@ -34,13 +32,8 @@ def judge(subject: Subject) -> Report:
     """
     if subject.source is None:
         return by_differences(subject)
-    trials = []
-    for draw in draws(subject.source, subject.forward, subject.inputs):
-        names = names_of(subject.source, draw.program)
-        wide, single = (
-            truth(draw, d, subject.source, names, subject.namespace) for d in PRECISIONS
-        )
-        trials.append(Trial(draw, names, wide, single))
+    trials = tried(subject, takes(subject.backward))
+    forward_as_called(subject, trials)
     file = f"{subject.file}:{name_of(subject.backward)}"
     labels = tuple(dict.fromkeys(trial.draw.label for trial in trials))
     run, wanted = runner(subject.backward), trials[0].draw.program.differentiable

@@ -39,6 +39,7 @@ class AsWritten:
     given: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
     error_at: int | None = None
+    gone: set[str] = field(default_factory=set)  # gradients that were deleted after they were made
     spoils: list[Spoil] = field(default_factory=list)
     hidden: dict[int, set[str]] = field(default_factory=dict)  # writes that no text tells
 
@@ -144,6 +145,7 @@ def as_written(
             for name in step.writes:
                 if last.get(name) == index:
                     found.held[name] = copy_of(scope.get(name))
+    found.gone = {name for name in found.held if name not in scope}
     found.given = {name: scope[name] for name in truth.cotangents if name in scope}
     # A name that was deleted on the way had done its work.
     found.final = {name: copy_of(scope.get(name, held)) for name, held in found.held.items()}

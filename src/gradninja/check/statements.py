@@ -1,0 +1,73 @@
+"""A backward pass as statements: its text, its parameters, and the function that it makes."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gradninja.errors import Spot
+
+EMPTY: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A backward pass as statements. `parameters`: name -> default, EMPTY where there is none."""
+
+    name: str
+    file: str
+    text: str
+    statements: tuple[ast.stmt, ...]
+    parameters: Mapping[str, Any]
+    is_function: bool
+    function: Callable[..., Any] | None = None
+
+    @cached_property
+    def text_lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    def spot(self, node: ast.AST) -> Spot:
+        number = getattr(node, "lineno", 1)
+        text = self.text_lines[number - 1] if 0 < number <= len(self.text_lines) else ""
+        column = len(text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
+        return Spot(self.file, number, text, column)
+
+    def source_at(self, line: int) -> str:
+        """The innermost statement that begins on a line; empty where none does."""
+        found = [
+            part
+            for node in self.statements
+            for part in ast.walk(node)
+            if isinstance(part, ast.stmt) and part.lineno == line
+        ]
+        return self.source_of(found[-1]) if found else ""
+
+    def source_of(self, node: ast.stmt) -> str:
+        """The statement as it was written, its lines joined and a long body left out."""
+        rows = [row.encode() for row in self.text_lines[node.lineno - 1 : node.end_lineno]]
+        rows[-1] = rows[-1][: node.end_col_offset]
+        rows[0] = rows[0][node.col_offset :]
+        lines = [row.decode(errors="ignore").strip() for row in rows if row.strip()]
+        if isinstance(node, ast.For | ast.While | ast.If | ast.With | ast.Try | ast.FunctionDef):
+            return " ".join(lines[:2]) + (" ..." if len(lines) > 2 else "")
+        return " ".join(lines)
+
+
+def returns(written: Written) -> Iterator[ast.Return]:
+    """The returns of a function that give a value."""
+    todo: list[ast.AST] = list(written.statements)
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Return):
+            empty = node.value is None or (
+                isinstance(node.value, ast.Constant) and node.value.value is None
+            )
+            if not empty:
+                yield node
+        todo.extend(ast.iter_child_nodes(node))
