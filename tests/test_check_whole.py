@@ -49,6 +49,12 @@ class Absent(Right):
         return (dy * (1 - y**2)) @ w.T, None
 
 
+class Nothing(Right):
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        return None, None
+
+
 class Raises(Right):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
@@ -86,11 +92,18 @@ def test_a_function_that_is_right() -> None:
 
 @pytest.mark.parametrize(
     ("function", "name", "verdict"),
-    [(Wrong, "dw", "wrong"), (Absent, "dw", "missing"), (Raises, "dx", "error")],
+    [(Wrong, "dw", "wrong"), (Nothing, "dx", "missing"), (Raises, "dx", "error")],
 )
 def test_a_function_that_is_wrong(function: Any, name: str, verdict: str) -> None:
     report = check(forward, function)
-    assert [(line.name, line.verdict) for line in report.wrong] == [(name, Verdict(verdict))]
+    assert (report.wrong[0].name, report.wrong[0].verdict) == (name, Verdict(verdict))
+
+
+def test_none_beside_other_gradients_is_told_and_no_mistake() -> None:
+    report = check(forward, Absent)
+    assert report.ok, str(report)
+    assert set(verdicts(report)) == {"dx"}
+    assert "`w` is given no gradient: taken as meant" in report.notes
 
 
 def test_a_constant_ratio_is_told() -> None:

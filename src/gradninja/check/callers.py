@@ -63,7 +63,9 @@ def _autograd_function(function: Any) -> Runner:
         for name in wanted:
             values[name] = values[name].requires_grad_()
         with torch.enable_grad():
-            output = function.apply(*_arguments(function.forward, values, skip=1))
+            # A Function may write into what it is given, which a leaf is not for.
+            taken = {n: v.clone() if n in wanted else v for n, v in values.items()}
+            output = function.apply(*_arguments(function.forward, taken, skip=1))
             outputs = output if isinstance(output, tuple) else (output,)
             _same_output(trial, dtype, outputs)
             floats = [o for o in outputs if isinstance(o, torch.Tensor) and o.requires_grad]

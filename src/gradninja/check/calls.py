@@ -49,7 +49,8 @@ class Call:
 class Calls:
     """The calls of one backward on all draws. They run while the caller does something else."""
 
-    def __init__(self, run: Run, trials: Sequence[Trial]) -> None:
+    def __init__(self, run: Run, trials: Sequence[Trial], *, engine: bool = False) -> None:
+        """`engine`: it goes through autograd, which runs in no fork where there is a GPU."""
         places = [(i, d) for d in reversed(PRECISIONS) for i in range(len(trials))]
         elements = sum(
             value.numel()
@@ -59,7 +60,8 @@ class Calls:
         )
         rounds = ROUNDS if elements <= ELEMENTS else 1
         orders = [places * rounds, places[::-1]]
-        self._parts = [_Part(run, trials, order) for order in orders]
+        fork = _can_fork() and not (engine and torch.accelerator.is_available())
+        self._parts = [_Part(run, trials, order, fork=fork) for order in orders]
 
     def collect(self) -> list[Call]:
         """All that differ from each other, in the order of the first process, then the second's.
@@ -81,10 +83,12 @@ class Calls:
 class _Part:
     """The calls of one order, in a fork where there can be one."""
 
-    def __init__(self, run: Run, trials: Sequence[Trial], order: Sequence[tuple[int, Any]]) -> None:
+    def __init__(
+        self, run: Run, trials: Sequence[Trial], order: Sequence[tuple[int, Any]], *, fork: bool
+    ) -> None:
         self.pid: int | None = None
         self.done: bytes | None = None
-        if not _can_fork():
+        if not fork:
             self.done = _answers(run, trials, order)
             return
         self.ending, write = os.pipe()

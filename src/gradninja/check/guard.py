@@ -94,8 +94,8 @@ def _put_back(owner: Any, kept: dict[str, tuple[Any, Any]]) -> Iterator[str]:
     own = vars(owner)
     for name, (value, code) in kept.items():
         now = own.get(name)
-        if getattr(now, "_torchdynamo_orig_callable", None) is value:
-            continue  # torch.compile wraps some of torch's own when it is loaded
+        if _wrapped_by_torch(now, value):
+            continue
         if now is not value:
             setattr(owner, name, value)
             yield _name(owner, name)
@@ -108,6 +108,13 @@ def _put_back(owner: Any, kept: dict[str, tuple[Any, Any]]) -> Iterator[str]:
             if callable(own[name]) or isinstance(own[name], BEHAVES):
                 delattr(owner, name)  # `torch.Tensor.sub = ...` stands before the base's own
                 yield _name(owner, name)
+
+
+def _wrapped_by_torch(now: Any, value: Any) -> bool:
+    """What compiles wraps some of torch's own functions when it is loaded."""
+    code = getattr(now, "__code__", None)
+    file = "" if code is None else code.co_filename
+    return getattr(now, "__wrapped__", None) is value and file.startswith(torch.__path__[0])
 
 
 def _name(owner: Any, name: str) -> str:

@@ -12,6 +12,7 @@ from gradninja.check.callers import caller, forward_as_called
 from gradninja.check.calls import Calls
 from gradninja.check.explain import explained
 from gradninja.check.guard import untouched
+from gradninja.check.module import as_tensors
 from gradninja.check.plan import bound, plan
 from gradninja.check.returned import Returned
 from gradninja.check.review import Review
@@ -27,7 +28,10 @@ from gradninja.errors import Spot
 def judge(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Report:
     """See `gradninja.check.check`."""
     with untouched():
-        return _judge(resolve(forward, backward, inputs))
+        subject = resolve(forward, backward, inputs)
+        if subject.inputs is not None:
+            subject = replace(subject, inputs=as_tensors(subject.inputs))
+        return _judge(subject)
 
 
 def _judge(subject: Subject) -> Report:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -121,6 +122,19 @@ def without_gradient(inputs: Mapping[str, Any]) -> frozenset[str]:
         or (some and not value.requires_grad)
         or name in STATISTICS
     )
+
+
+def as_tensors(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs with arrays (NumPy's, JAX's) as tensors, and NumPy's numbers as Python's."""
+
+    def converted(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        if hasattr(value, "__array__") and not isinstance(value, torch.Tensor):
+            return torch.from_numpy(np.array(value))
+        return value
+
+    return {name: converted(value) for name, value in inputs.items()}
 
 
 def told(error: BaseException) -> str:

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from gradninja.check.callers import Gradients, forward_as_called, name_of, runner, takes
+from gradninja.check.calls import Call, Calls
 from gradninja.check.differences import by_differences
-from gradninja.check.module import told
-from gradninja.check.run import precision, quiet
-from gradninja.check.subject import Subject
+from gradninja.check.subject import Subject, is_autograd_function
 from gradninja.check.tolerance import told as tolerance_told
 from gradninja.check.trials import PRECISIONS, Trial, tried
-from gradninja.check.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.types import LineReport, Report, Verdict
 from gradninja.check.verdict import Finding, against
 
 WHOLE = "judged as a whole: it has no lines `d<name>` of its own"
@@ -36,18 +35,21 @@ def judge(subject: Subject) -> Report:
     forward_as_called(subject, trials)
     file = f"{subject.file}:{name_of(subject.backward)}"
     labels = tuple(dict.fromkeys(trial.draw.label for trial in trials))
-    run, wanted = runner(subject.backward), trials[0].draw.program.differentiable
-    found: list[dict[torch.dtype, Gradients]] = [{} for _ in trials]
-    for trial, row in zip(trials, found, strict=True):
-        for dtype in PRECISIONS:
-            try:
-                with precision(dtype), quiet():
-                    row[dtype] = run(trial, dtype)
-            except CheckError:
-                raise
-            except Exception as error:  # whatever the person's code raises
-                return Report(file, (_raised(wanted[0], error, trial),), labels, notes=(WHOLE,))
-    findings = [_finding(variable, trials, found) for variable in wanted]
+    run, wanted = runner(subject.backward), list(trials[0].draw.program.differentiable)
+    calls = Calls(run, trials, engine=is_autograd_function(subject.backward)).collect()
+    raised = next((call for call in calls if call.raised is not None), None)
+    if raised is not None:
+        row = _raised(wanted[0], str(raised.raised), trials[raised.index])
+        return Report(file, (row,), labels, notes=(WHOLE,))
+    rounds = _rounds(calls, len(trials))
+    notes = [WHOLE]
+    for variable in wanted:
+        absent = all(call.value.get(variable) is None for call in calls)
+        others = any(value is not None for call in calls for value in call.value.values())
+        if variable in subject.unwanted or (absent and others):
+            wanted = [name for name in wanted if name != variable]
+            notes.append(f"`{variable}` is given no gradient: taken as meant")
+    findings = [_finding(variable, trials, rounds) for variable in wanted]
     known = [f.tolerance for f in findings if f.tolerance is not None]
     terms = max(trial.wide.terms for trial in trials)
     return Report(
@@ -55,27 +57,56 @@ def judge(subject: Subject) -> Report:
         lines=tuple(_line(f"d{v}", f) for v, f in zip(wanted, findings, strict=True)),
         draws=labels,
         tolerance=tolerance_told(terms, max((t for t in known if t < 1e-3), default=0.0)),
-        notes=(WHOLE,),
+        notes=tuple(notes),
     )
 
 
-def _raised(variable: str, error: Exception, trial: Trial) -> LineReport:
+def _rounds(calls: Sequence[Call], count: int) -> list[list[dict[torch.dtype, Gradients]]]:
+    """What the draws gave when first called, then with each value that came out differently."""
+    several: dict[tuple[int, torch.dtype], list[Gradients]] = {}
+    for call in calls:
+        several.setdefault((call.index, call.dtype), []).append(call.value)
+    longest = max(map(len, several.values()))
+    return [
+        [
+            {d: several[index, d][min(turn, len(several[index, d]) - 1)] for d in PRECISIONS}
+            for index in range(count)
+        ]
+        for turn in range(longest)
+    ]
+
+
+def _raised(variable: str, error: str, trial: Trial) -> LineReport:
     where = trial.draw.label + (", non-contiguous cotangent" if trial.draw.gapped else "")
     return LineReport(
         f"d{variable}",
         None,
         "",
         Verdict.ERROR,
-        diagnosis=told(error),
+        diagnosis=error,
         kind="raises",
         notes=(where,),
     )
 
 
 def _finding(
+    variable: str,
+    trials: Sequence[Trial],
+    rounds: Sequence[Sequence[dict[torch.dtype, Gradients]]],
+) -> Finding:
+    """The verdict on the gradient of one input, in whatever order it was called."""
+    first = _once(variable, trials, rounds[0])
+    for found in rounds[1:]:
+        later = _once(variable, trials, found)
+        if later.verdict.accuses and not first.verdict.accuses:
+            later.text = "it gives another value when it is called again, or in another order"
+            return later
+    return first
+
+
+def _once(
     variable: str, trials: Sequence[Trial], found: Sequence[dict[torch.dtype, Gradients]]
 ) -> Finding:
-    """The verdict on the gradient of one input."""
     values = [{d: row[d].get(variable) for d in PRECISIONS} for row in found]
     if any(value is None for row in values for value in row.values()):
         shape = tuple(trials[0].wide.gradients[variable].shape)
