@@ -36,7 +36,10 @@ CONSTANT = frozenset(
     Tensor.new_full Tensor.new_tensor Tensor.bernoulli Tensor.multinomial Tensor.size Tensor.numel
     Tensor.dim Tensor.ndimension Tensor.nelement Tensor.is_floating_point Tensor.element_size
     Tensor.nonzero Tensor.count_nonzero Tensor.bincount Tensor.stride Tensor.is_contiguous
-    Tensor.equal Tensor.sgn
+    Tensor.equal Tensor.sgn // torch.floor_divide Tensor.floor_divide torch.signbit Tensor.signbit
+    torch.numel torch.hann_window torch.hamming_window torch.blackman_window torch.scalar_tensor
+    Tensor.new_empty torch.empty_like torch.result_type torch.is_complex Tensor.is_complex
+    torch.fft.fftfreq torch.fft.rfftfreq
     """.split()
 )
 
@@ -55,10 +58,6 @@ REFUSED = {
     "Tensor.backward": "leave it out: gradninja writes the backward pass",
     "Tensor.requires_grad_": "leave it out: `wrt=` says which gradients are wanted",
     "Tensor.retain_grad": "leave it out: every line gets its gradient",
-    "F.dropout": "write the mask as a line: `mask = (torch.rand_like(x) > p) / (1 - p)`, then "
-    "`x * mask`",
-    "torch.dropout": "write the mask as a line: `mask = (torch.rand_like(x) > p) / (1 - p)`, then "
-    "`x * mask`",
     "Tensor.cpu": "leave it out: name devices outside of the forward",
     "Tensor.cuda": "leave it out: name devices outside of the forward",
 }

@@ -5,6 +5,7 @@ from gradninja.rules.arithmetic import ARITHMETIC
 from gradninja.rules.arrangements import ARRANGEMENTS
 from gradninja.rules.book import Book
 from gradninja.rules.brackets import BRACKETS
+from gradninja.rules.casts import CASTS
 from gradninja.rules.classes import CLASSES
 from gradninja.rules.einsum import EINSUM
 from gradninja.rules.functions import FUNCTIONS
@@ -26,6 +27,7 @@ from gradninja.rules.views import VIEWS
 BOOK = Book(
     ARITHMETIC,
     FUNCTIONS,
+    CASTS,
     SPECIAL,
     ACTIVATIONS,
     RECTIFIERS,
