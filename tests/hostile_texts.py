@@ -89,7 +89,6 @@ REFUSED_LINES = (
     "x.data = x\n    y = x",
     "y = x.nope()",
     "y = torch.nope(x)",
-    "y = F.dropout(x)",
     "y = nope(x)",
     "y = nope * x",
     "y = x.sum(nope=1)",

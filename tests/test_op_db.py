@@ -23,6 +23,7 @@ NO_SAMPLES = frozenset(
     """
     to type type_as nn.functional.fold nn.functional.rrelu special.polygamma
     nn.utils.rnn.pad_sequence chain_matmul slogdet linalg.pinv
+    as_tensor nn.functional.dropout1d nn.functional.dropout
     """.split()
 )
 
@@ -56,6 +57,10 @@ REFUSALS: dict[str, int] = {
     "nn.functional.normalize": 5,
     "nn.functional.pairwise_distance": 1,
     # dropout inside
+    "nn.functional.alpha_dropout": 6,
+    "nn.functional.dropout2d": 5,
+    "nn.functional.dropout3d": 5,
+    "nn.functional.feature_alpha_dropout.with_train": 4,
     "nn.functional.scaled_dot_product_attention": 12,
     # factors and solutions beyond the matrix's own rank; powers below 1
     "linalg.svd": 72,

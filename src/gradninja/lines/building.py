@@ -91,6 +91,9 @@ class Builder:
             and any(e.differentiable for e in operands)
             and any(v.is_floating_point() for v in _tensors(value))
         )
+        if op in fence.NO_GRADIENT and any(e.differentiable for e in operands):
+            name = op.removeprefix("Tensor.")
+            self.fail(node, f"PyTorch has no gradient for `{name}`", fence.NO_GRADIENT[op])
         if flows and not self.known(op):
             name = op.removeprefix("Tensor.")
             self.fail(
@@ -106,7 +109,9 @@ class Builder:
             self.source.spot(node),
             kwargs,
             differentiable=flows,
-            random=op in fence.RANDOM or any(e.random for e in operands),
+            random=op in fence.RANDOM
+            or (op in fence.DROPPING and value.data_ptr() != operands[0].value.data_ptr())
+            or any(e.random for e in operands),
         )
 
     def item(self, node: ast.AST, several: Expr, index: int) -> Expr:

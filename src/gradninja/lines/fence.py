@@ -51,6 +51,19 @@ RANDOM = frozenset(
     """.split()
 )
 
+# These draw in training; else they hand on what they are given.
+DROPPING = frozenset(
+    """
+    F.dropout1d F.dropout2d F.dropout3d F.alpha_dropout F.feature_alpha_dropout torch.dropout
+    """.split()
+)
+
+# Steps, for which PyTorch itself has no gradient: it fails where one is asked for.
+NO_GRADIENT = dict.fromkeys(
+    ("//", "torch.floor_divide", "Tensor.floor_divide"),
+    "write `(a / b).floor()`, of which the gradient is zero, or `.detach()` what is divided",
+)
+
 REFUSED = {
     "Tensor.item": "keep it a tensor: a number taken out of a tensor has no gradient",
     "Tensor.tolist": "keep it a tensor: numbers taken out of a tensor have no gradient",
@@ -58,6 +71,8 @@ REFUSED = {
     "Tensor.backward": "leave it out: gradninja writes the backward pass",
     "Tensor.requires_grad_": "leave it out: `wrt=` says which gradients are wanted",
     "Tensor.retain_grad": "leave it out: every line gets its gradient",
+    "F.gumbel_softmax": "make the noise an input, or a line of its own: `noise = "
+    "-(-torch.rand_like(x).log()).log()`, then `((x + noise) / tau).softmax(-1)`",
     "Tensor.cpu": "leave it out: name devices outside of the forward",
     "Tensor.cuda": "leave it out: name devices outside of the forward",
 }

@@ -8,7 +8,7 @@ SOURCE = "PyTorch, tools/autograd/derivatives.yaml"
 SAME = "the same values in another precision: the gradient comes back in the operand's own"
 MASK = (
     "dropout draws inside; write the mask as a line: `mask = (torch.rand_like(x) > p) / (1 - p)`, "
-    "then `x * mask`, or say `training=False`"
+    "then `x * mask`; outside of training say so"
 )
 
 
@@ -24,7 +24,8 @@ def _off(training: str) -> Template:
 
 
 def _dropout(name: str) -> Rule:
-    spellings = (f"F.{name}(a, p=0.5, training={name.startswith('drop')}, inplace=False)",)
+    training = name.startswith("dropout")  # PyTorch's defaults differ
+    spellings = (f"F.{name}(a, p=0.5, training={training}, inplace=False)",)
     return Rule(
         name,
         spellings,
@@ -42,12 +43,12 @@ def _dropout(name: str) -> Rule:
 CASTS = (
     Rule(
         "to_like",
-        ("a.to(other=tensor)",),
+        ("a.to(tensor=tensor)",),
         {"a": "g.to(a.dtype)"},
         why=SAME,
         source=SOURCE,
         tests=("a.to(b) * b where a: 3 4; b: 3 4",),
-        shape_only=("other",),
+        shape_only=("tensor",),
         view=True,
     ),
     Rule(
@@ -75,7 +76,6 @@ CASTS = (
         tests=("torch.as_tensor(a) * 2 where a: 3 4",),
         view=True,
     ),
-    _dropout("dropout"),
     Rule(
         "torch_dropout",
         ("torch.dropout(a, p, train)",),
