@@ -14,6 +14,8 @@ NOT_EXACT = {
     **dict.fromkeys(("solve", "det", "slogdet", "logdet", "pinv", "lstsq"), FACTORS),
     **dict.fromkeys(("eigh", "svd", "svdvals", "qr", "cholesky", "cholesky_inverse"), FACTORS),
     **dict.fromkeys(("matrix_power", "multi_dot"), ORDER),
+    **dict.fromkeys(("affine_grid", "local_response_norm"), ORDER),
+    "F.pad(a, (1, 2, 2, 0), 'circular') where a: 2 3 4 5": ORDER,
     "cumprod": ZEROS,
     "torch.einsum('i,j->ij', a, b) where a: 3; b: 4": LAYOUT,
     "torch.einsum('ij,k->i', a, b) where a: 3 4; b: 5": LAYOUT,

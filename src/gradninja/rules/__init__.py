@@ -19,6 +19,7 @@ from gradninja.rules.networks import NETWORKS
 from gradninja.rules.normalisation import NORMALISATION
 from gradninja.rules.rectifiers import RECTIFIERS
 from gradninja.rules.reductions import REDUCTIONS
+from gradninja.rules.resampling import RESAMPLING
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.special import SPECIAL
 from gradninja.rules.spectra import SPECTRA
@@ -41,6 +42,7 @@ BOOK = Book(
     SPECTRA,
     EINSUM,
     IMAGES,
+    RESAMPLING,
     NETWORKS,
     NORMALISATION,
     LENGTHS,

@@ -23,8 +23,42 @@ def _minus(site: Site, formal: str) -> str:
 def _pad(site: Site) -> str:
     """Padding by less than nothing cuts; the gradient is padded by minus what the value was."""
     if site.value("mode") != "constant":
-        raise Refusal("padding other than by a constant is outside")
+        return _rim(site)
     return f"F.pad(g, {_minus(site, 'pad')})"
+
+
+RIMS = {
+    "circular": "{places} % {size}",
+    "replicate": "{places}.clamp(0, {size} - 1)",
+    "reflect": "{size} - 1 - ({size} - 1 - {places}.abs()).abs()",
+}
+
+
+def _rim(site: Site) -> str:
+    """What was copied to the rim adds its gradient where it was copied from, axis by axis."""
+    pad = site.value("pad")
+    if site.value("mode") == "circular" and min(pad) < 0:
+        raise Refusal("circular padding by less than nothing is outside: cut on a line of its own")
+    text = "g"
+    for axis in range(1, len(pad) // 2 + 1):
+        before, behind = f"pad[{2 * axis - 2}]", f"pad[{2 * axis - 1}]"
+        if site.fixed("pad"):
+            before, behind = str(pad[2 * axis - 2]), str(pad[2 * axis - 1])
+        size = f"a.shape[-{axis}]"
+        places = f"torch.arange(-{before}, {size} + {behind}, device=g.device)"
+        source = RIMS[site.value("mode")].format(places=places, size=size)
+        shape = f"(*g.shape[:-{axis}], *a.shape[-{axis}:])"
+        text = f"g.new_zeros({shape}).index_add_(-{axis}, {source}, {text})"
+    return text
+
+
+def _rim_exact(site: Site) -> str:
+    """PyTorch's own kernel, which adds in an order of its own."""
+    mode, rank = site.value("mode"), len(site.value("pad")) // 2
+    if mode in ("constant", "circular"):
+        return _pad(site)
+    kernel = {"reflect": "reflection", "replicate": "replication"}[mode]
+    return f"torch.ops.aten.{kernel}_pad{rank}d_backward(g, a, pad)"
 
 
 def _unfold(site: Site) -> str:
@@ -44,13 +78,20 @@ MOVES = (
         "pad",
         ("F.pad(a, pad, mode='constant', value=None)",),
         {"a": _pad},
-        why="what was put around has no gradient: the padding is cut off",
+        exact={"a": _rim_exact},
+        why="what was put around has no gradient: the padding is cut off; where the rim is a copy, "
+        "it adds its gradient where it was copied from",
         source=DERIVATIVES,
         tests=(
             "F.pad(a, (1, 2)) where a: 3 4",
             "F.pad(a, (0, 0, 2, 1), value=1.5) where a: 3 4",
             "F.pad(a, (-1, 2)) where a: 3 4",
             "F.pad(a, [1, 0, 0, 1], 'constant', 0) where a: 2 3 4",
+            "F.pad(a, (2, 1), mode='reflect') where a: 2 3 4",
+            "F.pad(a, (1, 2, 2, 0), mode='replicate') where a: 2 3 4 5",
+            "F.pad(a, (2, 1, 1, 1), mode='reflect') where a: 2 3 4 5",
+            "F.pad(a, (2, 1), mode='circular') where a: 2 3 4",
+            "F.pad(a, (1, 2, 2, 0), 'circular') where a: 2 3 4 5",
         ),
     ),
     Rule(
