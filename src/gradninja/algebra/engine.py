@@ -336,6 +336,8 @@ class Engine:
         gradient = self._gradient_node(node)
         self.values[gradient.name or ""] = total
         adds = adds or not whole
+        self.normal.learn()
+        self.normal.divisors.learn(gradient, terms)
         if not adds:
             gradient.absorbs = self.normal.absorbed(terms)
         if len(terms) > 1 and not adds:

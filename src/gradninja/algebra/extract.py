@@ -127,7 +127,9 @@ class Extractor:
                     if sign < 0 and foldable.term.bound:
                         continue
                     for match in matches(foldable.term.powers, foldable.term.bound, term, sign):
-                        yield self._folded(term, foldable, sign, match.used, match.names)
+                        folded = self._folded(term, foldable, sign, match.used, match.names)
+                        if self.normal.divisors.allow(term, folded):
+                            yield folded
 
     def _folded(
         self, term: Term, foldable: Foldable, sign: int, used: Powers, names: Mapping[int, int]

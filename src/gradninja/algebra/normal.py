@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from gradninja.algebra.divisors import Divisors
 from gradninja.algebra.graph import Graph, Node
 from gradninja.algebra.terms import (
     ONE,
@@ -50,6 +51,7 @@ class Normal:
         self.centred: set[int] = set()  # what sums to 0: written out, x - mean(x) loses digits
         self.numbers = set[int]()  # sums of numbers, and decimals, that are kept as written
         self.used: list[Fact] = []
+        self.divisors = Divisors(graph, self.forms)
         self.done = 0
         self.learn()
 
@@ -244,13 +246,18 @@ class Normal:
             for fact in self.facts.get(atom, ()):
                 for match in matches(fact.pattern, fact.bound, term, exact=True):
                     inner = {match.names[i] for i in fact.bound}
-                    if fact.told:
-                        self.used.append(fact)
                     gone = {f for f, _ in match.used if f[1]}
                     left = [*((f, p) for f, p in term.powers if f not in gone)]
                     left += [(f, -p) for f, p in match.used if not f[1]]
                     left += [(f, Fraction(0)) for f in gone]  # they stand for their axes
-                    return [self._replaced(term, left, inner, r, match.names) for r in fact.results]
+                    found = [
+                        self._replaced(term, left, inner, r, match.names) for r in fact.results
+                    ]
+                    if not all(self.divisors.allow(term, result) for result in found):
+                        continue
+                    if fact.told:
+                        self.used.append(fact)
+                    return found
         return None
 
     def _replaced(
@@ -284,6 +291,7 @@ class Normal:
                     self._learn(node, node.terms)
             except TooLong:
                 node.atomic = True
+            self.divisors.learn(node, node.terms or ())
 
     def _learn(self, node: Node, terms: list[Term]) -> None:
         found = self._normal(terms)
