@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_what_is_not_used_is_forgotten(folder, monkeypatch) -> None:
         shutil.rmtree(kept, ignore_errors=True)
         for name, age in ages.items():
             (kept / name).mkdir(parents=True)
-            (kept / name / "kernel.py").touch()
+            (kept / name / ".gradninja").touch()
             then = time.time() - age * 3600
             os.utime(kept / name, (then, then))
         assert compiled(TEXT, "double", [1.5])(1.5) == 3
@@ -61,6 +63,83 @@ def test_what_is_not_used_is_forgotten(folder, monkeypatch) -> None:
     assert left(**hours) == {"b", "d", "e", "f"}  # the longest unused are gone
     assert left(d=0.1, e=0.2, f=0.3, g=0.4, h=0.5) == set("defgh")  # maybe at work on them
     assert left(a=3, old=31 * 24) == {"a"}
+
+
+def test_what_gradninja_did_not_make_is_never_removed(folder, tmp_path_factory) -> None:
+    """Old folders beside ours, of any name, a link to one of ours, and one where ours should be."""
+    kept, elsewhere = folder / "native", tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / ".gradninja").touch()
+    for place in (kept / "thesis", kept / ("a" * 32), kept / key_of(TEXT) / "__pycache__"):
+        place.mkdir(parents=True)
+        (place / "chapter.txt").write_text("years of work")
+    (kept / "link").symlink_to(elsewhere)
+    (kept / "note.txt").write_text("a file")
+    for place in (*kept.iterdir(), elsewhere):
+        os.utime(place, (0, 0), follow_symlinks=False)
+    before = set(kept.rglob("*"))
+    assert compiled(TEXT, "double", [1.5])(1.5) == 3
+    assert before <= set(kept.rglob("*"))
+    assert (elsewhere / ".gradninja").exists()
+
+
+def opened_to_others(place: Path, how: str) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    if how == "owner":
+        os.chown(place, 12345, -1)
+    else:
+        place.chmod(0o777 if how == "everyone" else 0o770)
+
+
+@pytest.mark.parametrize("how", ["everyone", "group", "owner"])
+@pytest.mark.parametrize("where", ["", "native", "native/KEY", "native/KEY/__pycache__", "numba"])
+def test_code_that_others_may_have_put_there_is_not_loaded(
+    folder, monkeypatch, where: str, how: str
+) -> None:
+    if how == "owner" and os.getuid() != 0:
+        pytest.skip("only root may give a folder away")
+    if where == "numba":
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder / "numba"))
+    compiled(TEXT, "double", [1.5])
+    if where.endswith("__pycache__"):
+        (folder / "native" / key_of(TEXT)).chmod(0o755)  # closed, nobody gets to what it holds
+    opened_to_others(folder / where.replace("KEY", key_of(TEXT)), how)
+    for file in folder.rglob("*.nbc"):  # loaded, it would do as it likes: here, fail
+        file.write_bytes(b"another's")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    told: list[str] = []
+    assert compiled(TEXT, "double", [1.5], told.append)(1.5) == 3
+    assert len(told) == 1 and "GRADNINJA_CACHE" in told[0]
+    assert ("another user" if how == "owner" else "can be written by") in told[0]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    with pytest.warns(RuntimeWarning, match="GRADNINJA_CACHE"):
+        compiled(TEXT, "double", [1.5])
+
+
+def test_a_link_that_others_may_turn_is_not_followed(folder, monkeypatch) -> None:
+    (folder / "open").mkdir()
+    (folder / "open" / "cache").symlink_to(folder)
+    (folder / "open").chmod(0o777)
+    monkeypatch.setenv("GRADNINJA_CACHE", str(folder / "open" / "cache"))
+    told: list[str] = []
+    compiled(TEXT, "double", [1.5], told.append)
+    assert "can be written by everyone" in told[0]
+    (folder / "open").chmod(0o1777)  # as /tmp: others add, and cannot take away
+    told.clear()
+    compiled(TEXT, "double", [1.5], told.append)
+    assert "can be written" not in told[0]
+
+
+def test_folders_are_made_for_their_owner_alone(folder, monkeypatch) -> None:
+    before = os.umask(0o002)
+    try:
+        monkeypatch.setenv("GRADNINJA_CACHE", str(folder / "a" / "b"))
+        compiled(TEXT, "double", [1.5])
+        assert (folder / "a").stat().st_mode & 0o777 == 0o700
+        told: list[str] = []
+        assert compiled(TEXT, "double", [1.5], told.append)(1.5) == 3
+        assert told == []
+    finally:
+        os.umask(before)
 
 
 def test_what_is_used_again_is_kept(folder) -> None:

@@ -14,6 +14,7 @@ import platform
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,13 +26,16 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core.errors import NumbaError
+from numba.misc.appdirs import AppDirs
 
 import gradninja
+from gradninja.native.trust import distrust
 
 Say = Callable[[str], None]
 
 _SOURCES = Path(__file__).parent
 _FILE = "kernel.py"
+_MARK = ".gradninja"  # lies in each folder that is made here, and may be removed again
 _KEPT = 500  # texts, each of some 100 kB with its machine code
 _UNUSED = 30 * 24 * 3600.0  # seconds after which a text is forgotten
 _BUSY = 3600.0  # seconds in which another process may still be at work on one
@@ -83,6 +87,10 @@ def compiled(
         say: told what takes its time, before it does: `what` is compiled.
     """
     place = folder() / "native" / key_of(text)
+    for kept in (place, *_elsewhere(place)):
+        if problem := distrust(kept):
+            _warn(f"machine code is not kept and not taken from {kept}: {problem}", say)
+            return _made(_alone(text), name, arguments)
     if not any(place.glob("__pycache__/*.nbc")):
         if say is not None:
             say(f"compiling {what}; the machine code is kept for the next time")
@@ -99,23 +107,62 @@ def compiled(
         except NumbaError:
             raise
         except Exception:  # whatever a damaged file makes of unpickling and linking
-            shutil.rmtree(place, ignore_errors=True)  # what is kept there is damaged
+            _remove(place)  # what is kept there is damaged
     return _made(_alone(text), name, arguments)
+
+
+def may_keep(file: str) -> bool:
+    """Whether Numba may keep the machine code of one of our own files where it would.
+
+    Beside the file it is trusted as the file is; elsewhere nobody else may have put it there.
+    """
+    return not any(distrust(kept) for kept in _elsewhere(Path(file).parent))
 
 
 def tidy(kept: Path) -> None:
     """Forget what was not used for long, and what was unused longest where there is too much.
 
-    Others may do the same at once: what is gone is gone. Who has loaded machine code holds it.
+    Only folders that were made here are looked at: whatever else lies there is not ours. Others
+    may do the same at once: what is gone is gone. Who has loaded machine code holds it.
     """
     now, ages = time.time(), {}
     for place in kept.glob("*"):
         with contextlib.suppress(OSError):
+            if not _ours(place):
+                continue
             ages[place] = now - place.stat().st_mtime
     oldest = sorted(ages, key=lambda place: ages[place], reverse=True)
     for number, place in enumerate(oldest):
         if ages[place] > (_BUSY if len(oldest) - number > _KEPT else _UNUSED):
-            shutil.rmtree(place, ignore_errors=True)
+            _remove(place)
+
+
+def _ours(place: Path) -> bool:
+    """Whether a folder is one that `_written` made."""
+    return (place / _MARK).is_file() and not place.is_symlink()
+
+
+def _remove(place: Path) -> None:
+    if _ours(place):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _elsewhere(place: Path) -> list[Path]:
+    """Where Numba keeps machine code in place of the folder of the text."""
+    told: str = numba.config.CACHE_DIR
+    if told:
+        return [Path(told)]
+    if not place.exists() or os.access(place, os.W_OK):
+        return []
+    return [Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
+
+
+def _warn(what: str, say: Say | None) -> None:
+    hint = "name a folder of your own by GRADNINJA_CACHE, or take the right away (chmod go-w)"
+    if say is not None:
+        say(f"{what}; {hint}")
+    else:
+        warnings.warn(f"{what}; {hint}", RuntimeWarning, stacklevel=2)
 
 
 def _made(module: ModuleType, name: str, arguments: Sequence[Any]) -> Any:
@@ -128,7 +175,10 @@ def _made(module: ModuleType, name: str, arguments: Sequence[Any]) -> Any:
 
 def _written(place: Path, text: str) -> ModuleType:
     """The text's module, from its file in the cache."""
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for made in (*reversed(place.parents), place):  # each closed to others, whatever the umask
+        if not made.exists():
+            made.mkdir(exist_ok=True, mode=0o700)
+    (place / _MARK).touch(mode=0o600)
     file = place / _FILE
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         fresh = place / f"{_FILE}.{os.getpid()}"

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gradninja.native.cache import may_keep
+
 Floats = NDArray[np.float64]
 
 
@@ -43,7 +45,7 @@ def draw(
     return out[: _draw(generator, boundaries, first, start, words, longest, out)]
 
 
-@njit(cache=True)
+@njit(cache=may_keep(__file__))
 def _draw(
     generator: Any, boundaries: Any, first: Any, start: Any, words: Any, longest: Any, out: Any
 ) -> Any:
@@ -68,7 +70,7 @@ def _draw(
     return size
 
 
-@njit(cache=True)
+@njit(cache=may_keep(__file__))
 def total(stream: Any, table: Any) -> Any:
     """The sum over a stream of words, each followed by 0, of what a table has for each letter.
 
