@@ -149,12 +149,13 @@ def _remove(place: Path) -> None:
 
 def _elsewhere(place: Path) -> list[Path]:
     """Where Numba keeps machine code in place of the folder of the text."""
-    told: str = numba.config.CACHE_DIR
+    told: str = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     if told:
         return [Path(told)]
     if not place.exists() or os.access(place, os.W_OK):
         return []
-    return [Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
+    numbas = AppDirs(appname="numba", appauthor=False)  # type: ignore[no-untyped-call]
+    return [Path(numbas.user_cache_dir)]
 
 
 def _warn(what: str, say: Say | None) -> None:
