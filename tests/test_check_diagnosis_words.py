@@ -253,5 +253,5 @@ def backward(x, slope, zero, dout):
     )
     row, found = only(text)
     assert found.kind == Kind.SECOND_USE
-    assert row.fix == "dx += torch.where(x == zero, 0.5 * dout, (x > zero) * dout)"
+    assert row.fix == "dx += torch.where(x == zero, 0.5 * dout, dout).masked_fill(zero > x, 0)"
     assert "`x` is used twice in" in found.text

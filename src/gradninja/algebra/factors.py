@@ -13,18 +13,15 @@ Item = tuple[Tree, Fraction, bool]  # a factor, its power, and whether it divide
 
 
 def masked(items: list[Item]) -> tuple[list[Item], list[Leaf]]:
-    """The factors of a product that are no masks; and the masks where it is filled with 0."""
+    """The factors of a product but for the masks that select from it; and those masks."""
     left: list[Item] = []
     masks: list[Leaf] = []
     for part, power, down in items:
-        fills = part.node.fills if isinstance(part, Leaf) else None
-        if not isinstance(part, Leaf) or fills is None or power != 1 or down:
-            left.append((part, power, down))
+        if isinstance(part, Leaf) and part.node.selects and not down:
+            masks.append(part)
         else:
-            masks.append(Leaf(part.indices, "", 0.0, fills, part.at))
-    whole = frozenset[int]().union(*(part.indices for part, _, _ in left))
-    fits = all(mask.indices <= whole for mask in masks)
-    return (left, masks) if fits and any(has_float(p) for p, _, _ in left) else (items, [])
+            left.append((part, power, down))
+    return (left, masks) if any(has_float(p) for p, _, _ in left) else (items, [])
 
 
 def unsigned(tree: Product) -> Product:

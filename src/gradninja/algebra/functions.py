@@ -47,12 +47,15 @@ def _log1p(graph: Graph, y: Node, a: Node) -> list[Term]:
 
 
 def _relu(graph: Graph, y: Node, a: Node) -> list[Term]:
-    def syntax() -> ast.expr:
+    def compared(operator: ast.cmpop) -> ast.expr:
         # Without a name the result would be computed again.
         written = a if y.name is None and a.name is not None else y
-        return ast.Compare(written.text(), [ast.Gt()], [constant(0)])
+        return ast.Compare(written.text(), [operator], [constant(0)])
 
-    mask = Node(0, y.shape, y.value > 0, axes=y.axes, writes=syntax, made=float(y.size))
+    # What is no number passes the gradient on: it is not at most 0.
+    below = Node(0, y.shape, y.value <= 0, axes=y.axes, writes=lambda: compared(ast.LtE()))
+    mask = Node(0, y.shape, ~below.value, axes=y.axes, writes=lambda: compared(ast.Gt()))
+    mask.made, mask.selects, mask.fills = float(y.size), True, below
     mask.sign_of = (a, HALF, HALF)
     return [graph.itself(graph.add(mask))]
 

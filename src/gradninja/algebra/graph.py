@@ -50,7 +50,8 @@ class Node:
     operands: list[Node] = field(default_factory=list)
     hot: Node | None = None  # of a one-hot: the index
     picks: bool = False  # one 1 in each row, 0 elsewhere
-    fills: Node | None = None  # of what is 0 where a mask is: the mask
+    selects: bool = False  # a mask that selects, as torch.where does: nothing is multiplied by it
+    fills: Node | None = None  # of a mask that selects: where it lets nothing through, by a mask
     floor: bool = False  # it is -inf where what it absorbs is 0
     squared: list[Term] | None = None  # what its square is, of a length
     sign_of: tuple[Node, Fraction, Fraction] | None = None  # (a, c, s): it is c + s * sign(a)

@@ -118,6 +118,7 @@ def _masked_fill(low: Lowering, site: Site) -> Node:
         return ast.UnaryOp(ast.Invert(), mask.text())
 
     keep = Node(0, mask.shape, ~mask.value, axes=mask.axes, writes=syntax, fills=mask)
+    keep.selects = True
     low.graph.add(keep)
     slope = Term.of(1, [((keep.number, indices), ONE)])
     y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes))
@@ -137,10 +138,9 @@ def _where(low: Lowering, site: Site) -> Node:
     mask = low.node(site.bound["condition"])
     if mask.value.dtype != torch.bool:
         raise NotLowered("a condition that is no mask")
-    rest = Node(0, mask.shape, ~mask.value, axes=mask.axes, fills=mask)
-    rest.writes = lambda: ast.UnaryOp(ast.Invert(), mask.text())
+    takes, rest = _sides(low, mask)
     y = Node(0, shape, site.y, made=2.0 * site.y.numel())
-    sides = [("a", mask, "b"), ("b", graph.add(rest), "a")]
+    sides = [("a", takes, "b"), ("b", rest, "a")]
     nodes = {f: low.node(site.bound[f]) for f, _, _ in sides if site.flows(f)}
     broadcasts = broadcast(graph, shape, [mask, *nodes.values()])
     y.axes = tuple(graph.axis(shape[place]) for place in y.places)
@@ -160,6 +160,22 @@ def _where(low: Lowering, site: Site) -> Node:
         if node.shape == shape and isinstance(value, int | float) and value in (0, -math.inf):
             y.absorbs, y.floor = (keep, broadcasts[0]), value != 0
     return y
+
+
+def _sides(low: Lowering, mask: Node) -> tuple[Node, Node]:
+    """What selects where a condition holds, and where it does not."""
+    found = []
+    for holds, value in ((True, mask.value), (False, ~mask.value)):
+        text = f"{mask.number} is {holds}"
+        if text not in low.known:
+            node = Node(0, mask.shape, value, axes=mask.axes, selects=True)
+            node.writes = mask.text
+            if not holds:
+                node.fills = mask
+                node.writes = lambda: ast.UnaryOp(ast.Invert(), mask.text())
+            low.known[text] = low.graph.add(node)
+        found.append(low.known[text])
+    return found[0], found[1]
 
 
 def dims_syntax(dims: tuple[int, ...]) -> ast.expr:
@@ -217,6 +233,7 @@ def _clamp(low: Lowering, site: Site) -> Node:
         return ast.Compare(a.text(), [ast.GtE() if high_end is None else ast.LtE()], [bound])
 
     mask = Node(0, a.shape, inside, axes=a.axes, writes=syntax, made=float(a.size))
+    mask.selects = True
     low.graph.add(mask)
     if ends[0] == 0:
         sign = Fraction(1 if high_end is None else -1, 2)

@@ -173,10 +173,22 @@ class Writer:
         if divisors:
             written = self._divided(written, divisors)
         for mask in masks:
-            filled = [fitted(self.write(mask, written.layout), written.layout).syntax, constant(0)]
-            written = Written(method(written.syntax, "masked_fill", filled), written.layout)
+            written = self._selected(mask, written, want)
         negative = tree.number < 0
         return Written(_negated(written.syntax), written.layout) if negative else written
+
+    def _selected(self, mask: Leaf, written: Written, want: Layout) -> Written:
+        """A value where a mask lets it through, and 0 elsewhere, whatever stands there."""
+        hides = mask.node.fills
+        node = mask.node if hides is None else hides
+        shown = self.write(Leaf(mask.indices, "", 0.0, node, mask.at), want)
+        left, right, layout = _aligned(shown, written, want)
+        if hides is not None and layout == written.layout:
+            filled = [left.syntax, constant(0)]
+            return Written(method(written.syntax, "masked_fill", filled), layout)
+        sides = [right.syntax, constant(0)]
+        sides = sides if hides is None else sides[::-1]
+        return Written(call("torch.where", [left.syntax, *sides]), layout)
 
     def _below(
         self, items: list[Item], first: int, want: Layout, whole: bool
@@ -361,7 +373,13 @@ def layout_of(node: Node, at: Sequence[int]) -> Layout:
 
 
 def _joined(left: Written, operator: ast.operator, right: Written, want: Layout) -> Written:
-    """Two operands broadcast against each other."""
+    """Two operands of an operator, broadcast against each other."""
+    a, b, layout = _aligned(left, right, want)
+    return Written(ast.BinOp(a.syntax, operator, b.syntax), layout)
+
+
+def _aligned(left: Written, right: Written, want: Layout) -> tuple[Written, Written, Layout]:
+    """Two values laid out to broadcast against each other, and the layout of what comes of it."""
     a, b = left, right
     if a.layout and b.layout:
         a, b = fitted(a, want), fitted(b, want)
@@ -371,7 +389,7 @@ def _joined(left: Written, operator: ast.operator, right: Written, want: Layout)
     for at, index in enumerate(shorter):
         if index is not None:
             layout[lead + at] = index
-    return Written(ast.BinOp(a.syntax, operator, b.syntax), tuple(layout))
+    return a, b, tuple(layout)
 
 
 def _negated(syntax: ast.expr) -> ast.expr:

@@ -64,7 +64,7 @@ ACTIVATIONS = (
     Rule(
         "relu",
         ("torch.relu(a)", "a.relu()", "F.relu(a, inplace=False)"),
-        {"a": _not_in_place("(a > 0) * g")},
+        {"a": _not_in_place("torch.where(a <= 0, 0, g)")},
         why="where the operand is positive the gradient passes, elsewhere nothing does",
         source=DERIVATIVES,
         tests=("torch.relu(a) where a: 3 4", "F.relu(a) where a: 3 4 ties", "a.relu() where a: ()"),
@@ -73,7 +73,7 @@ ACTIVATIONS = (
     Rule(
         "relu6",
         ("F.relu6(a, inplace=False)",),
-        {"a": _not_in_place("((a > 0) & (a < 6)) * g")},
+        {"a": _not_in_place("torch.where((a > 0) & (a < 6), g, 0)")},
         why="between 0 and 6 the gradient passes, elsewhere nothing does",
         source=DERIVATIVES,
         tests=(
@@ -85,7 +85,7 @@ ACTIVATIONS = (
     Rule(
         "hardtanh",
         ("F.hardtanh(a, min_val=-1.0, max_val=1.0, inplace=False)",),
-        {"a": _not_in_place("((a > min_val) & (a < max_val)) * g")},
+        {"a": _not_in_place("torch.where((a > min_val) & (a < max_val), g, 0)")},
         why="between the bounds the gradient passes, elsewhere nothing does",
         source=DERIVATIVES,
         tests=(
@@ -107,7 +107,7 @@ ACTIVATIONS = (
     Rule(
         "elu",
         ("F.elu(a, alpha=1.0, inplace=False)",),
-        {"a": _not_in_place("torch.where(a > 0, g, (y + alpha) * g)")},
+        {"a": _not_in_place("torch.where(a <= 0, (y + alpha) * g, g)")},
         exact={"a": _not_in_place("torch.ops.aten.elu_backward(g, alpha, 1, 1, False, a)")},
         why="above 0 the gradient passes whole, below it by the slope of the exponential",
         source="Clevert et al. 2015, Exponential Linear Units, equation 16",

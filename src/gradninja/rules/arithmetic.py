@@ -27,7 +27,7 @@ def _less_one(power: float) -> str:
 
 def _power_base(site: Site) -> str:
     if site.is_tensor("b"):
-        return "torch.where(b == 0, 0, b * a ** (b - 1)) * g"
+        return "torch.where(b == 0, 0, b * a ** (b - 1) * g)"
     if not site.fixed("b"):
         return "b * a ** (b - 1) * g if b != 0 else torch.zeros_like(a)"
     power = site.value("b")

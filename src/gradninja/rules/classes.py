@@ -38,22 +38,27 @@ def _by_class(site: Site) -> str:
     return "weight" + "".join([".unsqueeze(-1)"] * max(site.ndim("a") - 2, 0))
 
 
-def _of_target(site: Site) -> str:
-    """Each example's weight: its class's; 0 where it is left out. "" where all are 1."""
-    weighted, ignores = site.value("weight") is not None, _ignores(site)
-    if not weighted:
-        return "(target != ignore_index)" if ignores else ""
-    if not ignores:
-        return "weight[target]"
-    low = "target.clamp(min=0)" if site.value("ignore_index") < 0 else "target"
-    return f"(weight[{low}] * (target != ignore_index))"
+def _weight(site: Site) -> str:
+    """Each example's weight, which is its class's; "" where none are given."""
+    if site.value("weight") is None:
+        return ""
+    low = ".clamp(min=0)" if site.value("ignore_index") < 0 and _ignores(site) else ""
+    return f"weight[target{low}]"
+
+
+def _kept(site: Site, text: str) -> str:
+    """A gradient, and 0 for examples that are left out, whatever stands there."""
+    if not _ignores(site):
+        return text
+    return f"({text}).masked_fill({_beside_classes(site, '(target == ignore_index)')}, 0)"
 
 
 def _examples(site: Site) -> str:
-    """What a mean over examples divides by."""
-    total = _of_target(site)
+    """What a mean over examples divides by: their weights, 0 for those that are left out."""
+    total = [_weight(site)] if _weight(site) else []
+    total += ["(target != ignore_index)"] if _ignores(site) else []
     if total:
-        return f"{total}.sum()"
+        return f"({' * '.join(total)}).sum()"
     return {1: "1", 2: "a.shape[0]"}.get(site.ndim("a"), "target.numel()")
 
 
@@ -74,15 +79,13 @@ def _cross_entropy(site: Site) -> str:
         return _finished(site, _less(site, shares, _probabilities(site)), _batch(site))
     if site.value("label_smoothing") == 0:
         text = f"({shares} - {_one_hot(site)})"
-        each = _of_target(site)
-        text = f"{text} * {_beside_classes(site, each)}" if each else text
-        return _finished(site, text, _examples(site))
+        if _weight(site):
+            text = f"{text} * {_beside_classes(site, _weight(site))}"
+        return _kept(site, _finished(site, text, _examples(site)))
     target = _smoothed(site, f"{_one_hot(site)}.to(a.dtype)")
     weighted = site.value("weight") is not None
     text = _less(site, shares, target) if weighted else f"({shares} - {target})"
-    if _ignores(site):
-        text = f"{text} * {_beside_classes(site, '(target != ignore_index)')}"
-    return _finished(site, text, _examples(site))
+    return _kept(site, _finished(site, text, _examples(site)))
 
 
 def _smoothed(site: Site, target: str, weighted: bool = True) -> str:
@@ -123,10 +126,11 @@ def _cross_entropy_target(site: Site) -> str:
 def _nll(site: Site) -> str:
     count = _examples(site)
     factors = [_beside_classes(site, "g") if reduction(site) == "none" else "g"]
-    if _of_target(site):
-        factors.append(_beside_classes(site, _of_target(site)))
+    if _weight(site):
+        factors.append(_beside_classes(site, _weight(site)))
     over = f" / {count}" if reduction(site) == "mean" and count != "1" else ""
-    return f"-{' * '.join(factors)}{over} * {_one_hot(site)}"
+    picked = f"torch.where({_one_hot(site)} == 1, -{' * '.join(factors)}{over}, 0)"
+    return _kept(site, picked)
 
 
 # -- exact: PyTorch's two steps, log-softmax and picking the targets, by its own kernels ----------

@@ -50,17 +50,7 @@ def _text(equation: Equation, at: int) -> str:
         if other != at:
             inputs.append(f"tensors[{other}]")
             letters.append(of)
-    fresh = iter(_fresh("".join([wanted, *letters])))
-    made = ""
-    for axis, letter in enumerate(wanted):
-        if letter not in made:
-            made += letter
-            continue
-        # Only the diagonal was used: an identity keeps the gradient there.
-        twin = next(fresh)
-        made += twin
-        inputs.append(f"torch.eye(tensors[{at}].shape[{axis}], dtype=g.dtype, device=g.device)")
-        letters.append(letter + twin)
+    made = "".join(dict.fromkeys(wanted))
     known = set("".join(letters))
     result = "".join(c for c in made if c in known)
     text = f"torch.einsum('{','.join(letters)}->{result}', {', '.join(inputs)})"
@@ -69,6 +59,17 @@ def _text(equation: Equation, at: int) -> str:
     for axis, letter in enumerate(made):
         if letter not in known:  # summed by itself: the same gradient for every element
             text = f"{text}.unsqueeze({axis})"
+            if wanted.count(letter) > 1:
+                sizes = [
+                    f"tensors[{at}].shape[{wanted.index(letter)}]" if c == letter else "-1"
+                    for c in made[: axis + 1]
+                ]
+                rest = ["-1"] * sum(c in known for c in made[axis + 1 :])
+                text = f"{text}.expand({', '.join([*sizes, *rest])})"
+    for axis, letter in enumerate(wanted):
+        twin = wanted.index(letter)
+        if twin < axis:  # only the diagonal was used: the gradient is there, and 0 elsewhere
+            text = f"{text}.movedim({twin}, -1).diag_embed(dim1={twin}, dim2={axis})"
     return text
 
 

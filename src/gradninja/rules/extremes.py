@@ -24,7 +24,7 @@ def _shared(g: str, y: str) -> Template:
 def _both(site: Site) -> str:
     least, most = _shared("g0", "y[0]"), _shared("g1", "y[1]")
     assert callable(least) and callable(most)
-    return f"{least(site)} + {most(site)}"
+    return site.added(str(least(site)), str(most(site)))
 
 
 def _whole(name: str) -> Rule:
@@ -32,7 +32,7 @@ def _whole(name: str) -> Rule:
     return Rule(
         name,
         (f"torch.{name}(a)", f"a.{name}()"),
-        {"a": "(a == y) * (g / (a == y).sum())"},
+        {"a": "torch.where(a == y, g / (a == y).sum(), 0)"},
         why=SHARED,
         source=DERIVATIVES,
         tests=(
@@ -99,8 +99,8 @@ def _of_two(name: str, short: str, compare: str) -> Rule:
             f"a.{short}(b)",
         ),
         {
-            "a": f"torch.where(a == b, 0.5 * g, (a {compare} b) * g)",
-            "b": f"torch.where(a == b, 0.5 * g, (b {compare} a) * g)",
+            "a": f"torch.where(a == b, 0.5 * g, g).masked_fill(b {compare} a, 0)",
+            "b": f"torch.where(a == b, 0.5 * g, g).masked_fill(a {compare} b, 0)",
         },
         why="the gradient goes to the one of the two that was taken, half to each where they are "
         "equal",
@@ -121,8 +121,8 @@ def _of_two_numbers(name: str, keeps: str) -> Rule:
         name,
         (f"torch.{name}(a, b)", f"a.{name}(b)"),
         {
-            "a": f"((a {keeps} b) | torch.isnan(b)) * g",
-            "b": f"~((a {keeps} b) | torch.isnan(b)) * g",
+            "a": f"torch.where((a {keeps} b) | torch.isnan(b), g, 0)",
+            "b": f"torch.where((a {keeps} b) | torch.isnan(b), 0, g)",
         },
         why="the gradient goes to the one of the two that was taken, the first of two equal ones",
         source=DERIVATIVES,

@@ -39,7 +39,7 @@ def _clamp(site: Site) -> str:
         for side, compare in (("min", ">="), ("max", "<="))
         if _bounded(site, side)
     ]
-    return f"({' & '.join(sides)}) * g"
+    return f"torch.where({' & '.join(sides)}, g, 0)"
 
 
 def _bounded(site: Site, side: str) -> bool:
@@ -47,11 +47,13 @@ def _bounded(site: Site, side: str) -> bool:
 
 
 def _clamp_min(site: Site) -> str:
-    return "((a < min) & (min < max)) * g" if _bounded(site, "max") else "(a < min) * g"
+    beyond = "(a < min) & (min < max)" if _bounded(site, "max") else "a < min"
+    return f"torch.where({beyond}, g, 0)"
 
 
 def _clamp_max(site: Site) -> str:
-    return "((a > max) | (max < min)) * g" if _bounded(site, "min") else "(a > max) * g"
+    beyond = "(a > max) | (max < min)" if _bounded(site, "min") else "a > max"
+    return f"torch.where({beyond}, g, 0)"
 
 
 FUNCTIONS = (
@@ -223,8 +225,8 @@ FUNCTIONS = (
         "where",
         ("torch.where(condition, a, b)", "a.where(condition, b)"),
         {
-            "a": "torch.where(condition, g, torch.zeros_like(g))",
-            "b": "torch.where(condition, torch.zeros_like(g), g)",
+            "a": "torch.where(condition, g, 0)",
+            "b": "torch.where(condition, 0, g)",
         },
         why="the gradient goes to the side that was chosen, and 0 to the other",
         source=DERIVATIVES,
@@ -253,10 +255,13 @@ FUNCTIONS = (
     Rule(
         "atan2",
         ("torch.atan2(a, b)", "a.atan2(b)", "torch.arctan2(a, b)"),
-        {"a": "b / (a**2 + b**2) * g", "b": "-a / (a**2 + b**2) * g"},
+        {
+            "a": "torch.where(a**2 + b**2 == 0, 0, b / (a**2 + b**2)) * g",
+            "b": "torch.where(a**2 + b**2 == 0, 0, -a / (a**2 + b**2)) * g",
+        },
         exact={
-            "a": "g * b * (a * a + b * b).reciprocal()",
-            "b": "g * -a * (a * a + b * b).reciprocal()",
+            "a": "g * b * (a * a + b * b).reciprocal().masked_fill(a * a + b * b == 0, 0)",
+            "b": "g * -a * (a * a + b * b).reciprocal().masked_fill(a * a + b * b == 0, 0)",
         },
         why="an angle turns by the other side over the squared distance",
         source=CALCULUS,
@@ -276,9 +281,9 @@ FUNCTIONS = (
     Rule(
         "logaddexp",
         ("torch.logaddexp(a, b)", "a.logaddexp(b)"),
-        {"a": "torch.exp(a - y) * g", "b": "torch.exp(b - y) * g"},
+        {"a": "torch.sigmoid(a - b) * g", "b": "torch.sigmoid(b - a) * g"},
         exact={"a": "g / (1 + torch.exp(b - a))", "b": "g / (1 + torch.exp(a - b))"},
-        why="each side gets its share of the sum of exponentials",
+        why="each side gets its share of the sum of exponentials, a sigmoid of the difference",
         source=CALCULUS,
         tests=("torch.logaddexp(a, b) where a: 3 4; b: 4",),
         elementwise=True,

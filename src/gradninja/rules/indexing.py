@@ -74,8 +74,8 @@ def _embedding(exact: bool) -> Template:
         if skipped is None:
             return "d.index_put_((index,), g, accumulate=True)"
         row = "padding_idx" if skipped >= 0 else "padding_idx % a.shape[0]"
-        kept = f"(index != {row}).unsqueeze(-1)"
-        return f"d.index_put_((index,), g * {kept}, accumulate=True)"
+        left = f"g.masked_fill((index == {row}).unsqueeze(-1), 0)"
+        return f"d.index_put_((index,), {left}, accumulate=True)"
 
     return template
 

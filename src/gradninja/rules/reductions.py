@@ -62,7 +62,7 @@ def _with_mean(spread: Template) -> Template:
 
     def template(site: Site) -> str:
         assert callable(spread)
-        return f"{spread(site)} + keep(g1) / count(a)"
+        return site.added(str(spread(site)), "keep(g1) / count(a)")
 
     return template
 
@@ -86,8 +86,11 @@ def _product(site: Site) -> str:
     if site.ndim("a") == 0:
         return "g"
     rest = f"a.masked_fill(a == 0, 1).prod({over(site)})"
-    only_zero = f"((a == 0).sum({over(site)}) == 1)"
-    return f"torch.where(a == 0, {rest} * {only_zero}, keep(y) / a) * keep(g)"
+    zeros = f"(a == 0).sum({over(site)})"
+    slope = f"torch.where(a == 0, {rest}.masked_fill({zeros} > 1, 0), keep(y) / a)"
+    if len(site.dims()) < site.ndim("a") or site.value("dim") is not None:
+        return f"{slope} * keep(g)"
+    return f"torch.where({zeros} > 1, 0, {slope} * g)"
 
 
 def _from_here_on(text: str) -> str:
@@ -103,10 +106,12 @@ def _running_product(site: Site) -> str:
     """Every later product holds the element once; the first 0 is the only one that may count."""
     if site.ndim("a") == 0:
         return "g"
-    first = "(a == 0) & ((a == 0).cumsum(dim) == 1)"
+    zeros = "(a == 0).cumsum(dim)"
+    first = f"(a == 0) & ({zeros} == 1)"
     without = f"a.masked_fill({first}, 1).cumprod(dim)"
-    at_zero = f"({first}) * {_from_here_on(f'g * {without}')}"
-    return f"torch.where(a == 0, {at_zero}, {_from_here_on('g * y')} / a)"
+    at_zero = _from_here_on(f"torch.where({zeros} == 1, g * {without}, 0)")
+    before = _from_here_on(f"torch.where({zeros} == 0, g * y, 0)")
+    return f"torch.where({first}, {at_zero}, torch.where({zeros} == 0, {before} / a, 0))"
 
 
 # -- norms --------------------------------------------------------------------------------

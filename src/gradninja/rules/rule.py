@@ -262,6 +262,10 @@ class Site:
         """Whether a gradient is wanted for this formal."""
         return self.bound[formal].differentiable
 
+    def added(self, *texts: str) -> str:
+        """The sum of what each of several results hands on, those left out that hand on nothing."""
+        return " + ".join(text for at, text in enumerate(texts) if self.reaches(at))
+
     def is_tensor(self, formal: str) -> bool:
         return self.bound[formal].is_tensor
 
