@@ -81,7 +81,7 @@ RECTIFIERS = (
     pieces(
         "threshold",
         "a, threshold, value, inplace=False",
-        _not_in_place("torch.where(a > threshold, g, 0)"),
+        _not_in_place("torch.where(a <= threshold, 0, g)"),
         "above the threshold the gradient passes, what was replaced does not move the result",
         "a, 0.1, 0.5) where a: 3 4",
         "a, 1.0, -2.0) where a: 3 4 ties",
@@ -145,7 +145,7 @@ RECTIFIERS = (
     pieces(
         "selu",
         "a, inplace=False",
-        f"torch.where(a > 0, {SELU_SCALE} * g, {SELU_SCALE} * {SELU_ALPHA} * torch.exp(a) * g)",
+        f"torch.where(a <= 0, {SELU_SCALE} * {SELU_ALPHA} * torch.exp(a) * g, {SELU_SCALE} * g)",
         "above 0 a line, below an exponential, which is its own slope",
         "a) where a: 3 4",
         "a) where a: 3 4 ties",
