@@ -152,6 +152,7 @@ class Expressions(Builder):
         if several.is_tensor:
             if several.value.ndim == 0:
                 self.fail(node, "a 0-dim tensor has nothing to take out")
+            self.assume_length(several)
             return [self._at(node, several, i) for i in range(len(several.value))]
         if isinstance(several.value, tuple) and several.op != STATIC:
             return [self.item(node, several, i) for i in range(len(several.value))]
@@ -285,6 +286,10 @@ class Expressions(Builder):
 
     def assume(self, expr: Expr) -> None:
         """Note that what is read from here on holds for this value of a size."""
+        raise NotImplementedError
+
+    def assume_length(self, over: Expr) -> None:
+        """Note that what is read from here on holds for this many elements of a tensor."""
         raise NotImplementedError
 
     def read_ListComp(self, node: ast.ListComp) -> Expr:

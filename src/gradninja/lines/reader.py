@@ -214,8 +214,6 @@ class Reader(Naming):
         over = self.read(node.iter)
         self.assume(over)
         elements = self.elements_of(node.iter, over)
-        if over.is_tensor:
-            self._assume_length(over)
         if len(elements) > fence.MOST_STEPS:
             self.fail(node.iter, f"{len(elements):,} steps are more than are unrolled")
         for element in elements:
@@ -242,8 +240,6 @@ class Reader(Naming):
         before, found = self.scope, []
         self.scope = dict(before)
         elements = self.elements_of(node, over)
-        if over.is_tensor:
-            self._assume_length(over)
         if len(elements) > fence.MOST_STEPS:
             self.fail(node, f"{len(elements):,} steps are more than are unrolled")
         for element in elements:
@@ -274,7 +270,7 @@ class Reader(Naming):
         if expr.sized and expr.op == STATIC:
             self.assumptions.append(Assumption(expr.syntax, expr.value, expr.spot))
 
-    def _assume_length(self, over: Expr) -> None:
+    def assume_length(self, over: Expr) -> None:
         length = ast.Call(ast.Name("len", ast.Load()), [over.syntax], [])
         self.assumptions.append(Assumption(length, len(over.value), over.spot))
 
