@@ -127,20 +127,27 @@ def without_gradient(inputs: Mapping[str, Any]) -> frozenset[str]:
 def as_tensors(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs with arrays (NumPy's, JAX's) as tensors, and NumPy's numbers as Python's."""
 
-    def converted(value: Any) -> Any:
+    def converted(name: str, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+            raise CheckError(
+                f"`{name}` is a sparse tensor; only dense ones are judged",
+                hint="give it as `.to_dense()`",
+            )
         if isinstance(value, np.generic):
             return value.item()
         if hasattr(value, "__array__") and not isinstance(value, torch.Tensor):
             return torch.from_numpy(np.array(value))
         return value
 
-    return {name: converted(value) for name, value in inputs.items()}
+    return {name: converted(name, value) for name, value in inputs.items()}
 
 
 def told(error: BaseException) -> str:
     """An error of the person's code in a line."""
     first = str(error).strip().partition("\n")[0]
     kind = type(error).__name__
+    if isinstance(error, MemoryError) or "can't allocate memory" in first:
+        return "it wants more memory than there is, or than --memory allows"
     if isinstance(error, NameError | RuntimeError) and first:
         return first
     return f"{kind}: {first}" if first else kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import CodeType
@@ -54,13 +55,17 @@ def quiet() -> Iterator[io.StringIO]:
     """What a person's lines print goes aside, and warnings with it."""
     import warnings
 
-    said = io.StringIO()
+    said, depth = io.StringIO(), sys.getrecursionlimit()
     with (
         contextlib.redirect_stdout(said),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        yield said
+        try:
+            yield said
+        finally:
+            if sys.getrecursionlimit() < depth:
+                sys.setrecursionlimit(depth)  # a file may not take what judging it needs
 
 
 @contextlib.contextmanager

@@ -11,13 +11,16 @@ import contextlib
 import faulthandler
 import json
 import linecache
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from gradninja.check.module import spot_of
 from gradninja.check.types import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
 
@@ -25,30 +28,23 @@ START = 60.0  # seconds that importing torch may take on top
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
-def check_apart(file: str, backward: str | None, timeout: float) -> Report:
+def check_apart(file: str, backward: str | None, timeout: float, memory: float = 4.0) -> Report:
     """The report on a file, judged in a process of its own.
 
     Args:
         file: `FILE.py`, `FILE.py:name`, or the name of a model that comes with gradninja.
         timeout: seconds, after which it is given up.
+        memory: GB that it may take, beside what is there before the file runs.
 
     Raises:
         GradninjaError: it could not be judged.
     """
     with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
         answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
-        request = json.dumps([file, backward, timeout, str(answer), str(trace)])
+        request = json.dumps([file, backward, timeout, memory, str(answer), str(trace)])
         command = [sys.executable, "-m", "gradninja.check.worker", request]
-        quiet: Any = subprocess.DEVNULL
         try:
-            done = subprocess.run(
-                command,
-                stdin=quiet,
-                stdout=quiet,
-                stderr=subprocess.PIPE,
-                timeout=timeout + START,
-                check=False,
-            )
+            code, said = _run(command, timeout + START)
         except subprocess.TimeoutExpired:
             raise _out_of_time(timeout, None) from None
         if answer.exists():
@@ -58,13 +54,30 @@ def check_apart(file: str, backward: str | None, timeout: float) -> Report:
             return Report.from_dict(found["report"])
         if trace.exists() and trace.stat().st_size:
             raise _out_of_time(timeout, _running(trace.read_text(encoding="utf-8"), file))
-    said = done.stderr.decode(errors="replace").strip()
     if "gradninja" in said and "Traceback" in said:
         raise RuntimeError(said)  # our own mistake: it is shown in full
     raise CheckError(
-        f"the process that ran the file ended with code {done.returncode} before it was judged",
-        hint="a line of it ends the program (os._exit, a crash in compiled code)",
+        f"the process that ran the file ended with code {code} before it was judged",
+        hint="a line of it ends the program (os._exit, a crash in compiled code), or wants more "
+        f"memory than the {memory:g} GB of --memory",
     )
+
+
+def _run(command: list[str], timeout: float) -> tuple[int, str]:
+    """A command's exit code and what it wrote to stderr. Nothing that it started is left.
+
+    It is in a session of its own: Ctrl-C is for this process, which ends it.
+    """
+    quiet: Any = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=timeout)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, said.decode(errors="replace").strip()
 
 
 def _out_of_time(timeout: float, spot: Spot | None) -> CheckError:
@@ -97,11 +110,24 @@ def _bundled(file: str) -> str:
     return file
 
 
+def _limit(memory: float) -> None:
+    """Let this process take so many GB more, where the system can hold it to that."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + int(memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    except (ImportError, OSError, ValueError):
+        return  # no such limit on this system
+
+
 def main(request: str) -> None:
     """Answer one request."""
-    file, backward, timeout, answer, trace = json.loads(request)
+    file, backward, timeout, memory, answer, trace = json.loads(request)
     from gradninja.check.judge import judge
 
+    _limit(memory)
     with Path(trace).open("w", encoding="utf-8") as watched:
         faulthandler.dump_traceback_later(timeout, exit=True, file=watched)
         found: dict[str, Any]
@@ -109,6 +135,12 @@ def main(request: str) -> None:
             found = {"report": judge(_bundled(file), backward, None).to_dict()}
         except GradninjaError as error:
             found = {"error": str(error)}
+        except KeyboardInterrupt as error:  # Ctrl-C does not come here: the file raises it
+            spot = spot_of(error, file.partition(".py:")[0] + ".py" if ".py:" in file else file)
+            found = {"error": str(CheckError("the file raises KeyboardInterrupt", spot=spot))}
+        except MemoryError:
+            text = f"the file wants more memory than the {memory:g} GB that a check may take"
+            found = {"error": str(CheckError(text, hint="use smaller sizes, or --memory"))}
         faulthandler.cancel_dump_traceback_later()
     part = Path(answer + ".part")
     part.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")

@@ -37,6 +37,9 @@ def check(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after this time.")
     ] = 60.0,
+    memory: Annotated[
+        float, typer.Option(min=0.1, metavar="GB", help="Memory that the file may take.")
+    ] = 4.0,
     watch: Annotated[
         bool, typer.Option("--watch", help="Check again each time that the file is saved.")
     ] = False,
@@ -47,17 +50,17 @@ def check(
     Exit code 0: all lines are right; 1: a line is wrong; 2: it could not be judged.
     """
     if not watch:
-        raise typer.Exit(_once(file, backward, timeout, as_json))
+        raise typer.Exit(_once(file, backward, timeout, memory, as_json))
     from gradninja.check.watching import Saves
 
     paths = [_path(text) for text in (file, backward) if text is not None and ".py" in text]
     saves = Saves(paths)
     code = NOT_JUDGED
     try:
-        code = _once(file, backward, timeout, as_json)
+        code = _once(file, backward, timeout, memory, as_json)
         print(f"watching {' and '.join(map(str, paths))}; Ctrl-C ends it", file=sys.stderr)
         for _ in saves:
-            code = _once(file, backward, timeout, as_json)
+            code = _once(file, backward, timeout, memory, as_json)
     except KeyboardInterrupt:
         raise typer.Exit(code) from None
 
@@ -67,12 +70,12 @@ def _path(text: str) -> Path:
     return Path(text.partition(".py:")[0] + ".py" if ".py:" in text else text)
 
 
-def _once(file: str, backward: str | None, timeout: float, as_json: bool) -> int:
+def _once(file: str, backward: str | None, timeout: float, memory: float, as_json: bool) -> int:
     """Check and print; the exit code."""
     from gradninja.check.worker import check_apart
 
     try:
-        report = check_apart(file, backward, timeout)
+        report = check_apart(file, backward, timeout, memory)
     except GradninjaError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_JUDGED

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradninja.cli.limits import Timeout, running
 from gradninja.cli.options import show_source
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def compile(  # the verb's name
     embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a letter.")] = 10,
     context: Annotated[int, typer.Option(min=1, help="Letters that predict the next one.")] = 3,
     vocab: Annotated[int, typer.Option(min=2, help="Letters, the end mark too.")] = LETTERS,
+    timeout: Timeout = 300.0,
 ) -> None:
     """Compile the training loop of a model: forward, backward, update and batches in one."""
     import numpy as np
@@ -45,14 +47,15 @@ def compile(  # the verb's name
     from gradninja.native import compile_training
 
     sizes = {"vocab": vocab, "context": context, "embedding": embedding, "hidden": hidden}
-    loaded = models.load(model)
-    loaded.check({**sizes, **loaded.options, "n": batch})
-    values, parameters = _values(loaded, sizes, batch)
-    begun = time.perf_counter()
-    step = _step(loaded, backward, values)
-    kernel = compile_training(
-        step.source, values, parameters, lambda said: print(said, file=sys.stderr), step.spot
-    )
+    with running(model, timeout):
+        loaded = models.load(model)
+        loaded.check({**sizes, **loaded.options, "n": batch})
+        values, parameters = _values(loaded, sizes, batch)
+        begun = time.perf_counter()
+        step = _step(loaded, backward, values)
+        kernel = compile_training(
+            step.source, values, parameters, lambda said: print(said, file=sys.stderr), step.spot
+        )
     if show:
         show_source(kernel.source)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradninja.cli.limits import Timeout, running
 from gradninja.cli.options import As, Form, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ def derive(
         typer.Option(help="As a person would write it, or equal to autograd bit for bit."),
     ] = Style.READABLE,
     form: As = Form.LINES,
+    timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
     """Write the backward pass of a forward, one line at a time, with the forward's own names."""
     from gradninja.derive import derive as derived
 
-    back = derived(file, wrt=wrt or None, style=style.value)
+    with running(file, timeout):
+        back = derived(file, wrt=wrt or None, style=style.value)
     if as_json:
         print(json.dumps(_row(back), ensure_ascii=False))
     else:

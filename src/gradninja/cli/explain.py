@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gradninja.cli.limits import Timeout, running
 from gradninja.cli.options import ForwardFile
 from gradninja.errors import RunError
 
@@ -32,6 +33,7 @@ def explain(
         bool,
         typer.Option("--steps", help="Walk the fused backward, with the steps that led to it."),
     ] = False,
+    timeout: Timeout = 300.0,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file.", show_default="print")
     ] = None,
@@ -44,7 +46,8 @@ def explain(
     from gradninja.explain import Walkthrough, text
     from gradninja.explain import explain as explained
 
-    back = fuse(file) if steps else derive(file)
+    with running(file, timeout):
+        back = fuse(file) if steps else derive(file)
     console = Console()
     if out is None and view is View.TEXT and console.is_terminal:
         print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradninja.cli.limits import Timeout, running
 from gradninja.cli.options import As, Form, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ def fuse(
         bool, typer.Option("--steps", help="Tell the steps that led to each line, in words.")
     ] = False,
     form: As = Form.LINES,
+    timeout: Timeout = 300.0,
     as_json: Json = False,
 ) -> None:
     """Write the backward pass of a forward all in one go: the short formula, found by algebra."""
     from gradninja.algebra import fuse as fused
 
     style = "in place" if in_place else "readable"
-    back = fused(file, wrt=wrt or None, prefer=prefer.value, style=style)
+    with running(file, timeout):
+        back = fused(file, wrt=wrt or None, prefer=prefer.value, style=style)
     for pass_ in back.dropped:
         print(f"not taken: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:

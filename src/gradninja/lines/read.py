@@ -280,6 +280,12 @@ def _input(
             spot=source.spot(formal.node),
             hint="inputs are tensors and plain numbers",
         )
+    if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+        raise ReadError(
+            f"`{formal.name}` is a sparse tensor; only dense ones are read",
+            spot=source.spot(formal.node),
+            hint="give it as `.to_dense()`",
+        )
     floating = isinstance(value, torch.Tensor) and value.is_floating_point()
     if isinstance(value, torch.Tensor) and value.is_complex():
         raise ReadError(f"`{formal.name}` is complex; only real tensors are read")
