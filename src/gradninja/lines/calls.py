@@ -175,6 +175,8 @@ class Calls(Expressions):
         attribute = ast.Attribute(owner.syntax, func.attr, ast.Load())
         if owner.is_tensor:
             op = f"Tensor.{func.attr}"
+            if self.in_place(op):
+                return self.write_method(node, func, owner)
             self._refuse_outside(node, op)
             function = getattr(torch.Tensor, func.attr, None)
             if function is None or not callable(function):
@@ -240,6 +242,12 @@ class Calls(Expressions):
             listed = ast.Call(ast.Name("list", ast.Load()), [syntax], [])
             return self._static_operation(node, lambda *v: list(run(*v)), tuple(args), listed)
         return self._static_operation(node, run, tuple(args), syntax)
+
+    def in_place(self, op: str) -> bool:
+        raise NotImplementedError
+
+    def write_method(self, node: ast.Call, func: ast.Attribute, owner: Expr) -> Expr:
+        raise NotImplementedError
 
     def _length(self, node: ast.AST, of: Expr, syntax: ast.expr) -> Expr:
         if of.op == TUPLE:

@@ -28,7 +28,7 @@ class Expressions(Builder):
 
     scope: dict[str, Expr]
     own: Mapping[str, Callable[..., Any]]  # functions that have a rule from outside
-    tensors: Mapping[int, Expr]  # the tensors that a live object holds, by identity
+    tensors: dict[int, Expr]  # the tensors that a live object holds, by identity
 
     def read(self, node: ast.expr) -> Expr:
         """The expression that a syntax node stands for."""

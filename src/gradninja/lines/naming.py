@@ -67,7 +67,9 @@ class Naming(Objects):
         Where other lines have read it by then it keeps its own, and there is no line `y = x`.
         """
         last = self.lines[-1] if self.lines else None
-        kept = any(str(held) == str(expr) for held in self.state.values())
+        holders = [*self.state.values(), *self.scope.values()]
+        holders += [held for frame in self.frames for held in frame.values()]
+        kept = any(_holds(held, str(expr)) for held in holders)
         if last is None or last.targets != (str(expr),) or kept:
             return expr
         self.taken.discard(str(expr))
@@ -106,3 +108,10 @@ class Naming(Objects):
             return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
         flows = of.differentiable and value.is_floating_point()
         return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)
+
+
+def _holds(held: Expr, name: str) -> bool:
+    """Whether what a scope holds is a line's value, or has it in a list."""
+    if held.op == TUPLE:
+        return any(_holds(part, name) for part in held.args)
+    return held.op == NAME and str(held) == name

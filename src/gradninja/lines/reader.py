@@ -19,8 +19,6 @@ from gradninja.lines import source as sources
 from gradninja.lines.bounds import bounds
 from gradninja.lines.inlining import Function, Returned
 from gradninja.lines.live import Live
-from gradninja.lines.naming import Naming
-from gradninja.lines.operators import BINARY
 from gradninja.lines.plain import is_object
 from gradninja.lines.program import (
     NAME,
@@ -35,11 +33,12 @@ from gradninja.lines.program import (
     needed,
 )
 from gradninja.lines.source import Source
+from gradninja.lines.writing import Writing
 
 QUIET = frozenset({"print", "warnings.warn", "torch._assert"})  # calls that change nothing
 
 
-class Reader(Naming):
+class Reader(Writing):
     """Reads one function. `own`: functions that have a rule from outside; `known`: ops with one."""
 
     def __init__(
@@ -67,6 +66,9 @@ class Reader(Naming):
         self.spent, self.whole = 0, source.function.body
         self.outermost = source.spot(source.function)  # the forward's own statement that is read
         self.taken: set[str] = set()
+        self.inputs: tuple[Input, ...] = ()
+        self.own_state: frozenset[str] = frozenset()
+        self.overwritten: dict[str, tuple[int, str]] = {}
         self.made: dict[str, int] = {}
         self.counts: dict[str, int] = {}
         self.reserved = {
@@ -132,11 +134,11 @@ class Reader(Naming):
                     self.bind(owner.id, self.container(node, several, list))
                     return
                 self.fail(node, "only `append` and `extend` of a list are read")
-            self._refuse_outside(node, f"Tensor.{call.func.attr}")
         if isinstance(call, ast.Call) and ast.unparse(call.func) in QUIET:
             return
         found = self.read(call)
-        if found.op == STATIC and found.value is None:
+        writes = isinstance(call, ast.Call) and self.in_place(ast.unparse(call.func))
+        if writes or (found.op == STATIC and found.value is None):
             return
         self.fail(node, "this value goes nowhere", "give it a name, or leave the line out")
 
@@ -158,11 +160,10 @@ class Reader(Naming):
             owner = self.read(target.value)
             if owner.op == STATIC and is_object(owner.value):
                 return self.write_member(owner, target.attr, expr)
-        self.fail(
-            target,
-            f"`{ast.unparse(target)} = ...` writes in place, so an earlier value is lost",
-            "give the result a new name: torch.where, torch.cat or a masked sum say the same",
-        )
+        if isinstance(target, ast.Subscript):
+            self.write_part(target, expr)
+            return expr
+        self.fail(target, f"`{ast.unparse(target)} = ...` is outside of what is read")
 
     def _unpack(self, target: ast.Tuple | ast.List, expr: Expr) -> Expr:
         names = target.elts
@@ -191,12 +192,8 @@ class Reader(Naming):
     def run_AugAssign(self, node: ast.AugAssign) -> None:
         held = self.read(node.target)
         if held.is_tensor:
-            op, told = BINARY[type(node.op)][0], ast.unparse(node.target)
-            self.fail(
-                node,
-                f"`{op}=` changes `{told}` in place, so its earlier value is lost to the backward",
-                f"write `{told} = {told} {op} ...`",
-            )
+            self.write_operator(node, held)
+            return
         plain = ast.copy_location(ast.BinOp(node.target, node.op, node.value), node)
         self._assign(node.target, self.read(plain))
 
@@ -291,6 +288,8 @@ class Reader(Naming):
         """The program of the function, read with these inputs; `live`: the object whose it is."""
         function = self.source.function
         self.of_object = live is not None
+        self.inputs = inputs
+        self.own_state = frozenset(() if live is None else live.tensors)
         for given in inputs:
             self._take(given, live)
         if live is not None:

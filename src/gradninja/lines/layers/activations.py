@@ -13,17 +13,17 @@ from gradninja.lines.layers.table import means
 
 @means(nn.ReLU)
 def relu(self: Any, x: Tensor) -> Tensor:
-    return F.relu(x)
+    return F.relu(x, inplace=self.inplace)
 
 
 @means(nn.ReLU6)
 def relu6(self: Any, x: Tensor) -> Tensor:
-    return F.relu6(x)
+    return F.relu6(x, inplace=self.inplace)
 
 
 @means(nn.LeakyReLU)
 def leaky_relu(self: Any, x: Tensor) -> Tensor:
-    return F.leaky_relu(x, self.negative_slope)
+    return F.leaky_relu(x, self.negative_slope, inplace=self.inplace)
 
 
 @means(nn.PReLU)
@@ -36,7 +36,7 @@ def prelu(self: Any, x: Tensor) -> Any:
 
 @means(nn.ELU)
 def elu(self: Any, x: Tensor) -> Tensor:
-    return F.elu(x, self.alpha)
+    return F.elu(x, self.alpha, inplace=self.inplace)
 
 
 @means(nn.SELU)
@@ -56,12 +56,12 @@ def gelu(self: Any, x: Tensor) -> Tensor:
 
 @means(nn.SiLU)
 def silu(self: Any, x: Tensor) -> Tensor:
-    return F.silu(x)
+    return F.silu(x, inplace=self.inplace)
 
 
 @means(nn.Mish)
 def mish(self: Any, x: Tensor) -> Tensor:
-    return F.mish(x)
+    return F.mish(x, inplace=self.inplace)
 
 
 @means(nn.Hardswish)
@@ -76,7 +76,7 @@ def hardsigmoid(self: Any, x: Tensor) -> Tensor:
 
 @means(nn.Hardtanh)
 def hardtanh(self: Any, x: Tensor) -> Tensor:
-    return F.hardtanh(x, self.min_val, self.max_val)
+    return F.hardtanh(x, self.min_val, self.max_val, inplace=self.inplace)
 
 
 @means(nn.Softplus)
