@@ -125,6 +125,8 @@ def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
 
 
 def _operands(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.ListComp | ast.GeneratorExp):
+        return []  # of plain numbers: what is within has names of its own
     if isinstance(node, ast.Call):
         owner = [node.func.value] if isinstance(node.func, ast.Attribute) else []
         return [*owner, *node.args, *(k.value for k in node.keywords)]

@@ -79,10 +79,12 @@ def forgetting(lines: Sequence[ast.stmt], wanted: set[str]) -> list[str]:
     last: dict[str, int] = {}
     made: set[str] = set()
     for at, line in enumerate(lines):
+        own = [n.target for n in ast.walk(line) if isinstance(n, ast.comprehension)]
+        within = {id(name) for target in own for name in ast.walk(target)}
         for node in ast.walk(line):
             if isinstance(node, ast.Name):
                 last[node.id] = at
-                if isinstance(node.ctx, ast.Store):
+                if isinstance(node.ctx, ast.Store) and id(node) not in within:
                     made.add(node.id)
     text = []
     for at, line in enumerate(lines):
