@@ -18,6 +18,16 @@ from gradninja.data import Split
 
 _BLOCK = 2**15  # examples in a block: 1024 steps of the lecture's 32, about 1 MB of contexts
 
+_BUDGET = 2**28  # bytes that the temporaries of a block may take
+
+
+def rows_at_once(width: int) -> int:
+    """How many rows of so many numbers each may be worked on at once, with what comes of them.
+
+    32 bytes a number: float32 and float64 side by side, and two more of the latter.
+    """
+    return max(1, _BUDGET // (32 * width))
+
 
 def block_steps(batch: int) -> int:
     """How many steps a block has."""
@@ -48,8 +58,12 @@ def batches(
         block, skip = block + 1, 0
 
 
-def blocks(split: Split, context: int, size: int = _BLOCK) -> Iterator[tuple[Tensor, Tensor]]:
-    """All examples of a split in their order, `size` at a time, as (Xb, Yb)."""
+def blocks(split: Split, context: int, width: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    """All examples of a split in their order, many at a time, as (Xb, Yb).
+
+    `width` is how many numbers each leads to: where they are many, blocks are shorter.
+    """
+    size = min(_BLOCK, rows_at_once(width))
     for start in range(0, len(split), size):
         positions = np.arange(start, min(start + size, len(split)))
         contexts, targets = split.contexts(positions, context)

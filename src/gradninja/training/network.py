@@ -66,7 +66,8 @@ class Network:
 
                 costs = -self.table().log_softmax(1)
                 return float(table.total(split.stream, costs.numpy())) / len(split)
-            for contexts, targets in blocks(split, self.config.context):
+            width = max(len(self.config.vocabulary), self.config.hidden)
+            for contexts, targets in blocks(split, self.config.context, width):
                 logits = self.logits(contexts).double()
                 total += cross_entropy(logits, targets, reduction="sum").item()
         return total / len(split) if len(split) else float("nan")
@@ -75,7 +76,8 @@ class Network:
         """This network with its statistics measured over a whole split (the training set)."""
         if not self.model.has("calibrate"):
             return self
-        contexts = (contexts for contexts, _ in blocks(split, self.config.context))
+        width = max(self.config.hidden, self.config.context * self.config.embedding)
+        contexts = (contexts for contexts, _ in blocks(split, self.config.context, width))
         with torch.inference_mode():
             found = self.model.call("calibrate", self._values({"batches": contexts}))
         if not isinstance(found, dict):

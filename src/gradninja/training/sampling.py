@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gradninja.data import Vocabulary
 from gradninja.errors import RunError
+from gradninja.training.batches import rows_at_once
 from gradninja.training.network import Network
 
 LONGEST = 200  # letters; a network that never ends a word is cut off here
@@ -136,15 +137,19 @@ def _draw(
     columns = [token.expand(count) for token in start]
     while len(alive) and len(columns) < LONGEST:
         distinct, which = _distinct(contexts, vocab)
-        logits = network.logits(distinct).double() / temperature
-        if not columns:
-            logits[:, 0] = -torch.inf  # no word of the data is empty, so none here
-        probs = logits.softmax(1)
-        # A letter is where a uniform number falls among the cumulated probabilities; the last
-        # boundary is left out, so that rounding cannot lead past the last letter.
-        boundaries = probs.cumsum(1)[:, :-1].contiguous()[which]
         uniform = torch.rand((len(alive), 1), generator=generator, dtype=torch.float64)
-        letters = torch.searchsorted(boundaries, uniform, right=True).squeeze(1)
+        letters = torch.empty(len(alive), dtype=torch.int64)
+        # As many at once as memory allows, those of one context together.
+        for rows in which.argsort(stable=True).split(rows_at_once(vocab)):
+            first, last = which[rows[0]], which[rows[-1]]
+            logits = network.logits(distinct[first : last + 1]).double() / temperature
+            if not columns:
+                logits[:, 0] = -torch.inf  # no word of the data is empty, so none here
+            # A letter is where a uniform number falls among the cumulated probabilities; the last
+            # boundary is left out, so that rounding cannot lead past the last letter.
+            boundaries = logits.softmax(1).cumsum(1)[:, :-1].contiguous()[which[rows] - first]
+            found = torch.searchsorted(boundaries, uniform[rows], right=True)
+            letters[rows] = found.squeeze(1)
         column = torch.zeros(count, dtype=torch.int64)
         column[alive] = letters
         columns.append(column)
