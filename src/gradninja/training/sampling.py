@@ -140,7 +140,7 @@ def _draw(
         uniform = torch.rand((len(alive), 1), generator=generator, dtype=torch.float64)
         letters = torch.empty(len(alive), dtype=torch.int64)
         # As many at once as memory allows, those of one context together.
-        for rows in which.argsort(stable=True).split(rows_at_once(vocab)):
+        for rows in torch.split(which.argsort(stable=True), rows_at_once(vocab)):
             first, last = which[rows[0]], which[rows[-1]]
             logits = network.logits(distinct[first : last + 1]).double() / temperature
             if not columns:
