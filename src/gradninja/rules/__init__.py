@@ -15,6 +15,7 @@ from gradninja.rules.lengths import LENGTHS
 from gradninja.rules.linalg import LINALG
 from gradninja.rules.linear import LINEAR
 from gradninja.rules.losses import LOSSES
+from gradninja.rules.margins import MARGINS
 from gradninja.rules.networks import NETWORKS
 from gradninja.rules.normalisation import NORMALISATION
 from gradninja.rules.rectifiers import RECTIFIERS
@@ -23,6 +24,7 @@ from gradninja.rules.resampling import RESAMPLING
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.special import SPECIAL
 from gradninja.rules.spectra import SPECTRA
+from gradninja.rules.totals import TOTALS
 from gradninja.rules.views import VIEWS
 
 BOOK = Book(
@@ -33,6 +35,7 @@ BOOK = Book(
     ACTIVATIONS,
     RECTIFIERS,
     REDUCTIONS,
+    TOTALS,
     VIEWS,
     ARRANGEMENTS,
     BRACKETS,
@@ -47,6 +50,7 @@ BOOK = Book(
     NORMALISATION,
     LENGTHS,
     LOSSES,
+    MARGINS,
     CLASSES,
 )
 rule = BOOK.rule
