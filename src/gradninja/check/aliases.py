@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 
-from gradninja.check.plan import Plan
+from gradninja.check.plan import Plan, adds
 from gradninja.check.statements import Written
 from gradninja.check.written import AsWritten, Spoil
 
@@ -27,16 +27,19 @@ SHARED = "refers to a single memory location"  # torch's words
 
 
 def aliases(
-    plan: Plan, written: Written, run: AsWritten, inputs: Collection[str], all_right: bool
+    plan: Plan, written: Written, run: AsWritten, kept: Collection[str], all_right: bool
 ) -> Iterable[Alias]:
     """The aliases that do harm, one for each line that made one.
 
-    `inputs`: the forward's inputs, which no backward may change. What else is changed does harm
-    where it is a gradient, or is read later and not all comes out right.
+    `kept`: what no line may change unseen: the forward's inputs, and the gradients that somebody
+    looks at. A gradient that is added to holds what belongs to another; one that is multiplied or
+    masked went on along the chain under its new name. What else is changed does harm where it is
+    read later and not all comes out right.
     """
     groups: dict[int, list[Spoil]] = {}
     for spoil in run.spoils:
-        always = spoil.victim in plan.gradients or spoil.victim in inputs
+        added = spoil.victim in plan.gradients and adds(plan.steps[spoil.by].node)
+        always = added or spoil.victim in kept
         if always or (not all_right and _read_later(spoil, plan)):
             groups.setdefault(spoil.maker, []).append(spoil)
     for maker, spoils in groups.items():

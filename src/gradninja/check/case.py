@@ -11,6 +11,7 @@ import torch
 
 from gradninja.check.plan import written
 from gradninja.check.run import compiled, copy_of, precision, quiet
+from gradninja.check.statements import Reuse, plain
 from gradninja.lines import Program
 
 
@@ -69,6 +70,7 @@ class Case:
     astray: tuple[ast.stmt, ...] = ()
     beside: tuple[Case, ...] = ()
     wrong: bool = True  # as it stands
+    reuses: tuple[Reuse, ...] = ()
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
 
     @property
@@ -79,6 +81,34 @@ class Case:
     @property
     def draws(self) -> int:
         return len(self.situations)
+
+    def plain(self, text: str) -> str:
+        """A text with the person's own names."""
+        return plain(text, self.reuses)
+
+    def legible(
+        self, new: ast.stmt | None, old: ast.stmt | None, after: ast.stmt | None = None
+    ) -> bool:
+        """Whether a new statement means what it says when it is written in the person's names."""
+        if not self.reuses:
+            return True
+        if hasattr(old, "unwritten") or hasattr(after, "unwritten"):
+            return False
+        place = old or after or (self.statements[0] if self.statements else None)
+        if new is None or place is None:
+            return True
+        used = {(n.id, type(n.ctx)) for n in ast.walk(new) if isinstance(n, ast.Name)}
+        for reuse in self.reuses:
+            names = {name for name, _ in used}
+            if place.lineno > reuse.line or (place.lineno == reuse.line and old is None):
+                hidden = reuse.name in names
+            elif place.lineno == reuse.line and getattr(old, "gives_up", None) == reuse.name:
+                hidden = (reuse.alias, ast.Load) in used or (reuse.name, ast.Store) in used
+            else:
+                hidden = (reuse.name if place.lineno == reuse.line else reuse.alias) in names
+            if hidden:
+                return False
+        return True
 
     def evaluate(self, statements: Sequence[ast.stmt], draw: int) -> Any:
         """The gradient's value after these statements stand in the place of `self.statements`.

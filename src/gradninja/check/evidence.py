@@ -62,13 +62,18 @@ def case_of(review: Review, row: Row) -> Case | None:
         variable=row.finding.versions[0],
         statements=tuple(plan.steps[at].node for at in steps),
         writers=tuple(plan.steps[at].node for at in writers),
-        body=tuple(trials.written.statements),
+        body=tuple(s for s in trials.written.statements if not hasattr(s, "unwritten")),
         text=trials.written.text,
         file=trials.written.file,
-        gradients={name: trial.versions(of)[0] for name, of in trial.gradients.items()},
+        gradients={
+            name: trial.versions(of)[0]
+            for name, of in trial.gradients.items()
+            if name not in trials.own
+        },
         written=frozenset(n for n in plan.gradients if plan.last(n) is not None),
         astray=tuple(plan.steps[at].node for at in astray),
         situations=tuple(situations),
+        reuses=trials.written.reuses,
         namespace={**LIBRARY, **trials.namespace},
     )
 

@@ -13,6 +13,7 @@ from gradninja.check.case import Case
 from gradninja.check.evidence import case_of
 from gradninja.check.review import Review
 from gradninja.check.row import Row
+from gradninja.check.statements import plain
 from gradninja.check.tolerance import distance
 from gradninja.check.truth import size
 from gradninja.check.types import LineReport, Verdict
@@ -35,7 +36,21 @@ def explained(review: Review) -> list[LineReport]:
             note = "right once " + (f"line {at} is mended" if at else "the missing line is there")
             line = replace(line, verdict=Verdict.CLOSE, max_abs=None, max_rel=None, notes=(note,))
         found[place] = line
-    return [line for _, line in sorted(found.items())]
+    return [_plain(review, line) for _, line in sorted(found.items())]
+
+
+def _plain(review: Review, line: LineReport) -> LineReport:
+    """The same in the person's own names."""
+    reuses = review.trials.written.reuses
+    if not reuses:
+        return line
+    return replace(
+        line,
+        name=plain(line.name, reuses),
+        diagnosis=plain(line.diagnosis or "", reuses) or None,
+        fix=plain(line.fix or "", reuses) or None,
+        notes=tuple(plain(note, reuses) for note in line.notes),
+    )
 
 
 def _line(review: Review, row: Row, deadline: float, mended: dict[str, int | None]) -> LineReport:

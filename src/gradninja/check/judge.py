@@ -16,7 +16,7 @@ from gradninja.check.module import as_tensors
 from gradninja.check.plan import bound, plan
 from gradninja.check.returned import Returned
 from gradninja.check.review import Review
-from gradninja.check.statements import EMPTY, Written
+from gradninja.check.statements import EMPTY, Written, plain
 from gradninja.check.subject import Subject, resolve
 from gradninja.check.tolerance import told
 from gradninja.check.trials import Trial, Trials, tried
@@ -73,7 +73,7 @@ def _judge(subject: Subject) -> Report:
         lines=tuple(rows),
         draws=tuple(dict.fromkeys(trial.draw.label for trial in trials.trials)),
         tolerance=told(terms, max((t for t in known if t < 1e-3), default=0.0)),
-        notes=tuple(notes),
+        notes=tuple(plain(note, review.trials.written.reuses) for note in notes),
     )
 
 

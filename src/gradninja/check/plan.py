@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
+ADDING = frozenset({"add", "sub", "index_add", "scatter_add", "addmm", "at"})
 IN_PLACE_FUNCTIONS = frozenset({"copyto", "put", "place", "putmask"})
 
 
@@ -19,6 +20,7 @@ class Step:
     binds: frozenset[str]  # those written by giving the name a new value
     mentions: frozenset[str]
     code: tuple[ast.stmt, ...]  # what is run for it
+    gives_up: str | None = None  # a name that no later statement uses (`reuse`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +65,6 @@ class Plan:
         )
         return replace(self, steps=steps)
 
-    def without_writes(self, name: str, after: int) -> Plan:
-        """The same, where a name is used again after a statement for something else."""
-        steps = tuple(
-            replace(step, writes=step.writes - {name}) if i > after else step
-            for i, step in enumerate(self.steps)
-        )
-        return replace(self, steps=steps)
-
 
 def plan(statements: Iterable[ast.stmt], variables: Mapping[str, str]) -> Plan:
     """Cut a backward into steps. `variables`: gradient -> the forward's name that it is of."""
@@ -80,7 +74,8 @@ def plan(statements: Iterable[ast.stmt], variables: Mapping[str, str]) -> Plan:
             break
         binds, writes = frozenset(bound(node)), frozenset(written(node))
         mentions = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-        steps.append(Step(node, writes | binds, binds, mentions, (_runnable(node),)))
+        gone = getattr(node, "gives_up", None)
+        steps.append(Step(node, writes | binds, binds, mentions, (_runnable(node),), gone))
     touched = set().union(*(step.writes | step.mentions for step in steps)) if steps else set()
     gradients = {gradient: name for gradient, name in variables.items() if gradient in touched}
     return Plan(tuple(steps), gradients)
@@ -126,6 +121,17 @@ def written(node: ast.AST) -> Iterator[str]:
                     owner = part.args[0] if part.args else None
                 if owner is not None:
                     yield from _root(owner)
+
+
+def adds(node: ast.stmt) -> bool:
+    """Whether a statement adds in place to what its target holds."""
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, ast.Add | ast.Sub)
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+        return False
+    name = call.func.attr.rstrip("_")
+    return name in ADDING or any(keyword.arg == "accumulate" for keyword in call.keywords)
 
 
 def _root(node: ast.AST) -> Iterator[str]:

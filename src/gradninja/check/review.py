@@ -14,12 +14,13 @@ from gradninja.check.absences import deleted, misgiven, unasked, unwritten
 from gradninja.check.aliases import Alias, aliases, overlap
 from gradninja.check.module import told
 from gradninja.check.plan import Plan
+from gradninja.check.reuse import findings_of, settled
 from gradninja.check.row import Row
 from gradninja.check.tolerance import Tolerance
-from gradninja.check.trials import PRECISIONS, Trials, tolerances
+from gradninja.check.trials import Trials, tolerances
 from gradninja.check.truth import size
 from gradninja.check.types import Verdict
-from gradninja.check.verdict import Finding, find, precision_lost
+from gradninja.check.verdict import Finding, finding_of, precision_lost
 from gradninja.check.written import AsWritten
 
 # As written, rounding is handed on from line to line; a mistake is larger by orders all the same.
@@ -33,18 +34,14 @@ class Review:
     def __init__(self, trials: Trials) -> None:
         self.trials = trials
         program = trials.trials[0].draw.program
-        self.inputs = program.differentiable
         self.names = trials.trials[0].names
         self.given = {given.name for given in program.inputs}
         self.notes: list[str] = []
-        self.reused: set[str] = set()
         self.runs = self._run_as_written()
-        self.findings = {
-            name: self.finding(trials, name)
-            for name in trials.plan.gradients
-            if trials.plan.last(name) is not None
-        }
-        self._forgive_reuse()
+        self.findings = findings_of(trials)
+        self.all_right = self._all_right()
+        if any(finding.verdict.accuses for finding in self.findings.values()):
+            self._settle_reuse()
         self.rows = self._rows()
 
     @property
@@ -65,65 +62,20 @@ class Review:
 
     # -- findings ---------------------------------------------------------------------------
 
-    def finding(self, trials: Trials, name: str) -> Finding:
-        """The verdict on one gradient, by the walks of these trials."""
-        trial = trials.trials[0]
-        versions = [t.versions(trials.plan.gradients[name])[0] for t in trials.trials]
-        shape = tuple(trial.wide.gradients[versions[0]].shape)
-        unreached = []
-        for index, walk in enumerate(trials.walks):
-            for judged in walk.values():
-                outcome = judged.outcomes[name]
-                if outcome.error is not None:
-                    return Finding(
-                        Verdict.ERROR,
-                        wrong_on=[index],
-                        text=told(outcome.error),
-                        expected_shape=shape,
-                        versions=versions,
-                        error=outcome.error,
-                        error_at=outcome.error_at,
-                    )
-                if not outcome.values and index not in unreached:
-                    unreached.append(index)
-        if unreached:
-            return Finding(
-                Verdict.MISSING,
-                wrong_on=unreached,
-                text=f"a `return` comes before `{name}` is written",
-                expected_shape=shape,
-                versions=versions,
-            )
-        values = [{d: walk[d].outcomes[name].value for d in PRECISIONS} for walk in trials.walks]
-        return find(trials, name, values, is_input=trials.plan.gradients[name] in self.inputs)
+    def _all_right(self) -> bool:
+        """Whether the inputs' gradients come out right as all is written."""
+        wanted = {self.names.gradient(name) for name in self.trials.inputs}
+        if not wanted <= set(self.findings) or any(run.error is not None for run in self.runs):
+            return False
+        return all(self.off_as_written(name) is None for name in wanted)
 
-    def _forgive_reuse(self) -> None:
-        """Let a name be used again for something else.
-
-        In `dh = dh * (1 - h**2)` the name held the gradient of h until then. Where all comes out
-        right as written, the name is the person's own from there on.
-        """
-        wrong = [name for name, finding in self.findings.items() if finding.verdict.accuses]
-        inputs = {self.names.gradient(name) for name in self.inputs}
-        if not wrong or not inputs <= set(self.findings):
-            return
-        if any(self.off_as_written(name) is not None for name in inputs):
-            return
-        narrowed = self.plan
-        for name in set(wrong) - inputs:
-            match = self.trials.match(self.trials.trials[0], torch.float64)
-            outcome = self.trials.walks[0][torch.float64].outcomes[name]
-            right = [at for at, value in outcome.values if match(name, value)]
-            if right and right[-1] != self.plan.last(name):
-                narrowed = narrowed.without_writes(name, after=right[-1])
-                self.reused.add(name)
-                self.notes.append(
-                    f"after line {self.line(right[-1])} the name `{name}` is used for another value"
-                )
-        if narrowed is not self.plan:
-            self.trials = replace(self.trials, plan=narrowed)
+    def _settle_reuse(self) -> None:
+        """Let a name hold another value than the gradient that it is called for."""
+        found = settled(self.trials, self.findings, self.all_right)
+        if found.trials is not self.trials:
+            self.trials, self.findings = found.trials, found.findings
+            self.notes += found.notes
             self.runs = self._run_as_written()
-            self.findings = {name: self.finding(self.trials, name) for name in self.findings}
 
     # -- as written -------------------------------------------------------------------------
 
@@ -143,8 +95,7 @@ class Review:
         rows = zip(self.trials.trials, self.runs, versions, self.tolerances(name), strict=True)
         for trial, run, version, allowed in rows:
             true = trial.wide.gradients[version]
-            left = run.held if name in self.reused else run.final
-            value = _tensor(left.get(name), true)
+            value = _tensor(run.final.get(name), true)
             if value is None or not rounding.comparable(value, true):
                 return math.inf
             off = rounding.distance(value, true)
@@ -275,7 +226,7 @@ class Review:
             early = self._partial_reads(row.name)
             if not early:
                 continue
-            finding = self.finding(complete, row.name)
+            finding = finding_of(complete, row.name)
             if finding.verdict.accuses:
                 continue
             if any(self.findings[name].verdict.accuses for name, _ in early):
@@ -301,8 +252,12 @@ class Review:
         return found
 
     def _aliases(self, rows: list[Row]) -> None:
-        all_right = all(self.off_as_written(name) is None for name in self.findings)
-        for alias in aliases(self.plan, self.trials.written, self.runs[0], self.given, all_right):
+        written, looked_at = self.trials.written, set(self.plan.gradients)
+        if self.all_right and written.is_function:  # what it does not return, nobody sees
+            looked_at &= {*written.returned, *map(self.names.gradient, self.trials.inputs)}
+        all_right = all(self.off_as_written(name) is None for name in looked_at & {*self.findings})
+        kept = {*self.given, *looked_at}
+        for alias in aliases(self.plan, written, self.runs[0], kept, all_right):
             self._accuse(rows, alias)
 
     def _accuse(self, rows: list[Row], alias: Alias) -> None:
@@ -343,6 +298,8 @@ class Review:
                 kept.finding = replace(
                     kept.finding, verdict=Verdict.ERROR, text=text, kind="raises"
                 )
+            return
+        if self.all_right and self.trials.written.is_function:
             return
         for row in sorted(rows, key=lambda r: r.at or 0):
             off = self.off_as_written(row.name) if row.name in self.findings else None

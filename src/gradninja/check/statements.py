@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,22 @@ from typing import Any
 from gradninja.errors import Spot
 
 EMPTY: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """From a line on, `name` stands for another value, and is called `alias` among ourselves."""
+
+    name: str
+    alias: str
+    line: int
+
+
+def plain(text: str, reuses: Iterable[Reuse]) -> str:
+    """A text with the person's own names."""
+    for reuse in reuses:
+        text = text.replace(reuse.alias, reuse.name)
+    return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +41,19 @@ class Written:
     parameters: Mapping[str, Any]
     is_function: bool
     function: Callable[..., Any] | None = None
+    reuses: tuple[Reuse, ...] = ()
 
     @cached_property
     def text_lines(self) -> list[str]:
         return self.text.splitlines()
+
+    @cached_property
+    def returned(self) -> frozenset[str]:
+        """The names that stand in what is returned."""
+        nodes = (node for statement in self.statements for node in ast.walk(statement))
+        values = [n.value for n in nodes if isinstance(n, ast.Return) and n.value is not None]
+        found = (n.id for value in values for n in ast.walk(value) if isinstance(n, ast.Name))
+        return frozenset(found)
 
     def spot(self, node: ast.AST) -> Spot:
         number = getattr(node, "lineno", 1)

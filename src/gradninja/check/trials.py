@@ -82,6 +82,12 @@ class Trials:
     complete: bool = False
     keep: frozenset[int] = field(default_factory=frozenset)
     said: frozenset[str] = frozenset()  # inputs of which it is said that they need no gradient
+    own: frozenset[str] = field(default_factory=frozenset)  # names that are no gradients here
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The forward's inputs that have a gradient."""
+        return tuple(self.trials[0].draw.program.differentiable)
 
     def match(self, trial: Trial, dtype: torch.dtype) -> Match:
         """Which version's gradient a value is, roughly; None where it is of none."""
@@ -134,7 +140,8 @@ class Trials:
 
     def of(self, written: Written) -> Trials:
         """The same draws for another text of the backward."""
-        made = plan(written.statements, self.trials[0].gradients)
+        judged = {g: of for g, of in self.trials[0].gradients.items() if g not in self.own}
+        made = plan(written.statements, judged)
         steps = codes(made, written.file)
         return replace(self, written=written, plan=made, codes=steps).with_hidden_writes()
 

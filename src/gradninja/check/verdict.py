@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from gradninja.check import tolerance as rounding
+from gradninja.check.module import told
 from gradninja.check.tolerance import Tolerance
-from gradninja.check.trials import Trial, Trials, tolerances
+from gradninja.check.trials import PRECISIONS, Trial, Trials, tolerances
 from gradninja.check.types import Verdict
 
 # In float32 a right line may lose digits, as autograd may. Only where it is off by one part in a
@@ -40,6 +41,39 @@ class Finding:
     notes: list[str] = field(default_factory=list)
     error: Exception | None = None
     error_at: int | None = None
+
+
+def finding_of(trials: Trials, name: str) -> Finding:
+    """The verdict on one gradient, by the walks of these trials."""
+    trial = trials.trials[0]
+    versions = [t.versions(trials.plan.gradients[name])[0] for t in trials.trials]
+    shape = tuple(trial.wide.gradients[versions[0]].shape)
+    unreached = []
+    for index, walk in enumerate(trials.walks):
+        for judged in walk.values():
+            outcome = judged.outcomes[name]
+            if outcome.error is not None:
+                return Finding(
+                    Verdict.ERROR,
+                    wrong_on=[index],
+                    text=told(outcome.error),
+                    expected_shape=shape,
+                    versions=versions,
+                    error=outcome.error,
+                    error_at=outcome.error_at,
+                )
+            if not outcome.values and index not in unreached:
+                unreached.append(index)
+    if unreached:
+        return Finding(
+            Verdict.MISSING,
+            wrong_on=unreached,
+            text=f"a `return` comes before `{name}` is written",
+            expected_shape=shape,
+            versions=versions,
+        )
+    values = [{d: walk[d].outcomes[name].value for d in PRECISIONS} for walk in trials.walks]
+    return find(trials, name, values, is_input=trials.plan.gradients[name] in trials.inputs)
 
 
 def find(

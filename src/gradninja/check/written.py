@@ -51,6 +51,7 @@ class Watch:
         """`given`: the names that stood there before; the others are the person's own."""
         self.scope, self.match, self.plan, self.given = scope, match, plan, given
         self.bound_at: dict[str, int] = {}
+        self.gone: set[str] = set()  # names that are not used any more
         self.before: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}
         self.look()
 
@@ -64,16 +65,22 @@ class Watch:
 
     def changed(self, index: int, step: Step, found: AsWritten) -> None:
         """What a statement changed that its text does not name."""
+        if step.gives_up is not None:
+            self.gone.add(step.gives_up)
         victims = []
         for name, (tensor, version, copy) in self.before.items():
             now = self.scope.get(name)
             if now is not tensor:
                 self.bound_at[name] = index
+            elif name in self.gone:
+                continue
             elif name not in step.writes and tensor._version != version and _differs(copy, tensor):
                 victims.append((name, copy))
         for name in self.scope:
             if name not in self.before and name not in self.bound_at:
-                self.bound_at[name] = index
+                # One name more for what has a name makes no memory shared.
+                former = self.bound_at.get(step.gives_up) if step.gives_up else None
+                self.bound_at[name] = index if former is None else former
         for name, copy in victims:
             through = next(
                 (w for w in sorted(step.writes) if shares(self.scope.get(w), self.scope[name])),
@@ -148,7 +155,11 @@ def as_written(
     found.gone = {name for name in found.held if name not in scope}
     found.given = {name: scope[name] for name in truth.cotangents if name in scope}
     # A name that was deleted on the way had done its work.
-    found.final = {name: copy_of(scope.get(name, held)) for name, held in found.held.items()}
+    gone = {step.gives_up for step in plan.steps}
+    found.final = {
+        name: held if name in gone else copy_of(scope.get(name, held))
+        for name, held in found.held.items()
+    }
     return found
 
 

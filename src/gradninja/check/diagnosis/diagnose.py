@@ -85,6 +85,8 @@ class _Trial:
         return len(self.order)
 
     def fits(self, edit: Edit, draw: int) -> bool:
+        if not all(self.case.legible(c.new, c.old, c.after) for c in edit.changes):
+            return False
         return self._mends(edit, self.order[draw]) and all(
             self._keeps(other, edit, self.order[draw]) for other in self.case.beside
         )
@@ -143,7 +145,7 @@ class _Diagnosis:
         self.names = {variable: name for name, variable in case.gradients.items()}
         for variable in self.situation.gradients:
             self.names.setdefault(variable, f"d{variable}")
-        self.style = Style(case.text, list(case.body))
+        self.style = Style(case.text, list(case.body), case.plain)
         self.function = _function(case)
 
     def run(self, deadline: float) -> Diagnosis:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -84,13 +84,22 @@ def same(one: ast.AST, other: ast.AST) -> bool:
 class Style:
     """Writes edited statements so that all that was not edited stays as its author wrote it."""
 
-    def __init__(self, source: str, statements: Iterator[ast.stmt] | list[ast.stmt]) -> None:
-        self.source = source
+    def __init__(
+        self,
+        source: str,
+        statements: Iterator[ast.stmt] | list[ast.stmt],
+        plain: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """`plain`: puts the author's names for those that the trees have."""
+        self.source, self.plain = source, plain
         self._lines = source.splitlines(keepends=True)
         self._own = {id(node): node for s in statements for node in ast.walk(s)}
 
     def statement(self, new: ast.stmt, old: ast.stmt | None = None) -> str:
         """The text of a statement; `old` is the one that it came from, where it is an edit."""
+        return self.plain(self._statement(new, old))
+
+    def _statement(self, new: ast.stmt, old: ast.stmt | None) -> str:
         if old is not None:
             spliced = self._spliced(old, new)
             if spliced is not None:
@@ -133,7 +142,7 @@ class Style:
             written = self.segment(node)
             if written is not None and "\n" not in written:
                 return written
-        return self._with_own_parts(node) or self._as_written(ast.unparse(node))
+        return self.plain(self._with_own_parts(node) or self._as_written(ast.unparse(node)))
 
     def _span(self, node: ast.AST) -> tuple[int, int] | None:
         """Where a node stands in the text, in bytes."""
@@ -162,7 +171,7 @@ class Style:
             for text in _with_or_without_parentheses(self.expression(now)):
                 whole = source[outer[0] : start] + text.encode() + source[end : outer[1]]
                 found = textwrap.dedent(" " * old.col_offset + whole.decode())
-                if _means(found, new):
+                if self._means(found, new):
                     return found
         return None
 
@@ -189,9 +198,21 @@ class Style:
             text = template
             for (mark, _), part in zip(parts, choice, strict=True):
                 text = text.replace(mark, part)
-            if "\n" not in text and _means(text, node):
+            if "\n" not in text and self._means(text, node):
                 return text
         return None
+
+    def _means(self, text: str, node: ast.AST) -> bool:
+        """Whether a text is read as this statement or expression."""
+        try:
+            tree: ast.AST = ast.parse(text).body[0]
+        except (SyntaxError, IndexError):
+            return False
+        if isinstance(node, ast.expr):
+            if not isinstance(tree, ast.Expr):
+                return False
+            tree = tree.value
+        return self.plain(ast.dump(tree)) == self.plain(ast.dump(node))
 
 
 def _with_or_without_parentheses(text: str) -> list[str]:
@@ -224,16 +245,3 @@ def _difference(old: ast.AST, new: ast.AST) -> tuple[ast.AST, ast.AST]:
             else:
                 found = _difference(one, two)
     return found or (old, new)
-
-
-def _means(text: str, node: ast.AST) -> bool:
-    """Whether a text is read as this statement or expression."""
-    try:
-        tree: ast.AST = ast.parse(text).body[0]
-    except (SyntaxError, IndexError):
-        return False
-    if isinstance(node, ast.expr):
-        if not isinstance(tree, ast.Expr):
-            return False
-        tree = tree.value
-    return same(tree, node)

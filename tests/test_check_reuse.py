@@ -1,0 +1,62 @@
+"""A `d<name>` stands for a place on the way back: what comes out right has no red line."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradninja.check import Verdict, check
+from gradninja.check.diagnosis import apply
+from mutation_trial import recorded
+from published import HEADER, PLANTED, PUBLISHED
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_right_backward_has_no_red_line(name: str) -> None:
+    report = check(HEADER + PUBLISHED[name])
+    assert [(row.name, row.line, row.diagnosis) for row in report.wrong] == []
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_mistake_in_one_is_named_on_its_line_and_mended(name: str) -> None:
+    old, new = PLANTED[name]
+    right = HEADER + PUBLISHED[name]
+    text = right.replace(old, new, 1)
+    with recorded() as diagnoses:
+        report = check(text)
+    assert [row.line for row in report.wrong] == [right[: right.index(old)].count("\n") + 1]
+    assert check(apply(next(iter(diagnoses.values())).patches, text)).ok
+    assert "_from_line_" not in str(report)
+
+
+TWO = HEADER + (
+    'def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d d"]):\n'
+    "    h = torch.tanh(x @ w)\n    y = h * 3\n    return y\n\n\n"
+    "def backward(x, w, h, dy):\n    dh = dy * 3\n{}    dx = dh @ w.T\n    dw = x.T @ dh\n"
+)
+
+
+def test_a_name_used_for_more_is_told_and_accused_of_nothing() -> None:
+    report = check(TWO.format("    dh *= 1 - h**2\n"))
+    assert report.ok
+    assert report.notes == ("after line 16 the name `dh` is used for another value",)
+    assert {row.name: row.verdict.accuses for row in report.lines} == {
+        "dh": False,
+        "dx": False,
+        "dw": False,
+    }
+
+
+def test_a_right_value_in_a_wrong_shape_stays_a_mistake() -> None:
+    text = HEADER + (
+        'def forward(x: Float[Tensor, "n d"]):\n'
+        "    m = x.mean(0, keepdim=True)\n    y = (x - m) ** 2\n    return y\n\n\n"
+        "def backward(x, m, dy):\n    dm = -(2 * (x - m) * dy).sum(0)\n"
+        "    dx = 2 * (x - m) * dy + dm / x.shape[0]\n    return dx\n"
+    )
+    (row,) = check(text).wrong
+    assert (row.name, row.verdict, row.kind) == ("dm", Verdict.WRONG_SHAPE, "lost keepdim")
+
+
+def test_an_addition_to_what_is_right_is_no_other_use() -> None:
+    report = check(TWO.format("    dh *= 1 - h**2\n    dh += x\n"))
+    assert [row.line for row in report.wrong] == [18]
