@@ -11,6 +11,7 @@ import torch
 
 import gradninja.algebra.table  # noqa: F401 - it fills the table
 from gradninja.algebra.cost import Cost, cost_of, elements
+from gradninja.algebra.dtypes import other_dtype
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
 from gradninja.algebra.graph import Graph, Node
@@ -171,6 +172,10 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
         wrong = "" if _is_random(program) else differs(fused, derived)
         if wrong:
             dropped.append(Dropped(wrong, "on other sizes it is not the derived gradient"))
+            break
+        wrong = other_dtype(fused, derived)
+        if wrong:
+            dropped.append(Dropped(wrong, "it is of another dtype than the derived gradient"))
             break
         errors = () if _is_random(program) else tuple(compare(fused, derived))
         worse = [e for e in errors if not e.kept]

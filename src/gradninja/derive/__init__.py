@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.derive.backward import Backward, BackwardLine
+from gradninja.derive.dtypes import hold_dtypes
 from gradninja.derive.held import hold
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.verify import verify
@@ -135,6 +136,7 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
             break
         program = name_temporaries(program, walk.needs)
     back = Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
+    hold_dtypes(back)
     found = back.run(program.values, cotangents)
     verify(program, found, cotangents, on_the_way=walk.totals.values())
     if program.live is not None:

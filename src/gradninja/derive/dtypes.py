@@ -1,0 +1,118 @@
+"""Which precision a backward's lines give on inputs of another precision than it was read in.
+
+A forward is read in float64 with float64 as the default, where `x.double()` changes nothing and a
+new tensor has the dtype of all others. It is called in float32, and with float32 as the default.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from gradninja.derive.backward import Backward
+from gradninja.derive.statement import Statement
+from gradninja.derive.template import LIBRARY, substitute
+from gradninja.errors import DeriveError
+from gradninja.lines import Program
+
+# In float64, what is new may be narrower; in float32 what is cast, and in bfloat16 both, are wider.
+PROBED = (torch.float64, torch.float32, torch.bfloat16)
+FAILURES = (DeriveError, RuntimeError, TypeError, ValueError, IndexError)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What new tensors have, for as long as this lasts."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def hold_dtypes(back: Backward) -> None:
+    """Where a gradient would not have its variable's dtype, its line casts: see `PROBED`."""
+    for dtype in PROBED:
+        scope = _scope(back, dtype)
+        if scope is None:
+            continue
+        with default_dtype(torch.float32), torch.no_grad():
+            try:
+                for statement in back.statements:
+                    exec(str(statement), scope)
+                    if _cast(statement, scope):
+                        exec(str(statement), scope)
+            except FAILURES:  # it cannot be called in this dtype
+                continue
+
+
+def _cast(statement: Statement, scope: Mapping[str, Any]) -> bool:
+    """Cast what a line gives to its variable's dtype; what is narrower is made as wide before."""
+    of, gradient = scope.get(statement.of), scope[statement.target]
+    plain = statement.value is not None and not statement.adds
+    if not plain or not isinstance(of, torch.Tensor) or gradient.dtype == of.dtype:
+        return False
+    assert statement.value is not None
+    if torch.finfo(gradient.dtype).bits < torch.finfo(of.dtype).bits:
+        named = {
+            node.id: scope[node.id].dtype
+            for node in ast.walk(statement.value)
+            if isinstance(node, ast.Name) and isinstance(scope.get(node.id), torch.Tensor)
+        }
+        wide = next((name for name, dtype in named.items() if dtype == of.dtype), None)
+        names = {
+            name: partial(_to, ast.Name(name, ast.Load()), wide)
+            for name, dtype in named.items()
+            if wide is not None and dtype.is_floating_point and dtype != of.dtype
+        }
+        if names and wide is not None:
+            statement.value = substitute(statement.value, names)
+            return True
+    statement.value = _to(statement.value, statement.of)
+    return True
+
+
+def _to(value: ast.expr, like: str) -> ast.expr:
+    """`value.to(like.dtype)`."""
+    dtype = ast.Attribute(ast.Name(like, ast.Load()), "dtype", ast.Load())
+    return ast.Call(ast.Attribute(value, "to", ast.Load()), [dtype], [])
+
+
+def gradient_dtypes(back: Backward, dtype: torch.dtype) -> dict[str, torch.dtype] | None:
+    """The dtypes of the gradients of float inputs of one dtype; None where it cannot be called."""
+    scope = _scope(back, dtype)
+    if scope is None:
+        return None
+    with default_dtype(torch.float32), torch.no_grad():
+        try:
+            exec("\n".join(map(str, back.statements)), scope)
+        except FAILURES:
+            return None
+    return {n: scope[back.gradient_names[n]].dtype for n in back.program.differentiable}
+
+
+def _scope(back: Backward, dtype: torch.dtype) -> dict[str, Any] | None:
+    """Every name that the lines may have, the inputs and all that follows from them in a dtype."""
+    program: Program = back.program
+    given = {i.name: i.value for i in program.inputs}
+    floats = {
+        name: value
+        for name, value in given.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+    }
+    if any(value.dtype != torch.float64 for value in floats.values()):
+        return None  # it was read as it is called
+    inputs = {**given, **{name: value.to(dtype) for name, value in floats.items()}}
+    with default_dtype(torch.float32), torch.random.fork_rng(devices=[]):
+        try:
+            values = back.forward_values(inputs)
+        except FAILURES:
+            return None
+    seeds = {back.gradient_names[name]: torch.ones_like(values[name]) for name in back.outputs}
+    return {**LIBRARY, **program.namespace, **values, **seeds}

@@ -1,0 +1,50 @@
+"""A gradient has its input's dtype, in any that the forward is called in, beside new tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import gradninja as gn
+from catalogue import autograd
+
+MIXED = (
+    "(torch.eye(z.shape[-1]) * z).sum()",
+    "z + z.double()",
+    "(z * z.double()).sum()",
+    "(z * z.double()).float().sum()",
+    "z * torch.arange(4)",
+    "(torch.zeros(4) + z).sum()",
+    "(torch.ones(4) * z).exp()",
+    "(z.double().exp() + z).mean()",
+    "z * torch.tensor([1.0, 2.0, 3.0, 4.0])",
+    "torch.sigmoid(z.float()) * z",
+    "z * torch.linspace(0, 1, 4) + z.type_as(z)",
+)
+ROUNDING = {torch.float64: 1e-15, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+
+@pytest.mark.parametrize("text", MIXED)
+def test_a_gradient_is_of_its_inputs_dtype_and_as_precise(text: str) -> None:
+    scope: dict[str, Any] = {"torch": torch}
+    source = f"def forward(z):\n    return {text}\n"
+    exec(source, scope)
+    generator = torch.Generator().manual_seed(0)
+    backs = [
+        gn.derive(source, {"z": torch.rand(4)}),
+        gn.derive(source, {"z": torch.rand(4)}, style="exact"),
+        gn.fuse(source, {"z": torch.rand(4)}),
+    ]
+    for dtype, own in ROUNDING.items():
+        rounding = max(own, ROUNDING[torch.float32]) if ".float()" in text else own
+        z = torch.rand(4, generator=generator).to(dtype)
+        truth, grads = autograd(
+            scope["forward"], {"z": z}, lambda out: [torch.full_like(out[0], 0.8033)]
+        )
+        for back in backs:
+            got, want = back({"z": z}, grads[0])["dz"], truth["dz"]
+            assert got.dtype == want.dtype == dtype, back.source
+            off = float((got.double() - want.double()).abs().max())
+            assert off <= 3 * rounding * max(1.0, float(want.abs().max())), (dtype, back.source)
