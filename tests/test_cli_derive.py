@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,51 @@ def test_what_cannot_be_derived_is_told_with_a_caret(
 def test_a_missing_file_is_told(capsys) -> None:
     assert call("derive", "nowhere.py") == 2
     assert "cannot read nowhere.py" in capsys.readouterr().err
+
+
+LOUD = """import os, sys, torch
+os.system("echo noise")
+print("noise")
+
+
+def inputs():
+    {line}
+    return {{"x": torch.randn(3)}}
+
+
+def forward(x):
+    y = x * 2
+    return y
+"""
+
+
+@pytest.mark.parametrize("verb", ["derive", "fuse", "explain"])
+def test_what_a_file_prints_or_ends_is_kept_from_the_answer(
+    verb: str, tmp_path: Path, capfd
+) -> None:
+    """The file runs in this process: its prints go to stderr, and it may not end the program."""
+    path = tmp_path / "loud.py"
+    for line, code, said in [
+        ("sys.setrecursionlimit(200)", 0, "noise"),
+        ("sys.exit(0)", 2, "ends the program"),
+        ("raise KeyboardInterrupt", 2, "interrupted while the file ran"),
+        ("return {'x': torch.eye(3).to_sparse()}", 2, "sparse"),
+    ]:
+        path.write_text(LOUD.format(line=line), encoding="utf-8")
+        assert call(verb, str(path)) == code
+        out, err = capfd.readouterr()
+        assert "noise" not in out
+        assert bool(out) is (code == 0)
+        assert said in err
+
+
+def test_derive_ends_after_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "loud.py"
+    path.write_text(LOUD.format(line="while True: pass"), encoding="utf-8")
+    run = "import sys; from gradninja.cli import main; sys.argv[0] = 'gradninja'; main()"
+    command = [sys.executable, "-c", run, "derive", str(path), "--timeout", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "within 1 s" in done.stderr
+    assert "while True: pass" in done.stderr
