@@ -18,6 +18,7 @@ from gradninja.rules.losses import LOSSES
 from gradninja.rules.margins import MARGINS
 from gradninja.rules.networks import NETWORKS
 from gradninja.rules.normalisation import NORMALISATION
+from gradninja.rules.overwriting import OVERWRITING
 from gradninja.rules.rectifiers import RECTIFIERS
 from gradninja.rules.reductions import REDUCTIONS
 from gradninja.rules.resampling import RESAMPLING
@@ -38,6 +39,7 @@ BOOK = Book(
     TOTALS,
     VIEWS,
     ARRANGEMENTS,
+    OVERWRITING,
     BRACKETS,
     INDEXING,
     LINEAR,

@@ -64,7 +64,12 @@ FUNCTIONS = (
         "a power of 2 grows by log 2 times itself",
         exact="g * y * math.log(2)",
     ),
-    unary("expm1", "(y + 1) * g", "the derivative is exp(a), which is the result plus 1"),
+    unary(
+        "expm1",
+        "(y + 1) * g",
+        "the derivative is exp(a), which is the result plus 1",
+        spellings=("torch.special.expm1(a)",),
+    ),
     unary("log", "g / a", "a logarithm's derivative is 1 over its operand", domain="positive"),
     unary(
         "log1p",
@@ -72,6 +77,7 @@ FUNCTIONS = (
         "a logarithm's derivative is 1 over what it is of",
         domain="positive",
         exact="g / (a + 1)",
+        spellings=("torch.special.log1p(a)",),
     ),
     unary(
         "log2",
@@ -177,7 +183,10 @@ FUNCTIONS = (
     ),
     Rule(
         "nan_to_num",
-        ("torch.nan_to_num(a, nan=0.0, posinf=None, neginf=None)",),
+        (
+            "torch.nan_to_num(a, nan=0.0, posinf=None, neginf=None)",
+            "a.nan_to_num(nan=0.0, posinf=None, neginf=None)",
+        ),
         {"a": "g * torch.isfinite(a)"},
         why="where the value was replaced no gradient passes",
         source=DERIVATIVES,

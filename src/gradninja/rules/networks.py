@@ -89,6 +89,7 @@ NETWORKS = (
         (
             "F.softmax(a, dim=None, _stacklevel=3, dtype=None)",
             "torch.softmax(a, dim, dtype=None)",
+            "torch.special.softmax(a, dim, dtype=None)",
             "a.softmax(dim, dtype=None)",
         ),
         {"a": _along("y * (g - (g * y).sum(dim, keepdim=True))")},
@@ -118,6 +119,7 @@ NETWORKS = (
         (
             "F.log_softmax(a, dim=None, _stacklevel=3, dtype=None)",
             "torch.log_softmax(a, dim, dtype=None)",
+            "torch.special.log_softmax(a, dim, dtype=None)",
             "a.log_softmax(dim, dtype=None)",
         ),
         {"a": _along("g - y.exp() * g.sum(dim, keepdim=True)")},
