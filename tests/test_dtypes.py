@@ -48,3 +48,16 @@ def test_a_gradient_is_of_its_inputs_dtype_and_as_precise(text: str) -> None:
             assert got.dtype == want.dtype == dtype, back.source
             off = float((got.double() - want.double()).abs().max())
             assert off <= 3 * rounding * max(1.0, float(want.abs().max())), (dtype, back.source)
+
+
+@pytest.mark.parametrize("verb", [gn.derive, gn.fuse], ids=["derive", "fuse"])
+def test_a_forward_that_casts_is_read_as_it_is_called(verb: Any) -> None:
+    """`x.float() @ w` does not run in float64."""
+    scope: dict[str, Any] = {"torch": torch}
+    text = "def forward(x, w):\n    h = x.float() @ w\n    return torch.tanh(h).mean()\n"
+    exec(text, scope)
+    inputs = {"x": torch.rand(3, 4), "w": torch.rand(4, 2)}
+    truth, _ = autograd(scope["forward"], inputs, lambda out: [torch.ones_like(out[0])])
+    got = verb(text, inputs)(inputs)
+    for name, want in truth.items():
+        torch.testing.assert_close(got[name], want)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gradninja.derive.backward import Backward, BackwardLine
-from gradninja.derive.dtypes import hold_dtypes
+from gradninja.derive.dtypes import default_dtype, hold_dtypes
 from gradninja.derive.held import hold
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.verify import verify
 from gradninja.derive.walk import Walk
-from gradninja.errors import DeriveError
+from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
+from gradninja.lines.building import DoesNotRun
 from gradninja.rules import BOOK, Book
 
 __all__ = ["COTANGENT_SEED", "Backward", "BackwardLine", "derive", "read_program"]
@@ -55,7 +55,7 @@ def derive(
     """
     if style not in STYLES:
         raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
-    with _double_precision(), torch.random.fork_rng(devices=[]):
+    with default_dtype(torch.float64), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         program = read_program(forward, inputs, wrt, book)
         return _walk(_check_outputs(program), book, style)
@@ -67,7 +67,12 @@ def read_program(
     wrt: Iterable[str] | None = None,
     book: Book = BOOK,
 ) -> Program:
-    """The program of a forward, read in float64 where its inputs' floats are of one dtype."""
+    """The program of a forward, read in float64 where its inputs' floats are of one dtype.
+
+    Where a cast of its own, as in `x.float() @ w`, keeps it from running in float64, it is read as
+    it is called: in float32, or in its inputs' own precision.
+    """
+    given = inputs
     if isinstance(inputs, torch.Tensor | tuple | list):
         several = inputs if isinstance(inputs, tuple | list) else (inputs,)
         inputs = tuple(
@@ -87,7 +92,15 @@ def read_program(
                 else value
                 for name, value in inputs.items()
             }
-    return read(forward, inputs, wrt, known=book.knows, own=book.own)
+    try:
+        return read(forward, inputs, wrt, known=book.knows, own=book.own)
+    except DoesNotRun:
+        try:
+            with default_dtype(torch.float32):
+                return read(forward, given, wrt, known=book.knows, own=book.own)
+        except ReadError:
+            pass
+        raise
 
 
 def _check_outputs(program: Program) -> Program:
@@ -142,13 +155,3 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
     if program.live is not None:
         hold(program, found, cotangents)
     return back
-
-
-@contextmanager
-def _double_precision() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
