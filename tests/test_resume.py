@@ -104,11 +104,14 @@ def test_a_run_killed_while_it_writes_a_checkpoint_ends_the_same(
     assert_same_end(run, whole)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(words: Path, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed terminal"])
+def test_a_signal_saves_and_says_how_to_go_on(
+    sent: signal.Signals, words: Path, whole: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     args = ["train", str(words), "--out", str(run), *SETTINGS, "--quiet"]
     process = subprocess.Popen(command(*args), text=True, stderr=subprocess.PIPE)
-    stop_when(process, run, 40, signal.SIGINT)
+    stop_when(process, run, 40, sent)
     _, told = process.communicate()
     assert process.returncode == 130
     assert f"gradninja train --resume {run}" in told and "Traceback" not in told
@@ -116,3 +119,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(words: Path, whole: Path, tmp_path: 
     assert checkpoint.read(run / "weights.safetensors").step >= 40 * STEPS // 200
     finish("train", "--resume", str(run), "--quiet")
     assert_same_end(run, whole)
+
+
+def test_native_runs_killed_at_random_end_the_same() -> None:
+    """A small run of `benchmarks/kills.py`, which kills in each step of writing a file."""
+    file = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    settings = ["--engine", "native", "--kills", "5", "--steps", "20000", "--seed", "4"]
+    done = subprocess.run([sys.executable, file, *settings], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 kills: the end is bit-identical" in done.stdout

@@ -47,3 +47,6 @@ def main() -> None:
     except GradninjaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG)
+    except MemoryError as error:
+        print(f"error: there is not enough memory for this: {error}", file=sys.stderr)
+        sys.exit(WRONG)

@@ -15,7 +15,9 @@ from gradninja.errors import GradninjaError
 def sample(
     run: RunPath,
     count: Annotated[int, typer.Option(min=1, help="How many words.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other words.")] = 2147483657,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Another seed gives other words.")
+    ] = 2147483657,
     temperature: Annotated[
         float, typer.Option(help="Below 1 the likely letters get likelier, above 1 less so.")
     ] = 1.0,

@@ -56,7 +56,9 @@ def train(
     rate: Annotated[
         float, typer.Option(min=0.0, help="Learning rate; a tenth of it from half-way on.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="For weights and batches.")] = 2147483647,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="For weights and batches.")
+    ] = 2147483647,
     bessel: Annotated[
         bool | None,
         typer.Option(

@@ -47,9 +47,9 @@ def draw(folder: Path, rows: Rows, found: Mapping[str, object], config: Config) 
     """
     figures: dict[str, Figure] = {}
     with matplotlib.rc_context(_STYLE):
-        if any("loss" in row for row in rows):
+        if any(np.isfinite(row.get("loss", np.nan)) for row in rows):
             figures["loss.png"] = _loss(rows, config)
-        ratios = [row for row in rows if "gradient_to_data" in row]
+        ratios = [row for row in rows if {"gradient_to_data", "update_to_data"} <= row.keys()]
         if ratios:
             figures["ratios.png"] = _ratios(ratios)
         h, dlogits, targets = found.get("h"), found.get("dlogits"), found.get("Yb")
@@ -65,7 +65,7 @@ def draw(folder: Path, rows: Rows, found: Mapping[str, object], config: Config) 
 def _loss(rows: Rows, config: Config) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    curve = [row for row in rows if "loss" in row]
+    curve = [row for row in rows if np.isfinite(row.get("loss", np.nan))]
     steps, losses = [row["step"] for row in curve], [row["loss"] for row in curve]
     axes.plot(steps, losses, color=BLUE, linewidth=1.2, marker="." if len(curve) < 20 else None)
     axes.set_title(f"{config.model}: mean loss of each {config.metrics_every} steps")
@@ -75,9 +75,11 @@ def _loss(rows: Rows, config: Config) -> Figure:
     axes.set_xlim(0, config.steps)
     low, high = min(losses), _crest(losses)
     for row in rows:
-        if "train_loss" in row:
+        if {"train_loss", "validation_loss"} <= row.keys():
             for name, colour in (("train", INK), ("validation", RED)):
                 loss = row[f"{name}_loss"]
+                if not np.isfinite(loss):
+                    continue
                 low, high = min(low, loss), max(high, loss)
                 label = f"{name} at the end: {loss:.4f}"
                 axes.axhline(loss, color=colour, linewidth=1, linestyle="--", label=label)
@@ -114,8 +116,8 @@ def _ratios(rows: Rows) -> Figure:
         seen = []
         for number, name in enumerate(rows[0][key]):
             # Zero has no place on a logarithmic axis, and rounding noise would stretch it.
-            values = [row[key][name] or 0.0 for row in rows]
-            is_noise = max(row["gradient_to_data"][name] or 0.0 for row in rows) < _NOISE
+            values = [row[key].get(name) or 0.0 for row in rows]
+            is_noise = max(row["gradient_to_data"].get(name) or 0.0 for row in rows) < _NOISE
             axes.plot(
                 steps,
                 [value if value > 0 else np.nan for value in values],
