@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from gradninja.training.config import Config
 from gradninja.training.metrics import DAMAGED
 from gradninja.training.metrics import read as read_metrics
 from small_runs import small_run
+
+DRAW = plots.draw  # before the fixtures put something quick in its place
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def test_weights_that_do_not_fit_are_told(change: str, run: Path) -> None:
     CHANGES[change](tensors)
     path.write_bytes(save(tensors, {"gradninja": json.dumps({"format": 1, "step": 60})}))
     for verb in (resume, load_network):
-        with pytest.raises(RunError, match="W1|more|losses"):
+        with pytest.raises(RunError, match=r"W1|more|losses"):
             verb(run)
 
 
@@ -163,3 +166,17 @@ def test_what_a_kill_leaves_is_no_other_folder(tmp_path: Path) -> None:
     small_run(tmp_path)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {"config.json", "model.py", "weights.safetensors"}
+
+
+def test_pictures_of_metrics_that_tell_less() -> None:
+    config = Config("mlp", None, "", (".", "a"), steps=9)
+    ratios = {"W": 0.5, "b": None}
+    rows: list[dict[str, Any]] = [
+        {"step": 1, "loss": 2.0, "gradient_to_data": ratios, "update_to_data": ratios},
+        {"step": 2, "loss": float("inf"), "gradient_to_data": ratios},
+        {"step": 3, "loss": 1.0, "gradient_to_data": {"b": 1.0}, "update_to_data": {}},
+        {"step": 4, "train_loss": 1.0},
+        {"step": 4, "train_loss": float("inf"), "validation_loss": float("nan")},
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        assert len(DRAW(Path(folder), rows, {}, config)) == 2
