@@ -60,3 +60,14 @@ def test_a_right_value_in_a_wrong_shape_stays_a_mistake() -> None:
 def test_an_addition_to_what_is_right_is_no_other_use() -> None:
     report = check(TWO.format("    dh *= 1 - h**2\n    dh += x\n"))
     assert [row.line for row in report.wrong] == [18]
+
+
+def test_what_a_notebook_has_around_a_backward_is_no_mistake() -> None:
+    forward, _, body = TWO.format("    dh *= 1 - h**2\n").partition("def backward(x, w, h, dy):\n")
+    lines = body.replace("    ", "")
+    around = "for p in [x, w]:\n    p.grad = None\nfor t in [h, y]:\n    t.retain_grad()\n"
+    cell = f"{around}y.backward(dy)\n{lines}cmp('dx', dx, x)\ncmp('dw', dw, w)\n"
+    assert check(forward + cell).ok
+    assert check(forward, cell).ok
+    (row,) = check(forward, cell.replace("h**2", "h")).wrong  # told once, where it stands
+    assert row.source == "dh *= 1 - h"

@@ -229,13 +229,30 @@ def loose_from(tree: ast.Module, first: int) -> list[ast.stmt]:
         node
         for node in tree.body
         if node.lineno >= first
+        and not beside_the_point(node)
         and not isinstance(node, defined)
         and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
     ]
 
 
+def beside_the_point(node: ast.stmt) -> bool:
+    """What a notebook's cell has around a backward, to compare it with autograd's."""
+    if isinstance(node, ast.For):
+        return all(beside_the_point(inner) for inner in node.body)
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+        return all(isinstance(t, ast.Attribute) and t.attr == "grad" for t in targets)
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call):
+        return False
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr in {"retain_grad", "backward", "zero_grad"}
+    return isinstance(call.func, ast.Name) and call.func.id in {"cmp", "print"}
+
+
 def _definitions(tree: ast.Module, loose: list[ast.stmt]) -> ast.Module:
-    return ast.Module([node for node in tree.body if node not in loose], [])
+    kept = [node for node in tree.body if node not in loose and not beside_the_point(node)]
+    return ast.Module(kept, [])
 
 
 def _beside(
@@ -329,7 +346,8 @@ def _from_text(
     if single is None and len(defs) == 1 and all(isinstance(n, plain) for n in tree.body):
         single = next(iter(defs))
     if single is None:
-        return Written("backward", file, text, tuple(tree.body), {}, False), namespace
+        lines = tuple(node for node in tree.body if not beside_the_point(node))
+        return Written("backward", file, text, lines, {}, False), namespace
     around = {**namespace, **run_module(tree, file)}
     return _written(defs[single], text, file, around), around
 

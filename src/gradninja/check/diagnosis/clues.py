@@ -46,6 +46,8 @@ def _ratio(facts: Facts, value: torch.Tensor) -> str | None:
         return f"It is {_number(facts, float(first))} times what it should be."
     names = facts.program.axes_of(tuple(expected.shape))
     for axis in range(expected.ndim):
+        if expected.shape[axis] == 1:
+            continue  # everything is constant along it
         middle = ratio.nanmedian(axis, keepdim=True).values
         if _close(ratio[safe], middle.expand_as(ratio)[safe]):
             said = [n for n in facts.tensors if _is(facts.scope[n], middle)]
