@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import gradninja as gn
@@ -112,3 +113,147 @@ def test_the_command_line_takes_the_file(path: Path) -> None:
     back = gn.derive(where)
     compile(back.annotated, "<backward>", "exec")
     compile(back.whole_forward, "<forward>", "exec")
+
+
+# Some of each kind: fusing and compiling take seconds. Of norms that are given as one operation the
+# fused text may have more lines: it writes them out.
+FUSED = ("gcn", "lenet", "vae", "makemore_mlp", "wavenet_lecture")
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_is_no_longer_than_derived(name: str) -> None:
+    made, given = published(Path(__file__).parent / "published" / f"{name}.py")
+    back, fused = gn.derive(made, given), gn.fuse(made, given)
+    assert len(fused.lines) <= len(back.lines)
+    text = gn.explain(fused)
+    assert all(f"d{name}" in text for name in back.program.differentiable)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        self.gain = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        a = torch.tanh(self.fc(x))
+        h = a * self.gain
+        h += 1
+        return F.mse_loss(h, y)
+
+
+def test_compiled_reads_the_parameters_as_they_are() -> None:
+    made, given = Small(), {"x": torch.randn(5, 4), "y": torch.randn(5, 3)}
+    step = gn.compile(made)
+    for _ in range(2):
+        found = step(**given)
+        made.zero_grad()
+        made(**given).backward()
+        for name, parameter in made.named_parameters():
+            assert parameter.grad is not None
+            mine = found[f"d{name.replace('.', '_')}"]
+            torch.testing.assert_close(mine, parameter.grad, rtol=1e-11, atol=1e-12)
+            parameter.data.mul_(1.5)
+
+
+def test_check_judges_a_backward_of_a_module() -> None:
+    made, given = Small(), {"x": torch.randn(5, 4), "y": torch.randn(5, 3)}
+    back = gn.derive(made, given)
+    assert gn.check(made, back.source, given).ok
+    wrong = back.source.replace("dgain = ", "dgain = 2 * ")
+    report = gn.check(made, wrong, given)
+    assert [line.name for line in report.lines if line.verdict == "wrong"] == ["dgain"]
+
+
+class Scheduled(nn.Module):
+    """What is static: hooks of Python's, not of data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, 3) for _ in range(3)])
+        self.gates = nn.ParameterDict({"a": nn.Parameter(torch.ones(3))})
+        self.act = {"gelu": F.gelu, "tanh": torch.tanh}
+        self.calls = 0
+
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
+
+    @torch.no_grad()
+    def target(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[0](x)
+
+    def forward(self, x, *args, mode="gelu", **kwargs):  # type: ignore[no-untyped-def]
+        assert self.depth > 1, f"{self.depth}"
+        print(f"in {x.shape}")
+        self.calls += 1
+
+        def block(z, k=2):  # type: ignore[no-untyped-def]
+            return self.act[mode](z) * k
+
+        for i, layer in enumerate(self.layers[:-1]):
+            x = layer(x) if i % 2 else block(layer(x))
+        if hasattr(self, "missing") or not self.training:
+            raise ValueError("not here")
+        x = x * self.gates["a"] + getattr(self, "also_missing", 1.0)
+        for f in (lambda z: z + 1, nn.ReLU(), block):
+            x = f(x)
+        return (x - self.target(x)).pow(2).mean()
+
+
+def test_what_does_not_depend_on_data_is_read_off_the_module() -> None:
+    made, x = Scheduled(), torch.randn(4, 3)
+    found = gn.derive(made, x)({"x": x})
+    assert made.calls == 0
+    made(x).backward()
+    for name, parameter in made.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-11, atol=1e-12)
+
+
+def test_dropout_is_a_line_with_its_mask() -> None:
+    back = gn.derive(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), torch.randn(4, 3))
+    assert "mask" in back.arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("class A(nn.Module):\n    def forward(self, x):\n        return x\n", "A.py:A"),
+        (
+            "class A(nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"
+            "    def forward(self, x):\n        return x\n\n# :A",
+            "add a function `module()`",
+        ),
+    ],
+)
+def test_a_file_that_does_not_say_its_module_is_told_what_to_say(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "A.py"
+    file.write_text(f"from torch import nn\n{text}")
+    with pytest.raises(gn.GradninjaError) as caught:
+        gn.derive(f"{file}:A" if text.endswith(":A") else file)
+    assert told in str(caught.value)
+
+
+def _hooked() -> nn.Module:
+    made = nn.Linear(3, 3)
+    made.register_forward_hook(lambda *given: None)
+    return nn.Sequential(made)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Small, "is a class"),
+        (_hooked, "has hooks"),
+        (lambda: nn.Sequential(nn.FractionalMaxPool2d(2, output_size=1)), "is not read yet"),
+        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), "computed anew by torch"),
+    ],
+)
+def test_what_is_not_understood_is_refused_in_words(make: Any, told: str) -> None:
+    with pytest.raises(gn.GradninjaError) as caught:
+        gn.derive(make(), torch.randn(4, 3))
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 700  # no picture of a whole module

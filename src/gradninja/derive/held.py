@@ -42,7 +42,9 @@ def hold(
     ):
         raise DeriveError(
             f"the lines that were read do not give what {live.name} gives, so nothing is derived",
-            hint="please report the forward; until then, write it as a plain function",
+            hint="it draws random numbers in an order of its own: derive it after `.eval()`"
+            if any(part.random for line in program.lines for part in line.expr.walk())
+            else "please report the forward; until then, write it as a plain function",
         )
     scale = max((float(t.abs().amax()) for t in found.values() if t.numel()), default=0.0)
     for name, true in found.items():

@@ -114,6 +114,8 @@ class Expressions(Builder):
             index = OUTPUT_ATTRIBUTES.get(node.attr)
             if index is not None and owner.op not in (TUPLE, STATIC):
                 return self.item(node, owner, index)
+        if owner.is_tensor and node.attr == "requires_grad":
+            return self.static(node, owner.differentiable, ast.Constant(owner.differentiable))
         if owner.is_tensor and node.attr in {"data", "grad"}:
             self.fail(
                 node, f"`.{node.attr}` goes around the gradient", "use `.detach()` if you mean it"

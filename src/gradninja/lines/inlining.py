@@ -15,6 +15,12 @@ from gradninja.lines.program import NAME, STATIC, TUPLE, Expr
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, Standing
 
+# Decorators that record no gradient, and such that leave a function what it is.
+QUIET = frozenset({"no_grad", "inference_mode"})
+HARMLESS = frozenset(
+    "property cached_property staticmethod classmethod override abstractmethod ignore unused "
+    "export disable jaxtyped jit script_method".split()
+)
 DEEPEST_CALL = 40
 
 
@@ -59,6 +65,9 @@ class Inlining(Calls):
         raise NotImplementedError
 
     def bind(self, name: str, expr: Expr) -> Expr:
+        raise NotImplementedError
+
+    def named(self, name: str, expr: Expr) -> Expr:
         raise NotImplementedError
 
     def add_line(self, targets: tuple[str, ...], expr: Expr) -> None:
@@ -142,7 +151,10 @@ class Inlining(Calls):
                 self.fail(node, f"`{name}` needs a value for `{formal.name}`")
         for star, several in more.items():
             inner[star] = several if several.op == STATIC else self._leaf_argument(star, several)
+        quiet = self._decorated(node, name, source, definition)
         outer = (self.source, self.scope, self.statement, dict(self.local_functions))
+        recorded = self.grad_enabled
+        self.grad_enabled = recorded and not quiet
         self.frames.append(self.scope)
         self.source, self.scope = source, inner
         try:
@@ -150,11 +162,33 @@ class Inlining(Calls):
             value = self.static(node, None, ast.Constant(None))
         except Returned as reached:
             value = reached.value
+            quiet = not self.grad_enabled
         finally:
             self.frames.pop()
+            self.grad_enabled = recorded
             self.source, self.scope, self.statement, self.local_functions = outer
             self.depth -= 1
+        if quiet and recorded and value.op not in (NAME, STATIC):
+            return self.named(name, value)  # in a line of its own, which no gradient enters
         return value
+
+    def _decorated(
+        self, node: ast.AST, name: str, source: Source, definition: ast.FunctionDef
+    ) -> bool:
+        """Whether a function runs without gradients; what else decorates it is not guessed at."""
+        quiet = False
+        for decorator in definition.decorator_list:
+            told = ast.unparse(decorator).removesuffix("()").rpartition(".")[2]
+            if told in QUIET:
+                quiet = True
+            elif told not in HARMLESS and not isinstance(source, Standing):
+                self.fail(
+                    node,
+                    f"`{name}` is decorated with `@{ast.unparse(decorator)}`, "
+                    "which may change what it gives",
+                    "call the function without it",
+                )
+        return quiet
 
     def _given(
         self,

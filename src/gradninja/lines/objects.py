@@ -37,9 +37,6 @@ class Objects(Inlining):
 
     state: dict[tuple[int, str], Expr]  # attributes that the forward wrote
 
-    def named(self, name: str, expr: Expr) -> Expr:
-        raise NotImplementedError
-
     def member(self, node: ast.expr, owner: Expr, name: str) -> Expr:
         held = self.state.get((id(owner.value), name))
         if held is not None:
@@ -48,7 +45,11 @@ class Objects(Inlining):
         getter = getattr(described, "fget", None) or getattr(described, "func", None)
         if isinstance(described, property | functools.cached_property) and getter is not None:
             if getter.__module__.startswith("torch."):
-                self.fail(node, f"`{ast.unparse(node)}` is computed by torch's own {name}")
+                self.fail(
+                    node,
+                    f"`{name}` of this {type(owner.value).__name__} is computed anew by torch",
+                    "compute it in the forward, or remove the parametrization",
+                )
             return self.enter(node, Function.of(getter, name), [owner], {})
         try:
             value = getattr(owner.value, name)
@@ -143,6 +144,8 @@ class Objects(Inlining):
             name = function.__name__
             if name in TELLING:
                 return self._told(node, method, args)
+            if name == "flatten_parameters":  # only how they lie in memory
+                return self.static(node, None, ast.Constant(None))
             if name in {"forward", "__call__", "_call_impl", "_wrapped_call_impl"}:
                 if "forward" in getattr(function, "__qualname__", "") and meaning(type(owner)):
                     return self._layer(node, type(owner), owner, args, kwargs)

@@ -295,6 +295,9 @@ class Reader(Writing):
         if live is not None:
             itself = function.args.args[0].arg
             self.scope[itself] = self.static(function, live.instance, ast.Name(itself, ast.Load()))
+            for star, empty in ((function.args.vararg, ()), (function.args.kwarg, {})):
+                if star is not None:  # a module is called with what its forward names
+                    self.scope[star.arg] = self.static(star, empty, ast.Tuple([], ast.Load()))
         try:
             self.run(function.body)
         except Returned as reached:

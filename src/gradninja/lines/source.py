@@ -169,8 +169,13 @@ def parse(text: str, file: str, name: str | None, default: str = "forward") -> S
 
 def _from_function(function: Callable[..., Any]) -> Source:
     if not isinstance(function, types.FunctionType):
+        if isinstance(function, type):
+            raise ReadError(
+                f"{function.__name__} is a class",
+                hint=f"give an instance, whose parameters are there: {function.__name__}(...)",
+            )
         raise ReadError(
-            f"{function!r} is not a plain function",
+            f"a {type(function).__name__} is not a plain function",
             hint="give a function written with `def`: its lines are what is derived",
         )
     if function.__name__ == "<lambda>":

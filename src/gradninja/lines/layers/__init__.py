@@ -12,6 +12,7 @@ from gradninja.lines.layers import (  # noqa: F401 - they fill the table
     norms,
     pools,
     products,
+    recurrent,
     shapes,
 )
 from gradninja.lines.layers.shapes import dropped_out

@@ -123,3 +123,17 @@ def transformer_encoder_layer(
     a, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask)
     x = self.norm1(x + self.dropout1(a))
     return self.norm2(x + _fed_forward(self, x))
+
+
+@means(nn.TransformerEncoder)
+def transformer_encoder(
+    self: Any,
+    src: Tensor,
+    mask: Any = None,
+    src_key_padding_mask: Any = None,
+    is_causal: Any = None,
+) -> Any:
+    x = src
+    for layer in self.layers:
+        x = layer(x, mask, src_key_padding_mask)
+    return x if self.norm is None else self.norm(x)
