@@ -38,8 +38,9 @@ class Builder:
         self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
     ) -> Expr:
         among = tuple(among)
-        if any(e.op == STATIC and belongs(e.value) for e in among) and is_plain(value):
-            syntax = literal(value)  # what is read off an object stands as it is
+        written = isinstance(syntax, ast.Constant)
+        if not written and any(e.op == STATIC and belongs(e.value) for e in among):
+            syntax = literal(value) if is_plain(value) else syntax  # read off an object, as it is
         return Expr(
             STATIC, (), syntax, value, self.source.spot(node), sized=any(e.sized for e in among)
         )

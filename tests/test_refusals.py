@@ -1,0 +1,313 @@
+"""Each refusal of the reader and of derive has a case: what is said, and what the caret is under.
+
+The last test holds this of the source itself: a refusal that no case reaches is told.
+"""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gradninja as gn
+from gradninja import lines
+from gradninja.errors import GradninjaError
+
+LINES = Path(lines.__file__).parent
+DERIVE = LINES.parent / "derive"
+
+# Lines of a `forward(x, n=2)` with x of (3, 4), what is said of them, and the text that the caret
+# is under ("": none is looked for, a whole statement is shown).
+REFUSED = [
+    ("return x.data_ptr() % 7 * x", "no rule for the method `data_ptr`", "x.data_ptr()"),
+    ("return x.item()", "`item` is outside", "x.item()"),
+    ("return x.tolist()", "`tolist` is outside", "x.tolist()"),
+    ("return x.exp_()", "`exp_` changes a tensor in place", "x.exp_()"),
+    ("return x.frobnicate()", "a tensor has no method `frobnicate`", "x.frobnicate()"),
+    ("return x.frobnicate", "`.frobnicate` is outside", "x.frobnicate"),
+    ("return x.data * 2", "`.data` goes around the gradient", "x.data"),
+    ("return x.grad * 2", "`.grad` goes around the gradient", "x.grad"),
+    (
+        "return torch.frobnicate(x)",
+        "there is no function `torch.frobnicate`",
+        "torch.frobnicate(x)",
+    ),
+    ("return torch.get_rng_state() * x", "no rule for `torch.get_rng_state`", ""),
+    ("return torch.frob * x", "`torch.frob` is not a value", "torch.frob"),
+    ("return math.sqrt(x)", "`math.sqrt` takes plain numbers", "math.sqrt(x)"),
+    ("return torch.exp(x, out=x)", "`out=` writes in place", "torch.exp(x, out=x)"),
+    ("return torch.sum(x, **x)", "`**` in a call is outside", "torch.sum(x, **x)"),
+    (
+        "def f(**k):\n    return torch.sum(x, **k, dim=0)\nreturn f(dim=1)",
+        "the keyword argument `dim` is repeated",
+        "torch.sum(x, **k, dim=0)",
+    ),
+    ("return x(2)", "`x` is not a function", "x(2)"),
+    ("return (x + 1)(2)", "`x + 1` is not a function", "(x + 1)(2)"),
+    ("return frobnicate(x)", "`frobnicate` is not a function that can be read", "frobnicate(x)"),
+    ("return max(x) * 2", "`max` of a tensor leaves the lines", "max(x)"),
+    ("return x * round(2.5, ndigits=0)", "`round` takes no keyword", "round(2.5, ndigits=0)"),
+    ("return x * len(3)", "this line does not run: object of type 'int'", "len(3)"),
+    ("return x * len(x.sum())", "this line does not run: len() of a 0-d tensor", "len(x.sum())"),
+    ("return x * ([1].append(2))", "`append` can only stand as a line", "[1].append(2)"),
+    ("return x * 'a'.upper()", "`.upper()` is outside", "'a'.upper()"),
+    ("return x * y", "`y` is not defined", "y"),
+    ("return x * (yield from x)", "`(yield from x)` is outside", "yield from x"),
+    ("return x * {1: 2}[1]", "dictionaries are outside", "{1: 2}"),
+    ("return x * (y := 2)", "`:=` is outside", "y := 2"),
+    ("for a in x.sum():\n    x = x + a\nreturn x", "a 0-dim tensor has nothing", "x.sum()"),
+    ("for a in 3:\n    x = x + a\nreturn x", "this has no elements", "3"),
+    ("return x[x.sum():]", "a slice's bounds must be plain ints", "x.sum():"),
+    ("return [x, x][x.sum()]", "an index into a Python sequence", "[x, x][x.sum()]"),
+    ("return [x, x][5]", "this line does not run: list index out of range", "[x, x][5]"),
+    ("return [1, 2][5] * x", "this line does not run: list index out of range", "[1, 2][5]"),
+    ("return (x, x) - (x,)", "this is outside of what is read", "(x, x) - (x,)"),
+    ("return x * (not x)", "this asks for the truth of a tensor", "not x"),
+    ("return x * (0 < x < 1)", "a chained comparison of tensors", "0 < x < 1"),
+    ("if x.sum() > 0:\n    x = -x\nreturn x", "this branch depends on data", "x.sum() > 0"),
+    ("return x if x.sum() else -x", "this branch depends on data", "x.sum()"),
+    ("return x if x.sum() and 1 else -x", "this branch depends on data", "x.sum() and 1"),
+    ("return x.to('meta') * 2", "this moves to another device", "x.to('meta')"),
+    ("return x * torch.zeros(10**9)", "a size of 1,000,000,000 is more", "torch.zeros(10**9)"),
+    ("return x * torch.zeros(9000, 9000)", "a size of 81,000,000", "torch.zeros(9000, 9000)"),
+    ("y = [1] * 62\nreturn x.reshape(*y, 3, 4)", "these are more axes", "x.reshape(*y, 3, 4)"),
+    ("return x @ x", "this line does not run: mat1 and mat2", "x @ x"),
+    ("return x * 2 ** 10**5", "a power this large is outside", "2 ** 10**5"),
+    ("return x * ([1] * 10**6)[0]", "a sequence this long is outside", "[1] * 10**6"),
+    ("return x * sum(range(10**6))", "a range this long is outside", "sum(range(10**6))"),
+    ("return x * len(range(10**8))", "a range this long is outside", "range(10**8)"),
+    ("while n:\n    x = x * 2\nreturn x", "`while` depends on data", ""),
+    ("class A: ...\nreturn x", "classes are outside", ""),
+    ("async def f(): ...\nreturn x", "`async` is outside", ""),
+    ("type = 1\nassert n\nraise ValueError", "`raise` is outside", "raise ValueError"),
+    ("try:\n    x = 2 * x\nfinally:\n    n = 1\nreturn x", "`try` is outside", ""),
+    ("async with n:\n    x = x\nreturn x", "this statement is outside", ""),
+    ("a = [x]\na.pop()\nreturn x", "only `append` and `extend`", "a.pop()"),
+    ("x.exp()\nreturn x", "this value goes nowhere", "x.exp()"),
+    ("x.mul_(2)\nreturn x", "`mul_` changes a tensor in place", "x.mul_(2)"),
+    ("x.backward()\nreturn x", "`backward` is outside", "x.backward()"),
+    ("y = x * 2\ny[0] = 1\nreturn y", "`y[0] = ...` writes in place", "y[0]"),
+    ("y = x * 2\ny += 1\nreturn y", "`+=` changes `y` in place", "y += 1"),
+    ("a, b = x\nreturn a", "3 values for 2 names", "a, b"),
+    ("for i in range(2):\n    x = x\nelse:\n    x = 2 * x\nreturn x", "`else` of a `for`", ""),
+    ("y = [1] * 9999\nfor i in y + [1, 2]:\n    y = 1\nreturn x", "10,001 steps", "y + [1, 2]"),
+    ("y = [1] * 9999\nreturn x, [i for i in y + y]", "19,998 steps", "[i for i in y + y]"),
+    ("for i in range(10**5):\n    y = 1\nreturn x", "a range this long", "range(10**5)"),
+    ("return [a for a in x for b in x][0]", "more than one `for`", "[a for a in x for b in x]"),
+    (
+        "for i in range(9000):\n    y = 1\n    y = 2\n    y = 3\nreturn x",
+        "more than 20,000 lines",
+        "",
+    ),
+    ("with torch.enable_grad():\n    x = x * 2\nreturn x", "only torch.no_grad() is read", ""),
+    ("return", "nothing is returned", "return"),
+    ("x = x * 2", "does not end in `return`", ""),
+    ("def f(a):\n    return f(a)\nreturn f(x)", "`f` calls itself", "f(a)"),
+    ("def f(a, b):\n    return a\nreturn f(x)", "`f` needs a value for `b`", "f(x)"),
+    ("def f(a):\n    return a\nreturn f(x, x)", "`f` takes 1 values and is given 2", "f(x, x)"),
+    ("def f(a):\n    return a\nreturn f(x, b=2)", "`f` takes no `b` here", "f(x, b=2)"),
+    ("def f(a):\n    return a\nreturn f(x, a=2)", "`f` takes no `a` here", "f(x, a=2)"),
+    ("def f(**a):\n    return 2\nreturn x * f(a=x)", "`**a` of `f` would hold tensors", "f(a=x)"),
+    ("def f(*, a):\n    return a\nreturn f(x)", "`f` takes 0 values and is given 1", "f(x)"),
+    ("return x * getattr(x)", "`getattr` takes the name of an attribute", "getattr(x)"),
+    ("return x * getattr()", "`getattr` takes its arguments by place", "getattr()"),
+    ("return x * next([])", "there is nothing next", "next([])"),
+    ("return x * str(x)", "`str` of a tensor leaves the lines", "str(x)"),
+    ("return super().forward(x)", "`super()` stands in a method", "super()"),
+    ("return x * f'{x}'", "text has no place", "f'{x}'"),
+    ("return torch.nn.Linear(4, 2)(x)", "made anew in every call", "torch.nn.Linear(4, 2)"),
+    ("return torch.nn.ReLU(x)(x)", "a ReLU is made of tensors", "torch.nn.ReLU(x)"),
+    ("return torch.nn.ReLU(1, 2, 3)(x)", "this line does not run", "torch.nn.ReLU(1, 2, 3)"),
+]
+
+
+def refusal(run: Callable[[], Any]) -> GradninjaError:
+    with pytest.raises(GradninjaError) as caught:
+        run()
+    return caught.value
+
+
+def derived(body: str) -> Callable[[], Any]:
+    text = f"import math\nimport torch\n\n\ndef forward(x, n=2):\n{textwrap.indent(body, '    ')}\n"
+    return lambda: gn.derive(text, {"x": torch.ones(3, 4).double()})
+
+
+@pytest.mark.parametrize(("body", "said", "under"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_refused_with_what_is_wrong_and_a_caret_under_it(body: str, said: str, under: str) -> None:
+    error = refusal(derived(body))
+    assert said in error.message
+    assert error.spot is not None and error.spot.text.strip()
+    if under:
+        assert error.spot.text[error.spot.column : error.spot.end_column] == under
+
+
+ANNOTATED = "def forward(x: Float[Tensor, {axes!r}]):\n    return x * 2\n"
+SQUARE = "def forward(x, n=2):\n    return x * x * n\n"
+ADDED = "def forward(x):\n    return x + torch.ones(3)\n"
+X = {"x": torch.ones(3).double()}
+
+
+def lines_of(text: str, inputs: Any = None, **more: Any) -> Callable[[Path], Any]:
+    return lambda _: gn.derive(text, inputs, **more)
+
+
+def axes(text: str) -> Callable[[Path], Any]:
+    return lines_of(ANNOTATED.format(axes=text))
+
+
+def file(text: str | bytes, name: str = "") -> Callable[[Path], Any]:
+    def run(folder: Path) -> Any:
+        path = folder / "f.py"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return gn.derive(f"{path}{name}")
+
+    return run
+
+
+def called(text: str, inputs: Any, *call: Any) -> Callable[[Path], Any]:
+    return lambda _: gn.derive(text, inputs)(*call)
+
+
+OUTSIDE = torch.ones(3)
+
+
+def takes_from_outside(x):
+    return x * OUTSIDE
+
+
+def without_text() -> Callable[..., Any]:
+    scope: dict[str, Any] = {}
+    exec(SQUARE, scope)
+    found: Callable[..., Any] = scope["forward"]
+    return found
+
+
+# What is done, and what is said of it.
+TOLD: list[tuple[Callable[[Path], Any], str]] = [
+    (lines_of(SQUARE, X, wrt=["w"]), "`forward` has no input `w`"),
+    (lines_of(SQUARE, X, wrt=["n"]), "`n` is no float tensor, so it has no gradient"),
+    (lines_of(SQUARE, X, style="exakt"), "there is no style 'exakt'"),
+    (lines_of(SQUARE), "the shape of `x` is not known"),
+    (lines_of(SQUARE, {**X, "w": 2}), "`forward` has no input `w`"),
+    (lines_of(SQUARE, {"n": 2}), "no value for `x` is given"),
+    (lines_of(SQUARE, (1, 2, 3)), "3 inputs are given and the forward takes 2"),
+    (lines_of(SQUARE, {"x": {}}), "`x` is given a dict"),
+    (lines_of(SQUARE, {"x": torch.ones(2).cfloat()}), "`x` is complex"),
+    (lines_of(SQUARE, {"x": torch.ones(2).to_sparse()}), "`x` is a sparse tensor"),
+    (lambda _: gn.derive(takes_from_outside, X), "`OUTSIDE` is a tensor from outside"),
+    (lines_of(f"def forward(x):\n    return {'-' * 3000}x\n", X), "maximum recursion depth"),
+    (lines_of(SQUARE, {"x": 2}), "the return value is no tensor"),
+    (lines_of(SQUARE, {"x": torch.ones(2).long()}), "`forward` has no float input"),
+    (lines_of("def forward(x, w):\n    return w * 1\n", {**X, "w": 2 * X["x"]}, wrt="x"), "depend"),
+    (lines_of("def forward(x, y=[a]):\n    return x\n", X), "the default of `y` is not a plain"),
+    (lines_of("def forward(x, *y):\n    return x\n", X), "`y` stands for any number of inputs"),
+    (lines_of("def forward(x):\n    return " + "(" * 2500 + "x\n", X), "this is not Python"),
+    (lines_of("def forward(x):\n    return x +\n", X), "this is not Python: invalid syntax"),
+    (lines_of("def forward(x):\n    return x \0\n", X), "this is not Python"),
+    (lines_of(f"def forward(x):\n    return {'-' * 450}x\n", X), "nested too deep"),
+    (lines_of("x = 1\n", X), "<text> has no function"),
+    (lines_of("def f(x): ...\ndef g(x): ...\n", X), "<text> has no function named forward"),
+    (axes("n ..."), "an axis `...` of no fixed number"),
+    (axes("n 20000"), "the axis `20000` of `x` has size 20000"),
+    (axes("n -1"), "the axis `-1` of `x` has size -1"),
+    (axes("n f(2)"), "only names, numbers, + - * //"),
+    (axes("n " + "1+" * 200 + "1"), "it is too long"),
+    (axes("n +"), "the axis `+` of `x` is not understood"),
+    (lambda _: gn.derive("missing.py"), "cannot read missing.py"),
+    (file(b"\xff\xfe\x00\xd8"), "f.py"),
+    (file("def inputs():\n    return 1 / 0\n" + SQUARE), "`inputs()` does not run: ZeroDivision"),
+    (file("def inputs():\n    return 2\n" + SQUARE), "`inputs()` does not return a dictionary"),
+    (file(SQUARE, ":g"), "has no function named g"),
+    (lambda _: gn.derive(len), "is not a plain function"),
+    (lambda _: gn.derive(lambda x: x * 2, X), "a lambda has no lines to read"),
+    (lambda _: gn.derive(without_text(), X), "the source text of forward cannot be found"),
+    (called(SQUARE, X, {}), "no value for `x` is given"),
+    (called(SQUARE, X, {**X, "w": 1}), "the forward has no input `w`"),
+    (called(SQUARE, X, X), "the output `out` is no 0-dim tensor"),
+    (called(SQUARE, X, X, torch.ones(2)), "the cotangent has shape [(2,)]"),
+    (
+        called(ADDED, X, {"x": torch.ones(1)}, torch.ones(3)),
+        "`x` has shape (1,), which broadcasts otherwise than",
+    ),
+    (called(SQUARE, X, {"x": torch.ones(1, 3)}, torch.ones(1, 3)), "`x` has shape (1, 3)"),
+    (called("def forward(x):\n    return x[2] * 2\n", X, {"x": torch.ones(2)}), "does not run on"),
+    (
+        called("def forward(x):\n    return sum(a for a in x)\n", X, {"x": torch.ones(4)}),
+        "`len(x)` is 4 and was 3",
+    ),
+    (
+        called(
+            "def forward(x, y):\n    return (y * x[2:]).sum()\n",
+            {**X, "y": torch.ones(2).double()},
+            {"x": torch.ones(4), "y": torch.ones(2)},
+        ),
+        "`x[2:]` has shape (2,) and had (1,)",
+    ),
+    (
+        called(
+            "def forward(x, y):\n    return (x * y).sum()\n",
+            {**X, "y": X["x"]},
+            {"x": torch.ones(1), "y": torch.ones(3)},
+        ),
+        "broadcasts otherwise",
+    ),
+]
+
+
+@pytest.mark.parametrize(("run", "said"), TOLD, ids=[said for _, said in TOLD])
+def test_told_what_is_wrong_with_the_call(
+    run: Callable[[Path], Any], said: str, tmp_path: Path
+) -> None:
+    assert said in refusal(lambda: run(tmp_path)).message
+
+
+# Held elsewhere: by cases that need a live object, a row of the book or a fault of ours.
+ELSEWHERE = {"held.py", "live.py", "finding.py", "objects.py"}
+OF_A_ROW = (
+    "PyTorch has no gradient for",
+    "there is no rule for `{name}`",
+    "takes no `self`",
+    "the source text of a lambda",
+    "the backward of `{program.name}` does not run",
+    "these inputs do not fit the derived backward",
+    "is not autograd's, so it is not given",
+    "has a nan on the values",
+    "the forward has no lines",
+    "no rule covers this call",
+    "DeriveError(str(refusal)",
+    "does not cover this call",
+)
+
+
+def refusals_in(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """(file, first line, last line) of each call that refuses, but for those held elsewhere."""
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            call = node.exc if isinstance(node, ast.Raise) else node
+            if isinstance(call, ast.Call):
+                name = ast.unparse(call.func).rpartition(".")[2]
+                held = any(words in ast.unparse(call) for words in OF_A_ROW)
+                if name in {"fail", "ReadError", "DeriveError", "DoesNotRun"} and not held:
+                    yield path.name, call.lineno, call.end_lineno or call.lineno
+
+
+def test_each_refusal_has_a_case(tmp_path: Path) -> None:
+    runs = [derived(body) for body, _, _ in REFUSED] + [lambda r=r: r(tmp_path) for r, _ in TOLD]
+    reached = set()
+    for run in runs:
+        for frame in traceback.extract_tb(refusal(run).__traceback__):
+            reached.add((Path(frame.filename).name, frame.lineno))
+    missing = [
+        f"{name}:{first}"
+        for folder in (LINES, DERIVE)
+        for name, first, last in refusals_in(folder)
+        if name not in ELSEWHERE
+        and not any((name, line) in reached for line in range(first, last + 1))
+    ]
+    assert missing == []
