@@ -34,7 +34,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 LAYOUTS = ("gapped", "transposed", "expanded")
 REPORT = "please report"  # an error that calls itself ours
 NUDGES = 2
-ROUNDINGS = 500  # of the largest gradient on the way
+ROUNDINGS = 5000  # of the largest gradient on the way
 AWAY = 100  # times what a nudge by one rounding does
 UNSETTLED = 1e-2  # a gradient that a nudge changes by this share is made of rounding
 
@@ -220,6 +220,8 @@ def judge_compiled(program: Program, machine: bool = False) -> str:
 
     `machine`: machine code, which takes seconds; else the text of it is run as plain Python.
     """
+    if any(given.dtype == torch.bfloat16 for given in program.given.values()):
+        return "refused: NumPy has no bfloat16"
     program = with_loss(program)
     for point, truth in calls_of(program):
         if not point.smooth:  # values are computed anew, so ties may be broken

@@ -28,7 +28,7 @@ REFUSED = [
     ("return x.data_ptr() % 7 * x", "no rule for the method `data_ptr`", "x.data_ptr()"),
     ("return x.item()", "`item` is outside", "x.item()"),
     ("return x.tolist()", "`tolist` is outside", "x.tolist()"),
-    ("return x.exp_()", "`exp_` changes a tensor in place", "x.exp_()"),
+    ("return x.exp_()", "this line changes the input `x` in place", ""),
     ("return x.frobnicate()", "a tensor has no method `frobnicate`", "x.frobnicate()"),
     ("return x.frobnicate", "`.frobnicate` is outside", "x.frobnicate"),
     ("return x.data * 2", "`.data` goes around the gradient", "x.data"),
@@ -90,10 +90,10 @@ REFUSED = [
     ("async with n:\n    x = x\nreturn x", "this statement is outside", ""),
     ("a = [x]\na.pop()\nreturn x", "only `append` and `extend`", "a.pop()"),
     ("x.exp()\nreturn x", "this value goes nowhere", "x.exp()"),
-    ("x.mul_(2)\nreturn x", "`mul_` changes a tensor in place", "x.mul_(2)"),
+    ("x.mul_(2)\nreturn x", "this line changes the input `x` in place", ""),
     ("x.backward()\nreturn x", "`backward` is outside", "x.backward()"),
-    ("y = x * 2\ny[0] = 1\nreturn y", "`y[0] = ...` writes in place", "y[0]"),
-    ("y = x * 2\ny += 1\nreturn y", "`+=` changes `y` in place", "y += 1"),
+    ("x.shape = 2\nreturn x", "`x.shape = ...` is outside of what is read", "x.shape"),
+    ("(x + 1).geqrf_()\nreturn x", "`geqrf_` changes a tensor in place", "(x + 1).geqrf_()"),
     ("a, b = x\nreturn a", "3 values for 2 names", "a, b"),
     ("for i in range(2):\n    x = x\nelse:\n    x = 2 * x\nreturn x", "`else` of a `for`", ""),
     ("y = [1] * 9999\nfor i in y + [1, 2]:\n    y = 1\nreturn x", "10,001 steps", "y + [1, 2]"),
@@ -268,7 +268,7 @@ def test_told_what_is_wrong_with_the_call(
 
 
 # Held elsewhere: by cases that need a live object, a row of the book or a fault of ours.
-ELSEWHERE = {"held.py", "live.py", "finding.py", "objects.py"}
+ELSEWHERE = {"held.py", "live.py", "finding.py", "objects.py", "writing.py"}
 OF_A_ROW = (
     "PyTorch has no gradient for",
     "there is no rule for `{name}`",
