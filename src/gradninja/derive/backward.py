@@ -389,7 +389,7 @@ class Backward:
         with torch.no_grad():
             try:
                 found = self._function(**arguments)
-            except (RuntimeError, IndexError, ValueError) as error:
+            except (RuntimeError, ArithmeticError, IndexError, ValueError) as error:
                 raise DeriveError(
                     f"these inputs do not fit the derived backward: {error}"
                 ) from None

@@ -24,7 +24,16 @@ from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Refusal, Rule, Site
 
 # What a row that does not cover a call may raise.
-HOLES = (RuntimeError, IndexError, KeyError, TypeError, ValueError, NameError, AssertionError)
+HOLES = (
+    RuntimeError,
+    ArithmeticError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    NameError,
+    AssertionError,
+)
 LONGEST = 64  # characters of a cotangent's text that may stand inside another expression
 
 
