@@ -23,6 +23,7 @@ ROWS = torch.tensor([1, 0, 1, 1])
         ("F.embedding(i[0], x[0], max_norm=1.0)", "max_norm"),
         ("F.embedding(i[0], x[0], scale_grad_by_freq=True)", "scale_grad_by_freq"),
         ("torch.einsum(x.detach(), [0, 1, 2], x, [0, 1, 2])", "write the equation as text"),
+        ("torch.einsum('...d,...d->...', x[:1].float(), x[0, 0, :1])", "several dtypes"),
         ("F.softmax(x)", "dim=-1"),
         ("F.mse_loss(x, x * 2, size_average=True)", "reduction="),
         ("F.normalize(x, p=1.0)", "p=2"),

@@ -78,6 +78,8 @@ def _einsum(site: Site) -> list[str]:
     tensors = site.value("tensors")
     if not isinstance(written, str):
         raise Refusal("write the equation as text, 'ij,jk->ik' say")
+    if len({tensor.dtype for tensor in tensors}) > 1:  # at some sizes PyTorch lets it pass
+        raise Refusal("operands of several dtypes: bring them to one with `.to(...)` first")
     equation = Equation.read(written, [t.ndim for t in tensors])
     return [_text(equation, at) for at in range(len(tensors))]
 

@@ -21,7 +21,21 @@ def _parts(site: Site, dim: str) -> list[str]:
 
 
 def _cat(site: Site) -> list[str]:
-    return _parts(site, "dim")
+    """An empty vector may stand beside tensors of more axes, or be joined along any: no part."""
+    tensors, dim = site.value("tensors"), site.value("dim")
+    ndims = {tensor.ndim for tensor in tensors}
+    if len(ndims) == 1 and all(-n <= dim < n for n in ndims):
+        return _parts(site, "dim")
+    found: list[str] = []
+    before: list[str] = []
+    for i, tensor in enumerate(tensors):
+        if tensor.ndim == 1:
+            found.append(f"torch.zeros_like(tensors[{i}])")
+            continue
+        size = f"tensors[{i}].shape[dim]"
+        found.append(f"g.narrow(dim, {' + '.join(before) or '0'}, {size})")
+        before.append(size)
+    return found
 
 
 def _hstack(site: Site) -> list[str]:
@@ -63,6 +77,8 @@ JOINS = (
             "torch.cat((a, b, c)) where a: 3 4; b: 1 4; c: 2 4",
             "torch.cat([a, b, a], dim=-1) where a: 3 4; b: 3 2",
             "torch.cat([a @ b, b * 2], 0) where a: 2 3; b: 3 4",
+            "torch.cat([a, b, a], 1) where a: 3 4; b: 0",
+            "torch.cat([a, a], -2) where a: 0",
         ),
     ),
     Rule(

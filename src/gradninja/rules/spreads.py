@@ -19,6 +19,11 @@ def _freedom(site: Site) -> str:
     return "count(a) - correction"
 
 
+def _correction(site: Site) -> float:
+    given = site.value("unbiased") if "unbiased" in site.bound else site.value_or("correction", 1)
+    return 1.0 if given is None else float(given)
+
+
 def _centred(site: Site) -> str:
     return f"(a - a.mean({over(site)}))"
 
@@ -28,7 +33,17 @@ def _variance(g: str) -> Template:
 
 
 def _variance_exact(g: str) -> Template:
-    return lambda site: f"2 / ({_freedom(site)}) * keep({g}) * {_centred(site)}"
+    """In autograd's order, except where that would divide a plain 2 by a plain 0."""
+
+    readable = _variance(g)
+    assert callable(readable)
+
+    def template(site: Site) -> str:
+        if site.numel() == _correction(site):
+            return str(readable(site))
+        return f"2 / ({_freedom(site)}) * keep({g}) * {_centred(site)}"
+
+    return template
 
 
 def _deviation(g: str, y: str) -> Template:
@@ -79,6 +94,7 @@ SPREADS = (
             "a.var((0, 2), correction=0, keepdim=True) where a: 3 4 2",
             "a.var(0, False) where a: 3 4",
             "a.var(1, unbiased=True) where a: 3 4",
+            "a.var(1, unbiased=False) where a: 3 0",
             "a.var(unbiased=False) where a: 3 4",
         ),
     ),
