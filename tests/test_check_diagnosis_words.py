@@ -255,3 +255,59 @@ def backward(x, slope, zero, dout):
     assert found.kind == Kind.SECOND_USE
     assert row.fix == "dx += torch.where(x == zero, 0.5 * dout, dout).masked_fill(zero > x, 0)"
     assert "`x` is used twice in" in found.text
+
+
+ROWS = (
+    HEADER
+    + """def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d"], b: Float[Tensor, "d"]):
+    s = x * w
+    y = s * x + b
+    return y
+
+
+def backward(x, w, s, dy):
+    ds = x * dy
+
+    dx = s * dy
+    dx += w * ds
+    dw = (
+        x * ds
+    ).sum(0)
+    db = dy.sum(0)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "place"),
+    [
+        ("    dx += w * ds\n", "", "dx", "after line 15"),
+        ("    ds = x * dy\n\n", "\n\n", "ds", "after line 15"),
+        ("    db = dy.sum(0)\n", "", "db", "after line 12"),
+        ("    dx += w", "    dx = w", "dx", "in place of line 16"),
+        ("        x * ds", "        x * dy", "dw", "in place of lines 17-19"),
+        (
+            "    ds = x * dy\n",
+            "    ds = x; db = dy.sum(0)\n",
+            "ds",
+            "in place of `ds = x` in line 13",
+        ),
+        ("    dx += w * ds\n", "    dx += w * ds\n    dx += dy\n", "dx", "take out line 17"),
+    ],
+)
+def test_a_mend_says_where_it_stands(old: str, new: str, name: str, place: str) -> None:
+    report = check(ROWS.replace(old, new))
+    (row,) = report.wrong
+    assert (row.name, row.place) == (name, place)
+    told = " ".join(str(report).split())
+    assert (f"{place}, write: " if row.fix else place) in told
+    assert place in report._repr_html_()
+    assert {line["name"]: line["place"] for line in report.to_dict()["lines"]}[name] == place
+
+
+def test_several_lines_of_a_mend_stand_where_the_persons_stood() -> None:
+    lines = "    dx = s.exp()\n    dx += w.log() * ds.cos()\n"
+    report = check(ROWS.replace("    dx = s * dy\n    dx += w * ds\n", lines))
+    (row,) = report.wrong
+    assert row.fix is not None and len(row.fix.splitlines()) == 2
+    assert row.place == "in place of lines 15 and 16"

@@ -12,7 +12,7 @@ import torch
 
 from gradninja.check.plan import Plan
 from gradninja.check.row import Row
-from gradninja.check.statements import returns
+from gradninja.check.statements import in_place_of, returns
 from gradninja.check.tolerance import comparable
 from gradninja.check.trials import Trials
 from gradninja.check.truth import LIBRARY, Truth
@@ -38,15 +38,16 @@ def unasked(trials: Trials) -> Iterator[Row]:
 
 def _unasked(trials: Trials, name: str, at: int, truth: Truth) -> Row:
     written, given = trials.written, truth.cotangents.get(name)
+    place = None
     if given is not None and given.ndim == 0:
-        fix = _one(trials, name)
+        fix, place = _one(trials, name), f"before line {trials.plan.steps[at].node.lineno}"
         text = f"`{name}` is read and nothing gives it: the output is 0-dim, its gradient is 1"
         finding = Finding(Verdict.ERROR, text=text, kind="missing line")
     else:
         fix = f"add `{name}` to the parameters of `{written.name}`"
         text = f"`{written.name}` reads `{name}` of the forward, but does not ask for it"
         finding = Finding(Verdict.ERROR, text=text, kind="missing parameter")
-    return Row(name, at, finding, fix=fix, settled=True)
+    return Row(name, at, finding, fix=fix, place=place, settled=True)
 
 
 def misgiven(trials: Trials, run: AsWritten) -> Iterator[Row]:
@@ -55,10 +56,11 @@ def misgiven(trials: Trials, run: AsWritten) -> Iterator[Row]:
         at, true = trials.one(name), trials.trials[0].wide.cotangents[name]
         if at is not None and not _is_one(run.given.get(name), true):
             text = f"`{name}` is the gradient of the 0-dim output, which is 1"
-            adds = isinstance(trials.plan.steps[at].node, ast.AugAssign)
+            node = trials.plan.steps[at].node
+            adds, place = isinstance(node, ast.AugAssign), in_place_of(node)
             kind = "wrong operator" if adds else "wrong constant"
             finding = Finding(Verdict.WRONG, text=text, kind=kind)
-            yield Row(name, at, finding, fix=_one(trials, name), settled=True)
+            yield Row(name, at, finding, _one(trials, name), place, settled=True)
 
 
 def _is_one(given: Any, like: torch.Tensor) -> bool:

@@ -49,6 +49,7 @@ def _plain(review: Review, line: LineReport) -> LineReport:
         name=plain(line.name, reuses),
         diagnosis=plain(line.diagnosis or "", reuses) or None,
         fix=plain(line.fix or "", reuses) or None,
+        place=plain(line.place or "", reuses) or None,
         notes=tuple(plain(note, reuses) for note in line.notes),
     )
 
@@ -69,6 +70,7 @@ def _line(review: Review, row: Row, deadline: float, mended: dict[str, int | Non
         kind=finding.kind,
         diagnosis=finding.text,
         fix=row.fix,
+        place=row.place,
         tolerance=finding.tolerance,
         as_written=review.told_as_written(row.name),
         notes=tuple(notes),
@@ -119,7 +121,13 @@ def _diagnosed(
     text = diagnosis.text
     if found.diagnosis and row.finding.verdict in (Verdict.ERROR, Verdict.MISSING):
         text = f"{found.diagnosis}. {text}" if text else found.diagnosis
-    found = replace(found, kind=str(diagnosis.kind), diagnosis=text, fix=diagnosis.fix)
+    found = replace(
+        found,
+        kind=str(diagnosis.kind),
+        diagnosis=text,
+        fix=diagnosis.fix,
+        place=diagnosis.place or None,
+    )
     if diagnosis.edited and diagnosis.line is not None:
         source = review.trials.written.source_at(diagnosis.line)
         if source and (row.at is not None or diagnosis.kind == Kind.WRONG_NAME):

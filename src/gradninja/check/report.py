@@ -114,14 +114,22 @@ def _wrong(line: LineReport) -> Iterator[RenderableType]:
         yield Padding(Text(said), (0, 0, 0, 2))
     if line.diagnosis:
         yield Padding(Text(line.diagnosis), (0, 0, 0, 2))
-    if line.fix:
-        yield Padding(Text(f"write: {_indented(line.fix)}", style="green"), (0, 0, 0, 2))
+    if line.fix or line.place:
+        yield Padding(Text(_mend(line), style="green"), (0, 0, 0, 2))
     for note in line.notes:
         yield Padding(Text(note, style="dim"), (0, 0, 0, 2))
 
 
-def _indented(fix: str) -> str:
-    return fix.replace("\n", "\n" + " " * len("write: "))
+def _mend(line: LineReport) -> str:
+    """Where the mend stands and how it reads, several lines one below the other."""
+    if not line.fix:
+        return line.place or ""
+    head = _head(line)
+    return head + line.fix.replace("\n", "\n" + " " * len(head))
+
+
+def _head(line: LineReport) -> str:
+    return f"{line.place}, write: " if line.place else "write: "
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
@@ -157,7 +165,9 @@ def to_html(report: Report) -> str:
             said.append(html.escape(line.diagnosis))
         if line.fix:
             fix = html.escape(line.fix).replace("\n", "<br>")
-            said.append(f"write: <code style='color:#1a7f37'>{fix}</code>")
+            said.append(f"{html.escape(_head(line))}<code style='color:#1a7f37'>{fix}</code>")
+        elif line.place:
+            said.append(html.escape(line.place))
         said += [f"<small>{html.escape(note)}</small>" for note in line.notes]
         parts.append(f"<p>{'<br>'.join(said)}</p>")
     parts.append(f"<p>{html.escape(summary(report))}</p>")

@@ -19,7 +19,7 @@ import torch
 from gradninja.check import tolerance as rounding
 from gradninja.check.calls import Call, Odd
 from gradninja.check.run import LOWER
-from gradninja.check.statements import returns
+from gradninja.check.statements import in_place_of, returns
 from gradninja.check.tolerance import Tolerance
 from gradninja.check.trials import Trial, Trials, tolerances
 from gradninja.check.truth import size
@@ -340,6 +340,7 @@ class Returned:
 
     def _line(self, verdict: Verdict, text: str, kind: str, off: float | None = None) -> LineReport:
         statement = self.statement
+        fix = self._mend() if kind == "returned" else None
         return LineReport(
             "return",
             None if statement is None else statement.lineno,
@@ -348,7 +349,8 @@ class Returned:
             max_rel=off,
             kind=kind,
             diagnosis=text,
-            fix=self._mend() if kind == "returned" else None,
+            fix=fix,
+            place=None if fix is None or statement is None else in_place_of(statement),
         )
 
     def _mend(self) -> str | None:

@@ -16,6 +16,7 @@ from gradninja.check.module import told
 from gradninja.check.plan import Plan
 from gradninja.check.reuse import findings_of, settled
 from gradninja.check.row import Row
+from gradninja.check.statements import in_place_of
 from gradninja.check.tolerance import Tolerance
 from gradninja.check.trials import Trials, tolerances
 from gradninja.check.truth import size
@@ -268,6 +269,7 @@ class Review:
             mine = Row(alias.name, alias.maker, Finding(Verdict.WRONG))
             rows.append(mine)
         mine.at, mine.settled, mine.fix = alias.maker, True, alias.fix
+        mine.place = in_place_of(self.plan.steps[alias.maker].node) if alias.fix else None
         mine.finding = replace(
             mine.finding,
             verdict=Verdict.WRONG,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,6 +80,20 @@ class Written:
         if isinstance(node, ast.For | ast.While | ast.If | ast.With | ast.Try | ast.FunctionDef):
             return " ".join(lines[:2]) + (" ..." if len(lines) > 2 else "")
         return " ".join(lines)
+
+
+def in_place_of(*nodes: ast.stmt) -> str:
+    """Where a mend stands that is written instead of statements: `in place of line 17`."""
+    spans = dict.fromkeys((node.lineno, node.end_lineno or node.lineno) for node in nodes)
+    return f"in place of {lines_told(list(spans))}"
+
+
+def lines_told(spans: Sequence[tuple[int, int]]) -> str:
+    """`line 17`, `lines 17 and 20`, `lines 17-18`."""
+    told = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
+    several = len(told) > 1 or "-" in told[0]
+    listed = " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    return f"line{'s' * several} {listed}"
 
 
 def returns(written: Written) -> Iterator[ast.Return]:

@@ -52,8 +52,9 @@ class LineReport:
     `max_abs` and `max_rel` are the largest difference from autograd, absolute and relative to the
     largest element of the true gradient, None where there is no number; `tolerance` is what
     rounding explains of `max_rel` in float64. `as_written` tells what happens to it when nothing
-    is put right above it, and is empty where it comes out the same. `notes` are remarks that
-    accuse nobody.
+    is put right above it, and is empty where it comes out the same. `fix` is the line or lines of
+    the mend, and `place` says where they stand: `in place of line 17`, `after line 20`. `notes` are
+    remarks that accuse nobody.
     """
 
     name: str
@@ -67,6 +68,7 @@ class LineReport:
     kind: str | None = None
     diagnosis: str | None = None
     fix: str | None = None
+    place: str | None = None
     tolerance: float | None = None
     as_written: str = ""
     notes: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from gradninja.check.diagnosis.contributions import Contribution, contributions
 from gradninja.check.diagnosis.derived import derived_lines
 from gradninja.check.diagnosis.facts import LIBRARY, Facts
 from gradninja.check.diagnosis.kinds import Kind
-from gradninja.check.diagnosis.mend import Patch, patches, signature_patch
+from gradninja.check.diagnosis.mend import Patch, patches, signature_patch, stands
 from gradninja.check.diagnosis.search import double, single
 from gradninja.check.diagnosis.statements import Change, Edit
 from gradninja.check.diagnosis.syntax import Style
@@ -37,7 +37,8 @@ class Diagnosis:
     """What is wrong with one gradient.
 
     `kind` is one of `Kind`; `text` says it in words; `fix` is the mended line or lines, each as it
-    should stand; `line` is the number of the wrong line, None where a line is missing. `patches`
+    should stand, and `place` says where that is; `line` is the number of the wrong line, None where
+    a line is missing. `patches`
     put the fix into the person's text (`gradninja.check.diagnosis.apply`); they are empty where
     that cannot be done line by line. `rule` says how the gradient is derived. With kind unknown,
     `fix` is derive's own line, or where not `edited` the last resort: all of its lines.
@@ -50,6 +51,7 @@ class Diagnosis:
     patches: tuple[Patch, ...] = ()
     rule: str = ""
     edited: bool = True
+    place: str = ""
 
 
 def diagnose(case: Case, budget: float = BUDGET) -> Diagnosis:
@@ -252,7 +254,9 @@ class _Diagnosis:
         wanted = self.unasked([c.new for c in edit.changes if c.new is not None])
         if wanted:
             text += f" `{self.case.name}` needs {_listed(wanted)} of the forward: ask for it."
-        return Diagnosis(edit.kind, text, fix, self.line(edit), found, words.rule(edit))
+        place = self.stands(edit.changes)
+        line, rule = self.line(edit), words.rule(edit)
+        return Diagnosis(edit.kind, text, fix, line, found, rule, place=place)
 
     def last_resort(self, facts: Facts) -> Diagnosis:
         said = self.clues(facts)
@@ -277,7 +281,8 @@ class _Diagnosis:
             found = self.written(changes)[1]
         kind = Kind.UNKNOWN if self.case.writers else Kind.MISSING_LINE
         rule = Words(facts, self.style).rule(None)
-        return Diagnosis(kind, " ".join([told, *said]), fix, where, found, rule, edited=False)
+        text, place = " ".join([told, *said]), self.stands(changes)
+        return Diagnosis(kind, text, fix, where, found, rule, edited=False, place=place)
 
     def clues(self, facts: Facts) -> list[str]:
         """What is known of the wrong value."""
@@ -294,6 +299,11 @@ class _Diagnosis:
             asking = signature_patch(self.function, wanted, self.case.text)
             found = (*found, asking) if asking is not None else ()
         return "\n".join(lines) or None, found
+
+    def stands(self, changes: Sequence[Change]) -> str:
+        """Where the mended lines stand."""
+        case = self.case
+        return stands(changes, self.style, case.writers, case.body)
 
     def unasked(self, statements: Sequence[ast.stmt]) -> list[str]:
         """The forward's values that new lines read and the signature does not ask for."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gradninja.check.diagnosis.statements import Change
 from gradninja.check.diagnosis.syntax import Style
+from gradninja.check.statements import in_place_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,37 @@ def patches(
         lines = [part for text in texts for part in text.splitlines()]
         found.append(Patch(line, line - 1, _indented(lines, column)))
     return tuple(found)
+
+
+def stands(
+    changes: Sequence[Change],
+    style: Style,
+    written: Sequence[ast.stmt],
+    body: Sequence[ast.stmt],
+) -> str:
+    """Where a mend stands, in words: `in place of line 17`, `after line 20`, `take out line 21`."""
+    first = _first_use(changes, written, body)
+    old = sorted({c.old for c in changes if c.old is not None}, key=lambda node: node.lineno)
+    if old and all(change.new is None for change in changes):
+        return in_place_of(*old).replace("in place of", "take out", 1)
+    told = [in_place_of(*old)] if old else []
+    if len(old) == 1 and _shares_lines(old[0], body):
+        told = [f"in place of `{style.segment(old[0])}` in line {old[0].lineno}"]
+    taken = {number for node in old for number in range(node.lineno, _end(node) + 1)}
+    for change in changes:
+        place = insertion_line(change, first, body) if change.old is None else None
+        if place is None:
+            continue
+        above = place[0] - 1
+        while above and not style.line(above).strip():
+            above -= 1
+        if above not in taken:
+            told.append(f"after line {above}" if above else f"before line {place[0]}")
+    return " and ".join(dict.fromkeys(told))
+
+
+def _end(node: ast.stmt) -> int:
+    return node.end_lineno or node.lineno
 
 
 def signature_patch(function: ast.FunctionDef, names: Sequence[str], text: str) -> Patch | None:

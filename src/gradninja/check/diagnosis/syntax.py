@@ -95,6 +95,10 @@ class Style:
         self._lines = source.splitlines(keepends=True)
         self._own = {id(node): node for s in statements for node in ast.walk(s)}
 
+    def line(self, number: int) -> str:
+        """A line of the author's text, from 1."""
+        return self._lines[number - 1]
+
     def statement(self, new: ast.stmt, old: ast.stmt | None = None) -> str:
         """The text of a statement; `old` is the one that it came from, where it is an edit."""
         return self.plain(self._statement(new, old))
