@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gradninja.check.module import call_inputs, run_module, without_gradient
 from gradninja.check.statements import EMPTY, Written
 from gradninja.check.types import CheckError
 from gradninja.derive import Backward, read_program
+from gradninja.derive.dtypes import default_dtype
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
 from gradninja.lines import Program
@@ -106,14 +109,16 @@ def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]
     """A module's forward as the lines that it is read as, which a backward answers."""
     named = isinstance(forward, str | Path) and "\n" not in str(forward)
     path, _, name = str(forward).partition(".py:") if named else ("", "", "")
-    if backward is None and not name:
+    if backward is None and not named:
         return forward, backward, inputs
-    held = found_live(forward) if named == bool(name) else None
-    if held is None:
+    held = found_live(forward)
+    if held is None or (held.takes_self and named != bool(name)):
         return forward, backward, inputs
-    program = read_program(held.instance, inputs)
+    with default_dtype(torch.float64):
+        program = read_program(held.instance, inputs)
     values = {given.name: given.value for given in program.inputs}
-    return once_bound(program), f"{path}.py:backward" if backward is None else backward, values
+    beside = f"{path.removesuffix('.py')}.py:backward"
+    return once_bound(program), beside if backward is None else backward, values
 
 
 def once_bound(program: Program) -> str:
@@ -280,8 +285,6 @@ def _beside(
 
 def is_autograd_function(value: Any) -> bool:
     """Whether this is a person's `torch.autograd.Function` class."""
-    import torch
-
     return (
         isinstance(value, type)
         and issubclass(value, torch.autograd.Function)

@@ -7,13 +7,15 @@ import inspect
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
-from gradninja.lines.live import Live, is_live, live
+from gradninja.lines.live import Live, is_live, live, surrounded
+from gradninja.lines.source import constants
+from gradninja.lines.surroundings import Surrounded, free_names
 
 MAKER = "module"  # the function of a file that makes its module
 
@@ -22,13 +24,16 @@ def found_live(forward: Any) -> Live | None:
     """The object whose forward is meant; None where a plain function or a text is.
 
     A file's object is `FILE.py:Class` (made with its defaults), `FILE.py:name` of an instance, or
-    what a function `module()` makes in a file that has no function `forward`.
+    what a function `module()` makes in a file that has no function `forward`. A function that
+    reads tensors or modules from around it is an object that holds them.
 
     Raises:
         ReadError: the file does not run, or its class cannot be made without arguments.
     """
     if isinstance(forward, str | Path) and not (isinstance(forward, str) and "\n" in forward):
         return _in_file(str(forward))
+    if isinstance(forward, types.FunctionType) and forward.__name__ != "<lambda>":
+        return surrounded(forward)
     return live(forward) if is_live(forward) else None
 
 
@@ -47,10 +52,10 @@ def _in_file(forward: str) -> Live | None:
         if isinstance(n, ast.ClassDef) and not any("Function" in ast.unparse(b) for b in n.bases)
     }
     if name in functions and name != MAKER:
-        return None
+        return _with_surroundings(text, str(file), tree, name)
     if not name:
         if "forward" in functions:
-            return None
+            return _with_surroundings(text, str(file), tree, "forward")
         if MAKER in functions:
             name = MAKER
         else:
@@ -71,6 +76,40 @@ def _in_file(forward: str) -> Live | None:
                 hint=f"add a function `{MAKER}()` that makes one, with its sizes, to the file",
             ) from None
     return live(found)
+
+
+def _with_surroundings(text: str, file: str, tree: ast.Module, name: str) -> Live | None:
+    """A file's function with what the file has made by its end; None where it reads none of it."""
+    try:
+        body = compile(text, file, "exec").co_consts
+    except (SyntaxError, ValueError):
+        return None
+    codes = {part.co_name: part for part in body if isinstance(part, types.CodeType)}
+    waiting, read = [name], set[str]()
+    while waiting:
+        for free in free_names(codes[waiting.pop()]):
+            if free in codes and free not in read:
+                waiting.append(free)
+            read.add(free)
+    if not read & _computed(tree):
+        return None
+    found = run_file(text, file).get(name)
+    if not isinstance(found, types.FunctionType):
+        return None
+    return surrounded(found) or Live(Surrounded(found), found, {}, {}, frozenset())
+
+
+def _computed(tree: ast.Module) -> set[str]:
+    """The names that a file's own statements bind to more than plain values."""
+    defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    stored = {
+        node.id
+        for statement in tree.body
+        if not isinstance(statement, defined)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    return stored - set(constants(tree))
 
 
 def _unsaid(file: Path, classes: dict[str, ast.ClassDef], functions: set[str]) -> None:
@@ -100,12 +139,14 @@ def _assigned(tree: ast.Module) -> set[str]:
 def run_file(text: str, file: str) -> dict[str, Any]:
     """The names of a person's file, run as a module that can import its neighbours.
 
+    What it prints goes to stderr: stdout is for what was asked.
+
     Raises:
         ReadError: it raises.
     """
     module = types.ModuleType("forward")
     module.__file__ = file
-    with _importable(module, file):
+    with _importable(module, file), redirect_stdout(sys.stderr):
         try:
             exec(compile(text, file, "exec"), module.__dict__)
         except Exception as error:  # the person's own code: their error, told as such

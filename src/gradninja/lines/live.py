@@ -1,4 +1,5 @@
-"""A person's own object that is read: a module, or an instance of a class with `__call__`."""
+"""A person's own object that is read: a module, an instance of a class with `__call__`, or a
+function with the tensors around it."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from gradninja.errors import ReadError
+from gradninja.lines.surroundings import Surrounded
 
 DEEPEST_OBJECT = 60  # attributes within attributes
 RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}
@@ -37,7 +39,12 @@ class Live:
 
     @property
     def name(self) -> str:
-        return type(self.instance).__name__
+        return type(self.instance).__name__ if self.takes_self else self.method.__name__
+
+    @property
+    def takes_self(self) -> bool:
+        """Whether the object is the first argument of the method."""
+        return not isinstance(self.instance, Surrounded)
 
     @cached_property
     def own_names(self) -> dict[str, str]:
@@ -108,10 +115,27 @@ def live(instance: Any) -> Live:
 
 def forward_of(instance: Any) -> types.FunctionType | None:
     """The method that calling the object runs; None where that is not written in Python."""
+    if isinstance(instance, Surrounded):
+        return instance.unbound()
     kind = type(instance)
     name = "forward" if isinstance(instance, nn.Module) else "__call__"
     method = getattr(kind, name, None)
     return method if isinstance(method, types.FunctionType) else None
+
+
+def surrounded(function: types.FunctionType) -> Live | None:
+    """The function with the tensors around it; None where nothing around it learns or is called."""
+    made = Surrounded(function)
+    if any(_learns(value) for value in vars(made).values()):
+        return live(made)
+    return None
+
+
+def _learns(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.requires_grad
+    tensors = (t for _, t in _held(value, "", {}, 0) if isinstance(t, torch.Tensor))
+    return any(t.requires_grad or forward_of(value) is not None for t in tensors)
 
 
 def is_live(given: Any) -> bool:
@@ -123,6 +147,8 @@ def is_live(given: Any) -> bool:
 
 def _wanted(instance: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
     """What has a gradient: what asks for one; of plain classes that ask for none, all floats."""
+    if isinstance(instance, Surrounded):
+        return frozenset().union(*(_wanted_of(value, tensors) for value in vars(instance).values()))
     floats = {name for name, t in tensors.items() if t.is_floating_point()}
     asked = {name for name in floats if tensors[name].requires_grad and tensors[name].is_leaf}
     if asked or isinstance(instance, nn.Module):
@@ -135,6 +161,15 @@ def _wanted(instance: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str
             return frozenset(floats)
         return frozenset(name for name in floats if id(tensors[name]) in given)
     return frozenset(floats)
+
+
+def _wanted_of(value: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
+    """What has a gradient of one value around a function."""
+    within = {id(t) for _, t in _held(value, "", {}, 0)}
+    own = {name: t for name, t in tensors.items() if id(t) in within}
+    if forward_of(value) is not None:
+        return _wanted(value, own)
+    return frozenset(name for name, t in own.items() if t.requires_grad and t.is_leaf)
 
 
 _MODULE = set(vars(nn.Module()))

@@ -117,6 +117,8 @@ def read(
 
 
 def _without_self(held: Live, formals: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    if not held.takes_self:
+        return formals
     if not formals:
         raise ReadError(f"the forward of {held.name} takes no `self`")
     return formals[1:]

@@ -293,8 +293,10 @@ class Reader(Writing):
         for given in inputs:
             self._take(given, live)
         if live is not None:
-            itself = function.args.args[0].arg
-            self.scope[itself] = self.static(function, live.instance, ast.Name(itself, ast.Load()))
+            if live.takes_self:
+                itself = function.args.args[0].arg
+                syntax = ast.Name(itself, ast.Load())
+                self.scope[itself] = self.static(function, live.instance, syntax)
             for star, empty in ((function.args.vararg, ()), (function.args.kwarg, {})):
                 if star is not None:  # a module is called with what its forward names
                     self.scope[star.arg] = self.static(star, empty, ast.Tuple([], ast.Load()))

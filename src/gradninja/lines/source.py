@@ -163,7 +163,7 @@ def parse(text: str, file: str, name: str | None, default: str = "forward") -> S
         function=functions[wanted],
         functions=functions,
         aliases={**USUAL_ALIASES, **aliases(tree)},
-        constants=_constants(tree),
+        constants=constants(tree),
     )
 
 
@@ -271,7 +271,7 @@ def aliases(tree: ast.Module) -> dict[str, str]:
     return found
 
 
-def _constants(tree: ast.Module) -> dict[str, Any]:
+def constants(tree: ast.Module) -> dict[str, Any]:
     """Module-level `NAME = literal`."""
     found: dict[str, Any] = {}
     for node in tree.body:

@@ -86,7 +86,7 @@ class Compiled:
         self._wrt = wrt
         self._made: dict[object, Specialised] = {}
         formals = parameters(source, source.function, stars=held is not None)
-        formals = formals[held is not None :]  # without `self`
+        formals = formals[held is not None and held.takes_self :]  # without `self`
         self.__signature__ = inspect.Signature(
             [
                 inspect.Parameter(formal.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,0 +1,81 @@
+"""A plain function with what stands around it: `model`, `W1` and `b1` of a notebook's cells."""
+
+from __future__ import annotations
+
+import dis
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Surrounded:
+    """A function as an object that holds, as attributes, what it reads from around it.
+
+    Calling it runs the function with what it holds, so a copy of it runs on the copy's tensors.
+    """
+
+    __slots__ = ("__dict__", "_function")
+    _function: Any  # a FunctionType, which a type checker would bind as a method
+
+    def __init__(self, function: types.FunctionType) -> None:
+        self._function = function
+        vars(self).update(read_around(function))
+
+    def unbound(self) -> types.FunctionType:
+        """The function itself."""
+        function: types.FunctionType = self._function
+        return function
+
+    def __call__(self, *given: Any, **inputs: Any) -> Any:
+        around = self._function.__globals__
+        held = {**around, **vars(self)}
+        for name, value in around.items():
+            if isinstance(value, types.FunctionType) and value.__globals__ is around:
+                held[name] = _within(value, held, vars(self))
+        return _within(self._function, held, vars(self))(*given, **inputs)
+
+
+def _within(
+    function: types.FunctionType, names: dict[str, Any], held: Mapping[str, Any]
+) -> types.FunctionType:
+    """The same function where its free names mean these values."""
+    code, cells = function.__code__, function.__closure__ or ()
+    closed = tuple(
+        types.CellType(held[name]) if name in held else cell
+        for name, cell in zip(code.co_freevars, cells, strict=True)
+    )
+    twin = types.FunctionType(code, names, function.__name__, function.__defaults__, closed)
+    twin.__kwdefaults__ = function.__kwdefaults__
+    return twin
+
+
+def read_around(function: types.FunctionType) -> dict[str, Any]:
+    """What a function, and the functions beside it that it calls, read from around them."""
+    around, found = function.__globals__, dict[str, Any]()
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+    waiting, seen = [function.__code__], set()
+    while waiting:
+        code = waiting.pop()
+        seen.add(code)
+        for name in free_names(code):
+            value = around.get(name)
+            if isinstance(value, types.FunctionType):
+                if value.__globals__ is around and value.__code__ not in seen:
+                    waiting.append(value.__code__)
+            elif name in around and not isinstance(value, type | types.ModuleType):
+                found[name] = value
+    return found
+
+
+def free_names(code: types.CodeType) -> Iterator[str]:
+    """The global names that a function's code, and the code within it, reads."""
+    for step in dis.get_instructions(code):
+        if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+            yield str(step.argval)
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from free_names(part)
