@@ -311,3 +311,120 @@ def test_several_lines_of_a_mend_stand_where_the_persons_stood() -> None:
     (row,) = report.wrong
     assert row.fix is not None and len(row.fix.splitlines()) == 2
     assert row.place == "in place of lines 15 and 16"
+
+
+PENALTY = (
+    HEADER
+    + """def forward(x: Float[Tensor, "n d"], W: Float[Tensor, "d k"], lam: float = 0.1):
+    z = x @ W
+    data = (z * z).sum()
+    penalty = lam * (W * W).sum()
+    loss = data + penalty
+    return loss
+
+
+def backward(x, W, z, lam):
+    dz = 2 * z
+    dx = dz @ W.T
+{lines}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fix", "place"),
+    [
+        ("    dW = x.T @ dz\n    dW += lam * W", "dW += 2 * lam * W", "in place of line 18"),
+        ("    dW = lam * W\n    dW += x.T @ dz", "dW = 2 * lam * W", "in place of line 17"),
+        ("    dW = x.T @ dz + W * lam", "dW = x.T @ dz + 2 * W * lam", "in place of line 17"),
+        (
+            "    own = W * lam\n    dW = own + x.T @ dz",
+            "own = 2 * W * lam",
+            "in place of line 17",
+        ),
+    ],
+)
+def test_a_term_that_is_there_is_not_added_again(lines: str, fix: str, place: str) -> None:
+    row, found = only(PENALTY.format(lines=lines))
+    assert (found.kind, row.fix, row.place) == (Kind.MISSING_FACTOR, fix, place)
+
+
+def test_a_term_of_a_cube_counts_three_times() -> None:
+    text = (
+        HEADER
+        + """def forward(x: Float[Tensor, "n d"]):
+    y = x * x * x
+    return y
+
+
+def backward(x, dy):
+    dx = x * x * dy
+"""
+    )
+    row, found = only(text)
+    assert (found.kind, row.fix) == (Kind.MISSING_FACTOR, "dx = 3 * x * x * dy")
+
+
+GATED = (
+    HEADER
+    + """def forward(
+    x: Float[Tensor, "n d"], W: Float[Tensor, "d k"], V: Float[Tensor, "k m"]
+):
+    z = x @ W
+    h = z.{gate}()
+    y = h @ V
+    return y
+
+
+def backward(x, W, V, {asked}, dy):
+    dV = h.T @ dy
+    dh = dy @ V.T
+    dz = {dz}
+    dx = dz @ W.T
+    dW = x.T @ dz
+"""
+)
+
+
+@pytest.mark.parametrize("dz", ["dh", "h * dh", "dh * h"])
+@pytest.mark.parametrize("asked", ["h", "z, h"])
+def test_a_gate_is_a_comparison_or_a_selection(dz: str, asked: str) -> None:
+    row, _ = only(GATED.format(gate="relu", asked=asked, dz=dz))
+    assert row.fix is not None and "sign" not in row.fix
+    assert any(gate in row.fix for gate in ("(h > 0)", "(z > 0)", "masked_fill", "where"))
+
+
+def test_a_magnitude_hands_on_a_sign() -> None:
+    row, _ = only(GATED.format(gate="abs", asked="z, h", dz="dh"))
+    assert row.fix is not None and "sign" in row.fix
+
+
+LOGARITHM = (
+    HEADER
+    + """def forward(p: Float[Tensor, "n k"], q: Float[Tensor, "n k"]):
+    e = p.exp()
+    r = e.log()
+    y = r * q
+    return y
+
+
+def backward(q, e, r, dy):
+    dr = dy * q
+    dq = dy * r
+    de = {de}
+    dp = de * e
+"""
+)
+
+
+@pytest.mark.parametrize("de", ["e * dr", "dr @ torch.eye(dr.shape[1]) * e"])
+def test_a_value_for_its_reciprocal_is_no_wrong_constant(de: str) -> None:
+    row, found = only(LOGARITHM.format(de=de))
+    assert found.kind in (Kind.RECIPROCAL, Kind.WRONG_OPERATOR)
+    assert "**-1" not in (row.fix or "")
+
+
+def test_a_value_for_its_reciprocal_is_named() -> None:
+    row, found = only(LOGARITHM.format(de="e * dr"))
+    assert (found.kind, row.fix) == (Kind.RECIPROCAL, "de = 1 / e * dr")
+    assert found.text.startswith("`e` stands where its reciprocal `1 / e` belongs.")

@@ -36,6 +36,11 @@ def negative(operand: ast.expr) -> ast.UnaryOp:
     return ast.UnaryOp(ast.USub(), operand)
 
 
+def positive(operand: ast.expr) -> ast.Compare:
+    """`v > 0`."""
+    return ast.Compare(operand, [ast.Gt()], [ast.Constant(0)])
+
+
 def leading(put: Callable[[ast.expr], ast.expr], product: ast.expr) -> ast.expr:
     """`put` done to the first factor of a product: `-a * b` and not `-(a * b)`."""
     if isinstance(product, ast.BinOp) and isinstance(product.op, ast.Mult | ast.Div):

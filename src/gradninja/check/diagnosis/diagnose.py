@@ -104,7 +104,7 @@ class _Trial:
 
     def _mends(self, edit: Edit, at: int) -> bool:
         if edit.added and edit.contribution is not None:
-            part = self._part(edit.contribution, at)
+            part = self.part(edit.contribution, at)
             got = self.case.situations[at].got
             if not (isinstance(part, torch.Tensor | int | float) and isinstance(got, torch.Tensor)):
                 return False
@@ -114,7 +114,7 @@ class _Trial:
                 return False
         return self.case.fits(edit.statements, at)
 
-    def _part(self, contribution: Contribution, draw: int) -> object:
+    def part(self, contribution: Contribution, draw: int) -> object:
         """A contribution's value, also where it is computed from gradients that come later."""
         situation = self.case.situations[draw]
         scope = {**LIBRARY, **self.case.namespace, **situation.values}
@@ -147,11 +147,12 @@ class _Diagnosis:
         self.names = {variable: name for name, variable in case.gradients.items()}
         for variable in self.situation.gradients:
             self.names.setdefault(variable, f"d{variable}")
+        self.trial = _Trial(case, self.order, self.names)
         self.style = Style(case.text, list(case.body), case.plain)
         self.function = _function(case)
 
     def run(self, deadline: float) -> Diagnosis:
-        trial = _Trial(self.case, self.order, self.names)
+        trial = self.trial
         facts = self.facts(self.asked)
         statements = self.case.statements
         edit = single(trial, facts, statements, deadline)
@@ -192,6 +193,11 @@ class _Diagnosis:
             reach=frozenset(reach - {case.name}),
             later=frozenset(reach | (set(case.written) - {case.name})),
             got=self.situation.got,
+            amounts=[
+                (c, self.trial.part(c, self.order[0]))
+                for c in self.derived[0]
+                if c.of == case.variable
+            ],
             parts=self.derived[1],
             unbound=self.unbound,
             astray=case.astray,

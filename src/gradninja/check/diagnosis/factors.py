@@ -17,7 +17,17 @@ from gradninja.check.diagnosis.syntax import Place
 
 LARGEST = 1_000_000  # elements of a product that is tried
 # Simple functions of a value that are factors of a gradient.
-FUNCTIONS = ("1 - v**2", "v * (1 - v)", "1 - v", "v**2", "v**-2", "v.exp()", "v.cos()", "v.sign()")
+FUNCTIONS = (
+    "1 - v**2",
+    "v * (1 - v)",
+    "1 - v",
+    "v**2",
+    "v**-2",
+    "v.exp()",
+    "v.cos()",
+    "(v > 0)",
+    "v.sign()",
+)
 
 
 def drops(place: Place, facts: Facts) -> Proposals:
@@ -83,6 +93,33 @@ def _may_scale(place: Place, facts: Facts) -> bool:
         return False
     product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult | ast.Div)
     return not (product or isinstance(parent, ast.Attribute | ast.UnaryOp))
+
+
+def repeats(place: Place, facts: Facts) -> Proposals:
+    """A term that stands for one of several equal contributions, and should count for them all."""
+    node, sums = place.node, place.parents[1:]
+    if not (
+        isinstance(node, ast.expr) and isinstance(place.parents[0], ast.Assign | ast.AugAssign)
+    ):
+        return
+    if place.path[0][0] != "value" or not all(_is_sum(parent) for parent in sums):
+        return
+    value = facts.tensor(node)
+    equal = [c.line for c, amount in facts.amounts if _equal(value, amount)]
+    often = max(map(equal.count, equal), default=0)
+    if often > 1:
+        new = build.times(build.number(often), node)
+        yield Proposal(1.15, Kind.MISSING_FACTOR, new)
+
+
+def _is_sum(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)
+
+
+def _equal(one: torch.Tensor | None, other: object) -> bool:
+    if one is None or not isinstance(other, torch.Tensor) or one.dtype != other.dtype:
+        return False
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-9, atol=0.0)
 
 
 def factors(place: Place, facts: Facts) -> Proposals:
@@ -173,8 +210,14 @@ def powers(place: Place, facts: Facts) -> Proposals:
     if not is_value(place) or not facts.is_float(node):
         return
     assert isinstance(node, ast.expr)
-    for power in dict.fromkeys((2, -1, -2, 3, 0.5, -0.5, *facts.literals)):
-        if power not in (0, 1):
+    one = build.binary(build.number(1), ast.Div(), node)
+    yield Proposal(2.2, Kind.RECIPROCAL, one)
+    value = facts.tensor(node)
+    if value is not None and bool((value >= 0).all()) and bool((value == 0).any()):
+        # A gate's output stands for the gate.
+        yield Proposal(2.25, Kind.WRONG_OPERATOR, build.positive(node))
+    for power in dict.fromkeys((2, -2, 3, 0.5, -0.5, *facts.literals)):
+        if power not in (0, 1, -1):
             new = build.binary(node, ast.Pow(), build.number(power))
             yield Proposal(2.2, Kind.WRONG_CONSTANT, new)
     for function in ("exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "square"):

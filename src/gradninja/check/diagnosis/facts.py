@@ -33,9 +33,9 @@ class Facts:
     `scope` holds every name's value where the statements stand (forward values, true gradients,
     the person's other locals); `gradients` maps gradient names to their variables. `reach` are
     the names that the person can write there, `later` those that there are by the backward's end;
-    `got` is the person's value, `parts` what derive names on the way, `unbound` a name of the
-    person's own that is read and that no line binds, `astray` statements that write what they
-    should not.
+    `got` is the person's value, `amounts` what each contribution to the gradient is, `parts` what
+    derive names on the way, `unbound` a name of the person's own that is read and that no line
+    binds, `astray` statements that write what they should not.
     """
 
     program: Program
@@ -48,6 +48,7 @@ class Facts:
     reach: frozenset[str]
     later: frozenset[str]
     got: Any = None
+    amounts: Sequence[tuple[Contribution, Any]] = ()
     parts: Sequence[ast.expr] = ()
     unbound: str | None = None
     astray: Sequence[ast.stmt] = ()

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     MISSING_COUNT = "missing 1/n"
     SIGN = "sign"
     WRONG_CONSTANT = "wrong constant"
+    RECIPROCAL = "value in place of its reciprocal"
     MISSING_FACTOR = "missing factor"
     EXTRA_FACTOR = "extra factor"
     MISSING_TERM = "missing term"

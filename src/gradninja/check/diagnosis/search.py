@@ -34,6 +34,7 @@ FAMILIES: tuple[Family, ...] = (
     shapes.transposes,
     shapes.repairs,
     factors.drops,
+    factors.repeats,
     factors.scales,
     factors.factors,
     factors.products,

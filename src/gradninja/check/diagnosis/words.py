@@ -228,6 +228,12 @@ class Words:
             f"axis that is not in `{self.variable}` is summed away{fit}."
         )
 
+    def say_reciprocal(self, edit: Edit) -> str:
+        return (
+            f"{self.text(edit.was)} stands where its reciprocal {self.text(edit.now)} belongs."
+            f"{self.forward_says(edit)}"
+        )
+
     def say_gradient_for_value(self, edit: Edit) -> str:
         was, now = _id(edit.was), _id(edit.now)
         return (
