@@ -13,6 +13,8 @@ from gradninja.lines.layers.table import means
 
 @means(nn.Linear)
 def linear(self: Any, x: Tensor) -> Tensor:
+    if self.bias is None:
+        return F.linear(x, self.weight)
     return F.linear(x, self.weight, self.bias)
 
 
@@ -24,6 +26,10 @@ def bilinear(self: Any, x: Tensor, y: Tensor) -> Tensor:
 
 @means(nn.Embedding)
 def embedding(self: Any, index: Tensor) -> Tensor:
+    if self.max_norm is None and not (self.scale_grad_by_freq or self.sparse):
+        if self.padding_idx is None:
+            return F.embedding(index, self.weight)
+        return F.embedding(index, self.weight, self.padding_idx)
     return F.embedding(
         index,
         self.weight,
