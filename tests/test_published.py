@@ -257,3 +257,14 @@ def test_what_is_not_understood_is_refused_in_words(make: Any, told: str) -> Non
         gn.derive(make(), torch.randn(4, 3))
     assert told in str(caught.value)
     assert len(str(caught.value)) < 700  # no picture of a whole module
+
+
+def test_a_long_signature_has_a_name_a_line() -> None:
+    made, given = published(Path(__file__).parent / "published" / "makemore_gru.py")
+    back = gn.derive(made, given)
+    for text in (back.source, back.whole_forward):
+        head = text[text.index("def ") : text.index("):")].splitlines()
+        assert len(head) > 9 and all(len(line) <= 100 for line in head)
+    values = {i.name: i.value for i in back.program.inputs}
+    if back.scalar:
+        assert gn.check(back.whole_forward, back.source, values).ok

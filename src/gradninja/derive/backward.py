@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gradninja.derive.function import function_source
-from gradninja.derive.statement import Statement, with_imports
+from gradninja.derive.statement import Statement, signature, with_imports
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import NAME, Expr, Line, Program
@@ -162,7 +162,7 @@ class Backward:
         returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
         lines = [*first, *self.body(rules), f"return {returned}"]
         body = "\n".join(f"    {line}" for line in lines)
-        return with_imports(f"def backward({', '.join(arguments)}):\n{body}\n")
+        return with_imports(f"{signature('backward', arguments)}\n{body}\n")
 
     def body(self, rules: bool = False) -> list[str]:
         """The backward lines as text, each group under the forward line that it answers."""
@@ -201,7 +201,7 @@ class Backward:
         ]
         body = [f"    {line.code}" for line in self.program.lines]
         body.append(f"    return {', '.join(returned)}")
-        return with_imports(f"def forward({', '.join(names)}):\n" + "\n".join(body) + "\n")
+        return with_imports("\n".join([signature("forward", names), *body]) + "\n")
 
     # -- running ----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradninja.lines import Line
@@ -15,6 +16,8 @@ VIEWS = frozenset(
     "moveaxis movedim narrow permute ravel reshape reshape_as select split squeeze swapaxes "
     "swapdims t to transpose type_as unbind unflatten unfold unsqueeze view view_as".split()
 )
+
+MOST_ON_A_LINE = 8  # names of a signature
 
 IMPORTS = {
     "torch": "import torch",
@@ -66,6 +69,13 @@ def is_view(value: ast.expr) -> bool:
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
         return value.func.attr in VIEWS
     return False
+
+
+def signature(function: str, names: Sequence[str]) -> str:
+    """`def f(a, b):`, one name a line where there are more than eight."""
+    if len(names) <= MOST_ON_A_LINE:
+        return f"def {function}({', '.join(names)}):"
+    return f"def {function}(\n" + "".join(f"    {name},\n" for name in names) + "):"
 
 
 def with_imports(text: str) -> str:
