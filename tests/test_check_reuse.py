@@ -71,3 +71,38 @@ def test_what_a_notebook_has_around_a_backward_is_no_mistake() -> None:
     assert check(forward, cell).ok
     (row,) = check(forward, cell.replace("h**2", "h")).wrong  # told once, where it stands
     assert row.source == "dh *= 1 - h"
+
+
+DOWN = """
+import torch
+from jaxtyping import Float
+def forward(x: Float[torch.Tensor, "n d"], W: Float[torch.Tensor, "d k"]):
+    h = torch.tanh(x @ W)
+    out = h * 2
+    return out
+
+
+def backward(x, W, h, dout):
+    dout = 2 * dout
+    dout = dout * (1 - h**2)
+    dW = x.T @ dout
+    dout = dout @ W.T
+    return dout, dW
+"""
+
+
+def test_one_name_all_the_way_down_is_returned_by_its_place() -> None:
+    report = check(DOWN)
+    assert report.ok, str(report)
+    assert {line.name for line in report.lines} == {"dx", "dW"}
+    assert "is given no gradient" not in str(report)
+    assert check(DOWN.replace("return dout, dW", "return (dout, dW)")).ok
+
+
+def test_what_is_returned_in_its_place_is_judged() -> None:
+    for wrong in (
+        DOWN.replace("    dout = dout @ W.T\n", "    dout = dout @ W.T * 2\n"),
+        DOWN.replace("return dout, dW", "return dW, dout"),
+    ):
+        report = check(wrong)
+        assert [line.name for line in report.wrong] == ["return"]

@@ -20,7 +20,7 @@ from gradninja.check.statements import EMPTY, Written, plain
 from gradninja.check.subject import Subject, resolve
 from gradninja.check.tolerance import told
 from gradninja.check.trials import Trial, Trials, tried
-from gradninja.check.types import CheckError, Report
+from gradninja.check.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.walk import codes
 from gradninja.errors import Spot
 
@@ -52,16 +52,17 @@ def _judge(subject: Subject) -> Report:
     try:
         review = Review(trials)
         rows = explained(review)
-        notes = list(review.notes)
+        notes, unnamed = list(review.notes), _unnamed(trials)
         if calls is not None and not any(row.verdict.accuses for row in rows):
             returned = Returned(trials, calls.collect())
             row = returned.row()
-            rows += [row] if row is not None else []
+            by_place = sorted(unnamed & returned.stood_for())
+            unnamed -= set(by_place)
+            rows += [row] if row is not None else [_right(returned, name) for name in by_place]
             notes += returned.notes
         notes += [
             f"`{name}` is given no gradient, and none is returned: taken as meant"
-            for name in sorted(trials.unwanted)
-            if trials.plan.last(trials.trials[0].names.gradient(name)) is None
+            for name in sorted(unnamed)
         ]
     finally:
         if calls is not None:
@@ -75,6 +76,19 @@ def _judge(subject: Subject) -> Report:
         tolerance=told(terms, max((t for t in known if t < 1e-3), default=0.0)),
         notes=tuple(plain(note, review.trials.written.reuses) for note in notes),
     )
+
+
+def _right(returned: Returned, variable: str) -> LineReport:
+    """The row of a gradient that has no name of its own, and is right where it is returned."""
+    node, name = returned.statement, returned.names.gradient(variable)
+    source = "" if node is None else returned.written.source_of(node)
+    return LineReport(name, None if node is None else node.lineno, source, Verdict.CLOSE)
+
+
+def _unnamed(trials: Trials) -> set[str]:
+    """The inputs that no line writes a gradient of by its name, and none need."""
+    gradient = trials.trials[0].names.gradient
+    return {name for name in trials.unwanted if trials.plan.last(gradient(name)) is None}
 
 
 def _called(written: Written, trials: Trials) -> Calls | None:

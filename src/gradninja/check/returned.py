@@ -118,11 +118,7 @@ class Returned:
         parts: Sequence[ast.expr] | None,
     ) -> list[str | None]:
         """The variable for each place: by position where every input has one, else by name."""
-        order: list[str] | None = None
-        if len(several) == len(self.inputs):
-            order = self.inputs
-        elif len(several) == len(self.floats):
-            order = self.floats
+        order = next((o for o in (self.inputs, self.floats) if len(o) == len(several)), None)
         if order is None:
             return list(called)
         known = [name for name in called if name is not None]
@@ -134,14 +130,29 @@ class Returned:
             (strange or len(known) == len(several)) and set(known) != set(self.floats)
         )
         moved = any(name not in (None, mine) for name, mine in zip(called, order, strict=True))
-        if others and moved:
+        by_place = any(isinstance(p, ast.Name) and p.id in self.handed_on for p in parts or ())
+        if others and moved and not by_place:
             return list(called)
         return [name if name in self.floats else None for name in order]
 
     def _called(self, part: ast.expr | None) -> str | None:
         """The variable of a part that is called `d<name>` where it is returned."""
-        gradients = self.trials.trials[0].gradients
-        return gradients.get(part.id) if isinstance(part, ast.Name) else None
+        if not isinstance(part, ast.Name) or part.id in self.handed_on:
+            return None
+        return self.trials.trials[0].gradients.get(part.id)
+
+    @cached_property
+    def handed_on(self) -> set[str]:
+        """The outputs' gradients that lines write: one name for each gradient on the way down."""
+        written = set().union(*(step.writes for step in self.trials.plan.steps))
+        return written & self.trials.trials[0].wide.cotangents.keys()
+
+    def stood_for(self) -> set[str]:
+        """The variables whose gradients are returned, by place or by name."""
+        calls = [call for call in self.calls if call.value is not None][:1]
+        trials = self.trials.trials
+        found = (p for c in calls for p in self.places(c.value, self.parts, trials[c.index]))
+        return {p.variable for p in found if p.variable is not None and p.value is not None}
 
     def _keyed(self, key: str, value: Any) -> Place:
         trial = self.trials.trials[0]
@@ -372,9 +383,8 @@ class Returned:
 
 
 def _tensor(value: Any, true: torch.Tensor) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool) and true.ndim == 0:
-        return torch.tensor(float(value), dtype=true.dtype)
-    return value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and true.ndim == 0
+    return torch.tensor(float(value), dtype=true.dtype) if number else value
 
 
 def _times(value: torch.Tensor, true: torch.Tensor) -> str:
