@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import gradninja as gn
 
@@ -268,3 +269,13 @@ def test_a_long_signature_has_a_name_a_line() -> None:
     values = {i.name: i.value for i in back.program.inputs}
     if back.scalar:
         assert gn.check(back.whole_forward, back.source, values).ok
+
+
+class Checkpointed(Small):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(checkpoint(self.fc, x, use_reentrant=False) * self.gain, y)
+
+
+def test_a_checkpoint_is_a_call() -> None:
+    back = gn.derive(Checkpointed(), {"x": torch.randn(5, 4), "y": torch.randn(5, 3)})
+    assert {"fc_weight", "gain"} <= set(back.program.differentiable)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import checkpoint
 
 from gradninja.errors import ReadError
 from gradninja.lines.surroundings import Surrounded
@@ -235,7 +236,8 @@ def callee_path(function: Callable[..., Any]) -> str | None:
     """The path by which torch's own function is called: `torch.nn.functional.relu`."""
     name = getattr(function, "__name__", "")
     homes = (("torch.nn.functional", nn.functional), ("torch", torch))
-    for path, home in (*homes, ("torch.linalg", torch.linalg), ("torch.special", torch.special)):
+    more = (("torch.linalg", torch.linalg), ("torch.special", torch.special))
+    for path, home in (*homes, *more, ("torch.utils.checkpoint", checkpoint)):
         if getattr(home, name, None) is function:
             return f"{path}.{name}"
     return None

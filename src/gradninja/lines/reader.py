@@ -251,7 +251,14 @@ class Reader(Writing):
         calls = [ast.unparse(item.context_expr) for item in node.items]
         quiet = {"torch.no_grad()", "torch.inference_mode()", "no_grad()"}
         if not set(calls) <= quiet:
-            self.fail(node, f"`with {calls[0]}` is outside; only torch.no_grad() is read")
+            mixed = any("autocast" in call for call in calls)
+            self.fail(
+                node,
+                f"`with {calls[0]}` is outside; only torch.no_grad() is read",
+                "leave the precision to who calls the forward: take the lines out of the `with`"
+                if mixed
+                else None,
+            )
         before, self.grad_enabled = self.grad_enabled, False
         self.run(node.body)
         self.grad_enabled = before
