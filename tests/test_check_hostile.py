@@ -44,7 +44,7 @@ UNJUDGED = {
     "no return": (RIGHT.replace("    return y\n", ""), "return"),
     "a return of nothing": (RIGHT.replace("return y\n", "return\n"), "return"),
     "a forward that does not run": (RIGHT.replace("x * w", "x @ w @ w"), "does not run"),
-    "a forward in place": (RIGHT.replace("y = x * w", "y = x * w\n    y += 1"), "in place"),
+    "a forward in place": (RIGHT.replace("y = x * w", "y = x * w\n    x += 1"), "in place"),
     "an unknown name in the forward": (RIGHT.replace("x * w", "x * v"), "`v` is not defined"),
     "nan": (RIGHT.replace("x * w", "x * w * float('nan')"), "nan or infinite"),
     "no float input": (

@@ -124,7 +124,7 @@ def test_the_command_judges_a_named_backward(
     path = tmp_path / "two.py"
     path.write_text(FORWARD + RIGHT + WRONG.replace("def backward", "def backward_fused"))
     worker = importlib.import_module("gradninja.check.worker")
-    monkeypatch.setattr(worker, "check_apart", lambda file, backward, _: check(file, backward))
+    monkeypatch.setattr(worker, "check_apart", lambda file, backward, *_: check(file, backward))
     runner = CliRunner()
     assert runner.invoke(app, ["check", str(path)]).exit_code == 0
     found = runner.invoke(app, ["check", f"{path}:backward_fused", "--json"])

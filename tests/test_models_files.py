@@ -242,7 +242,7 @@ def test_no_such_model(tmp_path):
     with pytest.raises(ModelError) as caught:
         load("mlp_batchnrom")
     assert caught.value.hint == "did you mean `mlp_batchnorm`?"
-    with pytest.raises(ModelError, match="Is a directory"):
+    with pytest.raises(ModelError, match="it is a folder, not a file"):
         load(tmp_path)
     (tmp_path / "latin.py").write_bytes(b"x = '\xe9'\n")
     with pytest.raises(ModelError, match="not UTF-8"):

@@ -64,6 +64,7 @@ REFUSALS: dict[str, int] = {
     # factors and solutions beyond the matrix's own rank; powers below 1
     "linalg.svd": 72,
     "linalg.lstsq": 12,
+    "linalg.lstsq.grad_oriented": 12,
     "linalg.qr": 12,
     "linalg.matrix_power": 9,
     "matrix_power": 9,

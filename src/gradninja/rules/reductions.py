@@ -30,10 +30,10 @@ def _product(site: Site) -> str:
         return "g"
     rest = f"a.masked_fill(a == 0, 1).prod({over(site)})"
     zeros = f"(a == 0).sum({over(site)})"
-    slope = f"torch.where(a == 0, {rest}.masked_fill({zeros} > 1, 0), keep(y) / a)"
     if len(site.dims()) < site.ndim("a") or site.value("dim") is not None:
+        slope = f"torch.where(a == 0, {rest}.masked_fill({zeros} > 1, 0), keep(y) / a)"
         return f"{slope} * keep(g)"
-    return f"torch.where({zeros} > 1, 0, {slope} * g)"
+    return f"torch.where({zeros} > 1, 0, torch.where(a == 0, {rest}, y / a) * g)"
 
 
 def _from_here_on(text: str) -> str:
