@@ -229,7 +229,7 @@ def test_a_compiled_step_takes_arrays_and_tensors_of_any_strides() -> None:
     arrays = step(x=x.numpy(), W=W.detach().numpy())
     assert isinstance(arrays["dW"], np.ndarray)
     assert np.array_equal(arrays["dW"], found["dW"].numpy())
-    assert len(told) == 2  # the matrix product and the step, each once
+    assert sum("loops" in line for line in told) == 1  # the product may be known already
     wide = step(x=x.double(), W=W.double())
     torch.testing.assert_close(wide["dW"], truth.double(), rtol=1e-5, atol=1e-6)
     assert wide["dW"].dtype == torch.float64
