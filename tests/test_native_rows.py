@@ -28,6 +28,11 @@ MOST = 4  # of a row's calls whose gradients are held to autograd's
 LOWERED = [row for row in book_rows() if row.name in ROWS or row.name in TEXTS]
 
 
+def _is_empty(trial: Trial) -> bool:
+    """Whether an input has no elements: there is nothing to compile for it."""
+    return any(value.numel() == 0 for value in trial.draw(1, torch.float64).values())
+
+
 def _right(expected: object, found: dict[str, np.ndarray], tolerance: float) -> bool:
     several = expected if isinstance(expected, tuple | list) else (expected,)
     assert len(several) == len(found)
@@ -57,10 +62,20 @@ def _judge(trial: Trial, dtype: torch.dtype, tolerance: float) -> bool | None:
 
 @pytest.mark.parametrize("row", LOWERED, ids=lambda row: row.name)
 def test_a_row_gives_what_pytorch_gives(row) -> None:
-    verdicts = [_judge(trial, torch.float64, 1e-10) for trial in trials_of(row)]
+    filled = [trial for trial in trials_of(row) if not _is_empty(trial)]
+    verdicts = [_judge(trial, torch.float64, 1e-10) for trial in filled]
     assert False not in verdicts
     assert True in verdicts
     assert None not in verdicts or row.name in PARTLY
+
+
+EMPTY = [trial for row in LOWERED for trial in trials_of(row) if _is_empty(trial)]
+
+
+@pytest.mark.parametrize("trial", EMPTY, ids=lambda trial: trial.expression)
+def test_what_is_empty_is_refused_by_name(trial: Trial) -> None:
+    with pytest.raises(NativeError, match="is empty"):
+        lowered_forward(trial.source, trial.draw(1, torch.float64))
 
 
 def test_rows_in_float32() -> None:

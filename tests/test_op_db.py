@@ -90,10 +90,7 @@ REFUSALS: dict[str, int] = {
     "atleast_1d": 1,
     "atleast_2d": 1,
     "atleast_3d": 1,
-    # forms that nobody writes: an empty tensor of another rank, negative indices, no axis at all
-    "cat": 1,
-    "concat": 1,
-    "concatenate": 1,
+    # forms that nobody writes: negative indices, no axis at all
     "cross": 1,
     "cumprod": 1,
     "cumsum": 1,
