@@ -39,7 +39,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import gradninja as gn
 from catalogue import Cataloged
-from gradninja.algebra.memory import forgetting
+from gradninja.algebra.measure.footprint import forgetting
 from gradninja.derive.template import LIBRARY
 from targets import activations, attention, losses, normalisation
 

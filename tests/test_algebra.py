@@ -10,17 +10,17 @@ from fractions import Fraction
 import pytest
 import torch
 
-from gradninja.algebra.cost import cost_of
-from gradninja.algebra.extract import Extractor
-from gradninja.algebra.graph import Graph, Node
-from gradninja.algebra.lower import Lowering
-from gradninja.algebra.normal import Normal
-from gradninja.algebra.precision import keeps_digits
-from gradninja.algebra.prices import PREFER
-from gradninja.algebra.sharing import Sharing
-from gradninja.algebra.terms import ONE, Term, collect, fresh, matches
-from gradninja.algebra.tree import Tree
-from gradninja.algebra.writer import Writer
+from gradninja.algebra.find.extract import Extractor
+from gradninja.algebra.find.repeats import Sharing
+from gradninja.algebra.index.graph import Graph, Node
+from gradninja.algebra.index.normal import Normal
+from gradninja.algebra.index.terms import ONE, Term, collect, fresh, matches
+from gradninja.algebra.measure.cost import cost_of
+from gradninja.algebra.measure.precision import keeps_digits
+from gradninja.algebra.measure.prices import PREFER
+from gradninja.algebra.ops.lowering import Lowering
+from gradninja.algebra.write.tree import Tree
+from gradninja.algebra.write.writer import Writer
 from gradninja.derive import read_program
 from gradninja.derive.statement import Statement
 from gradninja.rules import BOOK

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gradninja as gn
-from gradninja.algebra.extract import Extractor
+from gradninja.algebra.find.extract import Extractor
 from gradninja.errors import DeriveError
 
 LECTURE = """

@@ -22,8 +22,8 @@ from catalogue import DISTINCT, OTHERS, autograd, call, cotangents, differences
 from catalogue import collect as collect_catalogue
 from full_size import count, largest
 from fuse_targets import Target, collect
-from gradninja.algebra import functions
-from gradninja.algebra.normal import Normal
+from gradninja.algebra.index.normal import Normal
+from gradninja.algebra.ops import functions
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import GradninjaError
 from random_programs import OTHER_SIZES, SIZES, _judge_call, write

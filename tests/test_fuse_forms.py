@@ -17,7 +17,7 @@ import gradninja as gn
 from catalogue import autograd, cotangents, differences
 from fuse_targets import Target, collect
 from gradninja import models
-from gradninja.algebra.precision import keeps_digits
+from gradninja.algebra.measure.precision import keeps_digits
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -17,8 +17,8 @@ import fuse_targets
 import gradninja as gn
 from catalogue import DISTINCT, EQUAL, Cataloged, autograd, call, cotangents, differences
 from gradninja.algebra import engine
-from gradninja.algebra.normal import Normal
-from gradninja.algebra.terms import indices_of
+from gradninja.algebra.index.normal import Normal
+from gradninja.algebra.index.terms import indices_of
 from gradninja.derive.template import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.

@@ -16,8 +16,8 @@ from catalogue import differences
 from full_size import count, largest
 from fuse_targets import collect
 from gradninja import models
-from gradninja.algebra.cost import cost_of
-from gradninja.algebra.memory import Held, forgetting
+from gradninja.algebra.measure.cost import cost_of
+from gradninja.algebra.measure.footprint import Held, forgetting
 from gradninja.derive.template import LIBRARY
 from test_fuse_forms import truth_of
 

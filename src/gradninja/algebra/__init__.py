@@ -2,6 +2,6 @@
 
 from gradninja.algebra.fuse import fuse
 from gradninja.algebra.fused import Dropped, Fused
-from gradninja.algebra.steps import Step
+from gradninja.algebra.tell.steps import Step
 
 __all__ = ["Dropped", "Fused", "Step", "fuse"]

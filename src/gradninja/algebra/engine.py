@@ -9,23 +9,23 @@ from typing import Any
 
 import torch
 
-from gradninja.algebra.adjoint import adjoint
-from gradninja.algebra.choosing import Chooser
-from gradninja.algebra.exponentials import exponentials
-from gradninja.algebra.extract import Extractor, Foldable
+from gradninja.algebra.find.choosing import Chooser
+from gradninja.algebra.find.exponentials import exponentials
+from gradninja.algebra.find.extract import Extractor, Foldable
 from gradninja.algebra.fused import IN_ONE_GO
-from gradninja.algebra.graph import Graph, Node, NotWritten
-from gradninja.algebra.lower import Lowering
-from gradninja.algebra.normal import Normal
-from gradninja.algebra.ones import without_ones
-from gradninja.algebra.precision import keeps_digits
-from gradninja.algebra.prices import PREFER, Prices
-from gradninja.algebra.steps import Teller
-from gradninja.algebra.telling import Record
-from gradninja.algebra.terms import Indices, Powers, Term
-from gradninja.algebra.tree import Tree, leaves
-from gradninja.algebra.uses import Uses
-from gradninja.algebra.writer import Writer
+from gradninja.algebra.index.adjoint import adjoint
+from gradninja.algebra.index.graph import Graph, Node, NotWritten
+from gradninja.algebra.index.normal import Normal
+from gradninja.algebra.index.terms import Indices, Powers, Term
+from gradninja.algebra.index.uses import Uses
+from gradninja.algebra.measure.precision import keeps_digits
+from gradninja.algebra.measure.prices import PREFER, Prices
+from gradninja.algebra.ops.lowering import Lowering
+from gradninja.algebra.tell.record import Record
+from gradninja.algebra.tell.steps import Teller
+from gradninja.algebra.write.ones import without_ones
+from gradninja.algebra.write.tree import Tree, leaves
+from gradninja.algebra.write.writer import Writer
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import temporary_name

@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 
-import gradninja.algebra.table  # noqa: F401 - it fills the table
-from gradninja.algebra.cost import Cost, cost_of, elements
+import gradninja.algebra.ops.table  # noqa: F401 - it fills the table
 from gradninja.algebra.dtypes import other_dtype
 from gradninja.algebra.engine import Engine
+from gradninja.algebra.find.repeats import Sharing
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
-from gradninja.algebra.graph import Graph, Node
-from gradninja.algebra.inplace import InPlace
-from gradninja.algebra.lower import Lowering
-from gradninja.algebra.memory import peak
-from gradninja.algebra.normal import Normal
-from gradninja.algebra.precision import compare
-from gradninja.algebra.prices import PREFER
-from gradninja.algebra.sharing import Sharing
+from gradninja.algebra.index.graph import Graph, Node
+from gradninja.algebra.index.normal import Normal
+from gradninja.algebra.measure.cost import Cost, cost_of, elements
+from gradninja.algebra.measure.footprint import peak
+from gradninja.algebra.measure.precision import compare
+from gradninja.algebra.measure.prices import PREFER
+from gradninja.algebra.ops.lowering import Lowering
 from gradninja.algebra.sizes import differs
-from gradninja.algebra.steps import complete, rewritten
+from gradninja.algebra.tell.steps import complete, rewritten
+from gradninja.algebra.write.inplace import InPlace
 from gradninja.derive import Backward, derive
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY

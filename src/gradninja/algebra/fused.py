@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from gradninja.algebra.cost import Cost
-from gradninja.algebra.precision import Errors
-from gradninja.algebra.steps import Step
+from gradninja.algebra.measure.cost import Cost
+from gradninja.algebra.measure.precision import Errors
+from gradninja.algebra.tell.steps import Step
 from gradninja.derive import Backward
 from gradninja.derive.backward import WIDEST
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gradninja.algebra import Fused
-from gradninja.algebra.steps import Step as Derivation
+from gradninja.algebra.tell.steps import Step as Derivation
 from gradninja.derive import Backward, BackwardLine
 from gradninja.derive.template import LIBRARY
 from gradninja.explain.formula import Formula

@@ -1,0 +1,1 @@
+"""What a backward costs: traffic, calls, memory, digits."""

@@ -1,0 +1,95 @@
+"""How much memory a forward and its backward hold at most: they run, and it is counted."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gradninja.algebra.measure.cost import element
+from gradninja.derive.statement import Statement
+from gradninja.lines import Program
+
+
+class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the elements of memory that operations made and that something still refers to.
+
+    `most`: the most at a time, in elements of a float32: an int64 counts as two.
+    """
+
+    def __init__(self, given: Sequence[Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.given = {t.untyped_storage().data_ptr() for t in given if isinstance(t, torch.Tensor)}
+        self.held: dict[int, tuple[StorageWeakRef, float]] = {}
+        self.most = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]
+        made = [t for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
+        self.held = {at: one for at, one in self.held.items() if not _is_gone(one[0])}
+        for tensor in made:
+            storage = tensor.untyped_storage()
+            at = storage.data_ptr()
+            if at and at not in self.given and at not in self.held:
+                size = element(tensor) * storage.nbytes() / tensor.element_size()
+                self.held[at] = StorageWeakRef(storage), size  # type: ignore[no-untyped-call]
+        # Where dtypes are mixed, PyTorch makes a copy of an operand in the dtype of the result.
+        casts = [t for t in tensors if t.ndim and made and t.dtype != made[0].dtype]
+        cast = sum(t.numel() * element(made[0]) for t in casts if _mixes(func))
+        self.most = max(self.most, cast + sum(size for _, size in self.held.values()))
+        return found
+
+
+def _mixes(func: Any) -> bool:
+    """Whether an operation is elementwise, on several tensors."""
+    return torch.Tag.pointwise in func.tags and not func._schema.name.endswith("_to_copy")
+
+
+def _is_gone(storage: StorageWeakRef) -> bool:
+    return bool(storage.expired())  # type: ignore[no-untyped-call]
+
+
+def peak(
+    program: Program, statements: Sequence[Statement], values: Mapping[str, Any], wanted: set[str]
+) -> float:
+    """The most elements that are held at a time beside what is given (inputs and cotangents).
+
+    The forward's lines run and then the statements, each value forgotten after the last line that
+    reads it; the forward's outputs and the gradients `wanted` are held to the end.
+    """
+    made = {name for line in program.lines for name in line.targets}
+    given = {name: value for name, value in values.items() if name not in made}
+    lines = [ast.parse(line.code).body[0] for line in program.lines]
+    lines += [statement.tree() for statement in statements]
+    text = forgetting(lines, {*program.outputs, *wanted})
+    mode = Held(list(given.values()))
+    with torch.no_grad(), mode:
+        exec("\n".join(text), dict(given))
+    return mode.most
+
+
+def forgetting(lines: Sequence[ast.stmt], wanted: set[str]) -> list[str]:
+    """The lines as text, with a `del` for each name after the last line that has it."""
+    last: dict[str, int] = {}
+    made: set[str] = set()
+    for at, line in enumerate(lines):
+        own = [n.target for n in ast.walk(line) if isinstance(n, ast.comprehension)]
+        within = {id(name) for target in own for name in ast.walk(target)}
+        for node in ast.walk(line):
+            if isinstance(node, ast.Name):
+                last[node.id] = at
+                if isinstance(node.ctx, ast.Store) and id(node) not in within:
+                    made.add(node.id)
+    text = []
+    for at, line in enumerate(lines):
+        text.append(ast.unparse(line))
+        dead = sorted(name for name in made - wanted if last[name] == at)
+        if dead:
+            text.append(f"del {', '.join(dead)}")
+    return text

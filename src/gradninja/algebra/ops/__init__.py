@@ -1,0 +1,1 @@
+"""The rule book's rows in index notation, by family."""

@@ -1,0 +1,1 @@
+"""From terms to text: expression trees, axes, PyTorch's syntax."""

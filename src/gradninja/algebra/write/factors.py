@@ -1,0 +1,86 @@
+"""The factors of a product on their way to text: grouped by size, masks apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+
+from gradninja.algebra.write.tree import Leaf, Product, Total, Tree, leaves
+
+Item = tuple[Tree, Fraction, bool]  # a factor, its power, and whether it divides
+
+
+def masked(items: list[Item]) -> tuple[list[Item], list[Leaf]]:
+    """The factors of a product but for the masks that select from it; and those masks."""
+    left: list[Item] = []
+    masks: list[Leaf] = []
+    for part, power, down in items:
+        if isinstance(part, Leaf) and part.node.selects and not down:
+            masks.append(part)
+        else:
+            left.append((part, power, down))
+    return (left, masks) if any(has_float(p) for p, _, _ in left) else (items, [])
+
+
+def unsigned(tree: Product) -> Product:
+    """`b - a` for `-(a - b)`."""
+    if tree.number < 0:
+        for at, (part, power) in enumerate(tree.parts):
+            if isinstance(part, Total) and power == 1 and any(p.number < 0 for p in part.parts):
+                turned = tuple(replace(p, number=-p.number) for p in part.parts)
+                parts = [*tree.parts]
+                parts[at] = (replace(part, parts=turned), power)
+                return replace(tree, number=-tree.number, parts=tuple(parts))
+    return tree
+
+
+def grouped(tree: Product) -> list[tuple[Tree, Fraction]]:
+    """A product's parts, those of one smaller set of indices put together."""
+    groups: dict[frozenset[int], list[tuple[Tree, Fraction]]] = {}
+    for part in tree.parts:
+        groups.setdefault(part[0].indices, []).append(part)
+    found: list[tuple[Tree, Fraction]] = []
+    for indices, parts in groups.items():
+        several = len(parts) > 1 and any(power > 0 for _, power in parts)
+        if indices and indices != tree.indices and several:
+            found.append((Product(indices, "", 0.0, Fraction(1), tuple(parts)), Fraction(1)))
+        else:
+            found += parts
+    return found
+
+
+def is_mask(part: Product) -> bool:
+    """Whether it is a tensor of True and False, which cannot be subtracted."""
+    return bool(part.parts) and all(
+        isinstance(tree, Leaf)
+        and isinstance(tree.node.value, torch.Tensor)
+        and tree.node.value.dtype == torch.bool
+        for tree, _ in part.parts
+    )
+
+
+def has_float(tree: Tree) -> bool:
+    """Whether a float tensor takes part, so that ints become floats of its dtype by themselves."""
+    return any(
+        not leaf.node.static
+        and leaf.node.hot is None
+        and (leaf.node.value is None or leaf.node.value.is_floating_point())
+        for leaf in leaves(tree)
+    )
+
+
+def static(tree: Tree) -> bool:
+    """Whether it is a plain Python number."""
+    if isinstance(tree, Product):
+        return all(static(part) for part, _ in tree.parts)
+    if isinstance(tree, Total):
+        return all(map(static, tree.parts))
+    return isinstance(tree, Leaf) and tree.node.static
+
+
+def short(number: Fraction) -> bool:
+    """Whether a fraction reads better as a decimal: 0.5, 1.5, 0.9."""
+    tenths = number.numerator != 1 and 100 % number.denominator == 0
+    return tenths or number.denominator in {2, 4, 8} or number.denominator > 100
