@@ -12,13 +12,13 @@ import torch
 
 from gradninja.lines import Input
 from gradninja.lines.source import parse
-from gradninja.native import functions
-from gradninja.native.given import flat
-from gradninja.native.outside import Outside
-from gradninja.native.read import StepReader
-from gradninja.native.rows import lowered
-from gradninja.native.stepping import Specialised
-from gradninja.native.training import Kernel
+from gradninja.native.calls.arguments import flat
+from gradninja.native.calls.outside import Outside
+from gradninja.native.calls.stepping import Specialised
+from gradninja.native.calls.training import Kernel
+from gradninja.native.kernels import elementary
+from gradninja.native.ops.table import lowered
+from gradninja.native.reading.read import StepReader
 
 _FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh")
 
@@ -52,7 +52,7 @@ def _contexts(stream, positions, Xb, Yb):
 def function(source: str, name: str) -> Callable[..., Any]:
     """A function of a generated text, uncompiled."""
     scope: dict[str, Any] = {
-        **{name: _plainly(getattr(functions, name)) for name in _FUNCTIONS},
+        **{name: _plainly(getattr(elementary, name)) for name in _FUNCTIONS},
         "njit": lambda **options: lambda compiled: compiled,
         "select": lambda condition, a, b: a if condition else b,
         "plus": lambda total, value: total + value,

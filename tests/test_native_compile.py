@@ -13,7 +13,8 @@ import torch
 from gradninja import models, rule
 from gradninja.algebra import fuse
 from gradninja.errors import GradninjaError
-from gradninja.native import compile, compile_training, compiling
+from gradninja.native import compile, compile_training
+from gradninja.native.calls import compiling
 from native_plain import run
 
 SIZES = {"vocab": 27, "context": 3, "embedding": 6, "hidden": 20}
@@ -155,10 +156,10 @@ def test_a_line_that_is_not_compiled_is_told_as_it_stands_in_the_file(tmp_path) 
 def test_a_gradient_that_is_not_compiled_is_told_at_the_line_that_it_answers(
     tmp_path, monkeypatch
 ) -> None:
-    from gradninja.native import rows
+    from gradninja.native.ops import table
 
-    monkeypatch.delitem(rows.ROWS, "matmul")
-    monkeypatch.delitem(rows.ROWS, "mm", raising=False)
+    monkeypatch.delitem(table.ROWS, "matmul")
+    monkeypatch.delitem(table.ROWS, "mm", raising=False)
     error = _refused(tmp_path, FORWARD.replace("x @ W", "torch.addmm(W[0], x, W)"))
     assert error.spot is not None
     assert error.spot.line == 5

@@ -15,7 +15,7 @@ import torch
 
 from gradninja import models, native
 from gradninja.errors import RunError
-from gradninja.native.refusal import NativeError
+from gradninja.native.reading.refusal import NativeError
 from gradninja.training import Interrupted, begin, go, plots, resume
 from gradninja.training import native as engine_module
 from gradninja.training import run as run_module

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from gradninja.native import functions
-from gradninja.native.tile import VECTOR_BYTES, wide_vectors
+from gradninja.native.kernels import elementary
+from gradninja.native.kernels.tile import VECTOR_BYTES, wide_vectors
 
 NAMES = ["exp", "expm1", "log", "sigmoid", "tanh"]
 ALLOWED = 2.0
@@ -19,7 +19,7 @@ ALLOWED = 2.0
 @cache
 def compiled(name: str, fastmath: bool = False):
     """A loop over an array, as generated code has it."""
-    function = getattr(functions, name)
+    function = getattr(elementary, name)
 
     @njit(error_model="numpy", fastmath=fastmath)
     def loop(x, y):
@@ -153,7 +153,7 @@ def test_vectors_as_wide_as_the_registers():
     def loop(x, y):
         wide_vectors()
         for i in range(x.size):
-            y[i] = functions.tanh(x[i])
+            y[i] = elementary.tanh(x[i])
 
     x = np.linspace(-3, 3, 99, dtype=np.float32)
     y = np.empty_like(x)
@@ -165,4 +165,4 @@ def test_vectors_as_wide_as_the_registers():
 def test_outside_of_compiled_code_they_are_numpys():
     x = np.linspace(0.5, 2, 5)
     for name in NAMES:
-        assert np.allclose(getattr(functions, name)(x), answers(name, x), rtol=1e-15)
+        assert np.allclose(getattr(elementary, name)(x), answers(name, x), rtol=1e-15)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradninja.native.gemm import gemm
+from gradninja.native.kernels.gemm import gemm
 
 DTYPES = [np.float32, np.float64]
 GUARD = -77.0  # what lies between and around the elements of C, and must stay
@@ -96,7 +96,7 @@ def test_products_of_several_blocks(dtype, sizes, layouts):
 FENCED = """
 import ctypes, itertools, mmap
 import numpy as np
-from gradninja.native.gemm import gemm
+from gradninja.native.kernels.gemm import gemm
 
 libc, page, kept = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE, []
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradninja.errors import GradninjaError
 from gradninja.native import NativeError
-from gradninja.native.rows import ROWS, TEXTS
+from gradninja.native.ops.table import ROWS, TEXTS
 from native_plain import lowered_forward, run
 from native_random import judge, with_loss
 from rule_inputs import Trial, book_rows, trials_of

@@ -11,8 +11,8 @@ from numba import njit
 
 from gradninja import models
 from gradninja.native import NativeError, compile_training
-from gradninja.native.products import address_of_gemm, gemm
-from gradninja.native.sharing import Team
+from gradninja.native.kernels.products import address_of_gemm, gemm
+from gradninja.native.kernels.threads import Team
 
 
 @njit

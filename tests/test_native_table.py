@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradninja.native import table
+from gradninja.native.calls import streams
 from gradninja.training import Network, go, load_dataset, load_network, sample
 from gradninja.training import network as network_module
 from gradninja.training.sampling import LONGEST
@@ -65,9 +65,9 @@ def test_new_words_and_marks(network):
 def test_a_word_that_never_ends_is_cut_off():
     always = np.array([[0.0], [0.0]])  # letter 1 after every context
     generator = np.random.default_rng(0)
-    stream = table.draw(generator, always, always[0], 0, 2, 5, np.uint8)
+    stream = streams.draw(generator, always, always[0], 0, 2, 5, np.uint8)
     assert stream.tolist() == [1, 1, 1, 1, 1, 0] * 2
-    stream = table.draw(generator, always, always[0], 0, 2, 0, np.uint8)
+    stream = streams.draw(generator, always, always[0], 0, 2, 0, np.uint8)
     assert stream.tolist() == [0, 0]
 
 

@@ -62,10 +62,10 @@ class Network:
         total = 0.0
         with torch.inference_mode():
             if self.contexts() <= len(split) and self.has_table():
-                from gradninja.native import table
+                from gradninja.native.calls import streams
 
                 costs = -self.table().log_softmax(1)
-                return float(table.total(split.stream, costs.numpy())) / len(split)
+                return float(streams.total(split.stream, costs.numpy())) / len(split)
             width = max(len(self.config.vocabulary), self.config.hidden)
             for contexts, targets in blocks(split, self.config.context, width):
                 logits = self.logits(contexts).double()

@@ -103,7 +103,7 @@ def _by_table(
     network: Network, count: int, seed: int, temperature: float, prefix: str, *, forever: bool
 ) -> Iterator[str]:
     """The same from a table of all contexts, natively."""
-    from gradninja.native import table
+    from gradninja.native.calls import streams
 
     vocabulary = Vocabulary(network.config.vocabulary)
     with torch.inference_mode():
@@ -120,7 +120,7 @@ def _by_table(
     left = max(0, LONGEST - len(prefix))
     while count > 0:
         size = min(count, _AT_ONCE)
-        stream = table.draw(generator, boundaries, first, start, size, left, vocabulary.dtype)
+        stream = streams.draw(generator, boundaries, first, start, size, left, vocabulary.dtype)
         words = vocabulary.spell(stream)
         yield from (prefix + word for word in words) if prefix else words
         count -= 0 if forever else size

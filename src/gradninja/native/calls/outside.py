@@ -1,0 +1,68 @@
+"""What a compiled function is given beside its arrays: sizes, memory, the matrix product."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gradninja.lines import STATIC, Program
+from gradninja.native.cache import Say
+from gradninja.native.kernels.products import address_of_gemm
+from gradninja.native.kernels.threads import Team
+from gradninja.native.maps.text import RESERVED
+from gradninja.native.plan.emit import Writer
+from gradninja.native.plan.memory import Memory, work_name
+
+
+class Outside:
+    """Arguments, their values, and the lines that take them apart."""
+
+    def __init__(self, memory: Memory, writer: Writer) -> None:
+        """`writer` has written its body."""
+        self.products = sorted(writer.products)
+        self.sizes = np.array(list(writer.sizes), np.int64)
+        self.work = dict(memory.sizes)
+        self.arguments = ["sizes", *map(work_name, self.work)]
+        self.arguments += [f"product_{dtype}" for dtype in self.products]
+        # What a size is a multiple of is told: LLVM leaves out what would be left over.
+        self.lines = [
+            f"{name} = sizes[{place}] & -{size & -size}  # {size}"
+            for place, (size, name) in enumerate(writer.sizes.items())
+        ]
+        self.lines += memory.lines()
+
+    def values(self, say: Say | None = None, team: Team | None = None) -> list[Any]:
+        """The arguments' values; the memory is fresh. A team shares the products of its dtype."""
+        found: list[Any] = [self.sizes]
+        found += [aligned(size, dtype) for dtype, size in self.work.items()]
+        return found + [
+            address_of_gemm(dtype, say) if team is None or team.dtype != dtype else team.address
+            for dtype in self.products
+        ]
+
+
+def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:
+    """An array that begins at a multiple of 64 bytes."""
+    kind = np.dtype(dtype)
+    memory = np.empty(size * kind.itemsize + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size * kind.itemsize].view(kind)
+
+
+def size_names(values: Mapping[str, Any], program: Program) -> dict[int, str]:
+    """The person's names for sizes, where only one name has the number."""
+    found: dict[int, set[str]] = defaultdict(set)
+    plain = {name: value for name, value in values.items() if type(value) is int}
+    for line in program.lines:
+        if line.expr.op == STATIC and type(line.expr.value) is int:
+            plain[line.name] = line.expr.value
+    for name, value in plain.items():
+        found[value].add(name)
+    return {
+        size: name
+        for size, (name, *more) in ((size, sorted(names)) for size, names in found.items())
+        if size > 1 and not more and name not in RESERVED
+    }

@@ -1,0 +1,185 @@
+"""A whole run of training steps as one compiled function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.errors import GradninjaError, Spot
+from gradninja.lines.source import parse
+from gradninja.native.cache import Say, compiled
+from gradninja.native.calls.outside import Outside, size_names
+from gradninja.native.kernels.threads import Team
+from gradninja.native.maps.graph import Leaf
+from gradninja.native.maps.text import module
+from gradninja.native.ops.table import lowered
+from gradninja.native.plan.emit import INDENT, Writer
+from gradninja.native.plan.fusing import Plan
+from gradninja.native.plan.memory import Memory
+from gradninja.native.reading.read import read_step
+from gradninja.native.reading.refusal import NativeError
+
+_LOOP = """\
+for step in range(positions.shape[0]):
+    contexts(stream, positions[step], batch, Yb)
+    rate = {dtype}(rates[step])
+"""
+_GIVEN = ("stream", "positions", "rates", "losses", "batch", "Yb")
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A compiled run of steps.
+
+    Attributes:
+        source: the text that was compiled.
+        names: the parameters, in the order in which the text takes them.
+        dtype: of the parameters and losses.
+        threads: how many share the large matrix products; the results are the same bit for bit.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    context: int
+    batch: int
+    outside: Outside = field(repr=False)
+    say: Say | None = field(default=None, repr=False)
+    threads: int = 1
+    team: Team | None = field(default=None, repr=False)
+    function: Callable[..., None] | None = field(default=None, repr=False)
+
+    def run(
+        self,
+        parameters: Mapping[str, np.ndarray[Any, Any]],
+        stream: np.ndarray[Any, Any],
+        positions: np.ndarray[Any, Any],
+        rates: np.ndarray[Any, Any],
+        losses: np.ndarray[Any, Any],
+    ) -> None:
+        """Take steps; the parameters are changed in place.
+
+        Args:
+            parameters: C-contiguous arrays of the kernel's dtype and shapes, by name.
+            stream: tokens, as in a `Split`.
+            positions: (steps, batch), int64: each row is a step's examples.
+            rates: (steps,), float64.
+            losses: (steps,) of the kernel's dtype; filled.
+
+        Raises:
+            NativeError: an array does not fit, or an index of a batch lies outside of what it
+                indexes.
+        """
+        flat = [self._flat(name, parameters[name]) for name in self.names]
+        if positions.ndim != 2 or positions.shape[1] != self.batch:
+            raise NativeError(f"positions {positions.shape} are not of batches of {self.batch}")
+        batch = np.zeros((self.batch, self.context), np.int64)
+        targets = np.zeros(self.batch, np.int64)
+        arguments = [*flat, stream, positions, rates, losses, batch, targets]
+        if self.threads > 1 and self.team is None:
+            self.team = Team(self.dtype.name, self.threads, self.say)
+        arguments += self.outside.values(self.say, self.team)
+        if self.function is None:
+            self.function = compiled(self.source, "run", arguments, self.say)
+        try:
+            with nullcontext() if self.team is None else self.team.at_work():
+                self.function(*arguments)
+        except IndexError as error:
+            raise NativeError(str(error)) from None
+        if self.team is not None and not self.team.shared:
+            self.threads, self.team = 1, None
+            if self.say is not None:
+                self.say("the products of a step are too small to be shared: one thread takes it")
+
+    def _flat(self, name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        fits = value.shape == self.shapes[name] and value.dtype == self.dtype
+        if not fits or not value.flags.c_contiguous:
+            raise NativeError(
+                f"`{name}` is {value.dtype} {value.shape}; the kernel was compiled for contiguous "
+                f"{self.dtype} {self.shapes[name]}"
+            )
+        return value.reshape(-1)
+
+
+def compile_training(
+    text: str,
+    values: Mapping[str, Any],
+    parameters: Sequence[str],
+    say: Say | None = None,
+    spot: Callable[[Spot], Spot] = lambda place: place,
+    threads: int = 1,
+) -> Kernel:
+    """Compile the steps of a model.
+
+    Args:
+        text: one function, the forward's lines and below them the backward's, whose locals are
+            the `loss` and a `d<name>` for each parameter.
+        values: what the function takes by name: NumPy arrays for the parameters and the batch
+            (`Xb` (n, context) and `Yb` (n,), int64), plain values for the rest.
+        parameters: the names of those that are trained: W -= rate * dW.
+        say: told what takes its time, before it does (compiling, when the kernel runs first).
+        spot: where a place in the text stands for the person who wrote it (`Step.spot`).
+        threads: how many share the large matrix products.
+
+    Raises:
+        ReadError, NativeError: a line that is not compiled, with the place in it.
+    """
+    try:
+        kernel = _compile_training(text, values, parameters, say)
+    except GradninjaError as error:
+        if error.spot is not None:
+            error.spot = spot(error.spot)
+        raise
+    kernel.threads = threads
+    return kernel
+
+
+def _compile_training(
+    text: str, values: Mapping[str, Any], parameters: Sequence[str], say: Say | None
+) -> Kernel:
+    given = {
+        name: torch.from_numpy(np.ascontiguousarray(value))
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in values.items()
+    }
+    program, _ = read_step(parse(text, "<step>", None), given, [f"d{name}" for name in parameters])
+    lowering = lowered(program)
+    loss, *gradients = lowering.outputs
+    if loss.shape != ():
+        raise NativeError(f"the loss has shape {loss.shape}; it must be one number")
+    updates: list[tuple[Leaf, Any]] = []
+    for name, gradient in zip(parameters, gradients, strict=True):
+        leaf = lowering.leaves.get(name)
+        if leaf is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
+            raise NativeError(f"`d{name}` is not of the shape and type of `{name}`")
+        if isinstance(gradient, Leaf):  # another parameter, which an update may change first
+            gradient = lowering.graph.copy(gradient)
+        updates.append((leaf, gradient))
+    if not {"Xb", "Yb"} <= set(lowering.leaves):
+        raise NativeError("the lines take no batch", hint="a forward takes `Xb` and `Yb`")
+    plan = Plan(lowering.graph, [loss], updates)
+    memory, writer = Memory(plan), Writer(plan, size_names(values, program))
+    body = [*writer.body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
+    loop = [*_LOOP.format(dtype=loss.dtype).splitlines(), *(INDENT + line for line in body)]
+    given_names = [leaf.buffer.name for leaf, _ in updates]
+    outside = Outside(memory, writer)
+    head = f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):"
+    lines = ["Xb = batch.reshape(-1)", *outside.lines, *loop]
+    batch = given["Xb"].shape
+    return Kernel(
+        source=module(head, lines, lowering.constants.values()),
+        names=tuple(leaf.label for leaf, _ in updates),
+        dtype=np.dtype(loss.dtype),
+        shapes={leaf.label: leaf.shape for leaf, _ in updates},
+        context=batch[1],
+        batch=batch[0],
+        outside=outside,
+        say=say,
+    )

@@ -1,0 +1,1 @@
+"""Matrix products and elementary functions for compiled code: nobody else knows what is inside."""

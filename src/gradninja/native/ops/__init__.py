@@ -1,0 +1,1 @@
+"""The rule book's rows as maps, by family."""

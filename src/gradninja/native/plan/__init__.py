@@ -1,0 +1,1 @@
+"""What is kept in memory, in which order, in which loops; and their text."""

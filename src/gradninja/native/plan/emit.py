@@ -1,0 +1,325 @@
+"""Stages -> Python text for Numba, with the person's names and lines beside the loops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gradninja.native.maps.graph import Leaf, Map, Node, Reduce, Scan, Scatter
+from gradninja.native.maps.places import Index, Var, index_of
+from gradninja.native.plan.fusing import Plan, Stage
+from gradninja.native.plan.layout import place_of
+from gradninja.native.plan.loops import LETTERS, Body, Store, fit, number
+
+INDENT = "    "
+_PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
+_START = {"sum": 0, "prod": 1}
+_INT_GROW = {"prod": "int_mul({0}, {1})"}
+_GROW = {
+    "sum": "plus({0}, {1})",
+    "prod": "{0} * ({1})",
+    "max": "select(({1} > {0}) | ({1} != {1}), {1}, {0})",
+    "min": "select(({1} < {0}) | ({1} != {1}), {1}, {0})",
+}
+
+
+class Writer:
+    """Writes the body of a plan. After `body`: `lines`."""
+
+    def __init__(self, plan: Plan, sizes: Mapping[int, str]) -> None:
+        """`sizes`: names for the sizes of loops, where they have one."""
+        self.plan = plan
+        self.scalars = plan.graph.scalars
+        self.names = {size: name for size, name in sizes.items() if name not in plan.names}
+        self.sizes: dict[int, str] = {}  # those that the loops go by
+        self.products: set[str] = set()  # the types that matrices are multiplied in
+        self.taken = {*plan.names, *self.names.values()}
+
+    def body(self) -> list[str]:
+        """The lines of all stages."""
+        found: list[str] = []
+        for stage in self.plan.stages:
+            write = {
+                "map": self._map,
+                "update": self._update,
+                "reduce": self._reduce,
+                "scan": self._scan,
+                "gemm": self._gemm,
+                "scatter": self._scatter,
+                "check": self._check,
+            }[stage.kind]
+            found += [*self._said(stage), *write(stage)]
+        return found
+
+    def _said(self, stage: Stage) -> list[str]:
+        """Comments: the person's lines that the loops answer."""
+        if stage.into is not None:
+            return [f"# {stage.into.label} -= rate * d{stage.into.label}"]
+        said = []
+        for node in stage.nodes:
+            order = self.plan.order[node]
+            shape = ", ".join(map(str, node.shape))
+            lies = ", ".join(str(node.shape[axis]) for axis in order)
+            turned = f", lies ({lies})" if order != tuple(range(len(order))) else ""
+            first, *more = (node.said or node.label).splitlines() or [""]
+            dots = " ..." if more else ""
+            said.append(f"# {first}{dots}  ({shape}){turned}")
+        return list(dict.fromkeys(said))
+
+    def _size(self, size: int) -> str:
+        """A size as a name, so that it is an argument of the compiled function.
+
+        LLVM unrolls loops of a known length whole before it looks for vectors: half as fast.
+        """
+        if size not in self.sizes:
+            name = self.names.get(size, f"size_{size}")
+            while name in self.plan.names:
+                name += "_"
+            self.sizes[size] = name
+            self.taken.add(name)
+        return self.sizes[size]
+
+    def _for(self, var: Var) -> str:
+        return f"for {var.name} in range({self._size(var.size)}):"
+
+    def _nested(
+        self, loops: Sequence[Var], body: Body, within: Sequence[str], start: int | None = None
+    ) -> list[str]:
+        """Loops, what is worked out between them, and what stands inside; from a depth on."""
+        lines = [] if start is not None else list(body.lines[0])
+        start = start or 0
+        for depth, var in enumerate(loops):
+            lines.append(f"{INDENT * depth}{self._for(var)}")
+            lines += [INDENT * (depth + 1) + line for line in body.lines[start + depth + 1]]
+        return [*lines, *(INDENT * len(loops) + line for line in within)]
+
+    # -- kinds of stages ----------------------------------------------------------------------
+
+    def _map(self, stage: Stage) -> list[str]:
+        plan = self.plan
+
+        def evaluate(loops: Sequence[Index]) -> list[Store]:
+            get = plan.getter(inline=stage.nodes)
+            found = []
+            for node in stage.nodes:
+                assert isinstance(node, Map)
+                at = plan.at(node, loops)
+                into = place_of(at, plan.strides[node])
+                found.append(Store(plan.buffers[node], into, node.pull(get, at)))
+            return found
+
+        return self._stores([plan.space(stage.nodes[0])], evaluate)
+
+    def _update(self, stage: Stage) -> list[str]:
+        plan, leaf, gradient = self.plan, stage.into, stage.nodes[0]
+        assert leaf is not None
+
+        def evaluate(loops: Sequence[Index]) -> list[Store]:
+            at = plan.at(leaf, loops)
+            rate = self.scalars.call("rate", leaf.dtype)
+            change = plan.getter()(gradient, at)
+            held = plan.load(leaf, at)
+            step = self.scalars.call("{0} * {1}", leaf.dtype, rate, change)
+            value = self.scalars.call("{0} - {1}", leaf.dtype, held, step)
+            return [Store(leaf.buffer, place_of(at, leaf.strides), value)]
+
+        return self._stores([plan.space(leaf)], evaluate)
+
+    def _stores(self, segments: Sequence[Sequence[int]], evaluate: object) -> list[str]:
+        """Loops with nothing but stores inside."""
+        nest = fit(segments, evaluate, self.taken)  # type: ignore[arg-type]
+        loops = nest.loops
+        body = Body(loops, [(s.value, len(loops)) for s in nest.stores], self.taken)
+        within = [
+            f"{s.buffer.name}[{body.index(s.at)}] = {body.text(s.value)}" for s in nest.stores
+        ]
+        return self._nested(loops, body, within)
+
+    def _reduce(self, stage: Stage) -> list[str]:
+        plan = self.plan
+        first = stage.nodes[0]
+        assert isinstance(first, Reduce)
+        arg = first.args[0]
+        kept, reduced = plan.reduced(first)
+        inner = plan.inner_kept(first) and bool(reduced)
+        before = kept[:-1] if inner else kept
+        after = kept[-1:] if inner else []
+        segments = [[arg.shape[a] for a in axes] for axes in (before, reduced, after)]
+
+        def evaluate(loops: Sequence[Index]) -> list[Store]:
+            get, found = plan.getter(), []
+            for node in stage.nodes:
+                assert isinstance(node, Reduce)
+                inside = node.args[0]
+                mine, gone = plan.reduced(node)
+                order = [*mine[:-1], *gone, *mine[-1:]] if inner else [*mine, *gone]
+                at = dict(zip(order, loops, strict=True))
+                places = tuple(at.get(a, Index()) for a in range(len(inside.shape)))
+                out = tuple(p for a, p in enumerate(places) if a not in node.axes)
+                into = place_of(out, plan.strides[node])
+                found.append(Store(plan.buffers[node], into, get(inside, places)))
+            return found
+
+        nest = fit(segments, evaluate, self.taken)
+        return self._grown(stage, nest.segments, list(nest.stores), inner)
+
+    def _grown(
+        self,
+        stage: Stage,
+        segments: Sequence[Sequence[Var]],
+        stores: list[Store],
+        inner: bool,
+    ) -> list[str]:
+        """Sums in variables of their own; side by side in the array where the inner axis stays."""
+        outer, gone, across = segments
+        loops = (*outer, *gone, *across)
+        wanted = [(s.value, len(loops)) for s in stores]
+        twice = [s for s, n in zip(wanted, stage.nodes, strict=True) if _asks_twice(n)]
+        body = Body(loops, [*wanted, *twice], self.taken)
+        starts, grows, ends = [], [], []
+        for node, store in zip(stage.nodes, stores, strict=True):
+            assert isinstance(node, Reduce)
+            element = f"{store.buffer.name}[{body.index(store.at)}]"
+            total = element if inner else body._fresh(self.scalars.load(store.buffer, store.at))
+            starts.append(f"{total} = {_start(node)}")
+            grow = _GROW[node.kind]
+            grow = _INT_GROW.get(node.kind, grow) if node.dtype == "int64" else grow
+            grows.append(f"{total} = {grow.format(total, body.text(store.value))}")
+            ends.append(f"{element} = {total}")
+        lines, depth = list(body.lines[0]), 0
+        for depth, var in enumerate(outer, 1):
+            lines.append(f"{INDENT * (depth - 1)}{self._for(var)}")
+            lines += [INDENT * depth + line for line in body.lines[depth]]
+        pad = INDENT * depth
+        first = [INDENT * d + self._for(var) for d, var in enumerate(across)]
+        lines += [pad + line for line in (*first, *(INDENT * len(across) + s for s in starts))]
+        rest = self._nested((*gone, *across), body, grows, depth)
+        lines += [pad + line for line in rest]
+        return lines if inner else lines + [pad + line for line in ends]
+
+    def _scan(self, stage: Stage) -> list[str]:
+        """The axis innermost, in a variable that grows; floats in float64, as PyTorch has it."""
+        plan, node = self.plan, stage.nodes[0]
+        assert isinstance(node, Scan)
+        order = [a for a in plan.order[node] if a != node.axis and node.shape[a] != 1]
+        order.append(node.axis)
+        segments = [[node.shape[a] for a in axes] for axes in (order[:-1], order[-1:])]
+
+        def evaluate(loops: Sequence[Index]) -> list[Store]:
+            at = dict(zip(order, loops, strict=True))
+            places = tuple(at.get(a, Index()) for a in range(len(node.shape)))
+            value = plan.getter()(node.args[0], places)
+            return [Store(plan.buffers[node], place_of(places, plan.strides[node]), value)]
+
+        nest = fit(segments, evaluate, self.taken)
+        (store,), outer = nest.stores, nest.segments[0]
+        body = Body(nest.loops, [(store.value, len(nest.loops))], self.taken)
+        wide = "float64" if "float" in node.dtype else node.dtype
+        total = body._fresh(self.scalars.load(store.buffer, store.at))
+        start = f"{wide}({_START[node.kind]})"
+        signs = {"sum": "{0} + ({1})", "prod": "{0} * ({1})"}
+        if wide == "int64":
+            signs = {"sum": "int_add({0}, {1})", "prod": "int_mul({0}, {1})"}
+        value = body.text(self.scalars.cast(store.value, wide))
+        within = [f"{total} = {signs[node.kind].format(total, value)}"]
+        within.append(f"{store.buffer.name}[{body.index(store.at)}] = {total}")
+        lines = list(body.lines[0])
+        for depth, var in enumerate(outer, 1):
+            lines.append(f"{INDENT * (depth - 1)}{self._for(var)}")
+            lines += [INDENT * depth + line for line in body.lines[depth]]
+        rest = [f"{total} = {start}", *self._nested(nest.segments[1], body, within, len(outer))]
+        return lines + [INDENT * len(outer) + line for line in rest]
+
+    def _gemm(self, stage: Stage) -> list[str]:
+        plan, node = self.plan, stage.nodes[0]
+        left, right = (plan.strided(arg) for arg in node.args)
+        assert left is not None and right is not None
+        (a, a0, a_strides), (b, b0, b_strides) = left, right
+        if stage.into is None:
+            c, c_strides, scale, keep = plan.buffers[node], plan.strides[node], "1", "0"
+        else:
+            c, c_strides, scale, keep = stage.into.buffer, stage.into.strides, "-rate", "1"
+        scale = scale if scale == "-rate" else number(1.0, node.dtype)
+        keep = number(float(keep), node.dtype)
+        m, k = node.args[0].shape[-2:]
+        n = node.args[1].shape[-1]
+        free = [name for name in LETTERS if name not in self.taken]
+        free += [
+            f"loop_{axis}" for axis in range(len(node.shape)) if f"loop_{axis}" not in self.taken
+        ]
+        batch = [Var(name, size) for name, size in zip(free, node.shape[:-2], strict=False)]
+
+        def start(first: int, strides: Sequence[int]) -> str:
+            total = Index(first)
+            for var, stride in zip(batch, strides, strict=False):
+                total = total + index_of(var) * stride
+            return Body(batch, [], ()).index(total)
+
+        at, first, second = (self._size(size) for size in (m, n, k))
+        call = (
+            f"gemm({_PRODUCT[node.dtype]}, {at}, {first}, {second}, {scale}, "
+            f"{a.name}, {start(a0, a_strides)}, {a_strides[-2]}, {a_strides[-1]}, "
+            f"{b.name}, {start(b0, b_strides)}, {b_strides[-2]}, {b_strides[-1]}, "
+            f"{keep}, {c.name}, {start(0, c_strides)}, {c_strides[-2]}, {c_strides[-1]})"
+        )
+        self.products.add(node.dtype)
+        loops = [INDENT * depth + self._for(var) for depth, var in enumerate(batch)]
+        return [*loops, INDENT * len(batch) + call]
+
+    def _scatter(self, stage: Stage) -> list[str]:
+        plan, node = self.plan, stage.nodes[0]
+        assert isinstance(node, Scatter)
+        buffer, strides = plan.buffers[node], plan.strides[node]
+        get = plan.getter()
+
+        def base(loops: Sequence[Index]) -> list[Store]:
+            at = plan.at(node, loops)
+            return [Store(buffer, place_of(at, strides), get(node.args[0], at))]
+
+        def written(loops: Sequence[Index]) -> list[Store]:
+            places = node.target(get, tuple(loops))
+            return [Store(buffer, place_of(places, strides), node.value(get, tuple(loops)))]
+
+        lines = self._stores([plan.space(node)], base)
+        nest = fit([node.space], written, self.taken)
+        (store,) = nest.stores
+        place = self.scalars.index(store.at)
+        wanted = [(store.value, len(nest.loops)), (place, len(nest.loops))]
+        body = Body(nest.loops, wanted, self.taken)
+        element = f"{buffer.name}[{body.index(self.scalars.place(place))}]"
+        grown = f"{element} + {body.text(store.value)}" if node.adds else body.text(store.value)
+        return lines + self._nested(nest.loops, body, [f"{element} = {grown}"])
+
+    def _check(self, stage: Stage) -> list[str]:
+        plan, check = self.plan, stage.check
+        assert check is not None
+        node = check.node
+
+        def evaluate(loops: Sequence[Index]) -> list[Store]:
+            at = plan.at(node, loops)
+            return [Store(_NOWHERE, Index(), plan.getter()(node, at))]
+
+        nest = fit([plan.space(node)], evaluate, self.taken)
+        (store,) = nest.stores
+        body = Body(nest.loops, [(store.value, len(nest.loops))] * 2, self.taken)
+        value = body.text(store.value)
+        within = [f"if {value} < 0 or {value} >= {check.size}:"]
+        within.append(f"{INDENT}raise IndexError({check.message!r})")
+        return self._nested(nest.loops, body, within)
+
+
+_NOWHERE = Leaf((), "int64").buffer
+
+
+def _asks_twice(node: Node) -> bool:
+    return isinstance(node, Reduce) and node.kind in ("max", "min")
+
+
+def _start(node: Reduce) -> str:
+    if node.kind in _START:
+        return number(
+            _START[node.kind] * 1.0 if "float" in node.dtype else _START[node.kind], node.dtype
+        )
+    least = float("-inf") if "float" in node.dtype else -(2**63)
+    if node.kind == "min":
+        least = -least if "float" in node.dtype else 2**63 - 1
+    return number(least, node.dtype)

@@ -1,0 +1,115 @@
+"""How arrays lie in memory: which of their axes are the same one, and which lies innermost.
+
+Elements that are worked out together should lie side by side, over as many lines as can be. The
+axis of the batch does best: no parameter has it, so every activation and every gradient of one can
+have it innermost, and then hardly a matrix product or a sum has to turn anything round.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from gradninja.native.maps.graph import Gemm, Leaf, Map, Node, Places, Reduce
+from gradninja.native.maps.places import Index, Var, index_of
+from gradninja.native.maps.scalars import Scalar, Scalars
+
+Axis = tuple[Node, int]
+
+
+class Axes:
+    """Classes of axes that run together."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.parent: dict[Axis, Axis] = {}
+        self.nodes = list(nodes)
+        for node in self.nodes:
+            self._read(node)
+
+    def find(self, axis: Axis) -> Axis:
+        """The one that stands for its class."""
+        while self.parent.get(axis, axis) != axis:
+            axis = self.parent[axis]
+        return axis
+
+    def _join(self, one: Axis, other: Axis) -> None:
+        first, second = self.find(one), self.find(other)
+        if first != second:
+            self.parent[first] = second
+
+    def _read(self, node: Node) -> None:
+        if isinstance(node, Map):
+            _probe(node, self._join)
+        elif isinstance(node, Reduce):
+            kept = [a for a in range(len(node.args[0].shape)) if a not in node.axes]
+            for place, axis in enumerate(kept):
+                self._join((node, place), (node.args[0], axis))
+        elif isinstance(node, Gemm):
+            a, b = node.args
+            last = len(node.shape) - 1
+            for axis in range(last - 1):
+                self._join((node, axis), (a, axis))
+                self._join((node, axis), (b, axis))
+            self._join((node, last - 1), (a, last - 1))
+            self._join((node, last), (b, last))
+            self._join((a, last), (b, last - 1))
+        elif node.args and node.args[0].shape == node.shape:  # a scattering keeps its base's axes
+            for axis in range(len(node.shape)):
+                self._join((node, axis), (node.args[0], axis))
+
+    def batch(self) -> Axis | None:
+        """The class that no float input has and the most arrays have; None where there is none."""
+        taken = {
+            self.find((node, axis))
+            for node in self.nodes
+            if isinstance(node, Leaf) and "float" in node.dtype
+            for axis in range(len(node.shape))
+        }
+        counts = Counter(
+            self.find((node, axis))
+            for node in self.nodes
+            if "float" in node.dtype
+            for axis, size in enumerate(node.shape)
+            if size > 1
+        )
+        free = [(axis, count) for axis, count in counts.most_common() if axis not in taken]
+        return free[0][0] if free else None
+
+    def order(self, node: Node, batch: Axis | None) -> tuple[int, ...]:
+        """The axes of an array from the outermost to the innermost."""
+        inner = [a for a in range(len(node.shape)) if self.find((node, a)) == batch]
+        return (*(a for a in range(len(node.shape)) if a not in inner), *inner)
+
+
+def _probe(node: Map, join: object) -> None:
+    """Join the axes of a map with those of its arguments that it takes over as they are."""
+    assert callable(join)
+    scalars = Scalars()
+    variables = [Var(f"v{axis}", size) for axis, size in enumerate(node.shape)]
+    axes = {index_of(v): axis for axis, v in enumerate(variables) if v.size > 1}
+
+    def get(inner: Node, at: Places) -> Scalar:
+        for place, index in enumerate(at):
+            axis = axes.get(index)
+            if axis is not None and inner.shape[place] == node.shape[axis]:
+                join((node, axis), (inner, place))
+        return scalars.call(f"probe {inner.number} {at}", inner.dtype)
+
+    node.pull(get, tuple(index_of(v) for v in variables))
+
+
+def strides_of(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """The strides of an array whose axes lie in this order."""
+    strides, step = [0] * len(shape), 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= max(shape[axis], 1)
+    return tuple(strides)
+
+
+def place_of(at: Places, strides: Sequence[int]) -> Index:
+    """The place in memory of an element."""
+    total = Index()
+    for index, stride in zip(at, strides, strict=True):
+        total = total + index * stride
+    return total

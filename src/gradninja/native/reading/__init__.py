@@ -1,0 +1,1 @@
+"""A person's text -> straight lines in which nothing is changed."""
