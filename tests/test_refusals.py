@@ -293,7 +293,7 @@ OF_A_ROW = (
 
 def refusals_in(folder: Path) -> Iterator[tuple[str, int, int]]:
     """(file, first line, last line) of each call that refuses, but for those held elsewhere."""
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             call = node.exc if isinstance(node, ast.Raise) else node
             if isinstance(call, ast.Call):

@@ -20,8 +20,8 @@ import gradninja as gn
 from catalogue import autograd, cotangents, differences
 from gradninja.derive import Backward, derive
 from gradninja.rules import Rule
-from gradninja.rules.linalg import LINALG
-from gradninja.rules.spectra import SPECTRA
+from gradninja.rules.products.linalg import LINALG
+from gradninja.rules.products.spectra import SPECTRA
 from rule_inputs import Trial, book_rows, trials_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -57,7 +57,7 @@ def surroundings() -> str:
     parts += [f"numpy {np.__version__}", f"python {sys.version}", platform.platform()]
     parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
     parts += [f"{key}={value}" for key, value in sorted(os.environ.items()) if _counts(key)]
-    for path in sorted(_SOURCES.glob("*.py")):
+    for path in sorted(_SOURCES.rglob("*.py")):
         parts.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
     return "\n".join(parts)
 

@@ -1,32 +1,32 @@
 """The rule book: one table, a row an operation."""
 
-from gradninja.rules.activations import ACTIVATIONS
-from gradninja.rules.arithmetic import ARITHMETIC
-from gradninja.rules.arrangements import ARRANGEMENTS
 from gradninja.rules.book import Book
-from gradninja.rules.brackets import BRACKETS
-from gradninja.rules.casts import CASTS
-from gradninja.rules.classes import CLASSES
-from gradninja.rules.einsum import EINSUM
-from gradninja.rules.functions import FUNCTIONS
-from gradninja.rules.images import IMAGES
-from gradninja.rules.indexing import INDEXING
-from gradninja.rules.lengths import LENGTHS
-from gradninja.rules.linalg import LINALG
-from gradninja.rules.linear import LINEAR
-from gradninja.rules.losses import LOSSES
-from gradninja.rules.margins import MARGINS
-from gradninja.rules.networks import NETWORKS
-from gradninja.rules.normalisation import NORMALISATION
-from gradninja.rules.overwriting import OVERWRITING
-from gradninja.rules.rectifiers import RECTIFIERS
-from gradninja.rules.reductions import REDUCTIONS
-from gradninja.rules.resampling import RESAMPLING
+from gradninja.rules.criteria.classes import CLASSES
+from gradninja.rules.criteria.losses import LOSSES
+from gradninja.rules.criteria.margins import MARGINS
+from gradninja.rules.elementwise.activations import ACTIVATIONS
+from gradninja.rules.elementwise.arithmetic import ARITHMETIC
+from gradninja.rules.elementwise.casts import CASTS
+from gradninja.rules.elementwise.functions import FUNCTIONS
+from gradninja.rules.elementwise.rectifiers import RECTIFIERS
+from gradninja.rules.elementwise.special import SPECIAL
+from gradninja.rules.layers.attention import NETWORKS
+from gradninja.rules.layers.images import IMAGES
+from gradninja.rules.layers.normalisation import NORMALISATION
+from gradninja.rules.layers.resampling import RESAMPLING
+from gradninja.rules.products.einsum import EINSUM
+from gradninja.rules.products.linalg import LINALG
+from gradninja.rules.products.linear import LINEAR
+from gradninja.rules.products.spectra import SPECTRA
+from gradninja.rules.reducing.lengths import LENGTHS
+from gradninja.rules.reducing.reductions import REDUCTIONS
+from gradninja.rules.reducing.totals import TOTALS
 from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
-from gradninja.rules.special import SPECIAL
-from gradninja.rules.spectra import SPECTRA
-from gradninja.rules.totals import TOTALS
-from gradninja.rules.views import VIEWS
+from gradninja.rules.shaping.arrangements import ARRANGEMENTS
+from gradninja.rules.shaping.brackets import BRACKETS
+from gradninja.rules.shaping.indexing import INDEXING
+from gradninja.rules.shaping.overwriting import OVERWRITING
+from gradninja.rules.shaping.views import VIEWS
 
 BOOK = Book(
     ARITHMETIC,

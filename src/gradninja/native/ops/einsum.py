@@ -11,7 +11,7 @@ from gradninja.native.maps.graph import Graph, Node, Places
 from gradninja.native.maps.lowering import At, Lowered, Row
 from gradninja.native.maps.places import Index
 from gradninja.native.ops.views import tensors
-from gradninja.rules.einsum import Equation
+from gradninja.rules.products.einsum import Equation
 
 _FIRST = Index()
 Named = tuple[Node, str]  # a node, and a letter for each of its axes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.networks import BISHOP
+from gradninja.rules.layers.attention import BISHOP
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 CALCULUS = "calculus: the derivative of an elementary function, and the chain rule"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.losses import REDUCTIONS, reduction
-from gradninja.rules.networks import BISHOP
+from gradninja.rules.criteria.losses import REDUCTIONS, reduction
+from gradninja.rules.layers.attention import BISHOP
 from gradninja.rules.rule import Rule, Site
 
 DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"

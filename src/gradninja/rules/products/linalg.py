@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.linear import GILES
+from gradninja.rules.products.linear import GILES
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 MURRAY = "Murray 2016, Differentiation of the Cholesky decomposition, section 4"

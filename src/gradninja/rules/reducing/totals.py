@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.arithmetic import CALCULUS
-from gradninja.rules.functions import DERIVATIVES
+from gradninja.rules.elementwise.arithmetic import CALCULUS
+from gradninja.rules.elementwise.functions import DERIVATIVES
 from gradninja.rules.rule import Refusal, Rule, Site, Template, over
 
 SPREAD = "each element is multiplied with the others' distances to their means, twice in a square"

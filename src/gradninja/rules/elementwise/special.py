@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.arithmetic import CALCULUS
-from gradninja.rules.functions import DERIVATIVES, unary
+from gradninja.rules.elementwise.arithmetic import CALCULUS
+from gradninja.rules.elementwise.functions import DERIVATIVES, unary
 from gradninja.rules.rule import Rule, Site
 
 GAMMA = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.arithmetic import CALCULUS
+from gradninja.rules.elementwise.arithmetic import CALCULUS
 from gradninja.rules.rule import Rule, Site, Template, over
 
 

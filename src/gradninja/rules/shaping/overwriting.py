@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.joins import SOURCE
 from gradninja.rules.rule import Rule, Site
+from gradninja.rules.shaping.joins import SOURCE
 
 OVERWRITTEN = "what was overwritten gets no gradient; what was written reads it where it went"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.functions import DERIVATIVES
+from gradninja.rules.elementwise.functions import DERIVATIVES
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 PIECES = "between the corners the slope is that of a straight line, at a corner that of its left"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.functions import DERIVATIVES
+from gradninja.rules.elementwise.functions import DERIVATIVES
 from gradninja.rules.rule import Rule, Site, Template, over
 
 ONE = "the gradient goes to the one element that was selected; the others do not move the result"

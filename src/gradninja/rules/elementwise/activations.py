@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.functions import DERIVATIVES
+from gradninja.rules.elementwise.functions import DERIVATIVES
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 GELU = "Hendrycks & Gimpel 2016, Gaussian Error Linear Units, section 2"

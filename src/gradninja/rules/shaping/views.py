@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gradninja.rules.joins import JOINS
-from gradninja.rules.moves import MOVES
 from gradninja.rules.rule import Refusal, Rule, Site
+from gradninja.rules.shaping.joins import JOINS
+from gradninja.rules.shaping.moves import MOVES
 
 SHAPES = "PyTorch, tools/autograd/derivatives.yaml"
 SAME = "the same elements in another shape: the gradient goes back into the shape before"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.brackets import ADDS_UP, DERIVATIVES
 from gradninja.rules.rule import Refusal, Rule, Site, Template
+from gradninja.rules.shaping.brackets import ADDS_UP, DERIVATIVES
 
 
 def _dense(text: str) -> Template:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from gradninja.rules.arithmetic import CALCULUS
-from gradninja.rules.extremes import EXTREMES
-from gradninja.rules.functions import DERIVATIVES
+from gradninja.rules.elementwise.arithmetic import CALCULUS
+from gradninja.rules.elementwise.functions import DERIVATIVES
+from gradninja.rules.reducing.extremes import EXTREMES
+from gradninja.rules.reducing.spreads import SPREADS
 from gradninja.rules.rule import Refusal, Rule, Site, over
-from gradninja.rules.spreads import SPREADS
 
 SUM = (
     "a sum in the forward is a broadcast in the backward: every element gets the gradient of the "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.losses import ENDING, REDUCTIONS, reduction
-from gradninja.rules.networks import BISHOP
+from gradninja.rules.criteria.losses import ENDING, REDUCTIONS, reduction
+from gradninja.rules.layers.attention import BISHOP
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 HINGE = "beyond the margin nothing is lost, and no gradient passes; within it the loss is a line"

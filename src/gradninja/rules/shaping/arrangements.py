@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.joins import JOINED, PARTED, SOURCE
 from gradninja.rules.rule import Refusal, Rule, Site, Template
+from gradninja.rules.shaping.joins import JOINED, PARTED, SOURCE
 
 MOVED = "elements that were laid out in another order are laid back"
 AXIS = "each axis of the grid is one vector repeated along the others: it gets the sum over those"

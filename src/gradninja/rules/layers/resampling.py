@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.images import DERIVATIVES
+from gradninja.rules.layers.images import DERIVATIVES
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 WEIGHTS = (

@@ -1,0 +1,1 @@
+"""Rows for what a forward ends in: losses."""

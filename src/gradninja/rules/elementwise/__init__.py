@@ -1,0 +1,1 @@
+"""Rows for what is done element by element."""

@@ -1,0 +1,1 @@
+"""Rows for what networks are built of: attention, normalisation, images."""

@@ -1,0 +1,1 @@
+"""Rows for products of vectors and matrices, and linear algebra."""

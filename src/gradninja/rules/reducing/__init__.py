@@ -1,0 +1,1 @@
+"""Rows for what makes few numbers of many, and for what is selected."""

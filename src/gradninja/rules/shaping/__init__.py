@@ -1,0 +1,1 @@
+"""Rows for what moves, picks, joins or writes elements."""
