@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import gradninja as gn
-from gradninja.lines.live import live
+from gradninja.lines.modules.live import live
 
 NOTEBOOK = """
 import torch

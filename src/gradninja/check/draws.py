@@ -13,8 +13,8 @@ from gradninja.check.run import precision, quiet
 from gradninja.check.types import CheckError
 from gradninja.errors import ReadError
 from gradninja.lines import Program
-from gradninja.lines.bounds import bounds
 from gradninja.lines.read import LARGEST_RETRY, SIZE_FACTORS, read
+from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.source import Source
 from gradninja.rules import BOOK

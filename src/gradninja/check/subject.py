@@ -20,7 +20,7 @@ from gradninja.derive.dtypes import default_dtype
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
 from gradninja.lines import Program
-from gradninja.lines.finding import found_live
+from gradninja.lines.modules.finding import found_live
 from gradninja.lines.source import Source, load
 
 

@@ -16,7 +16,7 @@ from gradninja.derive.verify import verify
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
-from gradninja.lines.building import DoesNotRun
+from gradninja.lines.reading.building import DoesNotRun
 from gradninja.rules import BOOK, Book
 
 __all__ = ["COTANGENT_SEED", "Backward", "BackwardLine", "derive", "read_program"]

@@ -12,8 +12,8 @@ from torch import nn
 
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
-from gradninja.lines.layers import dropped_out
-from gradninja.lines.live import Live
+from gradninja.lines.modules.layers import dropped_out
+from gradninja.lines.modules.live import Live
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
 SINGLE = 1e-3  # where the module casts to float32 itself

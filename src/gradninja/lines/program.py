@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from gradninja.errors import Spot
-from gradninja.lines.live import Live
+from gradninja.lines.modules.live import Live
 
 NAME = "name"  # a reference to an input or to an earlier line
 STATIC = "static"  # a Python value: a number, a size, a dtype, a slice

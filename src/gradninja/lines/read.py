@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from gradninja.errors import ReadError
-from gradninja.lines.building import DoesNotRun
-from gradninja.lines.finding import found_live
-from gradninja.lines.inlining import live_defaults
-from gradninja.lines.live import Live
+from gradninja.lines.modules.finding import found_live
+from gradninja.lines.modules.live import Live
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
+from gradninja.lines.reading.building import DoesNotRun
+from gradninja.lines.reading.inlining import live_defaults
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.source import Source, load
 

@@ -16,9 +16,7 @@ import torch
 from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines import source as sources
-from gradninja.lines.bounds import bounds
-from gradninja.lines.inlining import Function, Returned
-from gradninja.lines.live import Live
+from gradninja.lines.modules.live import Live
 from gradninja.lines.plain import is_object
 from gradninja.lines.program import (
     NAME,
@@ -32,8 +30,10 @@ from gradninja.lines.program import (
     names_in,
     needed,
 )
+from gradninja.lines.reading.bounds import bounds
+from gradninja.lines.reading.inlining import Function, Returned
+from gradninja.lines.reading.writing import Writing
 from gradninja.lines.source import Source
-from gradninja.lines.writing import Writing
 
 QUIET = frozenset({"print", "warnings.warn", "torch._assert"})  # calls that change nothing
 

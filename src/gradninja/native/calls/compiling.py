@@ -14,8 +14,8 @@ from gradninja.algebra import fuse
 from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
-from gradninja.lines.finding import found_live
-from gradninja.lines.live import Live
+from gradninja.lines.modules.finding import found_live
+from gradninja.lines.modules.live import Live
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load, parse
 from gradninja.native.cache import Say

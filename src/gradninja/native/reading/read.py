@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from gradninja.lines import NAME, STATIC, TUPLE, Expr, Input, Program
-from gradninja.lines.inlining import Function
 from gradninja.lines.operators import OUTPUT_ATTRIBUTES
 from gradninja.lines.reader import Reader
+from gradninja.lines.reading.inlining import Function
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load
 from gradninja.native.reading.functional import FRESH, FUNCTIONAL, PARTS

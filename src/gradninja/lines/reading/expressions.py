@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from gradninja.lines import fence
-from gradninja.lines.building import Builder
 from gradninja.lines.operators import (
     BINARY,
     COMPARE,
@@ -21,6 +20,7 @@ from gradninja.lines.operators import (
 )
 from gradninja.lines.plain import is_object, is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
+from gradninja.lines.reading.building import Builder
 
 
 class Expressions(Builder):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils import checkpoint
 
 from gradninja.errors import ReadError
-from gradninja.lines.surroundings import Surrounded
+from gradninja.lines.modules.surroundings import Surrounded
 
 DEEPEST_OBJECT = 60  # attributes within attributes
 RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from gradninja.lines import fence
-from gradninja.lines.naming import Naming
-from gradninja.lines.parts import Part, parts_of
 from gradninja.lines.plain import literal
 from gradninja.lines.program import NAME, TUPLE, Expr, Input
+from gradninja.lines.reading.naming import Naming
+from gradninja.lines.reading.parts import Part, parts_of
 
 MOST_COMPARED = 1_000_000  # elements of a memory in which two views are held against each other
 

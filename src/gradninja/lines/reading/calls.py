@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from gradninja.lines import fence
-from gradninja.lines.expressions import Expressions
 from gradninja.lines.plain import is_object, is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
+from gradninja.lines.reading.expressions import Expressions
 
 
 class Calls(Expressions):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradninja.lines.objects import Objects
+from gradninja.lines.modules.objects import Objects
 from gradninja.lines.plain import is_plain
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Line
 

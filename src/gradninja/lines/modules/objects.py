@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from gradninja.lines import fence
-from gradninja.lines.inlining import Function, Inlining
-from gradninja.lines.layers import FUNCTIONS, meaning
-from gradninja.lines.live import callee_path, forward_of
+from gradninja.lines.modules.layers import FUNCTIONS, meaning
+from gradninja.lines.modules.live import callee_path, forward_of
 from gradninja.lines.plain import is_object, is_plain, literal
 from gradninja.lines.program import STATIC, Expr
+from gradninja.lines.reading.inlining import Function, Inlining
 
 # Methods that only tell what an object holds.
 TELLING = frozenset(

@@ -5,7 +5,7 @@ bias) is decided as the layer stands. A line that comes of such a text counts as
 that calls the layer.
 """
 
-from gradninja.lines.layers import (  # noqa: F401 - they fill the table
+from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     activations,
     cells,
     losses,
@@ -15,7 +15,7 @@ from gradninja.lines.layers import (  # noqa: F401 - they fill the table
     recurrent,
     shapes,
 )
-from gradninja.lines.layers.shapes import dropped_out
-from gradninja.lines.layers.table import FUNCTIONS, LAYERS, meaning
+from gradninja.lines.modules.layers.shapes import dropped_out
+from gradninja.lines.modules.layers.table import FUNCTIONS, LAYERS, meaning
 
 __all__ = ["FUNCTIONS", "LAYERS", "dropped_out", "meaning"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gradninja.lines import source as sources
-from gradninja.lines.calls import Calls
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr
+from gradninja.lines.reading.calls import Calls
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, Standing
 

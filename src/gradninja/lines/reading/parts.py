@@ -12,7 +12,7 @@ import torch
 from gradninja.lines.program import STATIC, Expr
 
 if TYPE_CHECKING:
-    from gradninja.lines.building import Builder
+    from gradninja.lines.reading.building import Builder
 
 
 @dataclass(frozen=True)

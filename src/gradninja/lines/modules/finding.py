@@ -13,9 +13,9 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
-from gradninja.lines.live import Live, is_live, live, surrounded
+from gradninja.lines.modules.live import Live, is_live, live, surrounded
+from gradninja.lines.modules.surroundings import Surrounded, free_names
 from gradninja.lines.source import constants
-from gradninja.lines.surroundings import Surrounded, free_names
 
 MAKER = "module"  # the function of a file that makes its module
 
