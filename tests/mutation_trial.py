@@ -24,9 +24,10 @@ from torch import Tensor
 
 import gradninja as gn
 from catalogue import collect
-from gradninja.check import LineReport, check, diagnosis, explain
-from gradninja.check.case import Case
+from gradninja.check import LineReport, check, diagnosis
 from gradninja.check.diagnosis import Diagnosis, Kind, Patch, apply, search
+from gradninja.check.diagnosis import telling
+from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.mend import writes
 from gradninja.derive import read_program
 from gradninja.errors import GradninjaError
@@ -297,7 +298,7 @@ def recorded(patience: float = PATIENCE) -> Iterator[dict[str, Diagnosis]]:
     """
     found: dict[str, Diagnosis] = {}
     before = diagnosis.diagnose
-    clocks = [explain, diagnose_module, search]
+    clocks = [telling, diagnose_module, search]
 
     def record(case: Case, budget: float) -> Diagnosis:
         found[case.name] = before(case, patience)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gradninja.check import LineReport, check
-from gradninja.check.case import Case
 from gradninja.check.diagnosis import Diagnosis, Kind, apply
-from gradninja.check.diagnosis.syntax import Style, places, replaced
+from gradninja.check.diagnosis.candidates.syntax import Style, places, replaced
+from gradninja.check.diagnosis.case import Case
 from mistakes import FILES, MISTAKES
 from mutation_trial import recorded
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import gradninja as gn
 from gradninja.check import BackwardWrong, LineReport, Report, Verdict, assert_backward, check
-from gradninja.check.watching import Saves
+from gradninja.check.tell.watching import Saves
 from gradninja.cli import app
 
 FORWARD = """

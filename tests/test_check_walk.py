@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gradninja.check import Report, Verdict, check
-from gradninja.check.draws import draws
-from gradninja.check.plan import plan, written
-from gradninja.check.tolerance import ROUNDOFF, tolerance
+from gradninja.check.given.draws import draws
+from gradninja.check.given.plan import plan, written
+from gradninja.check.reference.tolerance import ROUNDOFF, tolerance
 from gradninja.lines.source import parse
 from test_check import IMPORTS, PRODUCT
 

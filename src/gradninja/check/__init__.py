@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gradninja.check.types import BackwardWrong, CheckError, LineReport, Report, Verdict
+from gradninja.check.tell.types import BackwardWrong, CheckError, LineReport, Report, Verdict
 
 __all__ = [
     "BackwardWrong",

@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gradninja.check import whole
-from gradninja.check.callers import caller, forward_as_called
-from gradninja.check.calls import Calls
-from gradninja.check.explain import explained
-from gradninja.check.guard import untouched
-from gradninja.check.module import as_tensors
-from gradninja.check.plan import bound, plan
-from gradninja.check.returned import Returned
-from gradninja.check.review import Review
-from gradninja.check.statements import EMPTY, Written, plain
-from gradninja.check.subject import Subject, resolve
-from gradninja.check.tolerance import told
-from gradninja.check.trials import Trial, Trials, tried
-from gradninja.check.types import CheckError, LineReport, Report, Verdict
-from gradninja.check.walk import codes
+from gradninja.check.diagnosis.telling import explained
+from gradninja.check.given.module import as_tensors
+from gradninja.check.given.plan import bound, plan
+from gradninja.check.given.statements import EMPTY, Written, plain
+from gradninja.check.given.subject import Subject, resolve
+from gradninja.check.reference.guard import untouched
+from gradninja.check.reference.tolerance import told
+from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.verdicts.review import Review
+from gradninja.check.walks.trials import Trial, Trials, tried
+from gradninja.check.walks.walk import codes
+from gradninja.check.wholes import whole
+from gradninja.check.wholes.callers import caller, forward_as_called
+from gradninja.check.wholes.calls import Calls
+from gradninja.check.wholes.returned import Returned
 from gradninja.errors import Spot
 
 

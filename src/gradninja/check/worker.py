@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gradninja.check.module import spot_of
-from gradninja.check.types import CheckError, Report
+from gradninja.check.given.module import spot_of
+from gradninja.check.tell.types import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
 
 START = 60.0  # seconds that importing torch may take on top

@@ -12,7 +12,7 @@ from gradninja.cli.options import Json
 from gradninja.errors import GradninjaError
 
 if TYPE_CHECKING:
-    from gradninja.check.types import Report
+    from gradninja.check.tell.types import Report
 
 NOT_RIGHT = 1
 NOT_JUDGED = 2
@@ -51,7 +51,7 @@ def check(
     """
     if not watch:
         raise typer.Exit(_once(file, backward, timeout, memory, as_json))
-    from gradninja.check.watching import Saves
+    from gradninja.check.tell.watching import Saves
 
     paths = [_path(text) for text in (file, backward) if text is not None and ".py" in text]
     saves = Saves(paths)
@@ -89,7 +89,7 @@ def _once(file: str, backward: str | None, timeout: float, memory: float, as_jso
 def _show(report: Report) -> None:
     from rich.console import Console
 
-    from gradninja.check.report import show
+    from gradninja.check.tell.report import show
 
     console = Console(highlight=False)
     if console.is_terminal:

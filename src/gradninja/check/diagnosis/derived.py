@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from gradninja.check.diagnosis import build
+from gradninja.check.diagnosis.candidates import build
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.derive.statement import is_view

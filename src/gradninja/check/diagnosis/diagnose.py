@@ -12,7 +12,9 @@ from functools import cached_property, lru_cache
 
 import torch
 
-from gradninja.check.case import Case
+from gradninja.check.diagnosis.candidates.statements import Change, Edit
+from gradninja.check.diagnosis.candidates.syntax import Style
+from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.clues import clues
 from gradninja.check.diagnosis.contributions import Contribution, contributions
 from gradninja.check.diagnosis.derived import derived_lines
@@ -20,10 +22,8 @@ from gradninja.check.diagnosis.facts import LIBRARY, Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import Patch, patches, signature_patch, stands
 from gradninja.check.diagnosis.search import double, single
-from gradninja.check.diagnosis.statements import Change, Edit
-from gradninja.check.diagnosis.syntax import Style
 from gradninja.check.diagnosis.words import Words
-from gradninja.check.run import tensors_of
+from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program

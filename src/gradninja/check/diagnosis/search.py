@@ -10,12 +10,12 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from gradninja.check.diagnosis import edits, factors, own, shapes, statements
-from gradninja.check.diagnosis.edits import Proposals
+from gradninja.check.diagnosis.candidates import edits, factors, own, shapes, statements
+from gradninja.check.diagnosis.candidates.edits import Proposals
+from gradninja.check.diagnosis.candidates.statements import Change, Edit
+from gradninja.check.diagnosis.candidates.syntax import Place, places, replaced
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
-from gradninja.check.diagnosis.statements import Change, Edit
-from gradninja.check.diagnosis.syntax import Place, places, replaced
 
 Family = Callable[[Place, Facts], Proposals]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 
-from gradninja.check.diagnosis import build
+from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.statements import Edit
+from gradninja.check.diagnosis.candidates.syntax import Style
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.facts import Facts
-from gradninja.check.diagnosis.statements import Edit
-from gradninja.check.diagnosis.syntax import Style
 from gradninja.lines import Line
 
 

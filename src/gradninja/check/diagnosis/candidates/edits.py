@@ -1,0 +1,321 @@
+"""The space of single edits: what one may have meant to write at one place of a line.
+
+Every function takes a place in the person's statement and gives proposals: what to put there
+instead, which kind of mistake that would have been, and a cost. Cheap ones are tried first, so the
+costs say which of two edits with the same value is the better explanation.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.syntax import Place, same, shallow
+from gradninja.check.diagnosis.facts import UNKNOWN, Facts
+from gradninja.check.diagnosis.kinds import Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Put `new` at a place; `kind` is the mistake that this mends."""
+
+    cost: float
+    kind: Kind
+    new: ast.AST
+
+
+Proposals = Iterator[Proposal]
+
+FLIPPED: dict[type[ast.operator], ast.operator] = {ast.Add: ast.Sub(), ast.Sub: ast.Add()}
+OPERATORS: tuple[ast.operator, ...] = (
+    ast.Add(),
+    ast.Sub(),
+    ast.Mult(),
+    ast.Div(),
+    ast.Pow(),
+    ast.MatMult(),
+)
+COMPARISONS: tuple[ast.cmpop, ...] = (
+    ast.Lt(),
+    ast.LtE(),
+    ast.Gt(),
+    ast.GtE(),
+    ast.Eq(),
+    ast.NotEq(),
+)
+# Functions that are mistaken for one another.
+FAMILIES = (
+    "sum mean amax amin prod logsumexp",
+    "max amax argmax min amin argmin",
+    "exp log tanh sigmoid sqrt rsqrt square abs sign relu sin cos sinh cosh reciprocal erf "
+    "log1p expm1 log_softmax softmax",
+    "zeros_like ones_like",
+    "scatter_add_ scatter_",
+    "add_ sub_ copy_",
+    "mul_ div_",
+    "index_add_ index_copy_",
+    "maximum minimum",
+    "triu tril",
+    "cumsum cumprod",
+    "logical_not logical_and logical_or",
+)
+
+
+def is_value(place: Place) -> bool:
+    """Whether an expression stands for a value of its own: no target, callee or module."""
+    node, parent = place.node, place.parent
+    if not isinstance(node, ast.expr) or isinstance(node, ast.Tuple | ast.List | ast.Slice):
+        return False
+    if isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+        return False
+    if isinstance(parent, ast.Call) and place.field == "func":
+        return False
+    if isinstance(node, ast.Name) and node.id in ("torch", "F", "math", "np"):
+        return False
+    inside_range = any(
+        isinstance(p, ast.Call) and isinstance(p.func, ast.Name) for p in place.parents
+    )
+    return not inside_range or isinstance(node, ast.Name)
+
+
+def name_swaps(place: Place, facts: Facts) -> Proposals:
+    node = place.node
+    if not (isinstance(node, ast.Name) and is_value(place)):
+        return
+    value = facts.value(node)
+    tensor = facts.tensor(node)
+    if tensor is None:
+        if value is not UNKNOWN and type(value) is not int:
+            return
+        names = [e for e in facts.scalars if isinstance(e, ast.Name)]
+        others = names if value is not UNKNOWN else []
+        for other in others:
+            if other.id != node.id:
+                yield Proposal(2.0, Kind.WRONG_NAME, other)
+        if value is not UNKNOWN and not isinstance(place.parent, ast.Attribute):
+            return  # `n.sum(0)` is of no number
+    for name in facts.tensors:
+        if name == node.id:
+            continue
+        other_value = facts.scope[name]
+        cost = 2.6
+        if tensor is not None and tensor.is_floating_point() != other_value.is_floating_point():
+            cost = 2.8
+        if name == f"d{node.id}" or node.id == f"d{name}":
+            cost = 1.0
+        elif name in facts.relevant:
+            cost = 1.5 if cost < 2.8 else 2.65
+        elif tensor is not None and tensor.shape == other_value.shape:
+            cost = 2.0
+        yield Proposal(cost, facts.kind_of_swap(node.id, name), build.name(name))
+
+
+def constants(place: Place, facts: Facts) -> Proposals:
+    node, parent = place.node, place.parent
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        named = parent.arg if isinstance(parent, ast.keyword) else None
+        kind = {
+            "keepdim": Kind.LOST_KEEPDIM,
+            "keepdims": Kind.LOST_KEEPDIM,
+            "accumulate": Kind.LOST_REPEATS,
+        }.get(named or "", Kind.WRONG_CONSTANT)
+        yield Proposal(1.0, kind, ast.Constant(not node.value))
+        return
+    value = build.number_of(node)
+    if value is None or (isinstance(parent, ast.UnaryOp) and build.number_of(parent) is not None):
+        return
+    if is_axis(place):
+        return
+    kind = Kind.WRONG_CONSTANT
+    if isinstance(parent, ast.BinOp) and type(parent.op) in FLIPPED and abs(value) <= 1:
+        counts = facts.is_count(parent.left) and not _in_an_index(place)
+        kind = Kind.BESSEL if counts else kind
+    tried: dict[float, float] = {value: 0.0}
+    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult):
+        tried[1] = 0.0  # a factor of one is taken out whole
+    near = [(-value, 1.2), (value + 1, 1.6), (value - 1, 1.6), (2 * value, 1.7), (value / 2, 1.7)]
+    near += [(1 / value, 1.8)] if value else []
+    for other, cost in [*near, *((literal, 1.9) for literal in facts.literals)]:
+        if other not in tried:
+            tried[other] = cost
+            sign = other == -value and kind is Kind.WRONG_CONSTANT
+            yield Proposal(cost, Kind.SIGN if sign else kind, build.number(_tidy(other)))
+    if type(value) is int or value == int(value):
+        for scalar in facts.scalars:
+            yield Proposal(2.2, kind, scalar)
+
+
+def _tidy(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def counts(place: Place, facts: Facts) -> Proposals:
+    """n for n - 1, and other numbers of elements."""
+    node = place.node
+    if not is_value(place):
+        return
+    if len(place.path) == 1 and type(facts.value(node)) in (int, float):
+        for scalar in facts.scalars:
+            for sign in (1, -1):
+                share = build.binary(build.number(sign), ast.Div(), scalar)
+                yield Proposal(2.4, Kind.WRONG_CONSTANT, share)
+    if isinstance(node, ast.Name) and facts.tensor(node) is not None:
+        for scalar in facts.scalars:
+            yield Proposal(2.75, Kind.WRONG_NAME, scalar)
+    if not facts.is_count(node):
+        return
+    mine = facts.value(node)
+    for scalar in facts.scalars:
+        other = facts.value(scalar)
+        if type(other) is not int or same(scalar, node):
+            continue
+        close = abs(other - mine) == 1
+        counts = close and not _in_an_index(place)
+        kind = Kind.BESSEL if counts else Kind.WRONG_CONSTANT
+        yield Proposal(1.3 if close else 2.1, kind, scalar)
+
+
+def _in_an_index(place: Place) -> bool:
+    """Whether a place is a position, as in `h[t + 1]`, and no count."""
+    return any(
+        isinstance(parent, ast.Subscript) and place.node in [*ast.walk(parent.slice)]
+        for parent in place.parents
+    )
+
+
+def signs(place: Place, facts: Facts) -> Proposals:
+    node = place.node
+    if not (is_value(place) and isinstance(node, ast.expr)):
+        return
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield Proposal(1.0, Kind.SIGN, node.operand)
+        return
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert | ast.Not):
+        yield Proposal(1.6, Kind.WRONG_OPERATOR, node.operand)
+    tensor = facts.tensor(node)
+    if tensor is not None and tensor.dtype == torch.bool:
+        yield Proposal(1.8, Kind.WRONG_OPERATOR, ast.UnaryOp(ast.Invert(), node))
+        return
+    if build.number_of(node) is None and type(facts.value(node)) is not tuple:
+        depth = len(place.path)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+            swapped = build.binary(node.right, node.op, node.left)
+            yield Proposal(1.08 + 0.01 * min(depth, 8), Kind.SIGN, swapped)
+        yield Proposal(1.1 + 0.02 * min(depth, 8), Kind.SIGN, build.leading(build.negative, node))
+    if isinstance(node, ast.BinOp) and type(node.op) in FLIPPED:
+        yield Proposal(1.05, Kind.SIGN, build.binary(node.left, FLIPPED[type(node.op)], node.right))
+
+
+def operators(place: Place, facts: Facts) -> Proposals:
+    node = place.node
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for op in COMPARISONS:
+            if type(op) is not type(node.ops[0]):
+                copy = shallow(node)
+                copy.ops = [op]
+                yield Proposal(1.7, Kind.WRONG_OPERATOR, copy)
+    if not isinstance(node, ast.BinOp):
+        return
+    for other in OPERATORS:
+        if type(other) is not type(node.op) and type(other) is not type(FLIPPED.get(type(node.op))):
+            new = build.binary(node.left, other, node.right)
+            yield Proposal(1.8, Kind.WRONG_OPERATOR, new)
+    if isinstance(node.op, ast.BitAnd | ast.BitOr):
+        bits: ast.operator = ast.BitOr() if isinstance(node.op, ast.BitAnd) else ast.BitAnd()
+        yield Proposal(1.8, Kind.WRONG_OPERATOR, build.binary(node.left, bits, node.right))
+    if isinstance(node.op, ast.Div | ast.Pow):
+        yield Proposal(2.1, Kind.WRONG_OPERATOR, build.binary(node.right, node.op, node.left))
+
+
+def parentheses(place: Place, facts: Facts) -> Proposals:
+    """The same operations, bound otherwise."""
+    node = place.node
+    if isinstance(node, ast.BinOp):
+        left, right = node.left, node.right
+        if isinstance(left, ast.BinOp):
+            inner = build.binary(left.right, node.op, right)
+            yield _bound(build.binary(left.left, left.op, inner))
+        if isinstance(right, ast.BinOp):
+            inner = build.binary(left, node.op, right.left)
+            yield _bound(build.binary(inner, right.op, right.right))
+        if isinstance(left, ast.UnaryOp):
+            yield _bound(ast.UnaryOp(left.op, build.binary(left.operand, node.op, right)))
+        if isinstance(right, ast.Call) and isinstance(right.func, ast.Attribute):
+            whole = build.binary(left, node.op, right.func.value)
+            yield _bound(_around(right, whole))
+        if isinstance(right, ast.Attribute):
+            whole = build.binary(left, node.op, right.value)
+            yield _bound(ast.Attribute(whole, right.attr, ast.Load()))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.BinOp):
+        inner = node.operand
+        yield _bound(build.binary(ast.UnaryOp(node.op, inner.left), inner.op, inner.right))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        if isinstance(owner, ast.BinOp):
+            yield _bound(build.binary(owner.left, owner.op, _around(node, owner.right)))
+            yield _bound(build.binary(_around(node, owner.left), owner.op, owner.right))
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.BinOp):
+        owner = node.value
+        right = ast.Attribute(owner.right, node.attr, ast.Load())
+        yield _bound(build.binary(owner.left, owner.op, right))
+
+
+def _bound(new: ast.expr) -> Proposal:
+    return Proposal(2.3, Kind.PARENTHESES, new)
+
+
+def _around(call: ast.Call, owner: ast.expr) -> ast.Call:
+    assert isinstance(call.func, ast.Attribute)
+    return ast.Call(ast.Attribute(owner, call.func.attr, ast.Load()), call.args, call.keywords)
+
+
+def calls(place: Place, facts: Facts) -> Proposals:
+    """Another function of the same family, the same one dropped, its operands swapped."""
+    node = place.node
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return
+    what = node.func.attr
+    for family in FAMILIES:
+        names = family.split()
+        for other in names if what in names else ():
+            if other != what:
+                func = ast.Attribute(node.func.value, other, ast.Load())
+                kind = {
+                    ("sum", "mean"): Kind.MISSING_COUNT,
+                    ("mean", "sum"): Kind.EXTRA_FACTOR,
+                    ("scatter_", "scatter_add_"): Kind.LOST_REPEATS,
+                    ("index_copy_", "index_add_"): Kind.LOST_REPEATS,
+                }.get((what, other), Kind.WRONG_OPERATOR)
+                yield Proposal(1.8, kind, ast.Call(func, node.args, node.keywords))
+    if what == "index_put_" and len(node.args) == 2 and not node.keywords:
+        keywords = [ast.keyword("accumulate", ast.Constant(True))]
+        yield Proposal(1.0, Kind.LOST_REPEATS, ast.Call(node.func, node.args, keywords))
+    module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "F")
+    inside = node.args[0] if module and node.args else node.func.value
+    if not module or len(node.args) == 1:
+        reduces = what in FAMILIES[0].split()
+        yield Proposal(1.7, Kind.EXTRA_SUM if reduces else Kind.WRONG_OPERATOR, inside)
+    for i in range(len(node.args)):
+        for j in range(i):
+            args = list(node.args)
+            args[i], args[j] = args[j], args[i]
+            yield Proposal(2.0, Kind.WRONG_OPERATOR, ast.Call(node.func, args, node.keywords))
+
+
+def is_axis(place: Place) -> bool:
+    """Whether a number names an axis: `x.sum(0)`, `dim=1`, `x.shape[0]`."""
+    outer = [
+        p for p in place.parents[::-1] if not isinstance(p, ast.Tuple | ast.List | ast.UnaryOp)
+    ]
+    parent = outer[0]
+    if isinstance(parent, ast.keyword):
+        return parent.arg in ("dim", "axis", "dims", "dim0", "dim1", "start_dim")
+    if isinstance(parent, ast.Subscript):
+        return isinstance(parent.value, ast.Attribute) and parent.value.attr == "shape"
+    if isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute):
+        return parent.func.attr not in ("full_like", "pow", "view", "reshape", "clamp", "expand")
+    return False

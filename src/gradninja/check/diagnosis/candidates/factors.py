@@ -1,0 +1,272 @@
+"""Edits that put in, take out or bend factors and terms."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import math
+from itertools import zip_longest
+
+import torch
+
+from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.edits import Proposal, Proposals, is_value
+from gradninja.check.diagnosis.candidates.syntax import Place
+from gradninja.check.diagnosis.facts import Facts
+from gradninja.check.diagnosis.kinds import Kind
+
+LARGEST = 1_000_000  # elements of a product that is tried
+# Simple functions of a value that are factors of a gradient.
+FUNCTIONS = (
+    "1 - v**2",
+    "v * (1 - v)",
+    "1 - v",
+    "v**2",
+    "v**-2",
+    "v.exp()",
+    "v.cos()",
+    "(v > 0)",
+    "v.sign()",
+)
+
+
+def drops(place: Place, facts: Facts) -> Proposals:
+    """A factor, a term or a power that is too much."""
+    node = place.node
+    if not isinstance(node, ast.BinOp):
+        return
+    if isinstance(node.op, ast.Mult | ast.Div):
+        # Taking a number out comes before putting another in front.
+        yield Proposal(1.9 - 0.1 * _is_number(node.right), Kind.EXTRA_FACTOR, node.left)
+        if isinstance(node.op, ast.Mult):
+            yield Proposal(1.9 - 0.1 * _is_number(node.left), Kind.EXTRA_FACTOR, node.right)
+    elif isinstance(node.op, ast.Add | ast.Sub):
+        yield Proposal(2.0, Kind.EXTRA_TERM, node.left)
+        right = node.right if isinstance(node.op, ast.Add) else build.negative(node.right)
+        yield Proposal(2.0, Kind.EXTRA_TERM, right)
+    elif isinstance(node.op, ast.Pow):
+        yield Proposal(1.9, Kind.WRONG_CONSTANT, node.left)
+    elif isinstance(node.op, ast.MatMult | ast.BitAnd | ast.BitOr):
+        yield Proposal(2.2, Kind.EXTRA_FACTOR, node.left)
+        yield Proposal(2.2, Kind.EXTRA_FACTOR, node.right)
+
+
+def _is_number(node: ast.expr) -> bool:
+    return build.number_of(node) is not None
+
+
+def scales(place: Place, facts: Facts) -> Proposals:
+    """A number in front: 1/n, 2, n/(n-1), the forward's own constants."""
+    node = place.node
+    if not _may_scale(place, facts):
+        return
+    assert isinstance(node, ast.expr)
+    depth = 0.0 if len(place.path) == 1 else 0.3
+    for value in facts.literals:
+        if value not in (0, 1, -1):
+            new = build.times(build.number(value), node)
+            yield Proposal(1.9 + depth, Kind.MISSING_FACTOR, new)
+            new = build.binary(node, ast.Div(), build.number(value))
+            yield Proposal(2.0 + depth, Kind.MISSING_FACTOR, new)
+    for scalar in facts.scalars:
+        if type(facts.value(scalar)) not in (int, float):
+            continue
+        over = build.binary(node, ast.Div(), scalar)
+        yield Proposal(1.8 + depth, Kind.MISSING_COUNT, over)
+        times = build.binary(node, ast.Mult(), scalar)
+        yield Proposal(2.1 + depth, Kind.MISSING_FACTOR, times)
+        less = build.binary(scalar, ast.Sub(), build.number(1))
+        if type(facts.value(scalar)) is int and isinstance(scalar, ast.Name | ast.Subscript):
+            ratio = build.binary(scalar, ast.Div(), less)
+            yield Proposal(2.3 + depth, Kind.BESSEL, build.binary(node, ast.Mult(), ratio))
+            ratio = build.binary(less, ast.Div(), scalar)
+            yield Proposal(2.3 + depth, Kind.BESSEL, build.binary(node, ast.Mult(), ratio))
+
+
+def _may_scale(place: Place, facts: Facts) -> bool:
+    """Not twice for one product: a number in front of a factor is one in front of the product."""
+    value = facts.value(place.node)
+    if not is_value(place) or not (facts.is_float(place.node) or type(value) in (int, float)):
+        return False
+    parent = place.parent
+    if type(value) in (int, float) and not isinstance(parent, ast.stmt):
+        return False
+    product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult | ast.Div)
+    return not (product or isinstance(parent, ast.Attribute | ast.UnaryOp))
+
+
+def repeats(place: Place, facts: Facts) -> Proposals:
+    """A term that stands for one of several equal contributions, and should count for them all."""
+    node, sums = place.node, place.parents[1:]
+    if not (
+        isinstance(node, ast.expr) and isinstance(place.parents[0], ast.Assign | ast.AugAssign)
+    ):
+        return
+    if place.path[0][0] != "value" or not all(_is_sum(parent) for parent in sums):
+        return
+    value = facts.tensor(node)
+    equal = [c.line for c, amount in facts.amounts if _equal(value, amount)]
+    often = max(map(equal.count, equal), default=0)
+    if often > 1:
+        new = build.times(build.number(often), node)
+        yield Proposal(1.15, Kind.MISSING_FACTOR, new)
+
+
+def _is_sum(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)
+
+
+def _equal(one: torch.Tensor | None, other: object) -> bool:
+    if one is None or not isinstance(other, torch.Tensor) or one.dtype != other.dtype:
+        return False
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-9, atol=0.0)
+
+
+def factors(place: Place, facts: Facts) -> Proposals:
+    """A tensor of the forward, or its gradient, as a factor or divisor."""
+    node = place.node
+    if not is_value(place) or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    tensor = facts.tensor(node)
+    assert tensor is not None
+    for name in facts.tensors:
+        other = facts.scope[name]
+        if not _broadcast(tensor, other):
+            continue
+        far = 0.0 if name in facts.relevant else 0.4
+        if len(place.path) > 1:
+            far += 0.05
+        v = build.name(name)
+        yield Proposal(2.5 + far, Kind.MISSING_FACTOR, build.times(v, node))
+        if other.is_floating_point():
+            yield Proposal(2.55 + far, Kind.MISSING_FACTOR, build.binary(node, ast.Div(), v))
+            for power in (2, -2, 0.5, -0.5):
+                new = build.times(build.binary(v, ast.Pow(), build.number(power)), node)
+                yield Proposal(3.6 + far, Kind.MISSING_FACTOR, new)
+            if len(place.path) <= 2 and name not in facts.gradients:
+                for text in FUNCTIONS:
+                    new = build.times(put_in(build.expression(text), "v", v), node)
+                    yield Proposal(3.4 + far, Kind.MISSING_FACTOR, new)
+
+
+def _broadcast(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if other.dtype == torch.int64:
+        return False
+    pairs = list(zip_longest(reversed(one.shape), reversed(other.shape), fillvalue=1))
+    size = math.prod(max(pair) for pair in pairs)
+    return size <= LARGEST and all(a == b or 1 in (a, b) for a, b in pairs)
+
+
+def products(place: Place, facts: Facts) -> Proposals:
+    """A matrix that should be multiplied by."""
+    node = place.node
+    tensor = facts.tensor(node)
+    if not is_value(place) or tensor is None or tensor.ndim < 2 or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    for name in facts.tensors:
+        other = facts.scope[name]
+        if other.ndim < 2 or not other.is_floating_point():
+            continue
+        far = 0.0 if name in facts.relevant else 0.4
+        for v in (build.name(name), ast.Attribute(build.name(name), "T", ast.Load())):
+            if isinstance(v, ast.Attribute) and other.ndim > 2:
+                continue
+            shape = other.shape if isinstance(v, ast.Name) else tuple(reversed(other.shape))
+            if tensor.shape[-1] == shape[-2]:
+                yield Proposal(2.8 + far, Kind.MISSING_FACTOR, build.binary(node, ast.MatMult(), v))
+            if shape[-1] == tensor.shape[-2]:
+                yield Proposal(2.8 + far, Kind.MISSING_FACTOR, build.binary(v, ast.MatMult(), node))
+
+
+def terms(place: Place, facts: Facts) -> Proposals:
+    """A term that is missing: another tensor, or `1 - x` for `x`."""
+    node = place.node
+    if not is_value(place) or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    tensor = facts.tensor(node)
+    assert tensor is not None
+    for value in facts.literals:
+        if value > 0:
+            number = build.number(value)
+            yield Proposal(2.4, Kind.MISSING_TERM, build.binary(number, ast.Sub(), node))
+            yield Proposal(2.4, Kind.MISSING_TERM, build.binary(node, ast.Add(), number))
+            yield Proposal(2.5, Kind.MISSING_TERM, build.binary(node, ast.Sub(), number))
+    for name in facts.tensors:
+        if not _broadcast(tensor, facts.scope[name]):
+            continue
+        far = 0.0 if name in facts.relevant else 0.3
+        v = build.name(name)
+        yield Proposal(3.0 + far, Kind.MISSING_TERM, build.binary(node, ast.Add(), v))
+        yield Proposal(3.0 + far, Kind.MISSING_TERM, build.binary(node, ast.Sub(), v))
+        yield Proposal(3.1 + far, Kind.MISSING_TERM, build.binary(v, ast.Sub(), node))
+
+
+def powers(place: Place, facts: Facts) -> Proposals:
+    """A power or an elementwise function that is missing."""
+    node = place.node
+    if not is_value(place) or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    one = build.binary(build.number(1), ast.Div(), node)
+    yield Proposal(2.2, Kind.RECIPROCAL, one)
+    value = facts.tensor(node)
+    if value is not None and bool((value >= 0).all()) and bool((value == 0).any()):
+        # A gate's output stands for the gate.
+        yield Proposal(2.25, Kind.WRONG_OPERATOR, build.positive(node))
+    for power in dict.fromkeys((2, -2, 3, 0.5, -0.5, *facts.literals)):
+        if power not in (0, 1, -1):
+            new = build.binary(node, ast.Pow(), build.number(power))
+            yield Proposal(2.2, Kind.WRONG_CONSTANT, new)
+    for function in ("exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "square"):
+        yield Proposal(2.6, Kind.WRONG_OPERATOR, build.method(node, function))
+
+
+def links(place: Place, facts: Facts) -> Proposals:
+    """One link of the chain put in: what a forward line's derivative does to a gradient."""
+    node = place.node
+    if not is_value(place) or not isinstance(node, ast.expr):
+        return
+    whole = len(place.path) == 1
+    is_gradient = isinstance(node, ast.Name) and node.id in facts.gradients
+    if not (whole or is_gradient) or not facts.is_float(node):
+        return
+    for contribution in facts.contributions:
+        if contribution.value is None or isinstance(contribution.value, ast.Name):
+            continue
+        cotangents = [
+            gradient
+            for gradient, of in facts.gradients.items()
+            if of in contribution.line.targets and gradient in contribution.reads
+        ]
+        if len(cotangents) != 1:
+            continue
+        if not contribution.reads - {cotangents[0]} <= facts.reach:
+            continue
+        new = put_in(contribution.value, cotangents[0], node)
+        mine = contribution.of == facts.variable
+        cost = 1.55 if mine and whole and is_gradient else 2.45 if mine else 3.2
+        kind = Kind.SKIPPED_LINK if is_gradient else Kind.MISSING_FACTOR
+        if _is_share(contribution.value, facts):
+            cost, kind = max(cost, 1.85), Kind.MISSING_COUNT
+        yield Proposal(cost, kind, new)
+
+
+def _is_share(value: ast.expr, facts: Facts) -> bool:
+    """`g / n`: what is skipped is no more than the count of a mean."""
+    if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div)):
+        return False
+    return isinstance(value.left, ast.Name) and facts.is_count(value.right)
+
+
+def put_in(tree: ast.expr, name: str, new: ast.expr) -> ast.expr:
+    """A copy of a tree with an expression in the place of a name."""
+
+    class Put(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            return new if node.id == name else node
+
+    found: ast.expr = Put().visit(copy.deepcopy(tree))
+    return found

@@ -1,0 +1,81 @@
+"""Edits of the person's own locals, which no truth is known of, by the parts that derive names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.statements import Change, Edit
+from gradninja.check.diagnosis.facts import Facts
+from gradninja.check.diagnosis.kinds import Kind
+
+
+def restorations(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
+    """A local that lines read and no line binds: the line that is missing, put in before."""
+    if facts.unbound is None:
+        return
+    names = [build.name(name) for name in sorted(facts.reach) if facts.is_float(build.name(name))]
+    values = [*facts.parts, *names, *(build.negative(name) for name in names)]
+    for value in values:
+        new = build.assign(facts.unbound, value)
+        if _names(value) <= facts.reach:
+            change = Change(None, new)
+            yield Edit(1.6, Kind.MISSING_LINE, (change,), (new, *statements), before=(new,))
+
+
+def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
+    """A local's line as derive writes one of its parts."""
+    right = proven(facts, statements)
+    for index, statement in enumerate(statements):
+        name = target(facts, statement)
+        if name is None or name in right:
+            continue
+        for value in facts.parts:
+            new = build.assign(name, value)
+            if _names(value) <= facts.reach:
+                rest = (*statements[:index], new, *statements[index + 1 :])
+                yield Edit(6.0, Kind.UNKNOWN, (Change(statement, new),), rest, was=statement)
+
+
+def proven(facts: Facts, statements: Sequence[ast.stmt]) -> set[str]:
+    """The locals that hold what a part of derive's does; of two with one value, the first."""
+    parts = [part for part in map(facts.tensor, facts.parts) if part is not None]
+    found: set[str] = set()
+    for statement in statements:
+        name = target(facts, statement)
+        value = facts.scope.get(name) if name is not None else None
+        left = [part for part in parts if not _equal(value, part)]
+        if name is not None and len(left) < len(parts):
+            found.add(name)
+            parts = left
+    return found
+
+
+def _equal(value: Any, part: torch.Tensor) -> bool:
+    return (
+        isinstance(value, torch.Tensor)
+        and value.shape == part.shape
+        and value.is_floating_point() == part.is_floating_point()
+        and torch.allclose(value.double(), part.double(), rtol=1e-9, atol=1e-12)
+    )
+
+
+def target(facts: Facts, statement: ast.stmt) -> str | None:
+    """The person's own local that a statement gives a value; None for other statements."""
+    node = None
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        node = statement.targets[0]
+    elif isinstance(statement, ast.AugAssign):
+        node = statement.target
+    if isinstance(node, ast.Name) and node.id not in facts.gradients:
+        return node.id
+    return None
+
+
+def _names(value: ast.expr) -> set[str]:
+    found = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    return found - {"torch", "F", "math"}

@@ -1,0 +1,181 @@
+"""One wrong gradient, handed to the diagnosis: what was written, and a fast judge of edits."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gradninja.check.given.plan import written
+from gradninja.check.given.run import compiled, copy_of, precision, quiet
+from gradninja.check.given.statements import Reuse, plain
+from gradninja.lines import Program
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """A wrong gradient on one float64 draw.
+
+    `scope` is every name where the statements stand: the forward's values, the true gradients
+    (`dY`) that are there by then, the person's other locals. The gradient itself is not in it.
+    `bound` are the locals that the statements bind, as they are at the end.
+    `gradients` maps every variable of the forward to its true gradient, `expected` is this one's;
+    `got` is the person's value (None where a line raised `error`).
+    """
+
+    program: Program
+    scope: Mapping[str, Any]
+    values: Mapping[str, Any]
+    gradients: Mapping[str, torch.Tensor]
+    expected: torch.Tensor
+    got: Any
+    error: Exception | None
+    tolerance: float  # largest difference that rounding explains
+    bound: Mapping[str, Any]
+    label: str  # how the inputs were drawn, in words
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A gradient that is wrong, with all that an edit can be tried on.
+
+    Args:
+        name: the gradient (`dX`); `variable`: the name in the Program that it is the gradient of.
+        statements: the person's statements that write it, and those of their own locals that it is
+            computed from, in order; empty where it is missing.
+        writers: those of them that write it.
+        body: all statements of the backward.
+        text: the text that the statements' positions point into.
+        gradients: gradient name -> variable, of all that are judged.
+        written: the gradients that the backward writes anywhere.
+        astray: statements of the body that write something else, and should perhaps write this.
+        beside: the cases of other gradients that are computed from some of the same locals: an
+            edit of such a line must leave them right, or make them right.
+    """
+
+    name: str
+    variable: str
+    statements: tuple[ast.stmt, ...]
+    writers: tuple[ast.stmt, ...]
+    body: tuple[ast.stmt, ...]
+    text: str
+    file: str
+    gradients: Mapping[str, str]
+    written: frozenset[str]
+    situations: tuple[Situation, ...]
+    namespace: Mapping[str, Any]  # what the person's file defines and imports
+    astray: tuple[ast.stmt, ...] = ()
+    beside: tuple[Case, ...] = ()
+    wrong: bool = True  # as it stands
+    reuses: tuple[Reuse, ...] = ()
+    _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
+
+    @property
+    def program(self) -> Program:
+        """The forward as it was read on the first draw."""
+        return self.situations[0].program
+
+    @property
+    def draws(self) -> int:
+        return len(self.situations)
+
+    def plain(self, text: str) -> str:
+        """A text with the person's own names."""
+        return plain(text, self.reuses)
+
+    def legible(
+        self, new: ast.stmt | None, old: ast.stmt | None, after: ast.stmt | None = None
+    ) -> bool:
+        """Whether a new statement means what it says when it is written in the person's names."""
+        if not self.reuses:
+            return True
+        if hasattr(old, "unwritten") or hasattr(after, "unwritten"):
+            return False
+        place = old or after or (self.statements[0] if self.statements else None)
+        if new is None or place is None:
+            return True
+        used = {(n.id, type(n.ctx)) for n in ast.walk(new) if isinstance(n, ast.Name)}
+        for reuse in self.reuses:
+            names = {name for name, _ in used}
+            if place.lineno > reuse.line or (place.lineno == reuse.line and old is None):
+                hidden = reuse.name in names
+            elif place.lineno == reuse.line and getattr(old, "gives_up", None) == reuse.name:
+                hidden = (reuse.alias, ast.Load) in used or (reuse.name, ast.Store) in used
+            else:
+                hidden = (reuse.name if place.lineno == reuse.line else reuse.alias) in names
+            if hidden:
+                return False
+        return True
+
+    def evaluate(self, statements: Sequence[ast.stmt], draw: int) -> Any:
+        """The gradient's value after these statements stand in the place of `self.statements`.
+
+        They run on true upstream gradients. Raises whatever they raise, NameError where they do
+        not write the gradient.
+        """
+        working = self._working(draw)
+        scope: dict[str, Any] = {**self.namespace}
+        scope.update((name, held[0]) for name, held in working.items())
+        code = compiled(statements, self.file, widen=True)
+        try:
+            with precision(torch.float64), torch.no_grad(), quiet():
+                exec(code, scope)
+        except Exception:
+            # What raises may have written before, and torch counts no version for that.
+            for name in {name for statement in statements for name in written(statement)}:
+                if name in working:
+                    working[name] = _held(working[name][1])
+            raise
+        finally:
+            self._restore(draw, working)
+        if self.name not in scope:
+            raise NameError(f"name '{self.name}' is not defined")
+        return scope[self.name]
+
+    def matches(self, value: Any, draw: int) -> bool:
+        """Whether a value is the true gradient: the shape, and every element up to rounding."""
+        situation = self.situations[draw]
+        expected = situation.expected
+        if isinstance(value, int | float) and expected.ndim == 0:
+            value = torch.tensor(value, dtype=expected.dtype)
+        if not isinstance(value, torch.Tensor) or value.shape != expected.shape:
+            return False
+        if value.dtype != expected.dtype:
+            return False
+        sound = torch.isfinite(expected)
+        difference = (value - expected).abs()[sound]
+        return bool((difference <= situation.tolerance).all())  # nan is no match
+
+    def fits(self, statements: Sequence[ast.stmt], draw: int) -> bool:
+        """Whether these statements give the true gradient on a draw; False where they raise."""
+        try:
+            value = self.evaluate(statements, draw)
+        except Exception:  # an edit that does not run is no mend, whatever it raises
+            return False
+        return self.matches(value, draw)
+
+    # Statements may write into what they are given. Copying all of it each time would be most of
+    # the work; a tensor's version tells what was written to, and only that is copied anew.
+
+    def _working(self, draw: int) -> dict[str, tuple[Any, Any, int]]:
+        if draw not in self._pristine:
+            scope = self.situations[draw].scope
+            self._pristine[draw] = {name: _held(value) for name, value in scope.items()}
+        return self._pristine[draw]
+
+    def _restore(self, draw: int, working: dict[str, tuple[Any, Any, int]]) -> None:
+        for name, (now, original, version) in working.items():
+            if isinstance(now, torch.Tensor):
+                if now._version != version:
+                    working[name] = _held(original)
+            elif isinstance(now, list | dict):
+                working[name] = _held(original)
+
+
+def _held(original: Any) -> tuple[Any, Any, int]:
+    """(a copy to work on, the original, the copy's version)."""
+    working = copy_of(original)
+    return working, original, working._version if isinstance(working, torch.Tensor) else 0

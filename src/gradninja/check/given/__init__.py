@@ -1,0 +1,1 @@
+"""What a person handed in: forward, backward, the values to judge on."""

@@ -1,0 +1,1 @@
+"""The truth, and how far from it a right value may be."""

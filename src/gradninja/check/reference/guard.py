@@ -1,0 +1,136 @@
+"""Whether what a verdict rests on is what it was: a checked file may replace parts of torch."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from gradninja.check.tell.types import CheckError
+
+MODULES = (
+    "builtins",
+    "math",
+    "numpy",
+    "numpy.linalg",
+    "torch",
+    "torch._C",
+    "torch._C._VariableFunctions",
+    "torch._tensor",
+    "torch.autograd",
+    "torch.autograd.function",
+    "torch.autograd.graph",
+    "torch.fft",
+    "torch.functional",
+    "torch.linalg",
+    "torch.nn.functional",
+    "torch.overrides",
+    "torch.special",
+)
+CLASSES = (torch.Tensor, torch.nn.Parameter, torch.autograd.Function)
+FREE = frozenset({"print", "open", "input", "help", "display", "breakpoint", "_"})
+BEHAVES = (staticmethod, classmethod, property, functools.cached_property, types.FunctionType)
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Hold that functions of torch, NumPy and gradninja are not replaced by the person's code.
+
+    What was replaced is put back.
+
+    Raises:
+        CheckError: one was, and so nothing that was computed since then is known to be true.
+    """
+    before = [(owner, _kept(owner)) for owner in _owners()]
+    modes = _modes()
+    try:
+        yield
+    finally:
+        replaced = [name for owner, kept in before for name in _put_back(owner, kept)]
+        if replaced:
+            raise CheckError(
+                f"the file replaces {_told(replaced)}, which the verdict rests on",
+                hint="take the replacement out of what is checked",
+            ) from None
+        if _modes() != modes:
+            raise CheckError(
+                "the file leaves a mode on that changes what torch computes",
+                hint="enter it by a `with` that ends",
+            ) from None
+
+
+def _told(names: list[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _owners() -> Iterator[Any]:
+    """The modules and classes whose functions are held."""
+    yield from CLASSES
+    for name, module in list(sys.modules.items()):
+        if name in MODULES or name.partition(".")[0] == "gradninja":
+            yield module
+            if name not in MODULES:
+                own = (value for value in vars(module).values() if isinstance(value, type))
+                yield from (value for value in own if value.__module__ == name)
+
+
+def _kept(owner: Any) -> dict[str, tuple[Any, Any]]:
+    """What an owner's own names behave like: the object, and the code of a Python function."""
+    return {
+        name: (value, getattr(value, "__code__", None))
+        for name, value in vars(owner).items()
+        if (callable(value) or isinstance(value, BEHAVES)) and name not in FREE
+    }
+
+
+def _put_back(owner: Any, kept: dict[str, tuple[Any, Any]]) -> Iterator[str]:
+    """Undo what was changed, and name it."""
+    own = vars(owner)
+    for name, (value, code) in kept.items():
+        now = own.get(name)
+        if _wrapped_by_torch(now, value):
+            continue
+        if now is not value:
+            setattr(owner, name, value)
+            yield _name(owner, name)
+        elif getattr(value, "__code__", None) is not code:
+            value.__code__ = code
+            yield _name(owner, name)
+    if isinstance(owner, type) and len(owner.__mro__) > 2:
+        inherited = set().union(*(vars(base) for base in owner.__mro__[1:-1]))
+        for name in [name for name in own if name not in kept and name in inherited]:
+            if callable(own[name]) or isinstance(own[name], BEHAVES):
+                delattr(owner, name)  # `torch.Tensor.sub = ...` stands before the base's own
+                yield _name(owner, name)
+
+
+def _wrapped_by_torch(now: Any, value: Any) -> bool:
+    """What compiles wraps some of torch's own functions when it is loaded."""
+    code = getattr(now, "__code__", None)
+    file = "" if code is None else code.co_filename
+    return getattr(now, "__wrapped__", None) is value and file.startswith(torch.__path__[0])
+
+
+def _name(owner: Any, name: str) -> str:
+    where = owner.__name__
+    if isinstance(owner, type):
+        where = f"{owner.__module__.removesuffix('._tensor')}.{owner.__qualname__}"
+    return name if where == "builtins" else f"{where}.{name}"
+
+
+def _modes() -> list[Any]:
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    modes = [
+        *_get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
+        *_get_current_dispatch_mode_stack(),
+    ]
+    return [id(mode) for mode in modes if not isinstance(mode, DeviceContext)]

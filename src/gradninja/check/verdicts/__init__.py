@@ -1,0 +1,1 @@
+"""From values to one row a gradient."""

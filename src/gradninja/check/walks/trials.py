@@ -1,0 +1,227 @@
+"""All walks of one backward: every draw, both precisions, with the truth put in and as written."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import CodeType
+from typing import Any
+
+import torch
+
+from gradninja.check.given.draws import Draw, draws
+from gradninja.check.given.plan import Plan, plan
+from gradninja.check.given.statements import Written, returns
+from gradninja.check.given.subject import Subject
+from gradninja.check.reference import tolerance as rounding
+from gradninja.check.reference.noise import disturbed
+from gradninja.check.reference.tolerance import Tolerance
+from gradninja.check.reference.truth import Names, Truth, names_of, size, truth
+from gradninja.check.tell.types import CheckError
+from gradninja.check.walks.walk import Judged, Match, Walk, codes, start
+from gradninja.check.walks.written import AsWritten, as_written
+
+PRECISIONS = (torch.float64, torch.float32)
+SAMPLES = 3  # of what rounding may do
+LOOSE = {torch.float64: 1e-9, torch.float32: 1e-3}  # only to tell which version a value is of
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One draw: the truth in float64 (`wide`) and in float32 (`single`)."""
+
+    draw: Draw
+    names: Names
+    wide: Truth
+    single: Truth
+
+    @property
+    def gradients(self) -> dict[str, str]:
+        """Gradient name -> the forward's name that it is of."""
+        return {self.names.gradient(n): n for n in self.names.versions if self.versions(n)}
+
+    def truth(self, dtype: torch.dtype) -> Truth:
+        return self.wide if dtype == torch.float64 else self.single
+
+    def versions(self, variable: str) -> tuple[str, ...]:
+        """The bindings of a name that have a gradient."""
+        return tuple(v for v in self.names.versions[variable] if v in self.wide.gradients)
+
+
+def tried(subject: Subject, takes: Callable[[str], bool]) -> list[Trial]:
+    """Every draw with its truth. `takes`: whether the backward takes an output's gradient.
+
+    Raises:
+        ReadError, CheckError: there is no forward to read, or it cannot be differentiated.
+    """
+    source = subject.source
+    if source is None:
+        raise CheckError(
+            f"{subject.file} has no function named forward",
+            hint="write `def forward(...)` in plain PyTorch beside the backward",
+        )
+    found = []
+    for draw in draws(source, subject.forward, subject.inputs):
+        names = names_of(source, draw.program)
+        wide, single = (truth(draw, d, source, names, subject.namespace, takes) for d in PRECISIONS)
+        found.append(Trial(draw, names, wide, single))
+    return found
+
+
+@dataclass(eq=False)
+class Trials:
+    """The walks of one plan, made when they are asked for."""
+
+    trials: tuple[Trial, ...]
+    written: Written
+    namespace: Mapping[str, Any]
+    plan: Plan
+    codes: Mapping[bool, list[CodeType]]
+    complete: bool = False
+    keep: frozenset[int] = field(default_factory=frozenset)
+    said: frozenset[str] = frozenset()  # inputs of which it is said that they need no gradient
+    own: frozenset[str] = field(default_factory=frozenset)  # names that are no gradients here
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The forward's inputs that have a gradient."""
+        return tuple(self.trials[0].draw.program.differentiable)
+
+    def match(self, trial: Trial, dtype: torch.dtype) -> Match:
+        """Which version's gradient a value is, roughly; None where it is of none."""
+        truth = trial.truth(dtype)
+
+        def found(name: str, value: Any) -> str | None:
+            versions = trial.versions(self.plan.gradients[name])
+            for version in versions:
+                expected = truth.gradients[version]
+                if rounding.comparable(value, expected):
+                    allowed = LOOSE[dtype] * (size(expected) + 1e-3 * truth.scale)
+                    if rounding.distance(value, expected) <= allowed:
+                        return version
+            return None
+
+        return found
+
+    @cached_property
+    def unwanted(self) -> frozenset[str]:
+        """Float inputs that no gradient is asked of: it is said so, or only others are returned."""
+        inputs = self.trials[0].draw.program.differentiable
+        mentioned = {
+            node.id
+            for statement in self.written.statements
+            for node in ast.walk(statement)
+            if isinstance(node, ast.Name)
+        }
+        returned = next(returns(self.written), None) is not None
+        gradient = self.trials[0].names.gradient
+        return frozenset(
+            name
+            for name in inputs
+            if name in self.said or (returned and gradient(name) not in mentioned)
+        )
+
+    @cached_property
+    def withheld(self) -> frozenset[str]:
+        """The gradients of 0-dim outputs, which are 1, that a function writes unasked for."""
+        parameters = self.written.parameters
+        cotangents = self.trials[0].wide.cotangents
+        mine = {name for name, given in cotangents.items() if given.ndim == 0}
+        written = set().union(*(step.writes for step in self.plan.steps))
+        return frozenset(mine & written - set(parameters)) if parameters else frozenset()
+
+    def one(self, name: str) -> int | None:
+        """The line by which a function gives the output's gradient itself, which is 1."""
+        writers = self.plan.writers(name)
+        mine = name in self.withheld and name not in self.plan.gradients
+        return writers[0] if mine and len(writers) == 1 else None
+
+    def of(self, written: Written) -> Trials:
+        """The same draws for another text of the backward."""
+        judged = {g: of for g, of in self.trials[0].gradients.items() if g not in self.own}
+        made = plan(written.statements, judged)
+        steps = codes(made, written.file)
+        return replace(self, written=written, plan=made, codes=steps).with_hidden_writes()
+
+    def with_hidden_writes(self) -> Trials:
+        """The same, knowing which helpers write in place: that is seen when they run."""
+        hidden = self.as_written(self.trials[0], torch.float64, watch=True).hidden
+        return replace(self, plan=self.plan.with_writes(hidden)) if hidden else self
+
+    def walk(self, trial: Trial, dtype: torch.dtype) -> Judged:
+        return self._walk(trial, dtype, self._start(trial, dtype))
+
+    def _start(self, trial: Trial, dtype: torch.dtype) -> dict[str, Any]:
+        return start(
+            trial.truth(dtype),
+            trial.names,
+            self.namespace,
+            self.written.parameters,
+            natural=False,
+            handed=[name for name in self.plan.gradients if self.plan.absent(name)],
+            withheld=self.withheld,
+        )
+
+    def _walk(self, trial: Trial, dtype: torch.dtype, scope: dict[str, Any]) -> Judged:
+        truth, match = trial.truth(dtype), self.match(trial, dtype)
+        return Walk(
+            self.plan,
+            self.codes,
+            truth,
+            trial.names,
+            scope,
+            match,
+            complete=self.complete,
+            keep=self.keep,
+            ones={at: name for name in self.withheld if (at := self.one(name)) is not None},
+        ).run()
+
+    def scatter(self, index: int, name: str, version: str) -> float:
+        """How far float32's rounding may take one gradient from the truth, on one draw."""
+        trial, wide = self.trials[index], torch.float64
+        true = trial.wide.gradients[version]
+        found = 0.0
+        for seed in range(SAMPLES):
+            scope = self._start(trial, wide)
+            walk = disturbed(scope, lambda scope: self._walk(trial, wide, scope), seed)
+            value = walk.outcomes[name].value
+            if rounding.comparable(value, true):
+                found = max(found, rounding.distance(value, true))
+        return found
+
+    @cached_property
+    def walks(self) -> list[dict[torch.dtype, Judged]]:
+        """Per draw and precision."""
+        return [{dtype: self.walk(trial, dtype) for dtype in PRECISIONS} for trial in self.trials]
+
+    def as_written(self, trial: Trial, dtype: torch.dtype, *, watch: bool = False) -> AsWritten:
+        truth = trial.truth(dtype)
+        scope = start(
+            truth,
+            trial.names,
+            self.namespace,
+            self.written.parameters,
+            natural=True,
+            withheld=self.withheld,
+        )
+        codes = self.codes[dtype == torch.float64]
+        return as_written(self.plan, codes, truth, scope, self.match(trial, dtype), watch=watch)
+
+
+def tolerances(
+    trials: Sequence[Trial], versions: Sequence[str], pairs: Sequence[tuple[Any, Any]]
+) -> list[Tolerance]:
+    """What rounding explains of one gradient, per draw.
+
+    `versions`: the program's name of it per draw; `pairs`: its values in float32 and float64.
+    """
+    spread = 0.0
+    for trial, version, pair in zip(trials, versions, pairs, strict=True):
+        true = (trial.single.gradients[version], trial.wide.gradients[version])
+        spread = max(spread, rounding.relative_spread(trial.wide, [true, pair]))
+    return [
+        rounding.tolerance(trial.wide, trial.wide.gradients[version], spread)
+        for trial, version in zip(trials, versions, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Backwards judged by what they give: Functions, pairs, and what a caller gets."""
