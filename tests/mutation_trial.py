@@ -25,8 +25,7 @@ from torch import Tensor
 import gradninja as gn
 from catalogue import collect
 from gradninja.check import LineReport, check, diagnosis
-from gradninja.check.diagnosis import Diagnosis, Kind, Patch, apply, search
-from gradninja.check.diagnosis import telling
+from gradninja.check.diagnosis import Diagnosis, Kind, Patch, apply, search, telling
 from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.mend import writes
 from gradninja.derive import read_program

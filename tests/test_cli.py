@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gradninja import cli
+from calling import call
 from gradninja.training import plots
 
 WORDS = (
@@ -34,21 +34,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, words: Path) -> Path:
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second a run."""
     monkeypatch.setattr(plots, "draw", lambda *args: [])
-
-
-def call(*args: str) -> int:
-    """The exit code of a command, in this process."""
-    import sys
-
-    before = sys.argv
-    sys.argv = ["gradninja", *args]
-    try:
-        cli.main()
-    except SystemExit as left:
-        return int(left.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def test_training_prints_losses_and_twenty_words(words: Path, tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from test_cli import call
+from calling import call
 
 FORWARD = """\
 import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import gradninja as gn
-from test_cli import call
+from calling import call
 from test_explain import Page
 
 BATCHNORM = """

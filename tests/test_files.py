@@ -16,7 +16,7 @@ from gradninja.errors import GradninjaError
 from gradninja.training import checkpoint
 from gradninja.training.config import Config
 from gradninja.training.metrics import read as read_metrics
-from test_hostile_text import time_limit
+from limits import time_limit
 
 READERS: dict[str, Callable[[Path], object]] = {
     "words": load_words,

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import random
 import resource
-import signal
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 from gradninja.derive import derive, read_program
 from gradninja.errors import GradninjaError
 from hostile_texts import mangled, programs, refused_texts
+from limits import TooLong, time_limit
 
 TEXTS = 10_000
 PARTS = 10
 SECONDS = 10  # the bound on one text; the slowest takes a small part of it
 BYTES = 2_000_000_000  # what reading may add to the process at its peak
-
-
-class TooLong(BaseException):
-    """Not an Exception, so that nothing that catches those can swallow it."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TooLong
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def peak_bytes() -> int:
