@@ -6,10 +6,10 @@ import ast
 import math
 import re
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 import torch
+from test_explain import Page, answered, in_order
 
 import gradninja as gn
 from catalogue import collect
@@ -20,7 +20,7 @@ from gradninja.explain.mathml import mathml
 from gradninja.explain.names import variable
 from gradninja.explain.shapes import Shapes
 from gradninja.explain.translate import Translator
-from test_explain import Page, answered, in_order
+from paths import ROOT
 
 # Enough of the catalogue to meet every theme; each is derived anew, which takes the time.
 SOME = collect()[::6]
@@ -165,7 +165,7 @@ def test_what_an_operation_repeats_is_told() -> None:
 
 def test_the_chunk_of_the_lecture_sums_three_gradients() -> None:
     """The seed notes' chunk: what has one row is summed over the examples, and nothing else."""
-    chunk = Path(__file__).parent.parent / "examples" / "lecture_chunk.py"
+    chunk = ROOT / "examples" / "lecture_chunk.py"
     summed = re.findall(r"(\w+) \(1, hidden\) = sum over n of \(n, hidden\)", gn.explain(chunk))
     assert summed == ["dbnbias", "dbngain", "dbnvar_inv"]
 

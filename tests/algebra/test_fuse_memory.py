@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_fuse_forms import truth_of
 from torch import Tensor
 
 import gradninja as gn
@@ -19,7 +20,6 @@ from gradninja import models
 from gradninja.algebra.measure.cost import cost_of
 from gradninja.algebra.measure.footprint import Held, forgetting
 from gradninja.derive.template import LIBRARY
-from test_fuse_forms import truth_of
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")

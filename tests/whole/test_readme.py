@@ -26,9 +26,9 @@ from pathlib import Path
 import pytest
 
 from gradninja import cli, models
+from paths import ROOT
 from small_runs import word_file
 
-ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
 # What makes a command quick enough for a test.

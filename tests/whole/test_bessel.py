@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 import torch
 
 from gradninja.data import load_words
+from paths import ROOT
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "bessel.py"
+EXAMPLE = ROOT / "examples" / "bessel.py"
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gradninja.training import checkpoint
+from paths import ROOT
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()
 STEPS = 8_000
@@ -123,7 +124,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
 
 def test_native_runs_killed_at_random_end_the_same() -> None:
     """A small run of `benchmarks/kills.py`, which kills in each step of writing a file."""
-    file = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    file = ROOT / "benchmarks" / "kills.py"
     settings = ["--engine", "native", "--kills", "4", "--steps", "10000", "--seed", "4"]
     done = subprocess.run([sys.executable, file, *settings], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

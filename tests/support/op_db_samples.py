@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradninja.rules import BOOK
+
 OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul", "%": "mod"}
 # op_db hands these their tensor first and their first argument second.
 SWAPPED = {"einsum": "torch.einsum", "nn.functional.embedding": "F.embedding"}
@@ -166,3 +168,28 @@ def _printed_index(value: Any, inputs: dict[str, Tensor]) -> str:
         bounds = [value.start, value.stop, *([] if value.step is None else [value.step])]
         return ":".join("" if bound is None else repr(bound) for bound in bounds)
     return _printed(value, inputs)
+
+
+def _way(spelling: str) -> str:
+    node = ast.parse(spelling, mode="eval").body
+    if isinstance(node, ast.BinOp):
+        return ast.unparse(node).split()[1]
+    if isinstance(node, ast.Attribute):
+        return "attribute"
+    if isinstance(node, ast.Call):
+        owner = ast.unparse(node.func).partition(".")[0]
+        return owner if owner in {"torch", "F"} else "method"
+    return "operator"
+
+
+def _ways() -> dict[str, set[str]]:
+    """Name in op_db -> the ways in which the book spells it."""
+    found: dict[str, set[str]] = {}
+    for row in BOOK:
+        for spelling in row.spellings:
+            for name in op_names(spelling):
+                found.setdefault(name, set()).add(_way(spelling))
+    return found
+
+
+WAYS = _ways()

@@ -16,6 +16,7 @@ import gradninja as gn
 from gradninja.check import BackwardWrong, LineReport, Report, Verdict, assert_backward, check
 from gradninja.check.tell.watching import Saves
 from gradninja.cli import app
+from paths import ROOT
 
 FORWARD = """
 import torch
@@ -189,7 +190,7 @@ def test_the_command_watches_until_it_is_stopped(
 
 
 def test_the_slip_of_the_notes() -> None:
-    path = Path(__file__).parents[1] / "examples" / "seed_notes_slip.py"
+    path = ROOT / "examples" / "seed_notes_slip.py"
     report = check(path)
     (line,) = report.wrong
     assert line.name == "dbndiff"

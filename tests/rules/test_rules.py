@@ -10,14 +10,14 @@ from functools import cache
 
 import pytest
 import torch
+from rule_spellings import respelled
+from rules_not_exact import NOT_EXACT
 from torch import Tensor
 
 from catalogue import autograd, cotangents, differences
 from gradninja.derive import Backward, derive, read_program
 from gradninja.rules import BOOK, Rule, Site
 from rule_inputs import Trial, book_rows, trials_of
-from rule_spellings import respelled
-from rules_not_exact import NOT_EXACT
 
 # Relative to the largest element: a right formula in another order is within some tens of
 # roundings, which are 1e-16 each.

@@ -12,8 +12,9 @@ from gradninja.check import LineReport, check
 from gradninja.check.diagnosis import Diagnosis, Kind, apply
 from gradninja.check.diagnosis.candidates.syntax import Style, places, replaced
 from gradninja.check.diagnosis.case import Case
-from mistakes import FILES, MISTAKES
+from mistakes import MISTAKES
 from mutation_trial import recorded
+from paths import ROOT
 
 HEADER = """import torch
 from jaxtyping import Float
@@ -74,7 +75,7 @@ def test_missing_sum_names_the_axis() -> None:
 
 def test_two_mistakes_on_one_line() -> None:
     """The line for dbndiff in the notes that the project began with."""
-    forward = FILES["lecture"].parents[3] / "tests" / "programs" / "lecture.py"
+    forward = ROOT / "tests" / "support" / "programs" / "lecture.py"
     source = ast.get_source_segment(
         forward.read_text(),
         next(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from test_check_locals import SCALAR
+
 from gradninja.check import LineReport, check
 from mutation_trial import recorded
-from test_check_locals import SCALAR
 
 HEADER = """
 import torch

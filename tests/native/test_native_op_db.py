@@ -15,8 +15,7 @@ from gradninja.errors import GradninjaError
 from gradninja.native import compile
 from gradninja.native.calls.arguments import arrays_of
 from native_plain import lowered_forward, run
-from op_db_samples import Sample, entries, samples
-from test_op_db import WAYS
+from op_db_samples import WAYS, Sample, entries, samples
 
 MOST = 6  # samples of an op
 TOLERANCE = 1e-9

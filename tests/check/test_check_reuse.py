@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from published_backwards import HEADER, PLANTED, PUBLISHED
 
 from gradninja.check import Verdict, check
 from gradninja.check.diagnosis import apply
 from mutation_trial import recorded
-from published import HEADER, PLANTED, PUBLISHED
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

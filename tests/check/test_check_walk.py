@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from test_check import IMPORTS, PRODUCT
 
 from gradninja.check import Report, Verdict, check
 from gradninja.check.given.draws import draws
 from gradninja.check.given.plan import plan, written
 from gradninja.check.reference.tolerance import ROUNDOFF, tolerance
 from gradninja.lines.source import parse
-from test_check import IMPORTS, PRODUCT
 
 REST = "dw = (dz * x).sum(0)\ndb = dz.sum(0, keepdim=True)\n"
 

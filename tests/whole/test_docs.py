@@ -6,9 +6,10 @@ import linecache
 from pathlib import Path
 
 import pytest
+from test_readme import blocks
 
 from gradninja.rules import BOOK
-from test_readme import ROOT, blocks
+from paths import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from rule_mutants import mutants
 from torch import Tensor
 
 from catalogue import cotangents
@@ -23,7 +24,6 @@ from gradninja.derive import template as templates
 from gradninja.errors import GradninjaError
 from gradninja.rules import BOOK, Book, Rule, Site
 from rule_inputs import SCOPE, Trial, book_rows, trials_of
-from rule_mutants import mutants
 
 # The draws of test_rules.py, and many more: seed, whether larger, kind of what is normal floats.
 TRIED = ((0, False, ""), (1, False, ""), (2, False, ""), (0, True, ""))

@@ -20,8 +20,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import gradninja as gn
+from paths import PUBLISHED
 
-FILES = sorted((Path(__file__).parent / "published").glob("*.py"))
+FILES = sorted((PUBLISHED).glob("*.py"))
 # Random numbers within: the lines draw their own, as the object would.
 DRAWS = {"gcn", "vae"}
 
@@ -123,7 +124,7 @@ FUSED = ("gcn", "lenet", "vae", "makemore_mlp", "wavenet_lecture")
 
 @pytest.mark.parametrize("name", FUSED)
 def test_fused_is_no_longer_than_derived(name: str) -> None:
-    made, given = published(Path(__file__).parent / "published" / f"{name}.py")
+    made, given = published(PUBLISHED / f"{name}.py")
     back, fused = gn.derive(made, given), gn.fuse(made, given)
     assert len(fused.lines) <= len(back.lines)
     text = gn.explain(fused)
@@ -261,7 +262,7 @@ def test_what_is_not_understood_is_refused_in_words(make: Any, told: str) -> Non
 
 
 def test_a_long_signature_has_a_name_a_line() -> None:
-    made, given = published(Path(__file__).parent / "published" / "makemore_gru.py")
+    made, given = published(PUBLISHED / "makemore_gru.py")
     back = gn.derive(made, given)
     for text in (back.source, back.whole_forward):
         head = text[text.index("def ") : text.index("):")].splitlines()

@@ -10,8 +10,9 @@ import pytest
 
 import gradninja as gn
 from gradninja import models
+from paths import ROOT
 
-FOLDER = Path(__file__).parent / "programs"
+FOLDER = ROOT / "tests" / "support" / "programs"
 LECTURE = Path(models.__file__).parent / "mlp_batchnorm.py"
 ODD = """\
 def forward(x_1: Float[Tensor, "n d"], W_q2: Float[Tensor, "d k"], t: Float[Tensor, "k"]):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_explain import Page
 
 import gradninja as gn
 from calling import call
-from test_explain import Page
 
 BATCHNORM = """
 def forward(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from typing import Any
 
@@ -12,8 +11,7 @@ import torch
 import gradninja as gn
 from catalogue import autograd, call, cotangents, differences
 from gradninja.errors import GradninjaError
-from gradninja.rules import BOOK
-from op_db_samples import Sample, entries, op_names, samples
+from op_db_samples import WAYS, Sample, entries, samples
 
 # What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -100,31 +98,6 @@ REFUSALS: dict[str, int] = {
     "repeat_interleave": 1,
     "take_along_dim": 1,
 }
-
-
-def _way(spelling: str) -> str:
-    node = ast.parse(spelling, mode="eval").body
-    if isinstance(node, ast.BinOp):
-        return ast.unparse(node).split()[1]
-    if isinstance(node, ast.Attribute):
-        return "attribute"
-    if isinstance(node, ast.Call):
-        owner = ast.unparse(node.func).partition(".")[0]
-        return owner if owner in {"torch", "F"} else "method"
-    return "operator"
-
-
-def _ways() -> dict[str, set[str]]:
-    """Name in op_db -> the ways in which the book spells it."""
-    found: dict[str, set[str]] = {}
-    for row in BOOK:
-        for spelling in row.spellings:
-            for name in op_names(spelling):
-                found.setdefault(name, set()).add(_way(spelling))
-    return found
-
-
-WAYS = _ways()
 
 
 def _label(name: str, op: Any) -> str:

@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hostile_texts import mangled, programs, refused_texts
 
 from gradninja.derive import derive, read_program
 from gradninja.errors import GradninjaError
-from hostile_texts import mangled, programs, refused_texts
 from limits import TooLong, time_limit
 
 TEXTS = 10_000
