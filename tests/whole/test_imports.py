@@ -29,6 +29,48 @@ FLOORS = {
     "training": 6,
     "cli": 7,
 }
+# Inside a room: what stands in a later group may import from earlier ones, and not the other way.
+# A folder is one name; files of one group may import from each other.
+DOORS = {
+    "lines": [
+        {"source", "fence", "operators", "modules"},
+        {"program", "plain", "signature"},
+        {"reading"},
+        {"reader"},
+        {"read"},
+    ],
+    "rules": [
+        {"rule"},
+        {"elementwise", "layers", "products", "shaping"},
+        {"reducing", "criteria"},
+        {"book"},
+    ],
+    "algebra": [
+        {"index", "measure", "dtypes", "sizes"},
+        {"ops", "write"},
+        {"find"},
+        {"tell"},
+        {"fused"},
+        {"engine"},
+        {"fuse"},
+    ],
+    "native": [
+        {"cache", "trust", "reading"},
+        {"maps", "kernels"},
+        {"ops", "plan"},
+        {"calls"},
+    ],
+    "check": [
+        {"tell"},
+        {"given"},
+        {"reference"},
+        {"walks"},
+        {"verdicts"},
+        {"wholes", "diagnosis"},
+        {"judge"},
+        {"worker"},
+    ],
+}
 ONLY_ERRORS = {"data", "models"}  # and `files`
 MODEL_USERS = {"check", "training", "cli"}  # besides themselves, who may use data and models
 
@@ -71,6 +113,63 @@ def test_imports_go_one_way(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     assert room in FLOORS, f"{room} is not in the plan of the house"
     assert violations(room, path.read_text()) == set()
+
+
+def floor_of(room: str, part: str) -> int:
+    """The group of DOORS that a file or folder of a room stands in."""
+    (floor,) = (n for n, group in enumerate(DOORS[room]) if part in group)
+    return floor
+
+
+def upwards(room: str, part: str, text: str) -> set[str]:
+    """What a file in `part` of a room imports from the same room's later groups."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            path = node.module.split(".")[1:]
+            names = path[1:2] or [name.name for name in node.names]
+            if path[:1] == [room]:
+                found |= {n for n in names if (PACKAGE / room / n).is_dir() or f"{n}.py" in FLAT}
+    return {name for name in found if floor_of(room, name) > floor_of(room, part)}
+
+
+FLAT = {path.name for path in FILES}
+WITHIN = [
+    path
+    for path in FILES
+    if path.relative_to(PACKAGE).parts[0] in DOORS
+    and (len(path.relative_to(PACKAGE).parts) > 2 or path.stem != "__init__")
+]
+WITHIN = [
+    path for path in WITHIN if len(path.relative_to(PACKAGE).parts) > 2 or path.stem != "__init__"
+]
+
+
+@pytest.mark.parametrize("path", WITHIN, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way_inside_a_room(path: Path) -> None:
+    room, part = path.relative_to(PACKAGE).parts[:2]
+    assert upwards(room, part.removesuffix(".py"), path.read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    ("room", "part", "planted"),
+    [
+        ("algebra", "index", "from gradninja.algebra.write.writer import Writer"),
+        ("native", "maps", "def f():\n    from gradninja.native.calls import training"),
+        ("check", "walks", "from gradninja.check import judge"),
+    ],
+)
+def test_a_planted_way_up_inside_a_room_is_caught(room: str, part: str, planted: str) -> None:
+    assert upwards(room, part, planted)
+
+
+MOST_FILES = 14  # side by side in a folder
+
+
+def test_no_folder_is_past_about_a_dozen_files() -> None:
+    folders = {path.parent for path in FILES}
+    counts = {str(f): n for f in folders if (n := len(list(f.glob("*.py"))) - 1) > MOST_FILES}
+    assert counts == {}
 
 
 @pytest.mark.parametrize(

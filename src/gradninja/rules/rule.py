@@ -196,7 +196,7 @@ class Rule:
 
     `backward` gives the text for each formal that has a gradient, `exact` replaces some of them by
     the form that equals autograd's bit for bit. `why` is the explanation in a sentence; `source`
-    says where the formula is from. `tests` are calls to try it on (see `tests/rules/test_rules.py`).
+    says where the formula is from. `tests` are calls to try it on (`tests/rules/test_rules.py`).
     `elementwise`: each element of the result depends on one element of each input, so a cotangent
     may stay unexpanded, and the result is cheap to write again instead of keeping it. `view`: the
     result shares the input's memory. `shape_only`: formals of which only the shape or the dtype

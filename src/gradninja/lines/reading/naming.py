@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from gradninja.lines.modules.objects import Objects
 from gradninja.lines.plain import is_plain
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Line
+from gradninja.lines.reading.objects import Objects
 
 
 class Naming(Objects):
