@@ -4,24 +4,32 @@
 
 Every change is of one place of `src/gradninja`: a comparison turned round, a statement left out, a
 number or a flag another, operands swapped, a function returning nothing. It is made in a copy of
-the project, and the test files of its room are run there until one fails, those first that name
-the changed module. A change that no test notices is told with its line: some are equal to what was
-there (a cost that decides nothing, a check of what cannot be), the others are holes in the suite.
+the project, and the test files of its room are run there until one fails or a time of the processor
+is spent, those first that are nearest to the changed module. A change that no test notices is told
+with its line: some are equal to what was there (a cost that decides nothing, a check of what cannot
+be), the others are holes in the suite.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import random
+import resource
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import hypothesis  # noqa: F401  (loaded once, before the forks)
+import numba  # noqa: F401
+import pytest
+import torch
 
 PROJECT = Path(__file__).parents[1]
 LEFT = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", ".*_cache")
@@ -33,7 +41,7 @@ ROOMS = {  # what the test files of a room are called, where that is not its nam
     "rules": ("rules", "rule_mutations", "gradients", "op_db", "bessel"),
     "training": ("training", "checkpoint", "resume", "run_damage"),
 }
-PATIENCE = 600  # seconds for all tests of one change; a loop that does not end is seen, too
+PATIENCE = 40  # seconds of the processor for the tests of one change
 FLIPS = {
     ast.Lt: ast.GtE,
     ast.GtE: ast.Lt,
@@ -125,60 +133,100 @@ def _others(node: ast.AST) -> Iterator[str]:
 
 
 def tests_of(path: Path, project: Path) -> list[str]:
-    """The test files of the room that a source file is in, those that name its module first."""
+    """The test files of the room that a source file is in, those nearest to it first.
+
+    Near are those with words of its path in their own, then those that name its module.
+    """
     inside = path.relative_to(project / "src").with_suffix("").parts
     room, module = inside[1], ".".join(inside).removesuffix(".__init__")
+    words = {word for part in inside[1:] for word in part.split("_")}
     folder = project / "tests"
     found = set(folder.glob(f"{room}/**/test_*.py"))
     for stem in ROOMS.get(room, (room,)):
         for pattern in (f"test_{stem}.py", f"test_{stem}_*.py"):
             found |= {*folder.glob(pattern), *folder.glob(f"*/{pattern}")}
-    texts = {test: test.read_text(encoding="utf-8") for test in found}
-    ranked = sorted(found, key=lambda test: (module not in texts[test], len(texts[test]), test))
-    return [str(test.relative_to(project)) for test in ranked]
+
+    def far(test: Path) -> tuple[int, bool, int]:
+        text = test.read_text(encoding="utf-8")
+        near = words & {*test.stem.split("_"), *test.parent.name.split("_")}
+        return -len(near), module not in text, len(text)
+
+    return [str(test.relative_to(project)) for test in sorted(found, key=far)]
 
 
-def survives(change: Change, project: Path) -> tuple[bool, str]:
-    """Whether the room's tests pass with a change, and the first that does not."""
+def fate(change: Change, project: Path) -> str:
+    """What became of a change: `seen`, by the test told; `SURVIVED`; `not seen` in the time."""
     tests = tests_of(change.path, project)
     if not tests:
-        return True, "no tests of its own"
-    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        return "SURVIVED, the room has no tests of its own"
+    log = project / "log.txt"
     change.path.write_bytes(change.changed)
+    child = os.fork()
+    if child == 0:
+        _run(tests, project, log)
     try:
-        done = subprocess.run(
-            [*command, *tests],
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        return False, f"not done after {PATIENCE} s"
+        code = _waited(child)
     finally:
         change.path.write_bytes(change.data)
-    told = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return done.returncode == 0, told[0] if told else f"exit code {done.returncode}"
+    told = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next((line for line in told if line.startswith(("FAILED", "ERROR"))), "")
+    if code in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+        pytest.ExitCode.USAGE_ERROR,
+    ):
+        return f"SURVIVED {len(tests)} files"
+    return f"not seen in {PATIENCE} s" if code < 0 else f"seen {first}"
+
+
+def _run(tests: list[str], project: Path, log: Path) -> None:
+    """The tests in a fork, which has torch loaded and nothing of ours. Never returns."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.chdir(project)
+    sys.path.insert(0, str(project / "src"))
+    os.environ["PYTHONPATH"] = str(project / "src")
+    code = 1
+    with contextlib.suppress(BaseException):
+        code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests])
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _waited(child: int) -> int:
+    """A fork's exit code; below zero where it took too long."""
+    until = time.monotonic() + 40 * PATIENCE  # it may wait for what does not end
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.1)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -signal.SIGKILL
 
 
 def main(count: int, seed: int, project: Path) -> None:
     """Make the changes one by one in a copy of the project, and tell of each what became of it."""
+    torch.set_num_threads(1)
     shutil.copytree(PROJECT, project, ignore=LEFT)
     package = project / "src" / "gradninja"
     every = [change for path in sorted(package.rglob("*.py")) for change in changes(path)]
     seen: dict[str, list[bool]] = {}
     for number, change in enumerate(random.Random(seed).sample(every, count), 1):
         begun = time.perf_counter()
-        survived, told = survives(change, project)
+        became = fate(change, project)
         where = change.path.relative_to(package)
-        seen.setdefault(where.parts[0], []).append(not survived)
+        seen.setdefault(where.parts[0], []).append(became.startswith("seen"))
         was = " ".join(change.was.split())[:100]
         now = " ".join(change.now.split())[:100]
-        state = "SURVIVED" if survived else "seen"
-        print(f"{number:3} {state} {where}:{change.line}: {was!r} -> {now!r}")
-        print(f"    {time.perf_counter() - begun:.0f} s; {told}", flush=True)
+        print(f"{number:3} {where}:{change.line}: {was!r} -> {now!r}")
+        print(f"    {time.perf_counter() - begun:.0f} s; {became}", flush=True)
     print(f"\n{len(every)} changes could be made; {count} of them, seed {seed}:")
     whole = [one for found in seen.values() for one in found]
     for room, found in [*sorted(seen.items()), ("all", whole)]:

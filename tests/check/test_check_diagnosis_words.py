@@ -182,7 +182,7 @@ def test_no_edit_mends_it() -> None:
 )
 def test_clues(line: str, said: str) -> None:
     """What is said where the search has found nothing."""
-    with recorded(patience=0.0) as diagnoses:
+    with recorded(runs=0.0) as diagnoses:
         check(TANH.format(asked="h, ", lines=f"    {line}"))
     assert diagnoses["dz"].kind is Kind.UNKNOWN
     assert said in diagnoses["dz"].text
@@ -200,7 +200,7 @@ def test_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(Case, "fits", noted)
-    with recorded(patience=0.0) as diagnoses:
+    with recorded(runs=0.0) as diagnoses:
         check(text)
     assert tried == {"dz = (1 - h ** 2) * dh"}
     assert diagnoses["dz"].kind is Kind.UNKNOWN

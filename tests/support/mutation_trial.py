@@ -8,15 +8,12 @@ from __future__ import annotations
 import ast
 import inspect
 import random
-import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -25,9 +22,10 @@ from torch import Tensor
 import gradninja as gn
 from catalogue import collect
 from gradninja.check import LineReport, check, diagnosis
-from gradninja.check.diagnosis import Diagnosis, Kind, Patch, apply, search, telling
+from gradninja.check.diagnosis import Diagnosis, Kind, Patch, apply
 from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.mend import writes
+from gradninja.check.diagnosis.work import Allowance
 from gradninja.derive import read_program
 from gradninja.errors import GradninjaError
 from gradninja.models import BUILTIN, load
@@ -38,10 +36,6 @@ HEADER = (
     "import math\n\nimport torch\nimport torch.nn.functional as F\n"
     "from jaxtyping import Bool, Float, Int\nfrom torch import Tensor\n\n\n"
 )
-
-
-PATIENCE = 8.0  # seconds
-diagnose_module = sys.modules["gradninja.check.diagnosis.diagnose"]  # the function has its name
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,29 +283,23 @@ def _patches(row: LineReport, text: str) -> tuple[Patch, ...]:
 
 
 @contextmanager
-def recorded(patience: float = PATIENCE) -> Iterator[dict[str, Diagnosis]]:
+def recorded(runs: float | None = None) -> Iterator[dict[str, Diagnosis]]:
     """The diagnoses that a check makes, by gradient: the report holds only their words.
 
-    They get much time, and it is this process's own, so that no result depends on how busy a
-    machine is.
+    `runs`: what the search for each may do, where it is not what a check allows.
     """
     found: dict[str, Diagnosis] = {}
     before = diagnosis.diagnose
-    clocks = [telling, diagnose_module, search]
 
-    def record(case: Case, budget: float) -> Diagnosis:
-        found[case.name] = before(case, patience)
+    def record(case: Case, allowed: Allowance) -> Diagnosis:
+        found[case.name] = before(case, allowed if runs is None else Allowance(runs))
         return found[case.name]
 
     diagnosis.diagnose = record
-    for module in clocks:
-        module.time = SimpleNamespace(monotonic=time.process_time)
     try:
         yield found
     finally:
         diagnosis.diagnose = before
-        for module in clocks:
-            module.time = time
 
 
 def _lines_that_may_be_named(subject: Subject, mutant: Mutant) -> set[int | None]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from gradninja.check.diagnosis.work import PER_ELEMENT, runs_of
 from gradninja.check.given.plan import written
-from gradninja.check.given.run import compiled, copy_of, precision, quiet
+from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
 from gradninja.check.given.statements import Reuse, plain
 from gradninja.lines import Program
 
@@ -71,6 +73,7 @@ class Case:
     beside: tuple[Case, ...] = ()
     wrong: bool = True  # as it stands
     reuses: tuple[Reuse, ...] = ()
+    _runs: dict[int, float] = field(default_factory=dict)
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
 
     @property
@@ -156,6 +159,22 @@ class Case:
         except Exception:  # an edit that does not run is no mend, whatever it raises
             return False
         return self.matches(value, draw)
+
+    def runs(self, draw: int) -> float:
+        """What evaluating the statements on a draw is worth, in the unit of a search's allowance.
+
+        Where they raise, or there are none, as much as reading all values once.
+        """
+        if draw not in self._runs:
+
+            def once() -> None:
+                with contextlib.suppress(Exception):  # whatever the person's lines raise
+                    self.evaluate(self.statements, draw)
+
+            read = sum(v.numel() for _, v in tensors_of(self.situations[draw].scope))
+            done = runs_of(once)
+            self._runs[draw] = max(done, 1 + PER_ELEMENT * read)
+        return self._runs[draw]
 
     # Statements may write into what they are given. Copying all of it each time would be most of
     # the work; a tensor's version tells what was written to, and only that is copied anew.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +22,12 @@ from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import Patch, patches, signature_patch, stands
 from gradninja.check.diagnosis.search import double, single
 from gradninja.check.diagnosis.words import Words
+from gradninja.check.diagnosis.work import EACH, Allowance
 from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
 from gradninja.rules import BOOK
-
-BUDGET = 2.0  # seconds, for one wrong gradient
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,15 @@ class Diagnosis:
     place: str = ""
 
 
-def diagnose(case: Case, budget: float = BUDGET) -> Diagnosis:
+def diagnose(case: Case, allowed: Allowance | None = None) -> Diagnosis:
     """The mistake in one wrong gradient, and its mend.
 
     Args:
-        budget: seconds after which the search for a mend is given up.
+        allowed: of what the search may do for a whole report, this takes no more than its share.
     """
-    deadline = time.monotonic() + budget
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        return _Diagnosis(case).run(deadline)
+        return _Diagnosis(case).run((allowed or Allowance()).part(EACH))
 
 
 @lru_cache(maxsize=4)
@@ -85,6 +82,10 @@ class _Trial:
     @property
     def draws(self) -> int:
         return len(self.order)
+
+    def runs(self, draw: int) -> float:
+        """What trying an edit on a draw is worth."""
+        return self.case.runs(self.order[draw])
 
     def fits(self, edit: Edit, draw: int) -> bool:
         if not all(self.case.legible(c.new, c.old, c.after) for c in edit.changes):
@@ -151,18 +152,18 @@ class _Diagnosis:
         self.style = Style(case.text, list(case.body), case.plain)
         self.function = _function(case)
 
-    def run(self, deadline: float) -> Diagnosis:
+    def run(self, allowed: Allowance) -> Diagnosis:
         trial = self.trial
         facts = self.facts(self.asked)
         statements = self.case.statements
-        edit = single(trial, facts, statements, deadline)
+        edit = single(trial, facts, statements, allowed)
         if edit is None and not set(self.situation.values) <= self.asked:
             # Perhaps it takes a value of the forward that the signature does not ask for.
             more = self.facts(set(self.situation.values))
-            edit = single(trial, more, statements, deadline)
+            edit = single(trial, more, statements, allowed)
             facts = more if edit is not None else facts
         if edit is None:
-            edit = double(trial, facts, statements, deadline)
+            edit = double(trial, facts, statements, allowed)
         return self.last_resort(facts) if edit is None else self.mended(facts, edit)
 
     @cached_property

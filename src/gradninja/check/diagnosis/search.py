@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.candidates.syntax import Place, places, replaced
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
+from gradninja.check.diagnosis.work import NAMED, Allowance
 
 Family = Callable[[Place, Facts], Proposals]
 
@@ -58,7 +58,7 @@ NAMES: tuple[Family, ...] = (edits.name_swaps,)
 LIKELY = 2.3  # up to this cost an edit is likelier than two wrong names
 LIKELY_SECOND = 1.5
 FIRST_OF_PAIR = 150
-NAMING = 0.3  # of the time
+NAMING = 0.3  # of the work
 PROVEN = 1.0  # what an edit costs more of a line that gives what derive gives
 
 
@@ -68,6 +68,8 @@ class Trial(Protocol):
     @property
     def draws(self) -> int: ...
 
+    def runs(self, draw: int) -> float: ...
+
     def fits(self, edit: Edit, draw: int) -> bool: ...
 
 
@@ -75,7 +77,9 @@ Maker = Callable[[], Edit]
 Costed = tuple[float, Maker]
 
 
-def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
+def single(
+    trial: Trial, facts: Facts, written: Sequence[ast.stmt], allowed: Allowance
+) -> Edit | None:
     """The cheapest edit that makes the gradient right on all draws, or None.
 
     Two names that are both wrong come before the rarer single edits.
@@ -83,39 +87,44 @@ def single(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: fl
     Args:
         written: the person's statements, those that write the gradient and those that it is
             computed from.
-        deadline: of `time.monotonic`, after which nothing more is tried.
+        allowed: what may be tried.
     """
-    found = sorted(_bounded(single_edits(facts, written), deadline), key=lambda pair: pair[0])
+    found = sorted(_bounded(single_edits(facts, written), allowed), key=lambda pair: pair[0])
     likely = sum(cost <= LIKELY for cost, _ in found)
     two_names = double_edits(facts, written, NAMES, LIKELY_SECOND)
     candidates = chain((make for _, make in found[:likely]), two_names)
-    return _first(trial, chain(candidates, (make for _, make in found[likely:])), deadline)
+    return _first(trial, chain(candidates, (make for _, make in found[likely:])), allowed)
 
 
-def double(trial: Trial, facts: Facts, written: Sequence[ast.stmt], deadline: float) -> Edit | None:
+def double(
+    trial: Trial, facts: Facts, written: Sequence[ast.stmt], allowed: Allowance
+) -> Edit | None:
     """Two edits of one statement; failing that, one statement as derive writes it."""
     # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
     rewritings = chain(own.rewritings(facts, written), statements.rewritings(facts, written))
-    derived = _first(trial, map(_ready, rewritings), deadline)
+    derived = _first(trial, map(_ready, rewritings), allowed)
     pairs = double_edits(facts, written, PAIRED, PAIRED_COST)
-    return _first(trial, pairs, deadline) or derived
+    return _first(trial, pairs, allowed) or derived
 
 
-def _bounded(found: Iterable[Costed], deadline: float) -> Iterator[Costed]:
-    """As many as can be named in a part of the time that is left: most of it is for trying them."""
-    stop = time.monotonic() + NAMING * (deadline - time.monotonic())
-    for number, pair in enumerate(found):
-        if number % 256 == 255 and time.monotonic() > stop:
+def _bounded(found: Iterable[Costed], allowed: Allowance) -> Iterator[Costed]:
+    """As many as can be named for a part of what is allowed: most of it is for trying them."""
+    naming = allowed.part(NAMING * allowed.left)
+    for pair in found:
+        if not naming.spend(NAMED):
             return
         yield pair
 
 
-def _first(trial: Trial, candidates: Iterable[Maker], deadline: float) -> Edit | None:
+def _first(trial: Trial, candidates: Iterable[Maker], allowed: Allowance) -> Edit | None:
     for make in candidates:
-        if time.monotonic() > deadline:
-            return None
         edit = make()
-        if all(trial.fits(edit, draw) for draw in range(trial.draws)):
+        for draw in range(trial.draws):
+            if not allowed.spend(trial.runs(draw)):
+                return None
+            if not trial.fits(edit, draw):
+                break
+        else:
             return edit
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -11,6 +10,7 @@ import torch
 
 from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.evidence import case_of
+from gradninja.check.diagnosis.work import LONGEST, Allowance
 from gradninja.check.given.statements import plain
 from gradninja.check.reference.tolerance import distance
 from gradninja.check.reference.truth import size
@@ -18,24 +18,27 @@ from gradninja.check.tell.types import LineReport, Verdict
 from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.row import Row
 
-BUDGET = 6.0  # seconds for all searches of a report together
-BUDGET_EACH = 1.5
 MOST_USES = 5  # a variable used more often is not told use by use
 
 
 def explained(review: Review) -> list[LineReport]:
     """The report's lines, those that are wrong with a diagnosis."""
-    deadline = time.monotonic() + BUDGET
+    allowed = Allowance()
     found: dict[int, LineReport] = {}
     mended: dict[str, int | None] = {}
     # What is missing comes first: the line that should have written it may have spoiled another.
     for place, row in sorted(enumerate(review.rows), key=lambda pair: pair[1].at is not None):
-        right, line = row.name in mended, _line(review, row, deadline, mended)
+        right, line = row.name in mended, _line(review, row, allowed, mended)
         if right:
             at = mended[row.name]
             note = "right once " + (f"line {at} is mended" if at else "the missing line is there")
             line = replace(line, verdict=Verdict.CLOSE, max_abs=None, max_rel=None, notes=(note,))
         found[place] = line
+    if allowed.out_of_time:
+        review.notes.append(
+            f"the search for mends was given up after {LONGEST:g} s; where there is more time for "
+            "it, or where the inputs are smaller, more may be found"
+        )
     return [_plain(review, line) for _, line in sorted(found.items())]
 
 
@@ -54,7 +57,9 @@ def _plain(review: Review, line: LineReport) -> LineReport:
     )
 
 
-def _line(review: Review, row: Row, deadline: float, mended: dict[str, int | None]) -> LineReport:
+def _line(
+    review: Review, row: Row, allowed: Allowance, mended: dict[str, int | None]
+) -> LineReport:
     """One line. `mended`: the gradients that a mend told before makes right, with its line."""
     finding = row.finding
     notes = [*finding.notes, *_contributions(review, row.name)]
@@ -79,39 +84,37 @@ def _line(review: Review, row: Row, deadline: float, mended: dict[str, int | Non
         return replace(found, kind=None, diagnosis=None)
     found = replace(found, notes=(*found.notes, *_where(review, row)))
     if row.through is not None:
-        told = _diagnosed(review, row.through, found, deadline, mended, row.others)
+        told = _diagnosed(review, row.through, found, allowed, mended, row.others)
         return told if told.line == found.line and told.fix is not None else found
     if row.settled:
         return found
     blamed = _blamed(review, row)
     if blamed is not None:
         found = replace(found, line=review.line(blamed), source=review.source(blamed))
-    return _diagnosed(review, row, found, deadline, mended)
+    return _diagnosed(review, row, found, allowed, mended)
 
 
 def _diagnosed(
     review: Review,
     row: Row,
     found: LineReport,
-    deadline: float,
+    allowed: Allowance,
     mended: dict[str, int | None],
     others: Sequence[Row] = (),
 ) -> LineReport:
     from gradninja.check.diagnosis import Kind, diagnose
     from gradninja.check.diagnosis.consequences import mended_by
 
-    budget = min(BUDGET_EACH, deadline - time.monotonic())
     case = case_of(review, row)
-    if case is None or budget <= 0:
+    if case is None:
         return found
     beside = (*_beside(review, case), *_unbound(review, case, others))
     try:
-        diagnosis = diagnose(replace(case, beside=beside), budget)
+        diagnosis = diagnose(replace(case, beside=beside), allowed)
         if not diagnosis.edited and any(other.wrong for other in beside):
             # Then each has a mistake of its own, and what they share stays as it is.
             alone = tuple(replace(other, wrong=False) for other in beside)
-            left = max(0.0, min(BUDGET_EACH, deadline - time.monotonic()))
-            diagnosis = diagnose(replace(case, beside=alone), left)
+            diagnosis = diagnose(replace(case, beside=alone), allowed)
         if diagnosis.patches and sum(other.accuses for other in review.rows) > 1:
             names = mended_by(review, diagnosis.patches) - {row.name, found.name}
             mended.update(dict.fromkeys(names, diagnosis.line or found.line))
