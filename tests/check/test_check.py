@@ -28,7 +28,7 @@ def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d"], b: Float[Tensor, "1 
 
 def changed(old: str, new: str) -> Report:
     assert MODEL.count(old) >= 1
-    return check(MODEL.replace(old, new, 1))
+    return check(MODEL.replace(old, new, 1), complete=True)
 
 
 def accused(report: Report) -> list[tuple[str, Verdict]]:

@@ -61,7 +61,7 @@ def backward(z, w, u, v, dy):
 def wrong(text: str) -> tuple[LineReport, ...]:
     """The wrong lines, with as much time for their mends as they need."""
     with recorded():
-        return tuple(check(text).wrong)
+        return tuple(check(text, complete=True).wrong)
 
 
 def test_the_output_s_gradient_is_asked_for_or_written() -> None:

@@ -56,7 +56,7 @@ def test_mistake_is_named_and_mended(mistake: Mistake, tmp_path: Path) -> None:
     file = tmp_path / "model.py"
     file.write_text(text)
     with recorded() as diagnoses:
-        report = check(file)
+        report = check(file, complete=True)
     (row,) = report.wrong
     assert row.name == mistake.gradient
     assert row.line in mistake.lines

@@ -47,7 +47,7 @@ def backward(x, W, g, {asked}dy):
 def only(text: str) -> tuple[LineReport, Diagnosis]:
     """The one wrong line of a text, and its diagnosis; the mend makes the text right."""
     with recorded() as diagnoses:
-        (row,) = check(text).wrong
+        (row,) = check(text, complete=True).wrong
     found = diagnoses[row.name]
     assert check(apply(found.patches, text)).wrong == ()
     return row, found
@@ -55,7 +55,7 @@ def only(text: str) -> tuple[LineReport, Diagnosis]:
 
 def planted(kind: Kind, gradient: str) -> LineReport:
     (mistake,) = (m for m in MISTAKES if m.kind is kind and m.gradient == gradient)
-    (row,) = check(mistake.plant()).wrong
+    (row,) = check(mistake.plant(), complete=True).wrong
     return row
 
 

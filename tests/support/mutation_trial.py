@@ -241,7 +241,7 @@ class Outcome:
 def outcome(subject: Subject, mutant: Mutant) -> Outcome:
     """Check one mutant, and put the mend in that is offered."""
     with recorded() as diagnoses:
-        report = check(mutant.text, subject.function)
+        report = check(mutant.text, subject.function, complete=True)
     rows = report.wrong
     acceptable = _lines_that_may_be_named(subject, mutant)
     mended = edited = False

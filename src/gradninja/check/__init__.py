@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gradninja.check.tell.types import BackwardWrong, CheckError, LineReport, Report, Verdict
@@ -18,7 +18,15 @@ __all__ = [
 ]
 
 
-def check(forward: Any, backward: Any = None, inputs: Mapping[str, Any] | None = None) -> Report:
+def check(
+    forward: Any,
+    backward: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    complete: bool = False,
+    only: Iterable[str] | None = None,
+    lenient: bool = False,
+) -> Report:
     """Judge a backward pass, line by line.
 
     Args:
@@ -30,20 +38,34 @@ def check(forward: Any, backward: Any = None, inputs: Mapping[str, Any] | None =
             functions on arrays as for JAX, or any other callable is judged as a whole.
         inputs: `{name: tensor}`. They are always among what is judged; further draws are made from
             jaxtyping annotations. Without them, those of a function `inputs()` beside the forward.
+        complete: an input's gradient that no line writes is missing; else it is to do.
+        only: the gradients to judge, as `dh` or `h`; all by default.
+        lenient: numbers that are right are right, also where an axis of size 1 is lost or too many.
 
     Raises:
         ReadError: the forward is outside of what is read.
         CheckError: there is nothing that can be judged.
     """
+    from gradninja.check.asked import Asked
     from gradninja.check.judge import judge
 
-    return judge(forward, backward, inputs)
+    names = None if only is None else frozenset(only)
+    return judge(forward, backward, inputs, Asked(complete, names, lenient))
 
 
 def assert_backward(
-    forward: Any, backward: Any = None, inputs: Mapping[str, Any] | None = None
+    forward: Any,
+    backward: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    complete: bool = True,
+    only: Iterable[str] | None = None,
+    lenient: bool = False,
 ) -> None:
-    """For tests: raises BackwardWrong, whose message is the report, unless all lines are right."""
-    report = check(forward, backward, inputs)
+    """For tests: raises BackwardWrong, whose message is the report, unless all lines are right.
+
+    The arguments are those of `check`; a gradient that is not written is a mistake here.
+    """
+    report = check(forward, backward, inputs, complete=complete, only=only, lenient=lenient)
     if not report.ok:
         raise BackwardWrong(report)

@@ -28,20 +28,27 @@ START = 60.0  # seconds that importing torch may take on top
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
-def check_apart(file: str, backward: str | None, timeout: float, memory: float = 4.0) -> Report:
+def check_apart(
+    file: str,
+    backward: str | None,
+    timeout: float,
+    memory: float = 4.0,
+    **asked: bool | list[str] | None,
+) -> Report:
     """The report on a file, judged in a process of its own.
 
     Args:
         file: `FILE.py`, `FILE.py:name`, or the name of a model that comes with gradninja.
         timeout: seconds, after which it is given up.
         memory: GB that it may take, beside what is there before the file runs.
+        asked: `complete`, `only`, `lenient`, as `gradninja.check` has them.
 
     Raises:
         GradninjaError: it could not be judged.
     """
     with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
         answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
-        request = json.dumps([file, backward, timeout, memory, str(answer), str(trace)])
+        request = json.dumps([file, backward, timeout, memory, str(answer), str(trace), asked])
         command = [sys.executable, "-m", "gradninja.check.worker", request]
         try:
             code, said = _run(command, timeout + START)
@@ -124,15 +131,15 @@ def _limit(memory: float) -> None:
 
 def main(request: str) -> None:
     """Answer one request."""
-    file, backward, timeout, memory, answer, trace = json.loads(request)
-    from gradninja.check.judge import judge
+    file, backward, timeout, memory, answer, trace, asked = json.loads(request)
+    from gradninja.check import check
 
     _limit(memory)
     with Path(trace).open("w", encoding="utf-8") as watched:
         faulthandler.dump_traceback_later(timeout, exit=True, file=watched)
         found: dict[str, Any]
         try:
-            found = {"report": judge(_bundled(file), backward, None).to_dict()}
+            found = {"report": check(_bundled(file), backward, **asked).to_dict()}
         except GradninjaError as error:
             found = {"error": str(error)}
         except KeyboardInterrupt as error:  # Ctrl-C does not come here: the file raises it

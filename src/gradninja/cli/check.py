@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,24 +43,45 @@ def check(
     watch: Annotated[
         bool, typer.Option("--watch", help="Check again each time that the file is saved.")
     ] = False,
+    complete: Annotated[
+        bool,
+        typer.Option("--complete", help="A gradient that is not written yet is missing, code 1."),
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Judge these gradients only: dh,dW2.", show_default=False
+        ),
+    ] = None,
+    lenient: Annotated[
+        bool,
+        typer.Option("--lenient", help="A lost keepdim is no mistake where the numbers are right."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Judge a hand-written backward pass line by line, and say how to mend what is wrong.
 
-    Exit code 0: all lines are right; 1: a line is wrong; 2: it could not be judged.
+    What is not written yet is to do, and no mistake. Exit code 0: all lines are right; 1: a line is
+    wrong; 2: it could not be judged.
     """
+    names = None if only is None else only.replace(",", " ").split()
+
+    def once() -> int:
+        asked: dict[str, Any] = {"complete": complete, "only": names, "lenient": lenient}
+        return _once(file, backward, timeout, memory, as_json, asked)
+
     if not watch:
-        raise typer.Exit(_once(file, backward, timeout, memory, as_json))
+        raise typer.Exit(once())
     from gradninja.check.tell.watching import Saves
 
     paths = [_path(text) for text in (file, backward) if text is not None and ".py" in text]
     saves = Saves(paths)
     code = NOT_JUDGED
     try:
-        code = _once(file, backward, timeout, memory, as_json)
+        code = once()
         print(f"watching {' and '.join(map(str, paths))}; Ctrl-C ends it", file=sys.stderr)
         for _ in saves:
-            code = _once(file, backward, timeout, memory, as_json)
+            code = once()
     except KeyboardInterrupt:
         raise typer.Exit(code) from None
 
@@ -70,12 +91,19 @@ def _path(text: str) -> Path:
     return Path(text.partition(".py:")[0] + ".py" if ".py:" in text else text)
 
 
-def _once(file: str, backward: str | None, timeout: float, memory: float, as_json: bool) -> int:
+def _once(
+    file: str,
+    backward: str | None,
+    timeout: float,
+    memory: float,
+    as_json: bool,
+    asked: dict[str, Any],
+) -> int:
     """Check and print; the exit code."""
     from gradninja.check.worker import check_apart
 
     try:
-        report = check_apart(file, backward, timeout, memory)
+        report = check_apart(file, backward, timeout, memory, **asked)
     except GradninjaError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_JUDGED

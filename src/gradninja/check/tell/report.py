@@ -22,8 +22,9 @@ STYLES = {
     Verdict.WRONG_SHAPE: "bold red",
     Verdict.MISSING: "bold red",
     Verdict.ERROR: "bold red",
+    Verdict.TODO: "dim",
 }
-COLOURS = {"green": "#1a7f37", "yellow": "#9a6700", "bold red": "#cf222e"}
+COLOURS = {"green": "#1a7f37", "yellow": "#9a6700", "bold red": "#cf222e", "dim": "#6e7781"}
 HEADINGS = ("gradient", "verdict", "exact", "approximate", "maxdiff", "line", "as written")
 
 
@@ -37,7 +38,10 @@ def to_text(report: Report, width: int = 100) -> str:
 
 def show(report: Report, console: Console) -> None:
     """Print the report: the table, what is wrong in words, and a last line that sums it up."""
-    console.print(_table(report))
+    if len(report.todo) < len(report.lines):
+        console.print(_table(report))
+    if report.todo:
+        console.print(Text(todo(report), style="dim"))
     for line in report.wrong:
         for part in _wrong(line):
             console.print(part)
@@ -55,13 +59,22 @@ def show(report: Report, console: Console) -> None:
 
 def summary(report: Report) -> str:
     """One line that says how it stands."""
-    count = len(report.lines)
+    count, todo = len(report.lines), report.todo
+    if report.ok and todo:
+        return f"{report.file}: {count - len(todo)} of {count} right, next: {todo[0].name}"
     if report.ok:
         said = f"all {count} gradients are right" if count > 1 else "the gradient is right"
         return f"{report.file}: {said}"
     wrong = report.wrong
     names = ", ".join(line.name for line in wrong)
-    return f"{report.file}: {len(wrong)} of {count} to mend: {names}"
+    right = count - len(todo) - len(wrong)
+    rest = f"; {right} right, {len(todo)} to do" if todo else ""
+    return f"{report.file}: {len(wrong)} of {count} to mend: {names}{rest}"
+
+
+def todo(report: Report) -> str:
+    """The gradients that are not written yet, the next one first."""
+    return f"to do: {', '.join(line.name for line in report.todo)}"
 
 
 def _row(line: LineReport) -> tuple[str, ...]:
@@ -83,8 +96,12 @@ def _number(value: float) -> str:
 
 def _columns(report: Report) -> list[int]:
     """The columns that say something."""
-    rows = [_row(line) for line in report.lines]
+    rows = [_row(line) for line in _written(report)]
     return [i for i in range(len(HEADINGS)) if i < 6 or any(row[i] for row in rows)]
+
+
+def _written(report: Report) -> list[LineReport]:
+    return [line for line in report.lines if line.verdict != Verdict.TODO]
 
 
 def _table(report: Report) -> Table:
@@ -93,7 +110,7 @@ def _table(report: Report) -> Table:
     for index in columns:
         right = HEADINGS[index] in ("maxdiff", "line")
         table.add_column(HEADINGS[index], justify="right" if right else "left")
-    for line in report.lines:
+    for line in _written(report):
         cells = _row(line)
         style = STYLES[line.verdict]
         texts = [Text(cells[i], style=style if i < 2 else "") for i in columns]
@@ -110,7 +127,7 @@ def _wrong(line: LineReport) -> Iterator[RenderableType]:
     if line.source:
         yield Padding(Text(f"{where}{line.source}"), (0, 0, 0, 2))
     if line.verdict == Verdict.WRONG_SHAPE and line.shape != line.expected_shape:
-        said = f"shape {_shape(line.shape)}, it should be {_shape(line.expected_shape)}"
+        said = f"shape {shape_told(line.shape)}, it should be {shape_told(line.expected_shape)}"
         yield Padding(Text(said), (0, 0, 0, 2))
     if line.diagnosis:
         yield Padding(Text(line.diagnosis), (0, 0, 0, 2))
@@ -132,7 +149,8 @@ def _head(line: LineReport) -> str:
     return f"{line.place}, write: " if line.place else "write: "
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
+def shape_told(shape: tuple[int, ...] | None) -> str:
+    """`(64,)`, `(1, 64)`."""
     if shape is None:
         return "unknown"
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
@@ -143,7 +161,7 @@ def to_html(report: Report) -> str:
     columns = _columns(report)
     head = "".join(f"<th style='text-align:left'>{HEADINGS[i]}</th>" for i in columns)
     body = []
-    for line in report.lines:
+    for line in _written(report):
         cells = _row(line)
         colour = COLOURS[STYLES[line.verdict]]
         row = "".join(
@@ -153,6 +171,8 @@ def to_html(report: Report) -> str:
         )
         body.append(f"<tr>{row}</tr>")
     parts = [f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"]
+    if report.todo:
+        parts.append(f"<p>{html.escape(todo(report))}</p>")
     for line in report.wrong:
         kind = f" ({html.escape(line.kind)})" if line.kind else ""
         said = [f"<b style='color:#cf222e'>{html.escape(line.name)}: {line.verdict}{kind}</b>"]
@@ -160,7 +180,9 @@ def to_html(report: Report) -> str:
             number = f"line {line.line}: " if line.line is not None else ""
             said.append(f"{number}<code>{html.escape(line.source)}</code>")
         if line.verdict == Verdict.WRONG_SHAPE:
-            said.append(f"shape {_shape(line.shape)}, it should be {_shape(line.expected_shape)}")
+            said.append(
+                f"shape {shape_told(line.shape)}, it should be {shape_told(line.expected_shape)}"
+            )
         if line.diagnosis:
             said.append(html.escape(line.diagnosis))
         if line.fix:

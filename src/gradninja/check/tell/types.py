@@ -37,11 +37,12 @@ class Verdict(StrEnum):
     MISSING = "missing"  # a float input without its gradient
     VACUOUS = "vacuous"  # the true gradient is zero, so agreement proves nothing
     ERROR = "error"  # a line that raises
+    TODO = "to do"  # not written yet: no mistake, unless the whole is asked for
 
     @property
     def accuses(self) -> bool:
         """Whether this verdict says that something is to be mended."""
-        return self not in (Verdict.EXACT, Verdict.CLOSE, Verdict.VACUOUS)
+        return self not in (Verdict.EXACT, Verdict.CLOSE, Verdict.VACUOUS, Verdict.TODO)
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,18 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether no line is wrong and no gradient is missing."""
+        """Whether no line is wrong. What is not written yet is to do, and no mistake."""
         return all(line.ok for line in self.lines)
 
     @property
     def wrong(self) -> tuple[LineReport, ...]:
         """The lines that are to be mended."""
         return tuple(line for line in self.lines if not line.ok)
+
+    @property
+    def todo(self) -> tuple[LineReport, ...]:
+        """The gradients that are not written yet, the one to write next first."""
+        return tuple(line for line in self.lines if line.verdict == Verdict.TODO)
 
     def to_dict(self) -> dict[str, Any]:
         return {

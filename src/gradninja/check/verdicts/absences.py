@@ -15,6 +15,7 @@ from gradninja.check.given.statements import in_place_of, returns
 from gradninja.check.reference.tolerance import comparable
 from gradninja.check.reference.truth import LIBRARY, Truth
 from gradninja.check.tell.types import Verdict
+from gradninja.check.verdicts.asked import todo
 from gradninja.check.verdicts.row import Row
 from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trials
@@ -76,8 +77,10 @@ def _one(trials: Trials, name: str) -> str:
     return f"{name} = torch.ones_like({output})" if asked else f"{name} = torch.tensor(1.0)"
 
 
-def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:
+def unwritten(trials: Trials, rows: Sequence[Row], *, complete: bool) -> Iterator[Row]:
     """Gradients that no line writes: of the float inputs, and those that lines read.
+
+    Those of inputs are missing where the backward is to be complete, and to do where it is not.
 
     The readers were run on the true gradient. Where all of them are wrong all the same, the name
     itself is mistaken, and nothing is missing.
@@ -86,10 +89,16 @@ def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:
     inputs = trials.trials[0].draw.program.differentiable
     needed = {names.gradient(name): name for name in inputs}
     without = trials.unwanted
-    for gradient, name in needed.items():
-        if name not in without and (gradient not in plan.gradients or plan.absent(gradient)):
+    left = {
+        gradient: name
+        for gradient, name in needed.items()
+        if name not in without and (gradient not in plan.gradients or plan.absent(gradient))
+    }
+    if complete:
+        for gradient, name in left.items():
             yield _missing(trials, gradient, name, f"the gradient of the input `{name}`")
     given = {*trials.written.parameters, *trials.trials[0].wide.cotangents, *needed}
+    told = set[str]()
     for gradient in plan.gradients:
         if gradient not in given and plan.absent(gradient):
             readers = [row for row in rows if _reads(plan, row.name, gradient)]
@@ -97,6 +106,9 @@ def unwritten(trials: Trials, rows: Sequence[Row]) -> Iterator[Row]:
                 first = next(step for step in plan.steps if gradient in step.mentions)
                 what = f"which line {first.node.lineno} reads"
                 yield _missing(trials, gradient, plan.gradients[gradient], what)
+                told.add(gradient)
+    if not complete:
+        yield from (row for row in todo(trials, left.values()) if row.name not in told)
 
 
 def deleted(trials: Trials, run: AsWritten) -> Iterator[Row]:

@@ -74,7 +74,8 @@ def _otherwise(now: Settled, name: str, all_right: bool) -> Iterator[Settled]:
         what += "" if line >= 0 else str(plan.steps[after].node.lineno) + " on"
         note = f"{what} the name `{name}` is used for another value"
         yield Settled(made, findings_of(made), (*now.notes, note))
-    if not all_right or _stands_elsewhere(now, name):
+    # What no line reads, in a backward that is not done, explains nothing: it is wrong.
+    if _stands_elsewhere(now, name) if all_right else _is_read(trials, name):
         made = replace(trials, own=trials.own | {name}).of(trials.written)
         number = plan.steps[writers[-1]].node.lineno
         note = f"`{name}` on line {number} is not the gradient of `{plan.gradients[name]}`"
@@ -109,10 +110,14 @@ def _stands_elsewhere(now: Settled, name: str) -> bool:
     written = trials.written
     if written.is_function and name not in written.returned:
         return True
-    if not any(name in step.mentions - step.binds for step in trials.plan.steps):
+    if not _is_read(trials, name):
         return False
     others = first.wide.gradients.values()
     return not any(o.shape == value.shape and torch.allclose(value, o) for o in others)
+
+
+def _is_read(trials: Trials, name: str) -> bool:
+    return any(name in step.mentions - step.binds for step in trials.plan.steps)
 
 
 def split(written: Written, name: str, at: ast.stmt) -> Written:

@@ -18,6 +18,7 @@ from gradninja.check.reference.truth import size
 from gradninja.check.tell.types import Verdict
 from gradninja.check.verdicts.absences import deleted, misgiven, unasked, unwritten
 from gradninja.check.verdicts.aliases import Alias, aliases, overlap
+from gradninja.check.verdicts.asked import WHOLE, Asked, chosen
 from gradninja.check.verdicts.reuse import findings_of, settled
 from gradninja.check.verdicts.row import Row
 from gradninja.check.verdicts.verdict import Finding, finding_of, precision_lost
@@ -32,8 +33,8 @@ DIGITS = 1e-9
 class Review:
     """The findings on every gradient, and the rows that tell them."""
 
-    def __init__(self, trials: Trials) -> None:
-        self.trials = trials
+    def __init__(self, trials: Trials, asked: Asked = WHOLE) -> None:
+        self.trials, self.asked = trials, asked
         program = trials.trials[0].draw.program
         self.names = trials.trials[0].names
         self.given = {given.name for given in program.inputs}
@@ -126,11 +127,12 @@ class Review:
         rows = self._without_consequences(rows)
         self._read_too_early(rows)
         rows += [*unasked(self.trials), *misgiven(self.trials, self.runs[0])]
-        rows += unwritten(self.trials, rows)
+        rows += unwritten(self.trials, rows, complete=self.asked.complete)
         gone = {row.name: row for row in deleted(self.trials, self.runs[0])}
         rows = [gone.pop(row.name, row) for row in rows]
         self._aliases(rows)
         self._hold_as_written(rows)
+        rows = chosen(rows, self.asked.gradients(self.trials))
         rows.sort(key=lambda row: len(self.plan.steps) if row.at is None else row.at)
         return rows
 
