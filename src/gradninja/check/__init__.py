@@ -46,11 +46,10 @@ def check(
         ReadError: the forward is outside of what is read.
         CheckError: there is nothing that can be judged.
     """
-    from gradninja.check.asked import Asked
     from gradninja.check.judge import judge
+    from gradninja.check.verdicts.asked import Asked
 
-    names = None if only is None else frozenset(only)
-    return judge(forward, backward, inputs, Asked(complete, names, lenient))
+    return judge(forward, backward, inputs, Asked.of(complete, only, lenient))
 
 
 def assert_backward(

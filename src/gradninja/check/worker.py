@@ -132,14 +132,15 @@ def _limit(memory: float) -> None:
 def main(request: str) -> None:
     """Answer one request."""
     file, backward, timeout, memory, answer, trace, asked = json.loads(request)
-    from gradninja.check import check
+    from gradninja.check.judge import judge
+    from gradninja.check.verdicts.asked import Asked
 
     _limit(memory)
     with Path(trace).open("w", encoding="utf-8") as watched:
         faulthandler.dump_traceback_later(timeout, exit=True, file=watched)
         found: dict[str, Any]
         try:
-            found = {"report": check(_bundled(file), backward, **asked).to_dict()}
+            found = {"report": judge(_bundled(file), backward, None, Asked.of(**asked)).to_dict()}
         except GradninjaError as error:
             found = {"error": str(error)}
         except KeyboardInterrupt as error:  # Ctrl-C does not come here: the file raises it

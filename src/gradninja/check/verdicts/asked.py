@@ -23,6 +23,10 @@ class Asked:
     only: frozenset[str] | None = None
     lenient: bool = False
 
+    @staticmethod
+    def of(complete: bool, only: Iterable[str] | None, lenient: bool) -> Asked:
+        return Asked(complete, None if only is None else frozenset(only), lenient)
+
     def gradients(self, trials: Trials) -> frozenset[str] | None:
         """The gradients that are asked for; None for all.
 
