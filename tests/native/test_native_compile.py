@@ -114,7 +114,7 @@ def test_a_function_with_a_rule_of_its_own_is_compiled_by_its_lines() -> None:
         np.testing.assert_allclose(found[f"d{name}"], leaf.grad.numpy(), rtol=1e-11)
 
 
-def _unlowerable(forward, inputs, wrt):
+def _unlowerable(forward, inputs, wrt, book):
     """A fused backward with a first line that is outside of what is compiled."""
 
     class Foreign:

@@ -190,6 +190,10 @@ def _symbol(node: ast.BinOp) -> str:
     return symbols[type(node.op)]
 
 
+# About what one element of a result takes, counted in additions.
+CHEAP, DIVISION, FUNCTION = 1, 4, 10
+
+
 @dataclass(frozen=True, eq=False)
 class Rule:
     """A row of the rule book.
@@ -201,6 +205,10 @@ class Rule:
     may stay unexpanded, and the result is cheap to write again instead of keeping it. `view`: the
     result shares the input's memory. `shape_only`: formals of which only the shape or the dtype
     counts, so that no gradient flows to them.
+
+    What other rooms read of an operation stands here, too. `means`: the result in simpler
+    operations, a text in the formals. `loop`: one element of the result, as the text of compiled
+    loops, where `{0}` is the operand's element; `cost` is about what that takes.
     """
 
     name: str
@@ -213,12 +221,21 @@ class Rule:
     elementwise: bool = False
     view: bool = False
     shape_only: tuple[str, ...] = ()
+    means: Template = ""
+    loop: str = ""
+    cost: int = FUNCTION
 
     def template(self, formal: str, style: str) -> Template | None:
         """The text for one formal, in the style that is asked for."""
         if style == "exact" and formal in self.exact:
             return self.exact[formal]
         return self.backward.get(formal)
+
+    def meaning(self, site: Site) -> str:
+        """The text of what this means at a place: hidden values a line each, then the result."""
+        text = self.means(site) if callable(self.means) else self.means
+        assert isinstance(text, str)
+        return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +263,10 @@ class Site:
     def value_or(self, formal: str, default: Any) -> Any:
         """The same, for a formal that only some spellings have."""
         return self.bound[formal].value if formal in self.bound else default
+
+    def has(self, formal: str) -> bool:
+        """Whether this spelling has the formal, and it is not None."""
+        return self.value_or(formal, None) is not None
 
     def fixed(self, formal: str) -> bool:
         """Whether the value itself stands there, and no name for what may be another next time."""

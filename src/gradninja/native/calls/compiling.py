@@ -25,6 +25,7 @@ from gradninja.native.ops.table import lowered
 from gradninja.native.reading.blame import Places
 from gradninja.native.reading.read import read_step
 from gradninja.native.reading.refusal import OTHER_COUNT, NativeError
+from gradninja.rules import BOOK, Book
 
 Forward = str | Path | Callable[..., Any]
 
@@ -34,6 +35,7 @@ def compile(  # the verb's name
     backward: Forward | None = None,
     wrt: Iterable[str] | None = None,
     say: Say | None = None,
+    book: Book = BOOK,
 ) -> Compiled:
     """A forward and its backward as one compiled function: no autograd, no PyTorch, one thread.
 
@@ -51,6 +53,7 @@ def compile(  # the verb's name
         wrt: the inputs that gradients are wanted for; all float inputs by default (of a given
             backward, all that it has a gradient of).
         say: told what takes its time, before it does, and where the fused lines are not taken.
+        book: the rules, gradninja's own by default.
 
     Raises:
         ReadError: a text is missing, or is outside of what is read.
@@ -63,7 +66,7 @@ def compile(  # the verb's name
             f"{held.name} is a module, and its backward is derived",
             hint="write the forward as a function to give a backward of your own",
         )
-    return Compiled(source, forward, backward, wanted, say, held)
+    return Compiled(source, forward, backward, wanted, say, held, book)
 
 
 class Compiled:
@@ -77,7 +80,9 @@ class Compiled:
         wrt: tuple[str, ...] | None,
         say: Say | None,
         held: Live | None = None,
+        book: Book = BOOK,
     ) -> None:
+        self._book = book
         self._source, self._forward, self._say = source, forward, say
         self._held = held
         if held is not None:
@@ -162,9 +167,13 @@ class Compiled:
         own = self._own()
         given = {name: value for name, value in values.items() if name not in own}
         try:
-            return self._with(fuse(self._forward, given, self._wrt), values, "fused")
+            return self._with(
+                fuse(self._forward, given, self._wrt, book=self._book), values, "fused"
+            )
         except Exception as error:  # whatever stands in the way of fusing, deriving may do
-            made = self._with(derive(self._forward, given, self._wrt), values, "derived")
+            made = self._with(
+                derive(self._forward, given, self._wrt, book=self._book), values, "derived"
+            )
             if self._say is not None:
                 told = error.message if isinstance(error, GradninjaError) else repr(error)
                 self._say(f"the fused lines are not compiled, the derived are: {told}")
@@ -185,7 +194,8 @@ class Compiled:
     def _made_of(
         self, program: Program, values: Mapping[str, Any], names: list[str], how: str
     ) -> Specialised:
-        return Specialised(lowered(program, counts=True), program, values, names, self._say, how)
+        lowering = lowered(program, self._book, counts=True)
+        return Specialised(lowering, program, values, names, self._say, how)
 
 
 def _key(arrays: Mapping[str, Any]) -> object:

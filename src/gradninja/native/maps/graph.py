@@ -17,13 +17,14 @@ import torch
 
 from gradninja.native.maps.places import Index, flat, unflat
 from gradninja.native.maps.scalars import Buffer, Scalar, Scalars
+from gradninja.rules.rule import CHEAP
 
 Places = tuple[Index, ...]
 Get = Callable[["Node", Places], Scalar]
 Pull = Callable[[Get, Places], Scalar]
 
-# What an operation costs, in additions; one that only moves elements costs nothing.
-FREE, CHEAP, DIVISION, FUNCTION = 0, 1, 4, 10
+
+FREE = 0  # what an operation that only moves elements costs; `rules.rule` has the others
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from gradninja.native.maps.scalars import Buffer
 from gradninja.native.maps.text import RESERVED
 from gradninja.native.reading.read import StepReader
 from gradninja.native.reading.refusal import NativeError
-from gradninja.rules import BOOK, Book, Rule, Site
+from gradninja.rules import Book, Rule, Site
 from gradninja.rules.rule import Formal, Spelling
 
 DTYPES = {
@@ -114,15 +114,15 @@ class Lowering:
     def __init__(
         self,
         program: Program,
-        rows: Mapping[str, Row],
-        texts: Mapping[str, str],
+        row_of: Callable[[Rule], Row | None],
+        book: Book,
         counts: bool = False,
     ) -> None:
         """`counts`: how many elements a mask picks is taken as a fact, and held to."""
+        self.book = book
         self.counts = counts
         self.program = program
-        self.rows = rows
-        self.texts = texts
+        self.row_of = row_of
         self.graph = Graph()
         self.names: dict[str, Node] = {}
         self.leaves: dict[str, Leaf] = {}
@@ -201,7 +201,7 @@ class Lowering:
             assert isinstance(several, tuple)
             index: int = expr.args[1].value
             return several[index]
-        site = OWN.find(expr) or BOOK.find(expr)
+        site = OWN.find(expr) or self.book.find(expr)
         if site is None:
             name = expr.op.removeprefix("Tensor.")
             raise refusal(self.told or expr, f"`{name}` is not compiled")
@@ -228,28 +228,33 @@ class Lowering:
 
     def _apply(self, site: Site) -> Lowered:
         at = At(self, site)
-        name = site.rule.name
-        if name in self.rows:
-            found = self.rows[name](at)
-        elif name in self.texts:
-            found = self.written_out(at, self.texts[name])
-        else:
-            raise at.refuse(f"`{name}` is not compiled")
+        row = self.row_of(site.rule)
+        if row is None:
+            raise at.refuse(f"`{site.rule.name}` is not compiled")
+        found = row(at)
         for formal in set(site.bound) - at.read - set(site.rule.shape_only):
             at.hold(formal)
         return found
 
     def written_out(self, at: At, text: str) -> Lowered:
-        """An operation as the text of simpler ones, in which its arguments' names stand."""
+        """An operation as the text of simpler ones, in which its arguments' names stand.
+
+        Hidden values may come first, a line each: `name = expression`.
+        """
+        *lines, last = text.split("\n")
+        body = "".join(f"    {line}\n" for line in [*lines, f"return {last}"])
         formals = ", ".join(at.site.bound)
-        source = parse(f"def {_function(at)}({formals}):\n    return {text}\n", "<row>", None)
+        source = parse(f"def {_function(at)}({formals}):\n{body}", "<row>", None)
         reader = StepReader(source)
         reader.scope = dict(at.site.bound)
         at.read.update(at.site.bound)  # each operation of the text is held to what it reads
-        returned = source.function.body[0]
+        *hidden, returned = source.function.body
         assert isinstance(returned, ast.Return) and returned.value is not None
         outer, self.told = self.told, at.told
         with torch.no_grad():
+            for line in hidden:
+                assert isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+                reader.scope[line.targets[0].id] = reader.read(line.value)
             found = self.lower(reader.read(returned.value))
         self.told = outer
         assert isinstance(found, Node)
@@ -350,7 +355,6 @@ OWN = Book(
         _rule("sign", *_methods("sign"), *_methods("sgn")),
         _rule("broadcast_tensors", "torch.broadcast_tensors(*tensors)"),
         _rule("floor_divide", *_methods("floor_divide", "b")),
-        _rule("cross", "torch.linalg.cross(a, b, dim=-1)"),
         _rule("argsort", *_methods("argsort", "dim=-1", "descending=False", "stable=False")),
         _rule("put", "a.put(index, src, accumulate=False)"),
         _rule(

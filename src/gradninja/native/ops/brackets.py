@@ -8,21 +8,12 @@ from typing import Any, TypeGuard
 import torch
 
 from gradninja.lines import TUPLE, Expr
-from gradninja.native.maps.graph import (
-    DIVISION,
-    Get,
-    Graph,
-    Map,
-    Node,
-    Places,
-    Scatter,
-    broadcast,
-    narrow,
-)
+from gradninja.native.maps.graph import Get, Graph, Map, Node, Places, Scatter, broadcast, narrow
 from gradninja.native.maps.lowering import MOST_CONSTANTS, At, Lowered, Row
 from gradninja.native.maps.places import Index, Var, index_of
 from gradninja.native.maps.scalars import Scalar
 from gradninja.native.ops import masks
+from gradninja.rules.rule import DIVISION
 
 
 @dataclass(frozen=True, eq=False)

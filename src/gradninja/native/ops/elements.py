@@ -1,101 +1,48 @@
-"""Rows for operations on elements: templates, or the text of simpler operations."""
+"""Rows for operations on elements, for those whose row in the rule book does not say it all."""
 
 from __future__ import annotations
 
 import math
+from string import Formatter
 from typing import Any
 
 import torch
 
-from gradninja.native.maps.graph import CHEAP, DIVISION, FUNCTION, Node
+from gradninja.native.maps.graph import Node
 from gradninja.native.maps.lowering import DTYPES, At, Lowered, Row
+from gradninja.rules.rule import CHEAP, DIVISION, FUNCTION
 
-# Functions of one argument: (template, cost). Those without a module are `kernels/elementary.py`'s.
+# Functions that have no gradient, and so no row in the rule book: (template, cost).
 FUNCTIONS = {
-    "neg": ("-{0}", CHEAP),
-    "abs": ("abs({0})", CHEAP),
-    "exp": ("exp({0})", FUNCTION),
-    "expm1": ("expm1({0})", FUNCTION),
-    "log": ("log({0})", FUNCTION),
-    "tanh": ("tanh({0})", FUNCTION),
-    "sigmoid": ("sigmoid({0})", FUNCTION),
-    "sqrt": ("np.sqrt({0})", DIVISION),
-    "exp2": ("np.exp2({0})", FUNCTION),
-    "log1p": ("np.log1p({0})", FUNCTION),
-    "log2": ("np.log2({0})", FUNCTION),
-    "log10": ("np.log10({0})", FUNCTION),
-    "sin": ("np.sin({0})", FUNCTION),
-    "cos": ("np.cos({0})", FUNCTION),
-    "tan": ("np.tan({0})", FUNCTION),
-    "asin": ("np.arcsin({0})", FUNCTION),
-    "acos": ("np.arccos({0})", FUNCTION),
-    "atan": ("np.arctan({0})", FUNCTION),
-    "sinh": ("np.sinh({0})", FUNCTION),
-    "cosh": ("np.cosh({0})", FUNCTION),
-    "asinh": ("np.arcsinh({0})", FUNCTION),
-    "erf": ("math.erf({0})", FUNCTION),
-    "erfc": ("math.erfc({0})", FUNCTION),
     "sign": ("np.sign({0})", CHEAP),
     "floor": ("np.floor({0})", CHEAP),
     "ceil": ("np.ceil({0})", CHEAP),
     "trunc": ("np.trunc({0})", CHEAP),
     "round": ("np.rint({0})", CHEAP),
 }
-INTEGERS = {"neg", "abs", "sign"}  # of those, the ones that ints are given to as well
+INTEGERS = {"neg", "abs", "sign"}  # functions that ints are given to as well
 QUESTIONS = {"isnan": "np.isnan({0})", "isinf": "np.isinf({0})", "isfinite": "np.isfinite({0})"}
-BINARY = {
-    "mul": ("{0} * {1}", CHEAP),
-    "div": ("{0} / {1}", DIVISION),
-    "atan2": ("np.arctan2({0}, {1})", FUNCTION),
-    "hypot": ("np.hypot({0}, {1})", FUNCTION),
-    "maximum": ("select(({0} > {1}) | ({0} != {0}), {0}, {1})", CHEAP),
-    "minimum": ("select(({0} < {1}) | ({0} != {0}), {0}, {1})", CHEAP),
-}
 COMPARE = {
     "eq": "{0} == {1}", "ne": "{0} != {1}",
     "lt": "{0} < {1}", "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}",
 }  # fmt: skip
 LOGIC = {"and": "{0} & {1}", "or": "{0} | {1}", "xor": "{0} ^ {1}"}
 
-# Plain PyTorch for the rest. A number where a tensor may stand takes the tensor's type.
-TEXTS = {
-    "rsub": "b - alpha * a",
-    "square": "a * a",
-    "softmin": "torch.softmax(-a, dim)",
-    "cross": "a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)",
-    "logaddexp": "torch.where(a == b, a + math.log(2), "
-    "torch.maximum(a, b) + torch.log1p(torch.exp(-torch.abs(a - b))))",
-    "fmax": "torch.where((a > b) | torch.isnan(b), a, b)",
-    "fmin": "torch.where((a < b) | torch.isnan(b), a, b)",
-    "nansum": "torch.where(torch.isnan(a), 0.0, a).sum(dim, keepdim)",
-    "lerp": "a + weight * (b - a)",
-    "addcmul": "a + value * (b * c)",
-    "addcdiv": "a + value * (b / c)",
-    "rsqrt": "1 / torch.sqrt(a)",
-    "reciprocal": "1 / a",
-    "relu": "torch.where(a <= 0, 0.0, a)",
-    "relu6": "torch.clamp(a, 0.0, 6.0)",
-    "hardtanh": "torch.clamp(a, min_val, max_val)",
-    "leaky_relu": "torch.where(a > 0, a, a * negative_slope)",
-    "elu": "torch.where(a > 0, a, alpha * torch.expm1(a))",
-    "silu": "a * torch.sigmoid(a)",
-    "mish": "a * torch.tanh(F.softplus(a))",
-    "softplus": "torch.where(a * beta > threshold, a, torch.log1p(torch.exp(a * beta)) / beta)",
-    "softsign": "a / (1 + torch.abs(a))",
-    "logsigmoid": "torch.where(a < 0, a, 0.0) - torch.log1p(torch.exp(-torch.abs(a)))",
-}
 
+def looped(template: str, weight: int, ints: bool) -> Row:
+    """The row of a function of elements: `{0}`, `{1}` are those of its first operands."""
+    count = len({field for _, field, _, _ in Formatter().parse(template) if field})
 
-def _function(template: str, weight: int, ints: bool) -> Row:
     def row(at: At) -> Lowered:
         if not ("float" in at.dtype or (ints and at.dtype == "int64")):
             raise at.refuse("this is compiled for floats alone")
-        return at.graph.map(template, at.dtype, at.node("a", at.dtype), weight=weight)
+        operands = [at.node(formal, at.dtype) for formal in list(at.site.bound)[:count]]
+        return at.graph.map(template, at.dtype, *operands, weight=weight)
 
     return row
 
 
-def _binary(template: str, weight: int) -> Row:
+def _product(template: str, weight: int) -> Row:
     def row(at: At) -> Lowered:
         if at.value("rounding_mode") is not None:
             return _rounded(at)
@@ -316,8 +263,11 @@ def _same(at: At) -> Lowered:
 
 
 ROWS: dict[str, Row] = {
-    **{name: _function(*row, name in INTEGERS) for name, row in FUNCTIONS.items()},
-    **{name: _binary(*row) for name, row in BINARY.items()},
+    **{name: looped(*row, name in INTEGERS) for name, row in FUNCTIONS.items()},
+    "mul": _product("{0} * {1}", CHEAP),
+    "div": _product("{0} / {1}", DIVISION),
+    "maximum": looped("select(({0} > {1}) | ({0} != {0}), {0}, {1})", CHEAP, ints=True),
+    "minimum": looped("select(({0} < {1}) | ({0} != {0}), {0}, {1})", CHEAP, ints=True),
     **{name: _compare(template) for name, template in COMPARE.items()},
     **{name: _question(template) for name, template in QUESTIONS.items()},
     **{f"logical_{name}": _logic(template, "a", "b") for name, template in LOGIC.items()},

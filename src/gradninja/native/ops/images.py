@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradninja.native.maps.graph import DIVISION, Get, Graph, Node, Places
+from gradninja.native.maps.graph import Get, Graph, Node, Places
 from gradninja.native.maps.lowering import At, Lowered, Row
 from gradninja.native.ops.einsum import contracted
 from gradninja.native.ops.moves import padded, sliced
+from gradninja.rules.rule import DIVISION
 
 _SPACE, _WINDOW = "xyz", "rst"  # letters: where a window stands, and where in a window
 

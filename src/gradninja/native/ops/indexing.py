@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gradninja.native.maps.graph import DIVISION, Get, Graph, Map, Node, Places, Scatter
+from gradninja.native.maps.graph import Get, Graph, Map, Node, Places, Scatter
 from gradninja.native.maps.lowering import At, Lowered, Row
 from gradninja.native.maps.places import Index
 from gradninja.native.maps.scalars import Scalar
+from gradninja.rules.rule import DIVISION
 
 
 def _replaced(at: Sequence[Index], axis: int, place: Index) -> Places:

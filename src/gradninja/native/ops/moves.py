@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradninja.native.maps.graph import CHEAP, Get, Graph, Map, Node, Places
+from gradninja.native.maps.graph import Get, Graph, Map, Node, Places
 from gradninja.native.maps.lowering import MOST_CONSTANTS, At, Lowered, Row
 from gradninja.native.maps.scalars import Scalar
 from gradninja.native.ops.views import joined, tensors
+from gradninja.rules.rule import CHEAP
 
 
 def _repeat(at: At) -> Lowered:

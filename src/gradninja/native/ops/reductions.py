@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from gradninja.native.maps.graph import DIVISION, FUNCTION, Node
+from gradninja.native.maps.graph import Node
 from gradninja.native.maps.lowering import At, Lowered, Row
 from gradninja.native.ops.elements import truth
+from gradninja.rules.rule import DIVISION, FUNCTION
 
 
 def _axes(at: At) -> tuple[int, ...]:

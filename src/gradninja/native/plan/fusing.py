@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from gradninja.native.maps.graph import (
     FREE,
-    FUNCTION,
     Check,
     Gemm,
     Get,
@@ -32,6 +31,7 @@ from gradninja.native.maps.places import Var, index_of
 from gradninja.native.maps.scalars import Buffer, Scalar
 from gradninja.native.maps.text import RESERVED
 from gradninja.native.plan.layout import Axes, place_of, strides_of
+from gradninja.rules.rule import FUNCTION
 
 MOST_TOGETHER = 8  # arrays written in one loop
 _CHEAP_AGAIN = 3  # additions' worth of work that is done again sooner than kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.criteria.losses import REDUCTIONS, reduction
+from gradninja.rules.criteria.meanings import REDUCTIONS, cross_entropy, nll_loss, reduction
 from gradninja.rules.layers.attention import BISHOP
 from gradninja.rules.rule import Rule, Site
 
@@ -225,6 +225,7 @@ CLASSES = (
             "w: 4 positive",
             "F.cross_entropy(a, p.softmax(0)) where a: 4; p: 4",
         ),
+        means=cross_entropy,
     ),
     Rule(
         "nll_loss",
@@ -244,5 +245,6 @@ CLASSES = (
             "F.nll_loss(a, t, w.detach(), ignore_index=2) where a: 5 4; t: 5 < 4; w: 4 positive",
             "F.nll_loss(a, t - 1, ignore_index=-1) where a: 5 4 3; t: 5 3 < 5",
         ),
+        means=nll_loss,
     ),
 )

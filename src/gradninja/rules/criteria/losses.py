@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+from gradninja.rules.criteria.meanings import REDUCTIONS, divergence, logits, reduction, termwise
 from gradninja.rules.layers.attention import BISHOP
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 CALCULUS = "calculus: the derivative of an elementary function, and the chain rule"
 KULLBACK = "Kullback & Leibler 1951, On information and sufficiency; calculus"
-REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}  # PyTorch's numbers for them
 ENDING = "size_average=None, reduce=None, reduction='mean'"
-
-
-def reduction(site: Site) -> str:
-    """Which of "none", "mean" and "sum" was asked for."""
-    if site.value_or("size_average", None) is not None or site.value_or("reduce", None) is not None:
-        raise Refusal("`size_average` and `reduce` are of old; say `reduction=`")
-    return str(site.value("reduction"))
 
 
 def _reduced(site: Site, text: str, count: str) -> str:
@@ -159,6 +152,7 @@ LOSSES = (
             "F.mse_loss(a, b) where a: 3 4; b: ()",
             "F.mse_loss(a, b) where a: 1 4; b: 3 1",
         ),
+        means=termwise("(a - target) * (a - target)"),
     ),
     Rule(
         "l1_loss",
@@ -173,6 +167,7 @@ LOSSES = (
             "F.l1_loss(a, b, reduction='sum') where a: 3 4 ties; b: 3 4 ties",
             "F.l1_loss(a, b, reduction='none') where a: 3 4; b: 3 4",
         ),
+        means=termwise("torch.abs(a - target)"),
     ),
     Rule(
         "smooth_l1_loss",
@@ -186,6 +181,10 @@ LOSSES = (
             "F.smooth_l1_loss(a, b, reduction='sum', beta=0.3) where a: 3 4; b: 3 4",
             "F.smooth_l1_loss(a, b, reduction='none', beta=0.0) where a: 3 4; b: 3 4",
             "F.smooth_l1_loss(a, b, reduction='none', beta=0.0) where a: 3 4 ties; b: 3 4 ties",
+        ),
+        means=termwise(
+            "far = torch.abs(a - target)",
+            "torch.where(far < beta, 0.5 * far * far / beta, far - 0.5 * beta)",
         ),
     ),
     Rule(
@@ -205,6 +204,10 @@ LOSSES = (
             "F.huber_loss(a, b) where a: 3 4; b: 3 4",
             "F.huber_loss(a, b, 'sum', 0.3) where a: 3 4; b: 3 4",
             "F.huber_loss(a, b, reduction='none') where a: 3 4; b: 3 4",
+        ),
+        means=termwise(
+            "far = torch.abs(a - target)",
+            "torch.where(far <= delta, 0.5 * far * far, delta * (far - 0.5 * delta))",
         ),
     ),
     Rule(
@@ -229,6 +232,7 @@ LOSSES = (
             "F.kl_div(a, b, reduction='sum', log_target=True) where a: 3 4; b: 3 4",
             "F.kl_div(a, b, reduction='none') where a: 3 4; b: 3 4 positive",
         ),
+        means=divergence,
     ),
     Rule(
         "binary_cross_entropy",
@@ -245,6 +249,10 @@ LOSSES = (
             "F.binary_cross_entropy(a, b, reduction='none') where a: 3 4 unit; b: 3 4 unit",
             "F.binary_cross_entropy(a, b, w.detach(), reduction='sum') where a: 3 4 unit; "
             "b: 3 4 unit; w: 4 positive",
+        ),
+        means=termwise(
+            "log_p = torch.clamp(torch.log(a), min=-100.0)",
+            "-(target * log_p + (1 - target) * torch.clamp(torch.log1p(-a), min=-100.0))",
         ),
     ),
     Rule(
@@ -272,5 +280,6 @@ LOSSES = (
             "F.binary_cross_entropy_with_logits(a, b, w.detach(), reduction='none', "
             "pos_weight=p.detach()) where a: 3 4; b: 3 4 unit; w: 4 positive; p: 4 positive",
         ),
+        means=logits,
     ),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gradninja.rules.criteria.losses import ENDING, REDUCTIONS, reduction
+from gradninja.rules.criteria.losses import ENDING
+from gradninja.rules.criteria.meanings import REDUCTIONS, gaussian, poisson, reduced, reduction
 from gradninja.rules.layers.attention import BISHOP
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
@@ -129,6 +130,7 @@ MARGINS = (
             "F.soft_margin_loss(a, (2 * t - 1).to(a.dtype), reduction='none') where a: 3 4; "
             "t: 3 4 < 2",
         ),
+        means=lambda site: reduced(site, "torch.log1p(torch.exp(-target * a))"),
     ),
     Rule(
         "multilabel_soft_margin_loss",
@@ -173,6 +175,7 @@ MARGINS = (
             "F.margin_ranking_loss(a, b, 2 * t - 1, 1.0, reduction='none') where a: 12 ties; "
             "b: 12 ties; t: 12 < 2",
         ),
+        means=lambda site: reduced(site, "torch.clamp(margin - target * (a - b), min=0.0)"),
     ),
     Rule(
         "hinge_embedding_loss",
@@ -193,6 +196,11 @@ MARGINS = (
             "F.hinge_embedding_loss(a, t - 1, reduction='sum') where a: 24 ties; t: 24 < 3",
         ),
         shape_only=("target",),
+        means=lambda site: reduced(
+            site,
+            "torch.where(target != 1, torch.clamp(margin - a, min=0.0), 0.0) "
+            "+ torch.where(target != -1, a, 0.0)",
+        ),
     ),
     Rule(
         "triplet_margin_loss",
@@ -225,6 +233,7 @@ MARGINS = (
             "b: 3 4 positive",
             "F.poisson_nll_loss(a, b, reduction='none') where a: 3 4; b: 3 4 positive",
         ),
+        means=poisson,
     ),
     Rule(
         "gaussian_nll_loss",
@@ -238,5 +247,6 @@ MARGINS = (
             "v: 3 1 positive",
             "F.gaussian_nll_loss(a, b, v, reduction='none') where a: 3 4; b: 3 4; v: 3 4 positive",
         ),
+        means=gaussian,
     ),
 )

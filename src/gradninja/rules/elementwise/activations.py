@@ -40,6 +40,7 @@ ACTIVATIONS = (
         source=DERIVATIVES,
         tests=("torch.tanh(a) where a: 3 4", "a.tanh() where a: ()", "F.tanh(a) where a: 2 3 4"),
         elementwise=True,
+        loop="tanh({0})",
     ),
     Rule(
         "sigmoid",
@@ -50,6 +51,7 @@ ACTIVATIONS = (
         source=DERIVATIVES,
         tests=("torch.sigmoid(a) where a: 3 4", "F.sigmoid(a) where a: ()"),
         elementwise=True,
+        loop="sigmoid({0})",
     ),
     Rule(
         "logsigmoid",
@@ -60,6 +62,7 @@ ACTIVATIONS = (
         source=DERIVATIVES,
         tests=("F.logsigmoid(a) where a: 3 4",),
         elementwise=True,
+        means="torch.where(a < 0, a, 0.0) - torch.log1p(torch.exp(-torch.abs(a)))",
     ),
     Rule(
         "relu",
@@ -69,6 +72,7 @@ ACTIVATIONS = (
         source=DERIVATIVES,
         tests=("torch.relu(a) where a: 3 4", "F.relu(a) where a: 3 4 ties", "a.relu() where a: ()"),
         elementwise=True,
+        means="torch.where(a <= 0, 0.0, a)",
     ),
     Rule(
         "relu6",
@@ -81,6 +85,7 @@ ACTIVATIONS = (
             "F.relu6(a * 3) where a: 3 4 ties",
         ),
         elementwise=True,
+        means="torch.clamp(a, 0.0, 6.0)",
     ),
     Rule(
         "hardtanh",
@@ -94,6 +99,7 @@ ACTIVATIONS = (
             "F.hardtanh(a, -0.2, 0.4) where a: 3 4",
         ),
         elementwise=True,
+        means="torch.clamp(a, min_val, max_val)",
     ),
     Rule(
         "leaky_relu",
@@ -103,6 +109,7 @@ ACTIVATIONS = (
         source=DERIVATIVES,
         tests=("F.leaky_relu(a) where a: 3 4", "F.leaky_relu(a, 0.3) where a: 3 4 ties"),
         elementwise=True,
+        means="torch.where(a > 0, a, a * negative_slope)",
     ),
     Rule(
         "elu",
@@ -117,6 +124,7 @@ ACTIVATIONS = (
             "F.elu(a, 0.7) where a: 3 4",
         ),
         elementwise=True,
+        means="torch.where(a > 0, a, alpha * torch.expm1(a))",
     ),
     Rule(
         "gelu",
@@ -142,6 +150,7 @@ ACTIVATIONS = (
         source="Elfwing et al. 2018, Sigmoid-weighted linear units, equation 5",
         tests=("F.silu(a) where a: 3 4",),
         elementwise=True,
+        means="a * torch.sigmoid(a)",
     ),
     Rule(
         "mish",
@@ -157,6 +166,7 @@ ACTIVATIONS = (
         source="Misra 2019, Mish, section 3",
         tests=("F.mish(a) where a: 3 4",),
         elementwise=True,
+        means="a * torch.tanh(F.softplus(a))",
     ),
     Rule(
         "softplus",
@@ -171,6 +181,7 @@ ACTIVATIONS = (
             "F.softplus(a, 2.0, 0.5) where a: 3 4",
         ),
         elementwise=True,
+        means="torch.where(a * beta > threshold, a, torch.log1p(torch.exp(a * beta)) / beta)",
     ),
     Rule(
         "softsign",
@@ -181,5 +192,6 @@ ACTIVATIONS = (
         source=DERIVATIVES,
         tests=("F.softsign(a) where a: 3 4", "F.softsign(a) where a: 3 4 ties"),
         elementwise=True,
+        means="a / (1 + torch.abs(a))",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradninja.rules.rule import Refusal, Rule, Site, Template
+from gradninja.rules.rule import CHEAP, Refusal, Rule, Site, Template
 
 CALCULUS = "calculus: the derivative of an elementary function, and the chain rule"
 
@@ -133,6 +133,7 @@ ARITHMETIC = (
             "torch.rsub(a, b, alpha=3) where a: 3 4; b: 4",
         ),
         elementwise=True,
+        means="b - alpha * a",
     ),
     Rule(
         "neg",
@@ -142,6 +143,8 @@ ARITHMETIC = (
         source=CALCULUS,
         tests=("-a where a: 3 4", "torch.neg(a) where a: ()"),
         elementwise=True,
+        loop="-{0}",
+        cost=CHEAP,
     ),
     Rule(
         "pos",
@@ -231,6 +234,7 @@ ARITHMETIC = (
         source=CALCULUS,
         tests=("torch.square(a) where a: 3 4",),
         elementwise=True,
+        means="a * a",
     ),
     Rule(
         "remainder",
@@ -269,6 +273,7 @@ ARITHMETIC = (
             "torch.lerp(a, b, weight) where a: 3 4; b: 4; weight: 3 1 unit",
         ),
         elementwise=True,
+        means="a + weight * (b - a)",
     ),
     Rule(
         "addcmul",
@@ -279,6 +284,7 @@ ARITHMETIC = (
         source=CALCULUS,
         tests=("torch.addcmul(a, b, c, value=0.5) where a: 3 4; b: 4; c: 3 1",),
         elementwise=True,
+        means="a + value * (b * c)",
     ),
     Rule(
         "addcdiv",
@@ -290,5 +296,6 @@ ARITHMETIC = (
         source=CALCULUS,
         tests=("torch.addcdiv(a, b, c, value=0.5) where a: 3 4; b: 4; c: 3 1 positive",),
         elementwise=True,
+        means="a + value * (b / c)",
     ),
 )

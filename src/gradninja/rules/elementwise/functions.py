@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradninja.rules.elementwise.arithmetic import CALCULUS
-from gradninja.rules.rule import Rule, Site, Template
+from gradninja.rules.rule import CHEAP, DIVISION, FUNCTION, Rule, Site, Template
 
 DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
 SPECIAL = "Abramowitz & Stegun 1964, chapter 7: d erf(a) / da = 2 / sqrt(pi) exp(-a**2)"
@@ -18,6 +18,9 @@ def unary(
     spellings: tuple[str, ...] = (),
     source: str = CALCULUS,
     domain: str = "",
+    means: Template = "",
+    loop: str = "",
+    cost: int = FUNCTION,
 ) -> Rule:
     """A row for a function of one tensor, spelled `torch.name(a)` and `a.name()`."""
     drawn = f"3 4 {domain}".strip()
@@ -30,6 +33,9 @@ def unary(
         source=source,
         tests=(f"torch.{name}(a) where a: {drawn}", f"a.{name}() where a: () {domain}", *tests),
         elementwise=True,
+        means=means,
+        loop=loop,
+        cost=cost,
     )
 
 
@@ -57,20 +63,28 @@ def _clamp_max(site: Site) -> str:
 
 
 FUNCTIONS = (
-    unary("exp", "y * g", "the exponential is its own derivative"),
+    unary("exp", "y * g", "the exponential is its own derivative", loop="exp({0})"),
     unary(
         "exp2",
         "math.log(2) * y * g",
         "a power of 2 grows by log 2 times itself",
         exact="g * y * math.log(2)",
+        loop="np.exp2({0})",
     ),
     unary(
         "expm1",
         "(y + 1) * g",
         "the derivative is exp(a), which is the result plus 1",
         spellings=("torch.special.expm1(a)",),
+        loop="expm1({0})",
     ),
-    unary("log", "g / a", "a logarithm's derivative is 1 over its operand", domain="positive"),
+    unary(
+        "log",
+        "g / a",
+        "a logarithm's derivative is 1 over its operand",
+        domain="positive",
+        loop="log({0})",
+    ),
     unary(
         "log1p",
         "g / (1 + a)",
@@ -78,6 +92,7 @@ FUNCTIONS = (
         domain="positive",
         exact="g / (a + 1)",
         spellings=("torch.special.log1p(a)",),
+        loop="np.log1p({0})",
     ),
     unary(
         "log2",
@@ -85,6 +100,7 @@ FUNCTIONS = (
         "a logarithm's derivative is 1 over its operand and the base's logarithm",
         domain="positive",
         exact="g / (a * 0.6931471805599453)",
+        loop="np.log2({0})",
     ),
     unary(
         "log10",
@@ -92,6 +108,7 @@ FUNCTIONS = (
         "a logarithm's derivative is 1 over its operand and the base's logarithm",
         domain="positive",
         exact="g / (a * 2.3025850929940456)",
+        loop="np.log10({0})",
     ),
     unary(
         "sqrt",
@@ -99,6 +116,8 @@ FUNCTIONS = (
         "a root's derivative is 1 over twice the root",
         domain="positive",
         exact="g / (2 * y)",
+        loop="np.sqrt({0})",
+        cost=DIVISION,
     ),
     unary(
         "rsqrt",
@@ -106,6 +125,7 @@ FUNCTIONS = (
         "1 over a root falls by half of its own cube",
         domain="positive",
         exact="-0.5 * g * y.pow(3)",
+        means="1 / torch.sqrt(a)",
     ),
     unary(
         "reciprocal",
@@ -113,21 +133,28 @@ FUNCTIONS = (
         "1 over a falls by its own square",
         domain="positive",
         exact="-g * (y * y)",
+        means="1 / a",
     ),
     unary(
-        "sin", "torch.cos(a) * g", "the derivative of the sine is the cosine", exact="g * a.cos()"
+        "sin",
+        "torch.cos(a) * g",
+        "the derivative of the sine is the cosine",
+        exact="g * a.cos()",
+        loop="np.sin({0})",
     ),
     unary(
         "cos",
         "-torch.sin(a) * g",
         "the derivative of the cosine is minus the sine",
         exact="g * -a.sin()",
+        loop="np.cos({0})",
     ),
     unary(
         "tan",
         "(1 + y**2) * g",
         "the tangent's derivative is 1 plus its square",
         exact="g * (1 + y.pow(2))",
+        loop="np.tan({0})",
     ),
     unary(
         "asin",
@@ -136,6 +163,7 @@ FUNCTIONS = (
         domain="unit",
         exact="g * (-a * a + 1).rsqrt()",
         spellings=("torch.arcsin(a)",),
+        loop="np.arcsin({0})",
     ),
     unary(
         "acos",
@@ -144,6 +172,7 @@ FUNCTIONS = (
         domain="unit",
         exact="g * -((-a * a + 1).rsqrt())",
         spellings=("torch.arccos(a)",),
+        loop="np.arccos({0})",
     ),
     unary(
         "atan",
@@ -151,11 +180,16 @@ FUNCTIONS = (
         "by inverting the tangent",
         exact="g / (a * a + 1)",
         spellings=("torch.arctan(a)",),
+        loop="np.arctan({0})",
     ),
-    unary("sinh", "torch.cosh(a) * g", "the derivative of sinh is cosh"),
-    unary("cosh", "torch.sinh(a) * g", "the derivative of cosh is sinh"),
+    unary("sinh", "torch.cosh(a) * g", "the derivative of sinh is cosh", loop="np.sinh({0})"),
+    unary("cosh", "torch.sinh(a) * g", "the derivative of cosh is sinh", loop="np.cosh({0})"),
     unary(
-        "asinh", "g / torch.sqrt(a**2 + 1)", "by inverting sinh", exact="g * (a.pow(2) + 1).rsqrt()"
+        "asinh",
+        "g / torch.sqrt(a**2 + 1)",
+        "by inverting sinh",
+        exact="g * (a.pow(2) + 1).rsqrt()",
+        loop="np.arcsinh({0})",
     ),
     unary(
         "erf",
@@ -164,6 +198,7 @@ FUNCTIONS = (
         exact="2.0 / math.sqrt(math.pi) * torch.exp(-(a.pow(2))) * g",
         source=SPECIAL,
         spellings=("torch.special.erf(a)",),
+        loop="math.erf({0})",
     ),
     unary(
         "erfc",
@@ -171,6 +206,7 @@ FUNCTIONS = (
         "1 minus the error function falls by the bell curve",
         exact="-2.0 / math.sqrt(math.pi) * torch.exp(-(a.pow(2))) * g",
         source=SPECIAL,
+        loop="math.erfc({0})",
     ),
     unary(
         "abs",
@@ -180,6 +216,8 @@ FUNCTIONS = (
         "torch.abs(a) where a: 3 4 ties",
         exact="g * a.sgn()",
         spellings=("torch.absolute(a)",),
+        loop="abs({0})",
+        cost=CHEAP,
     ),
     Rule(
         "nan_to_num",
@@ -276,6 +314,7 @@ FUNCTIONS = (
         source=CALCULUS,
         tests=("torch.atan2(a, b) where a: 3 4 positive; b: 4 positive",),
         elementwise=True,
+        loop="np.arctan2({0}, {1})",
     ),
     Rule(
         "hypot",
@@ -286,6 +325,7 @@ FUNCTIONS = (
         source=CALCULUS,
         tests=("torch.hypot(a, b) where a: 3 4 positive; b: 4 positive",),
         elementwise=True,
+        loop="np.hypot({0}, {1})",
     ),
     Rule(
         "logaddexp",
@@ -296,6 +336,8 @@ FUNCTIONS = (
         source=CALCULUS,
         tests=("torch.logaddexp(a, b) where a: 3 4; b: 4",),
         elementwise=True,
+        means="torch.where(a == b, a + math.log(2), torch.maximum(a, b) "
+        "+ torch.log1p(torch.exp(-torch.abs(a - b))))",
     ),
     Rule(
         "copy",

@@ -30,6 +30,7 @@ def pieces(
     exact: str = "",
     source: str = DERIVATIVES,
     spellings: tuple[str, ...] = (),
+    means: Template = "",
 ) -> Rule:
     """A row for an activation of `torch.nn.functional`."""
     return Rule(
@@ -41,6 +42,7 @@ def pieces(
         source=source,
         tests=tuple(f"F.{name}({call}" for call in tests),
         elementwise=True,
+        means=means,
     )
 
 
@@ -77,6 +79,11 @@ def _random_slope(site: Site) -> str:
     return "torch.where(a > 0, g, (lower + upper) / 2 * g)"
 
 
+def _middle_slope(site: Site) -> str:
+    _random_slope(site)
+    return "torch.where(a >= 0, a, (lower + upper) / 2 * a)"
+
+
 RECTIFIERS = (
     pieces(
         "threshold",
@@ -85,6 +92,7 @@ RECTIFIERS = (
         "above the threshold the gradient passes, what was replaced does not move the result",
         "a, 0.1, 0.5) where a: 3 4",
         "a, 1.0, -2.0) where a: 3 4 ties",
+        means="torch.where(a <= threshold, value, a)",
     ),
     pieces(
         "hardsigmoid",
@@ -95,6 +103,7 @@ RECTIFIERS = (
         "2 * a) where a: 3 4",
         "3 * a) where a: 3 4 ties",
         source="Courbariaux et al. 2015, BinaryConnect; PyTorch, hardsigmoid",
+        means="torch.clamp(a + 3, 0.0, 6.0) / 6",
     ),
     pieces(
         "hardswish",
@@ -105,6 +114,7 @@ RECTIFIERS = (
         "3 * a) where a: 3 4 ties",
         exact="torch.ops.aten.hardswish_backward(g, a)",
         source="Howard et al. 2019, Searching for MobileNetV3, section 5.2",
+        means="a * torch.clamp(a + 3, 0.0, 6.0) / 6",
     ),
     pieces(
         "hardshrink",
@@ -114,6 +124,7 @@ RECTIFIERS = (
         "a) where a: 3 4",
         "a, 1.0) where a: 3 4 ties",
         spellings=("torch.hardshrink(a, lambd=0.5)", "a.hardshrink(lambd=0.5)"),
+        means="torch.where((a >= -lambd) & (a <= lambd), 0.0, a)",
     ),
     pieces(
         "softshrink",
@@ -122,6 +133,7 @@ RECTIFIERS = (
         PIECES,
         "a) where a: 3 4",
         "a, 1.0) where a: 3 4 ties",
+        means="torch.where(a > lambd, a - lambd, torch.where(a < -lambd, a + lambd, 0.0 * a))",
     ),
     Rule(
         "tanhshrink",
@@ -131,6 +143,7 @@ RECTIFIERS = (
         why="the input less its tanh: 1 less the slope of tanh is the square of tanh",
         source=DERIVATIVES,
         tests=("F.tanhshrink(a) where a: 3 4",),
+        means="a - torch.tanh(a)",
     ),
     pieces(
         "celu",
@@ -141,6 +154,7 @@ RECTIFIERS = (
         "a, alpha=2.0) where a: 3 4",
         exact="torch.ops.aten.elu_backward(g, alpha, 1, 1 / alpha, False, a)",
         source="Barron 2017, Continuously differentiable exponential linear units",
+        means="torch.where(a > 0, a, alpha * torch.expm1(a / alpha))",
     ),
     pieces(
         "selu",
@@ -152,6 +166,7 @@ RECTIFIERS = (
         exact=f"torch.ops.aten.elu_backward(g, {SELU_ALPHA}, {SELU_SCALE}, 1, False, a)",
         source=KLAMBAUER,
         spellings=("torch.selu(a)",),
+        means=f"{SELU_SCALE} * torch.where(a > 0, a, {SELU_ALPHA} * torch.expm1(a))",
     ),
     pieces(
         "rrelu",
@@ -161,6 +176,7 @@ RECTIFIERS = (
         "a) where a: 3 4",
         "a, 0.2, 0.4) where a: 3 4 ties",
         source="Xu et al. 2015, Empirical evaluation of rectified activations, section 2.4",
+        means=_middle_slope,
     ),
     Rule(
         "prelu",
@@ -178,6 +194,7 @@ RECTIFIERS = (
             "F.prelu(a, w) where a: 2 3 4 ties; w: 3",
             "F.prelu(a, w) where a: 2 3 4 5 ties; w: 3",
         ),
+        means=lambda site: f"torch.where(a > 0, a, {_per_channel(site)} * a)",
     ),
     Rule(
         "glu",
@@ -195,5 +212,6 @@ RECTIFIERS = (
             "F.glu(a, 0) where a: 4 3",
             "F.glu(a, dim=1) where a: 2 6 5",
         ),
+        means="a.chunk(2, dim)[0] * torch.sigmoid(a.chunk(2, dim)[1])",
     ),
 )

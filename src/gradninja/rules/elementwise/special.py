@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradninja.rules.elementwise.arithmetic import CALCULUS
 from gradninja.rules.elementwise.functions import DERIVATIVES, unary
-from gradninja.rules.rule import Rule, Site
+from gradninja.rules.rule import CHEAP, Rule, Site
 
 GAMMA = (
     "Abramowitz & Stegun 1964, chapter 6: digamma is the slope of log gamma, polygamma digamma's"
@@ -17,6 +17,19 @@ def _logit(site: Site) -> str:
     if site.value("eps") is None:
         return slope
     return f"({slope}).masked_fill((a < eps) | (a > 1 - eps), 0)"
+
+
+def _logit_meaning(site: Site) -> str:
+    of = "a" if site.value("eps") is None else "a.clamp(eps, 1 - eps)"
+    return f"p = {of}\ntorch.log(p / (1 - p))"
+
+
+def _xlogy_meaning(site: Site) -> str:
+    if not site.is_tensor("a"):
+        return "a * torch.log(b)" if site.value("a") else "torch.where(torch.isnan(b), b, 0.0)"
+    if not site.is_tensor("b"):
+        return "torch.where(a == 0, 0.0, a * math.log(b))"
+    return "torch.where((a == 0) & ~torch.isnan(b), 0.0, a * torch.log(b))"
 
 
 SPECIAL = (
@@ -36,6 +49,7 @@ SPECIAL = (
         spellings=("torch.special.gammaln(a)",),
         source=GAMMA,
         domain="positive",
+        loop="math.lgamma({0})",
     ),
     unary(
         "digamma",
@@ -93,6 +107,8 @@ SPECIAL = (
         why="a quotient: the sine of pi a, over pi a; flat at 0",
         source=CALCULUS,
         tests=("torch.sinc(a) where a: 3 4", "a.sinc() where a: 3 4 ties"),
+        means="angle = torch.where(a == 0, 1.0, math.pi * a)\n"
+        "torch.where(a == 0, 1.0, torch.sin(angle) / angle)",
     ),
     Rule(
         "logit",
@@ -106,6 +122,7 @@ SPECIAL = (
             "torch.logit(a, 0.25) where a: 3 4 ties",
         ),
         elementwise=True,
+        means=_logit_meaning,
     ),
     Rule(
         "xlogy",
@@ -123,6 +140,7 @@ SPECIAL = (
             "torch.xlogy(a, b.detach().clamp(min=0)) where a: 4 5 ties; b: 4 5 ties",
         ),
         elementwise=True,
+        means=_xlogy_meaning,
     ),
     Rule(
         "entr",
@@ -133,6 +151,7 @@ SPECIAL = (
         source=CALCULUS,
         tests=("torch.special.entr(a) where a: 3 4 positive",),
         elementwise=True,
+        means="torch.where(a < 0, -math.inf, torch.where(a == 0, 0.0, -a * torch.log(a)))",
     ),
     Rule(
         "ndtr",
@@ -146,6 +165,7 @@ SPECIAL = (
         source=BELL,
         tests=("torch.special.ndtr(a) where a: 3 4",),
         elementwise=True,
+        means="0.5 * torch.erfc(-a * math.sqrt(0.5))",
     ),
     Rule(
         "log_ndtr",
@@ -163,6 +183,7 @@ SPECIAL = (
         exact="g * (a * a - 1).rsqrt()",
         spellings=("torch.arccosh(a)",),
         domain="above",
+        loop="np.arccosh({0})",
     ),
     unary(
         "atanh",
@@ -171,10 +192,26 @@ SPECIAL = (
         exact="g * 1 / (1 - a.pow(2))",
         spellings=("torch.arctanh(a)",),
         domain="unit",
+        loop="np.arctanh({0})",
     ),
-    unary("deg2rad", "g * (math.pi / 180)", "a unit of measure is a factor"),
-    unary("rad2deg", "g * (180 / math.pi)", "a unit of measure is a factor"),
-    unary("frac", "g", "what is cut off is a constant between two whole numbers"),
+    unary(
+        "deg2rad",
+        "g * (math.pi / 180)",
+        "a unit of measure is a factor",
+        means="a * (math.pi / 180)",
+    ),
+    unary(
+        "rad2deg",
+        "g * (180 / math.pi)",
+        "a unit of measure is a factor",
+        means="a * (180 / math.pi)",
+    ),
+    unary(
+        "frac",
+        "g",
+        "what is cut off is a constant between two whole numbers",
+        means="a - torch.trunc(a)",
+    ),
     Rule(
         "copysign",
         ("torch.copysign(a, b)", "a.copysign(b)"),
@@ -187,6 +224,8 @@ SPECIAL = (
         ),
         elementwise=True,
         shape_only=("b",),
+        loop="np.copysign({0}, {1})",
+        cost=CHEAP,
     ),
     Rule(
         "logaddexp2",
@@ -197,5 +236,7 @@ SPECIAL = (
         source=CALCULUS,
         tests=("torch.logaddexp2(a, b) where a: 3 4; b: 4",),
         elementwise=True,
+        means="more = torch.log2(1 + 2 ** -torch.abs(a - b))\n"
+        "torch.where(a == b, a + 1, torch.maximum(a, b) + more)",
     ),
 )

@@ -113,6 +113,7 @@ NETWORKS = (
         why="a softmax of minus the operand",
         source=BISHOP,
         tests=("F.softmin(a, 1) where a: 3 4", "F.softmin(a, dim=0) where a: 3 4"),
+        means="torch.softmax(-a, dim)",
     ),
     Rule(
         "log_softmax",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 BA = "Ba et al. 2016, Layer normalization; PyTorch, tools/autograd/derivatives.yaml"
@@ -208,6 +210,72 @@ def _group_exact(site: Site, output: int) -> str:
     return _kernel("native_group_norm", arguments, output)
 
 
+# -- what they mean ----------------------------------------------------------------------------
+
+
+def _standard(over: str, axes: tuple[int, ...]) -> str:
+    """Mean taken off, divided by the deviation; `over` is a name."""
+    return (
+        f"centred = {over} - {over}.mean({axes}, keepdim=True)\n"
+        f"centred * ({over}.var({axes}, correction=0, keepdim=True) + eps) ** -0.5"
+    )
+
+
+def _affine_of(site: Site, text: str, weight: str = "weight", bias: str = "bias") -> str:
+    """Times a weight, plus a bias, where there are such."""
+    *hidden, last = text.split("\n")
+    last = f"({last}) * {weight}" if site.has("weight") else last
+    return "\n".join([*hidden, f"{last} + {bias}" if site.has("bias") else last])
+
+
+def _trailing(site: Site) -> tuple[int, ...]:
+    return tuple(range(-len(site.value("normalized_shape")), 0))
+
+
+def _layer_norm_meaning(site: Site) -> str:
+    return _affine_of(site, _standard("a", _trailing(site)))
+
+
+def _rms_norm_meaning(site: Site) -> str:
+    eps = "eps" if site.has("eps") else repr(torch.finfo(site.value("a").dtype).eps)
+    return _affine_of(site, f"a * ((a * a).mean({_trailing(site)}, keepdim=True) + {eps}) ** -0.5")
+
+
+def _by_channel(site: Site) -> tuple[str, str]:
+    """Weight and bias of axis 1."""
+    shape = (1, -1, *(1 for _ in range(site.ndim("a") - 2)))
+    return f"weight.reshape{shape}", f"bias.reshape{shape}"
+
+
+def _batch_norm_meaning(site: Site) -> str:
+    rank = site.ndim("a")
+    if not site.value("training"):
+        shape = (1, -1, *(1 for _ in range(rank - 2)))
+        mean, var = f"running_mean.reshape{shape}", f"running_var.reshape{shape}"
+        return _affine_of(site, f"(a - {mean}) * ({var} + eps) ** -0.5", *_by_channel(site))
+    _refuse_statistics(site)
+    axes = tuple(axis for axis in range(rank) if axis != 1)
+    return _affine_of(site, _standard("a", axes), *_by_channel(site))
+
+
+def _refuse_statistics(site: Site) -> None:
+    if site.has("running_mean") or site.has("running_var"):
+        raise Refusal("this changes the running statistics in place, and is not compiled")
+
+
+def _instance_norm_meaning(site: Site) -> str:
+    _refuse_statistics(site)
+    return _affine_of(site, _standard("a", tuple(range(2, site.ndim("a")))), *_by_channel(site))
+
+
+def _group_norm_meaning(site: Site) -> str:
+    shape = site.shape("a")
+    grouped = f"grouped = a.reshape({shape[0]}, {site.value('num_groups')}, -1)\n"
+    *hidden, last = _standard("grouped", (2,)).split("\n")
+    text = "\n".join([*hidden, f"({last}).reshape{shape}"])
+    return _affine_of(site, grouped + text, *_by_channel(site))
+
+
 NORMALISATION = (
     Rule(
         "layer_norm",
@@ -223,6 +291,7 @@ NORMALISATION = (
             "F.layer_norm(a, a.shape[1:], weight=w) where a: 2 3 4; w: 3 4",
             "F.layer_norm(a, [4], bias=b) where a: 3 4; b: 4",
         ),
+        means=_layer_norm_meaning,
     ),
     Rule(
         "rms_norm",
@@ -241,6 +310,7 @@ NORMALISATION = (
             "F.rms_norm(a, (a.shape[-1],), w) where a: 2 3 4; w: 4",
             "F.rms_norm(a, (3, 4), w, 0.1) where a: 2 3 4; w: 3 4",
         ),
+        means=_rms_norm_meaning,
     ),
     Rule(
         "batch_norm",
@@ -264,6 +334,7 @@ NORMALISATION = (
             "w: 3; b: 3",
             "F.batch_norm(a, m.detach(), v.detach(), w) where a: 5 3 2; m: 3; v: 3 positive; w: 3",
         ),
+        means=_batch_norm_meaning,
     ),
     Rule(
         "instance_norm",
@@ -283,6 +354,7 @@ NORMALISATION = (
             "F.instance_norm(a) where a: 2 3 4",
             "F.instance_norm(a, weight=w, bias=b) where a: 2 3 4 5; w: 3; b: 3",
         ),
+        means=_instance_norm_meaning,
     ),
     Rule(
         "group_norm",
@@ -300,5 +372,6 @@ NORMALISATION = (
             "F.group_norm(a, 3, w, b) where a: 2 6 4 5; w: 6; b: 6",
             "F.group_norm(a, 2, w, b, 0.1) where a: 3 4; w: 4; b: 4",
         ),
+        means=_group_norm_meaning,
     ),
 )

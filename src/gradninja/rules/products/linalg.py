@@ -336,6 +336,7 @@ LINALG = (
             "torch.linalg.cross(a, b) where a: 4 3; b: 4 3",
             "torch.linalg.cross(a, b, dim=0) where a: 3 4; b: 3 1",
         ),
+        means="a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)",
     ),
     Rule(
         "vecdot",
@@ -347,6 +348,7 @@ LINALG = (
             "torch.linalg.vecdot(a, b) where a: 3 4; b: 3 4",
             "torch.linalg.vecdot(a, b, dim=0) where a: 3 4; b: 3 1",
         ),
+        means="(a * b).sum(dim)",
     ),
     Rule(
         "multi_dot",
@@ -374,6 +376,7 @@ LINALG = (
             "torch.addr(c, a, b) where c: 3 4; a: 3; b: 4",
             "c.addr(a, b, beta=0.5, alpha=2) where c: 3 4; a: 3; b: 4",
         ),
+        means="beta * c + alpha * (a[:, None] * b)",
     ),
     Rule(
         "addbmm",
@@ -389,5 +392,6 @@ LINALG = (
             "torch.addbmm(c, a, b) where c: 3 5; a: 2 3 4; b: 2 4 5",
             "c.addbmm(a, b, beta=0.5, alpha=2) where c: 3 5; a: 2 3 4; b: 2 4 5",
         ),
+        means="beta * c + alpha * (a @ b).sum(0)",
     ),
 )

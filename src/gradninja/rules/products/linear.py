@@ -266,5 +266,6 @@ LINEAR = (
         why="a vector product is a determinant with the gradient: it may be turned round in a ring",
         source=GILES,
         tests=("torch.cross(a, b, dim=-1) where a: 4 3; b: 4 3",),
+        means="a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)",
     ),
 )

@@ -133,6 +133,7 @@ def _of_two_numbers(name: str, keeps: str) -> Rule:
             f"torch.{name}(a + torch.where(m, 0.0, math.nan), b) where a: 3 4; b: 4; m: 3 4 bool",
         ),
         elementwise=True,
+        means=f"torch.where((a {keeps[0]} b) | torch.isnan(b), a, b)",
     )
 
 

@@ -41,6 +41,12 @@ def _sides(site: Site, own: str) -> tuple[str, str]:
     return (sides[0], sides[1]) if own == "a" else (sides[1], sides[0])
 
 
+def _cosine_meaning(site: Site) -> str:
+    shape = tuple((site.value("a") * site.value("b")).shape)
+    a, b = (f"F.normalize({x}.expand{shape}, 2.0, dim, eps)" for x in "ab")
+    return f"({a} * {b}).sum(dim)"
+
+
 def _cosine(of: str) -> Template:
     def template(site: Site) -> str:
         own, other = _sides(site, of)
@@ -123,6 +129,7 @@ LENGTHS = (
             "F.normalize(a, dim=-1) where a: 2 3 4",
             "F.normalize(a, 2.0, 0, eps=1.7) where a: 3 4",
         ),
+        means="a / torch.clamp(torch.linalg.vector_norm(a, p, dim, keepdim=True), min=eps)",
     ),
     Rule(
         "cosine_similarity",
@@ -150,6 +157,7 @@ LENGTHS = (
             "F.cosine_similarity(a, b, eps=2.0) where a: 3 4; b: 3 4",
             "F.cosine_similarity(a[:, None], b[None], dim=2) where a: 3 4; b: 5 4",
         ),
+        means=_cosine_meaning,
     ),
     Rule(
         "pairwise_distance",
@@ -171,6 +179,7 @@ LENGTHS = (
             "F.pairwise_distance(a, b, p=3.0) where a: 3 4 ties; b: 3 4 ties",
             "F.pairwise_distance(a, b, keepdim=True) where a: 2 3 4; b: 1 3 4",
         ),
+        means="torch.linalg.vector_norm(a - b + eps, p, -1, keepdim)",
     ),
     Rule(
         "cdist",
@@ -185,5 +194,6 @@ LENGTHS = (
             "torch.cdist(a, b, p=1.0) where a: 3 4; b: 5 4",
             "torch.cdist(a, b, p=3.0) where a: 2 3 4; b: 5 4",
         ),
+        means="torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)",
     ),
 )

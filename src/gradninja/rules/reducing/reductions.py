@@ -135,6 +135,7 @@ REDUCTIONS = (
             "torch.nansum(a) where a: 3 4",
             "torch.nansum(a + torch.where(m, 0.0, math.nan), 1) where a: 3 4; m: 3 4 bool",
         ),
+        means="torch.where(torch.isnan(a), 0.0, a).sum(dim, keepdim)",
     ),
     Rule(
         "mean",
