@@ -1,19 +1,22 @@
-"""How much of the source the suite sees: random changes, one at a time, each room's tests run.
+"""How much of the source the suite sees: random changes, one at a time, and the tests near them.
 
     python benchmarks/changes.py [COUNT] [SEED]
 
 Every change is of one place of `src/gradninja`: a comparison turned round, a statement left out, a
-number or a flag another, operands swapped, a function returning nothing. It is made in a copy of
-the project, and the test files of its room are run there until one fails or a time of the processor
-is spent, those first that are nearest to the changed module. A change that no test notices is told
-with its line: some are equal to what was there (a cost that decides nothing, a check of what cannot
-be), the others are holes in the suite.
+number or a flag another, operands swapped, a function returning nothing. All is done in a copy of
+the project. First the suite, two tests of each function, is run once to see which of them reach
+which places; then each change is made by itself, and the tests that reach it are run, those of its
+own room and quick ones first, until one fails. A change that no test notices is told with its line:
+some are equal to what was there (a cost that decides nothing, a check of what cannot be), the
+others are holes in the suite.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
+import json
 import os
 import random
 import resource
@@ -22,9 +25,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis  # noqa: F401  (loaded once, before the forks)
 import numba  # noqa: F401
@@ -33,15 +37,11 @@ import torch
 
 PROJECT = Path(__file__).parents[1]
 LEFT = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", ".*_cache")
-ROOMS = {  # what the test files of a room are called, where that is not its name alone
-    "algebra": ("algebra", "fuse", "cli_fuse"),
-    "derive": ("derive", "catalogue", "gradients", "random_programs", "in_place", "dtypes"),
-    "errors": ("refusals", "data_errors"),
-    "lines": ("lines", "refusals", "surroundings", "catalogue", "hostile_text", "published"),
-    "rules": ("rules", "rule_mutations", "gradients", "op_db", "bessel"),
-    "training": ("training", "checkpoint", "resume", "run_damage"),
-}
 PATIENCE = 40  # seconds of the processor for the tests of one change
+LONGEST = 1800  # ... for all tests once
+FEW = 2  # tests of a function with many parameters
+MOST = 150  # tests that are run for one change
+WATCH = "__reached__"
 FLIPS = {
     ast.Lt: ast.GtE,
     ast.GtE: ast.Lt,
@@ -132,58 +132,150 @@ def _others(node: ast.AST) -> Iterator[str]:
             yield "return None"
 
 
-def tests_of(path: Path, project: Path) -> list[str]:
-    """The test files of the room that a source file is in, those nearest to it first.
+def watched(changes: Sequence[Change]) -> dict[Path, bytes]:
+    """The files with a call of `__reached__`, with its number, before what is to be changed."""
+    marks: dict[Path, list[tuple[int, bytes]]] = {}
+    for number, change in enumerate(changes):
+        at = _statement(change)
+        indent = change.data[change.data.rfind(b"\n", 0, at) + 1 : at]
+        mark = f"{WATCH}({number})\n".encode() + indent
+        marks.setdefault(change.path, []).append((at, mark))
+    found = {}
+    for path, mine in marks.items():
+        data = path.read_bytes()
+        for at, mark in sorted(mine, reverse=True):
+            data = data[:at] + mark + data[at:]
+        found[path] = data
+    return found
 
-    Near are those with words of its path in their own, then those that name its module.
+
+def _statement(change: Change) -> int:
+    """Where the innermost statement around a change begins that a line can stand above.
+
+    That is the end of the file for what stands in a decorator.
     """
-    inside = path.relative_to(project / "src").with_suffix("").parts
-    room, module = inside[1], ".".join(inside).removesuffix(".__init__")
-    words = {word for part in inside[1:] for word in part.split("_")}
-    folder = project / "tests"
-    found = set(folder.glob(f"{room}/**/test_*.py"))
-    for stem in ROOMS.get(room, (room,)):
-        for pattern in (f"test_{stem}.py", f"test_{stem}_*.py"):
-            found |= {*folder.glob(pattern), *folder.glob(f"*/{pattern}")}
-
-    def far(test: Path) -> tuple[int, bool, int]:
-        text = test.read_text(encoding="utf-8")
-        near = words & {*test.stem.split("_"), *test.parent.name.split("_")}
-        return -len(near), module not in text, len(text)
-
-    return [str(test.relative_to(project)) for test in sorted(found, key=far)]
+    starts = [0]
+    for line in change.data.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    found = []
+    for node in ast.walk(ast.parse(change.data)):
+        if isinstance(node, ast.stmt):
+            decorated = getattr(node, "decorator_list", None)
+            start = starts[node.lineno - 1] + node.col_offset
+            end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+            around = start <= change.start and change.end <= end
+            if around and not decorated and change.data[start : start + 4] != b"elif":
+                found.append(start)
+    return max(found, default=len(change.data))
 
 
-def fate(change: Change, project: Path) -> str:
-    """What became of a change: `seen`, by the test told; `SURVIVED`; `not seen` in the time."""
-    tests = tests_of(change.path, project)
-    if not tests:
-        return "SURVIVED, the room has no tests of its own"
-    log = project / "log.txt"
+class Reach:
+    """A pytest plugin: the first tests of each function, how long they take, what they reach."""
+
+    def __init__(self) -> None:
+        self.now = ""
+        self.tests: dict[str, tuple[float, list[int]]] = {}
+        self.reached: set[int] = set()
+        self.imported: set[int] = set()
+        setattr(builtins, WATCH, self.note)
+
+    def note(self, number: int) -> None:
+        (self.reached if self.now else self.imported).add(number)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        taken: dict[str, int] = {}
+        kept = []
+        for item in items:
+            function = item.nodeid.partition("[")[0]
+            taken[function] = taken.get(function, 0) + 1
+            if taken[function] <= FEW:
+                kept.append(item)
+        items[:] = kept
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self.now, self.reached, begun = item.nodeid, set(), time.process_time()
+        yield
+        self.tests[item.nodeid] = (time.process_time() - begun, sorted(self.reached))
+        self.now = ""
+
+
+class Only:
+    """A pytest plugin: these tests, in this order."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self.tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        place = {test: at for at, test in enumerate(self.tests)}
+        items[:] = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
+
+
+def reach(chosen: Sequence[Change], project: Path) -> tuple[dict[str, Any], set[int]]:
+    """What each test takes and reaches, and what is reached when the package is imported."""
+    answer = project / "reach.json"
+    for path, data in watched(chosen).items():
+        path.write_bytes(data)
+    quiet = (
+        f"import builtins\nbuiltins.{WATCH} = getattr(builtins, {WATCH!r}, lambda number: None)\n"
+    )
+    (project / "src" / "sitecustomize.py").write_text(quiet, encoding="utf-8")
+
+    def run() -> int:
+        plugin = Reach()
+        pytest.main(["-q", "--tb=no", "-p", "no:cacheprovider", "tests"], plugins=[plugin])
+        told = {"tests": plugin.tests, "imported": sorted(plugin.imported)}
+        answer.write_text(json.dumps(told), encoding="utf-8")
+        return 0
+
+    _forked(run, project, LONGEST)
+    for change in chosen:
+        change.path.write_bytes(change.data)
+    told = json.loads(answer.read_text(encoding="utf-8"))
+    return told["tests"], set(told["imported"])
+
+
+def fate(change: Change, tests: Sequence[str], project: Path) -> str:
+    """What became of a change: `seen` by a test, or `SURVIVED`."""
+    files = sorted({test.partition("::")[0] for test in tests})
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *files]
     change.path.write_bytes(change.changed)
-    child = os.fork()
-    if child == 0:
-        _run(tests, project, log)
     try:
-        code = _waited(child)
+        code = _forked(lambda: pytest.main(options, plugins=[Only(tests)]), project, PATIENCE)
     finally:
         change.path.write_bytes(change.data)
-    told = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    first = next((line for line in told if line.startswith(("FAILED", "ERROR"))), "")
-    if code in (
-        pytest.ExitCode.OK,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-        pytest.ExitCode.USAGE_ERROR,
-    ):
-        return f"SURVIVED {len(tests)} files"
-    return f"not seen in {PATIENCE} s" if code < 0 else f"seen {first}"
+    told = (project / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next((line for line in told if line.startswith(("FAILED", "ERROR"))), f"code {code}")
+    if code == pytest.ExitCode.OK:
+        return f"SURVIVED {len(tests)} tests that reach it"
+    return f"SURVIVED, not done in {PATIENCE} s" if code < 0 else f"seen {first}"
 
 
-def _run(tests: list[str], project: Path, log: Path) -> None:
-    """The tests in a fork, which has torch loaded and nothing of ours. Never returns."""
+def _forked(run: Callable[[], int], project: Path, seconds: int) -> int:
+    """The exit code of what is run in a fork, which has torch loaded and nothing of ours."""
+    child = os.fork()
+    if child == 0:
+        _be_child(run, project, seconds)
+    until = time.monotonic() + 20 * seconds  # it may wait for what does not end
+    status = signal.SIGKILL.value
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.killpg(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _be_child(run: Callable[[], int], project: Path, seconds: int) -> None:
+    """Never returns."""
     os.setsid()
-    resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    file = os.open(project / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.chdir(project)
@@ -191,24 +283,9 @@ def _run(tests: list[str], project: Path, log: Path) -> None:
     os.environ["PYTHONPATH"] = str(project / "src")
     code = 1
     with contextlib.suppress(BaseException):
-        code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests])
+        code = run()
     sys.stdout.flush()
     os._exit(code)
-
-
-def _waited(child: int) -> int:
-    """A fork's exit code; below zero where it took too long."""
-    until = time.monotonic() + 40 * PATIENCE  # it may wait for what does not end
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.1)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return -signal.SIGKILL
 
 
 def main(count: int, seed: int, project: Path) -> None:
@@ -217,11 +294,21 @@ def main(count: int, seed: int, project: Path) -> None:
     shutil.copytree(PROJECT, project, ignore=LEFT)
     package = project / "src" / "gradninja"
     every = [change for path in sorted(package.rglob("*.py")) for change in changes(path)]
+    chosen = random.Random(seed).sample(every, count)
+    tests, imported = reach(chosen, project)
+    print(f"{len(tests)} tests, {sum(spent for spent, _ in tests.values()):.0f} s", flush=True)
     seen: dict[str, list[bool]] = {}
-    for number, change in enumerate(random.Random(seed).sample(every, count), 1):
-        begun = time.perf_counter()
-        became = fate(change, project)
+    for number, change in enumerate(chosen):
         where = change.path.relative_to(package)
+        room = f"tests/{where.parts[0]}/"
+        near = [
+            test
+            for test, (_, reached) in tests.items()
+            if number in reached or (number in imported and test.startswith(room))
+        ]
+        near.sort(key=lambda test: (not test.startswith(room), tests[test][0]))
+        begun = time.perf_counter()
+        became = fate(change, near[:MOST], project) if near else "SURVIVED, no test reaches it"
         seen.setdefault(where.parts[0], []).append(became.startswith("seen"))
         was = " ".join(change.was.split())[:100]
         now = " ".join(change.now.split())[:100]
