@@ -16,7 +16,7 @@ from gradninja.check.diagnosis.candidates.syntax import Style
 from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.clues import clues
 from gradninja.check.diagnosis.contributions import Contribution, contributions
-from gradninja.check.diagnosis.derived import derived_lines
+from gradninja.check.diagnosis.derived import derived_lines, fused_lines
 from gradninja.check.diagnosis.facts import LIBRARY, Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import Patch, patches, signature_patch, stands
@@ -268,8 +268,12 @@ class _Diagnosis:
     def last_resort(self, facts: Facts) -> Diagnosis:
         said = self.clues(facts)
         lines = derived_lines(facts, self.case.variable)
-        if not all(self.case.fits(lines, draw) for draw in range(self.case.draws)):
+        if not self.fits(lines):
             lines = ()  # what is derived on one draw need not hold on others
+        if len(lines) != 1:
+            shorter = fused_lines(facts)
+            if shorter and (not lines or len(shorter) < len(lines)) and self.fits(shorter):
+                lines = shorter
         where = self.case.writers[-1].lineno if self.case.writers else None
         if not lines:
             text = " ".join(["No single edit of this line mends it.", *said])
@@ -290,6 +294,10 @@ class _Diagnosis:
         rule = Words(facts, self.style).rule(None)
         text, place = " ".join([told, *said]), self.stands(changes)
         return Diagnosis(kind, text, fix, where, found, rule, edited=False, place=place)
+
+    def fits(self, lines: Sequence[ast.stmt]) -> bool:
+        """Whether lines in the place of the person's give the gradient on every draw."""
+        return all(self.case.fits(lines, draw) for draw in range(self.case.draws))
 
     def clues(self, facts: Facts) -> list[str]:
         """What is known of the wrong value."""

@@ -40,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     factors.products,
     factors.terms,
     factors.powers,
+    factors.gates,
     factors.links,
 )
 # What two mistakes on one line are made of, as far as they are looked for.

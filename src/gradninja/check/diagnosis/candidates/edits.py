@@ -47,6 +47,7 @@ COMPARISONS: tuple[ast.cmpop, ...] = (
     ast.Eq(),
     ast.NotEq(),
 )
+TURNED: tuple[set[type[ast.cmpop]], ...] = ({ast.Lt, ast.Gt}, {ast.LtE, ast.GtE})
 # Functions that are mistaken for one another.
 FAMILIES = (
     "sum mean amax amin prod logsumexp",
@@ -217,7 +218,8 @@ def operators(place: Place, facts: Facts) -> Proposals:
             if type(op) is not type(node.ops[0]):
                 copy = shallow(node)
                 copy.ops = [op]
-                yield Proposal(1.7, Kind.WRONG_OPERATOR, copy)
+                turned = {type(op), type(node.ops[0])} in TURNED
+                yield Proposal(1.09 if turned else 1.7, Kind.WRONG_OPERATOR, copy)
     if not isinstance(node, ast.BinOp):
         return
     for other in OPERATORS:

@@ -212,9 +212,7 @@ def powers(place: Place, facts: Facts) -> Proposals:
     assert isinstance(node, ast.expr)
     one = build.binary(build.number(1), ast.Div(), node)
     yield Proposal(2.2, Kind.RECIPROCAL, one)
-    value = facts.tensor(node)
-    if value is not None and bool((value >= 0).all()) and bool((value == 0).any()):
-        # A gate's output stands for the gate.
+    if _is_gated(facts.tensor(node)):
         yield Proposal(2.25, Kind.WRONG_OPERATOR, build.positive(node))
     for power in dict.fromkeys((2, -2, 3, 0.5, -0.5, *facts.literals)):
         if power not in (0, 1, -1):
@@ -222,6 +220,34 @@ def powers(place: Place, facts: Facts) -> Proposals:
             yield Proposal(2.2, Kind.WRONG_CONSTANT, new)
     for function in ("exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "square"):
         yield Proposal(2.6, Kind.WRONG_OPERATOR, build.method(node, function))
+
+
+def gates(place: Place, facts: Facts) -> Proposals:
+    """`h > 0` for another function of what a gate lets through: it stands for the gate."""
+    node = place.node
+    if not is_value(place):
+        return
+    inside = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        library = isinstance(owner, ast.Name) and owner.id in ("torch", "F")
+        inside = (node.args[0] if node.args else None) if library else owner
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        inside = node.left
+    of, value = facts.tensor(inside) if inside is not None else None, facts.tensor(node)
+    if of is None or value is None or value.shape != of.shape:
+        return
+    assert isinstance(inside, ast.expr)
+    sign = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".sign")
+    if _is_gated(of) or sign:
+        yield Proposal(1.75, Kind.WRONG_OPERATOR, build.positive(inside))
+
+
+def _is_gated(value: torch.Tensor | None) -> bool:
+    """Whether it may have come through a gate: nothing is negative, and something is zero."""
+    if value is None or not value.is_floating_point():
+        return False
+    return bool((value >= 0).all()) and bool((value == 0).any())
 
 
 def links(place: Place, facts: Facts) -> Proposals:
