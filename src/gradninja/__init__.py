@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradninja.derive import Backward, derive
     from gradninja.errors import GradninjaError
     from gradninja.explain import explain
+    from gradninja.learn import cmp
     from gradninja.native import Compiled, compile
     from gradninja.rules import rule
 
@@ -28,6 +29,7 @@ __all__ = [
     "Report",
     "assert_backward",
     "check",
+    "cmp",
     "compile",
     "derive",
     "explain",
@@ -43,6 +45,7 @@ _HOME = {
     "Report": "gradninja.check",
     "assert_backward": "gradninja.check",
     "check": "gradninja.check",
+    "cmp": "gradninja.learn",
     "compile": "gradninja.native",
     "derive": "gradninja.derive",
     "explain": "gradninja.explain",

@@ -26,6 +26,7 @@ FLOORS = {
     "check": 5,
     "explain": 5,
     "native": 5,
+    "learn": 6,
     "training": 6,
     "cli": 7,
 }
@@ -72,7 +73,12 @@ DOORS = {
     ],
 }
 ONLY_ERRORS = {"data", "models"}  # and `files`
-MODEL_USERS = {"check", "training", "cli"}  # besides themselves, who may use data and models
+MODEL_USERS = {
+    "check",
+    "learn",
+    "training",
+    "cli",
+}  # besides themselves, who may use data and models
 
 
 def room_of(module: str) -> str | None:

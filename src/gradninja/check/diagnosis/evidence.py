@@ -76,7 +76,9 @@ def case_of(review: Review, row: Row) -> Case | None:
             for name, of in trial.gradients.items()
             if name not in trials.own
         },
-        written=frozenset(n for n in plan.gradients if plan.last(n) is not None),
+        # What a backward is given, and is a part of one for, is there as what it writes is.
+        written=frozenset(n for n in plan.gradients if plan.last(n) is not None)
+        | (set(trial.gradients) & set(trials.written.parameters)),
         astray=tuple(plan.steps[at].node for at in astray),
         situations=tuple(situations),
         reuses=trials.written.reuses,

@@ -21,9 +21,9 @@ from gradninja.check.verdicts.row import Row
 MOST_USES = 5  # a variable used more often is not told use by use
 
 
-def explained(review: Review) -> list[LineReport]:
-    """The report's lines, those that are wrong with a diagnosis."""
-    allowed = Allowance()
+def explained(review: Review, allowed: Allowance | None = None) -> list[LineReport]:
+    """The report's lines, those that are wrong with a diagnosis; `allowed`: what it may cost."""
+    allowed = allowed or Allowance()
     found: dict[int, LineReport] = {}
     mended: dict[str, int | None] = {}
     # What is missing comes first: the line that should have written it may have spoiled another.

@@ -117,7 +117,7 @@ def _stands_elsewhere(now: Settled, name: str) -> bool:
 
 
 def _is_read(trials: Trials, name: str) -> bool:
-    return any(name in step.mentions - step.binds for step in trials.plan.steps)
+    return any(name in step.mentions - step.writes for step in trials.plan.steps)
 
 
 def split(written: Written, name: str, at: ast.stmt) -> Written:

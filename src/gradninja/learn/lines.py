@@ -1,0 +1,205 @@
+"""A person's backward lines, judged: the kind of a mistake, and its mend for who asks."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradninja.check.diagnosis import Kind
+from gradninja.check.diagnosis.telling import explained
+from gradninja.check.diagnosis.work import Allowance
+from gradninja.check.given.plan import plan
+from gradninja.check.given.statements import EMPTY, Written
+from gradninja.check.given.subject import Subject
+from gradninja.check.tell.types import LineReport
+from gradninja.check.verdicts.asked import Asked
+from gradninja.check.verdicts.review import Review
+from gradninja.check.verdicts.row import Row
+from gradninja.check.walks.trials import Trial, Trials, tried
+from gradninja.check.walks.walk import codes
+from gradninja.errors import GradninjaError
+from gradninja.learn.forward import Forward, one_line, same_lines
+from gradninja.learn.session import Session, Statement
+from gradninja.lines.program import names_in
+from gradninja.lines.source import load
+
+RUNS, SECONDS = 600.0, 20.0  # that the search for a mend may take beside a person who waits
+FILE = "<the lines that you ran>"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is found of one gradient; `line` is the person's, None where there is none."""
+
+    wrong: bool = False
+    line: Statement | None = None
+    kind: str | None = None
+    text: str | None = None
+    mend: str | None = None
+    place: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Reading:
+    """A forward read once, with the truth on the values that are there."""
+
+    def __init__(self, forward: Forward) -> None:
+        self.forward = forward
+        self.given = {name: _plain(forward.namespace[name]) for name in forward.leaves}
+        function = _function(forward)
+        self.namespace: Mapping[str, Any] = function.__globals__
+        subject = Subject(function, load(function), None, self.namespace, self.given, FILE)
+        self.trials: list[Trial] = tried(subject, lambda name: False)
+
+    @property
+    def gradients(self) -> Mapping[str, str]:
+        """Gradient -> the forward's name that it is of."""
+        return self.trials[0].gradients
+
+    def after(self, name: str) -> set[str]:
+        """The gradients of what is computed from a variable: they are there before its own."""
+        program = self.trials[0].draw.program
+        found = {name}
+        for line in program.lines:
+            if found & set(names_in(line.expr.syntax)):
+                found.update(line.targets)
+        return {g for g, of in self.gradients.items() if of in found}
+
+    def judge(
+        self, lines: Sequence[Statement], gradient: str, given: Iterable[str] = ()
+    ) -> LineReport | None:
+        """The verdict on one gradient by these lines; the gradients `given` are there, true."""
+        text = "".join(f"{one_line(line)}\n" for line in lines)
+        nodes = tuple(ast.parse(text).body)
+        handed = dict.fromkeys([*self.trials[0].wide.values, *given], EMPTY) if given else {}
+        written = Written("backward", FILE, text, nodes, handed, False)
+        made = plan(nodes, self.trials[0].gradients)
+        compiled = codes(made, FILE)
+        trials = Trials(tuple(self.trials), written, self.namespace, made, compiled)
+        review = Review(trials.with_hidden_writes(), Asked())
+        review.rows = [row for row in review.rows if _concerns(row, gradient)]
+        rows = explained(review, Allowance(RUNS, SECONDS))
+        return next((row for row in rows if not row.ok), next(iter(rows), None))
+
+
+def diagnosed(here: Session, forward: Forward, name: str) -> Found:
+    """What is wrong with the lines that write the gradient of `name`.
+
+    Its own lines first, each other gradient taken as the truth; where these are right, all lines
+    together: another one may spoil it.
+    """
+    try:
+        reading = read(forward)
+    except GradninjaError as error:
+        return Found(notes=(f"the forward is not read, so the kind is not known: {error.message}",))
+    gradient = reading.trials[0].names.gradient(name)
+    own = backward(here, forward, reading, {gradient})
+    last = next((line for line in reversed(own) if gradient in line.writes), None)
+    if last is None:
+        return Found()
+    others = reading.after(name) | {g for g in reading.gradients if g in here.namespace}
+    found = _judged(reading, own, gradient, last, others - {gradient})
+    if not found.wrong:
+        found = _judged(
+            reading, backward(here, forward, reading, set(reading.gradients)), gradient, last
+        )
+    return found
+
+
+def _judged(
+    reading: Reading,
+    lines: Sequence[Statement],
+    gradient: str,
+    last: Statement,
+    given: Iterable[str] = (),
+) -> Found:
+    try:
+        row = reading.judge(lines, gradient, given)
+    except GradninjaError as error:
+        return Found(line=last, notes=(error.message,))
+    if row is None or row.ok:
+        return Found(line=last)
+    number = row.line
+    line = lines[number - 1] if number is not None and number <= len(lines) else last
+
+    def placed(text: str | None) -> str | None:
+        return None if text is None else in_cells(text, lines)
+
+    kind = row.kind if row.kind != Kind.UNKNOWN else None
+    return Found(True, line, kind, placed(row.diagnosis), row.fix, placed(row.place))
+
+
+def _concerns(row: Row, gradient: str) -> bool:
+    """Whether a row is the gradient's, or of a line that shares its memory and spoils it."""
+    shares = row.finding.kind == Kind.MISSING_CLONE and f"`{gradient}`" in (row.finding.text or "")
+    return row.name == gradient or shares
+
+
+def in_cells(text: str, lines: Sequence[Statement]) -> str:
+    """`line 3` of the lines that were judged, as the cell's or the file's own."""
+
+    def where(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return lines[number - 1].where if 0 < number <= len(lines) else match[0]
+
+    return re.sub(r"(?<!\()\bline (\d+)\b", where, text)
+
+
+def backward(
+    here: Session, forward: Forward, reading: Reading, wanted: set[str]
+) -> list[Statement]:
+    """The lines that write these gradients, and the person's own names that they are made of.
+
+    A line that binds a name anew makes what other cells wrote to it before of no account.
+    """
+    given = set(reading.trials[0].wide.values) | set(reading.gradients)
+    given.update(n for line in forward.lines for n in line.reads | line.binds)
+    own = {line.node for line in forward.lines}
+    first = next(i for i, line in enumerate(here.statements) if line.node in own)
+    needed, kept = set(wanted), list[Statement]()
+    bound: dict[str, str] = {}  # by the cell that binds it last
+    for line in reversed(here.statements[first:]):
+        mine = {n for n in line.writes & needed if bound.get(n, line.place) == line.place}
+        if not mine or line.node in own:
+            continue
+        kept.append(line)
+        if not isinstance(line.node, ast.AugAssign):
+            bound.update(dict.fromkeys(line.binds, line.place))
+        needed |= line.reads - given
+    return kept[::-1]
+
+
+_READINGS: list[Reading] = []  # the last one
+
+
+def read(forward: Forward) -> Reading:
+    """The forward read, or what was read before where it is the same on the same values."""
+    for kept in _READINGS:
+        if same_lines(kept.forward, forward) and all(
+            torch.equal(value, forward.namespace[name]) for name, value in kept.given.items()
+        ):
+            return kept
+    _READINGS[:] = [Reading(forward)]
+    return _READINGS[0]
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().clone()
+
+
+def _function(forward: Forward) -> Any:
+    """The forward's lines as a live function among the names of the session."""
+    text = forward.text
+    # Where a function's lines are looked up.
+    linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
+    own = {*forward.leaves, *forward.numbers, *(n for line in forward.lines for n in line.binds)}
+    own |= {f"d{name}" for name in own}
+    scope = {n: v for n, v in forward.namespace.items() if n not in own}
+    exec(compile(text, FILE, "exec"), scope)
+    return scope["forward"]

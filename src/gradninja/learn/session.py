@@ -1,0 +1,143 @@
+"""What a person has run: the statements of a notebook's cells, or of the script that calls."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import FrameType
+from typing import Any
+
+from gradninja.check.given.plan import bound, written
+
+COMPOUND = ast.For | ast.While | ast.If | ast.With | ast.Try
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """One simple statement. `place`: the cell or file that it stands in; `line`: in there."""
+
+    node: ast.stmt
+    text: str
+    place: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.place}, line {self.line}"
+
+    @cached_property
+    def binds(self) -> frozenset[str]:
+        """The names that it gives a new value, not counting what it writes in place."""
+        return frozenset(bound(self.node))
+
+    @cached_property
+    def writes(self) -> frozenset[str]:
+        return self.binds | frozenset(written(self.node))
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The names whose values it needs."""
+        return frozenset(
+            node.id
+            for node in ast.walk(self.node)
+            if isinstance(node, ast.Name)
+            and (isinstance(node.ctx, ast.Load) or isinstance(self.node, ast.AugAssign))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """Statements in the order in which they ran, and the values that the names have now."""
+
+    statements: tuple[Statement, ...]
+    namespace: Mapping[str, Any]
+    notebook: bool
+
+    def last(self, name: str) -> Statement | None:
+        """The statement that a name has its value from."""
+        found = [s for s in self.statements if name in s.binds and not _adds(s.node)]
+        return found[-1] if found else None
+
+
+def session(frame: FrameType) -> Session:
+    """The session that a frame belongs to: of a notebook all its cells, of a script its text."""
+    while frame.f_back is not None and frame.f_code.co_name in {"<listcomp>", "<genexpr>"}:
+        frame = frame.f_back
+    namespace = {**frame.f_globals, **frame.f_locals}
+    shell = _shell(frame.f_globals)
+    if shell is not None:
+        texts = list(shell.history_manager.input_hist_parsed)
+        here = frame.f_lineno if frame.f_code.co_name == "<module>" else None
+        return Session(tuple(cells(texts, here)), namespace, True)
+    lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
+    place = frame.f_code.co_filename.rpartition("/")[2]
+    found = statements("".join(lines), place, frame.f_lineno, within=_scopes(frame))
+    return Session(tuple(found), namespace, False)
+
+
+def cells(texts: Sequence[str], here: int | None = None) -> Iterator[Statement]:
+    """The statements of a notebook's cells, by execution count; the last is the one that runs.
+
+    A cell that ran more than once is taken at its last time. `here`: the line of the last cell
+    that runs now; None for the whole of it.
+    """
+    last = {text: count for count, text in enumerate(texts)}
+    for count, text in enumerate(texts):
+        if last[text] == count:
+            stop = here if count == len(texts) - 1 else None
+            yield from statements(text, f"cell {count}", stop)
+
+
+def statements(
+    text: str, place: str, stop: int | None = None, within: Sequence[str] = ()
+) -> Iterator[Statement]:
+    """The simple statements of a text down to a line, those of loops and conditions in their order.
+
+    `within`: the functions whose bodies count as well, the outermost first.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    rows = text.splitlines()
+    for node in _flat(tree.body, within):
+        if stop is None or node.lineno <= stop:
+            if node.end_lineno == node.lineno:
+                row = rows[node.lineno - 1].encode()[node.col_offset : node.end_col_offset]
+                said = row.decode(errors="ignore")
+            else:
+                said = ast.unparse(node)
+            yield Statement(node, said, place, node.lineno)
+
+
+def _flat(body: Sequence[ast.stmt], within: Sequence[str]) -> Iterator[ast.stmt]:
+    for node in body:
+        if isinstance(node, COMPOUND):
+            for part in ("body", "handlers", "orelse", "finalbody"):
+                for inner in getattr(node, part, ()):
+                    yield from _flat(inner.body if part == "handlers" else [inner], within)
+        elif isinstance(node, ast.FunctionDef) and within and node.name == within[0]:
+            yield from _flat(node.body, within[1:])
+        else:
+            yield node
+
+
+def _scopes(frame: FrameType) -> list[str]:
+    """`outer`, `inner` of a frame of `outer.<locals>.inner`."""
+    name = frame.f_code.co_qualname if frame.f_code.co_name != "<module>" else ""
+    return [part for part in name.split(".") if part not in {"", "<locals>"}]
+
+
+def _shell(namespace: Mapping[str, Any]) -> Any:
+    """The IPython shell whose cells these names are of; None outside of one."""
+    get = namespace.get("get_ipython")
+    shell = get() if inspect.ismethod(get) or inspect.isfunction(get) else None
+    return shell if shell is not None and shell.user_ns is namespace else None
+
+
+def _adds(node: ast.stmt) -> bool:
+    return isinstance(node, ast.AugAssign)
