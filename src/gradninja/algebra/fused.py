@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,15 +31,15 @@ class Dropped:
 class FusedLines(Backward):
     """Backward lines of which one may answer several lines of the forward."""
 
-    def body(self, rules: bool = False) -> list[str]:
+    def body(self, rules: bool = False, say: Callable[[str], str] = str) -> list[str]:
         """The backward lines as text, each group under what it answers."""
-        texts = [str(statement) for statement in self.statements]
+        texts = [say(str(statement)) for statement in self.statements]
         column = max((len(text) for text in texts if len(text) <= WIDEST), default=0)
         found: list[str] = []
         before = ""
         for statement, text in zip(self.statements, texts, strict=True):
             several = [note for note in statement.notes if note.endswith(IN_ONE_GO)]
-            told = several[0] if several else statement.line.code
+            told = several[0] if several else say(statement.line.code)
             if told != before:
                 before = told
                 found.append(f"# {told}")
@@ -83,6 +83,11 @@ class Fused(FusedLines):
     @property
     def function_source(self) -> str:
         return self.seeded.function_source
+
+    def run(
+        self, values: Mapping[str, Any], cotangents: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        return self.seeded.run(values, cotangents)
 
     def __call__(
         self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None

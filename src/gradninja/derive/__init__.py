@@ -16,6 +16,7 @@ from gradninja.derive.verify import verify
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
+from gradninja.lines.ndarray import TORCH
 from gradninja.lines.reading.building import DoesNotRun
 from gradninja.rules import BOOK, Book
 
@@ -149,9 +150,10 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
             break
         program = name_temporaries(program, walk.needs)
     back = Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
-    hold_dtypes(back)
+    if program.dialect == TORCH:  # NumPy's are doubles throughout
+        hold_dtypes(back)
     found = back.run(program.values, cotangents)
     verify(program, found, cotangents, on_the_way=walk.totals.values())
-    if program.live is not None:
+    if program.live is not None and program.dialect == TORCH:
         hold(program, found, cotangents)
     return back

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from gradninja.derive.broadcasting import hold_broadcasting, hold_parts, narrow_parts
+from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.function import function_source
+from gradninja.derive.said import hold_said, pair_source
 from gradninja.derive.statement import Statement, signature, with_imports
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
-from gradninja.lines import NAME, Expr, Line, Program
+from gradninja.lines import Expr, Line, Program
+from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
 
 WIDEST = 64  # characters of a line that still moves the column in which the rules stand
 
@@ -24,13 +29,15 @@ class BackwardLine:
     """One line of a backward pass.
 
     `name` is the gradient that it writes (`dX`), `of` the variable (`X`), `source` the line,
-    `forward` the forward's line that it answers, `rules` the rows of the rule book that made it and
+    `code` the same in torch's words where the forward speaks NumPy, `forward` the forward's line
+    that it answers, `rules` the rows of the rule book that made it and
     `why` their sentences; `shape` and its named `axes` are those of `X`.
     """
 
     name: str
     of: str
     source: str
+    code: str
     forward: Line
     rules: tuple[str, ...]
     why: tuple[str, ...]
@@ -75,7 +82,8 @@ class Backward:
         return BackwardLine(
             name=statement.target,
             of=statement.of,
-            source=str(statement),
+            source=self.program.say(str(statement)),
+            code=str(statement),
             forward=statement.line,
             rules=tuple(rule.name for rule in statement.rules),
             why=(*dict.fromkeys(rule.why for rule in statement.rules), *statement.notes),
@@ -138,17 +146,22 @@ class Backward:
     @cached_property
     def source(self) -> str:
         """`def backward(...)` as text that runs alone, given the forward's values."""
-        return self._text(self.arguments, self._seed)
+        text = self._text(self.arguments, self._seed, say=self.program.say)
+        return hold_said(self, text) if self.program.dialect == NUMPY else text
 
     @cached_property
     def seeded_source(self) -> str:
-        """The same with the cotangent of a 0-dim output as a last argument."""
-        return self._text((*self.arguments, *self.cotangents), []) if self.scalar else self.source
+        """The same in torch's words, with the cotangent of a 0-dim output as a last argument."""
+        if self.scalar:
+            return self._text((*self.arguments, *self.cotangents), [])
+        return self._text(self.arguments, [])
 
     @cached_property
     def annotated(self) -> str:
         """`source` with the rules behind each line beside it: what `gradninja derive` prints."""
-        return self._text(self.arguments, self._seed, rules=True)
+        if self.program.dialect == NUMPY:
+            _ = self.source  # which is held to what was derived
+        return self._text(self.arguments, self._seed, rules=True, say=self.program.say)
 
     @property
     def _seed(self) -> list[str]:
@@ -156,31 +169,46 @@ class Backward:
             return []
         return [f"{self.cotangents[0]} = torch.ones_like({self.outputs[0]})"]
 
-    def _text(self, arguments: tuple[str, ...], first: list[str], rules: bool = False) -> str:
+    def _text(
+        self,
+        arguments: tuple[str, ...],
+        first: list[str],
+        rules: bool = False,
+        say: Callable[[str], str] = str,
+    ) -> str:
         if not self.scalar:
             arguments = tuple(dict.fromkeys((*arguments, *self.cotangents)))
         returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
-        lines = [*first, *self.body(rules), f"return {returned}"]
+        lines = [*map(say, first), *self.body(rules, say), f"return {returned}"]
         body = "\n".join(f"    {line}" for line in lines)
         return with_imports(f"{signature('backward', arguments)}\n{body}\n")
 
-    def body(self, rules: bool = False) -> list[str]:
-        """The backward lines as text, each group under the forward line that it answers."""
-        texts = [str(statement) for statement in self.statements]
+    def body(self, rules: bool = False, say: Callable[[str], str] = str) -> list[str]:
+        """The backward lines as text, each group under the forward line that it answers.
+
+        `say`: puts them in the words of a dialect.
+        """
+        texts = [say(str(statement)) for statement in self.statements]
         column = max((len(text) for text in texts if len(text) <= WIDEST), default=0)
         found: list[str] = []
         line: Line | None = None
         for statement, text in zip(self.statements, texts, strict=True):
             if statement.line is not line:
                 line = statement.line
-                found.append(f"# {line.code}")
+                found.append(f"# {say(line.code)}")
             names = ", ".join(dict.fromkeys(rule.name for rule in statement.rules))
             found.append(f"{text:{column}}  # {names}" if rules and names else text)
         return found
 
     @cached_property
     def function_source(self) -> str:
-        """A whole `torch.autograd.Function` as text, and a function that applies it."""
+        """A whole `torch.autograd.Function` as text, and a function that applies it.
+
+        In NumPy's words: a forward that gives its output and a cache, and the backward of both.
+        """
+        if self.program.dialect == NUMPY:
+            _ = self.source
+            return pair_source(self)
         return function_source(self)
 
     @cached_property
@@ -199,11 +227,15 @@ class Backward:
             f"{given.name}={given.value!r}" if given.optional else given.name
             for given in self.program.inputs
         ]
-        body = [f"    {line.code}" for line in self.program.lines]
+        body = [f"    {self.program.say(line.code)}" for line in self.program.lines]
         body.append(f"    return {', '.join(returned)}")
         return with_imports("\n".join([signature("forward", names), *body]) + "\n")
 
     # -- running ----------------------------------------------------------------------------
+
+    @cached_property
+    def _narrow_parts(self) -> tuple[tuple[Expr, Any], ...]:
+        return narrow_parts(self.program)
 
     @cached_property
     def _forward_code(self) -> Any:
@@ -240,20 +272,20 @@ class Backward:
             if given.name in inputs:
                 value = inputs[given.name]
             elif live is not None and given.name in live.tensors:
-                value = live.tensors[given.name]  # as it is now
+                value = live.now[given.name]
             elif not given.optional:
                 raise DeriveError(f"no value for `{given.name}` is given")
             values[given.name] = value.detach() if isinstance(value, torch.Tensor) else value
         scope.update(values)
-        with torch.no_grad():
+        with torch.no_grad(), self._numbers():
             try:
                 exec(self._forward_code, scope)
             except Exception as error:
                 raise DeriveError(f"the forward does not run on these inputs: {error}") from None
         for line in self.program.lines:
             values.update({name: scope[name] for name in line.targets})
-        self._hold_broadcasting(values)
-        self._hold_parts(scope)
+        hold_broadcasting(self.program, values)
+        hold_parts(self._narrow_parts, scope)
         for assumption in self.program.assumptions:
             now = eval(ast.unparse(assumption.syntax), scope)
             if now != assumption.value:
@@ -264,71 +296,6 @@ class Backward:
                     hint="what was read for one size does not hold for another: derive again",
                 )
         return values
-
-    def _hold_broadcasting(self, values: Mapping[str, Any]) -> None:
-        """Raise where a size is 1 now and was not when the forward was read, or the reverse.
-
-        What was broadcast then is summed in the backward, and nothing else; an axis may only
-        become 1 together with all others that had its name, or else its size.
-        """
-        now_of: dict[str | int, tuple[str, int]] = {}
-        axes = {given.name: given.axes for given in self.program.inputs}
-        for name, then in self.program.values.items():
-            if not isinstance(then, torch.Tensor):
-                continue
-            now = tuple(values[name].shape)
-            if len(now) != then.ndim or any(
-                was == 1 != size for was, size in zip(then.shape, now, strict=True)
-            ):
-                raise DeriveError(
-                    f"`{name}` has shape {now} and had {tuple(then.shape)} when the forward was "
-                    "read: it broadcasts otherwise",
-                    hint="derive again with inputs of these shapes",
-                )
-            if name not in axes:
-                continue
-            keys: Sequence[str | int] = axes[name] or tuple(then.shape)
-            for key, was, size in zip(keys, then.shape, now, strict=True):
-                other, seen = now_of.setdefault(key, (name, size))
-                if was != 1 and size != seen and 1 in (size, seen):
-                    raise DeriveError(
-                        f"`{name}` has shape {now}, which broadcasts otherwise with `{other}` than "
-                        "when the forward was read",
-                        hint="derive again with inputs of these shapes",
-                    )
-
-    @cached_property
-    def _narrow_parts(self) -> tuple[tuple[Expr, Any], ...]:
-        """The parts of lines without names that had an axis of size 1, each with its code.
-
-        Only those count that an operation broadcasts, or might: its operands, where it has
-        several tensors, and its result. What lines name is held without evaluating it again.
-        """
-        found: dict[int, Expr] = {}
-        for line in self.program.lines:
-            for expr in line.expr.walk() if line.expr.differentiable else ():
-                if sum(operand.is_tensor for operand in expr.operands) > 1:
-                    near = (expr, *expr.operands)
-                    found.update({id(part): part for part in near if part is not line.expr})
-        narrow = [
-            part
-            for part in found.values()
-            if part.is_tensor and part.op != NAME and 1 in part.shape and not part.random
-        ]
-        return tuple((part, compile(str(part), "<forward>", "eval")) for part in narrow)
-
-    def _hold_parts(self, scope: Mapping[str, Any]) -> None:
-        """The same for the parts of lines that have no name."""
-        for part, code in self._narrow_parts:
-            with torch.no_grad():
-                now = tuple(eval(code, dict(scope)).shape)
-            if tuple(size == 1 for size in now) != tuple(size == 1 for size in part.shape):
-                raise DeriveError(
-                    f"`{part}` has shape {now} and had {part.shape} when the forward was read: it "
-                    "broadcasts otherwise",
-                    spot=part.spot,
-                    hint="derive again with inputs of these shapes",
-                )
 
     def __call__(
         self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None
@@ -341,11 +308,15 @@ class Backward:
             grad: the cotangent, of the output's shape; for several outputs a tuple. None means 1
                 for the one 0-dim output, a loss, and 0 for what is returned beside it.
 
+        Arrays of NumPy's are taken as well, and answered with arrays.
         A module's gradients are found by its own names as well: `found["fc1.weight"]`.
 
         Raises:
             DeriveError: values or a cotangent that do not fit.
         """
+        arrays = holds_arrays(inputs)
+        if arrays:
+            inputs, grad = as_tensors(as_float64(dict(inputs))), as_tensors(as_float64(grad))
         values = self.forward_values(inputs)
         outputs = [values[name] for name in self.outputs]
         if grad is None:
@@ -370,7 +341,8 @@ class Backward:
                     hint="derive again with inputs of these shapes",
                 )
         paths = {} if self.program.live is None else self.program.live.paths
-        return Gradients({f"d{name}": gradient for name, gradient in found.items()}, paths)
+        named = {f"d{name}": gradient for name, gradient in found.items()}
+        return Gradients(as_arrays(named) if arrays else named, paths)
 
     def run(
         self, values: Mapping[str, Any], cotangents: Mapping[str, torch.Tensor]
@@ -386,7 +358,7 @@ class Backward:
         """
         arguments = {name: values[name] for name in self.arguments}
         arguments.update({self.gradient_names[of]: g for of, g in cotangents.items()})
-        with torch.no_grad():
+        with torch.no_grad(), self._numbers():
             try:
                 found = self._function(**arguments)
             except (RuntimeError, ArithmeticError, IndexError, ValueError) as error:
@@ -395,6 +367,11 @@ class Backward:
                 ) from None
         several = found if isinstance(found, tuple) else (found,)
         return dict(zip(self.program.differentiable, several, strict=True))
+
+    def _numbers(self) -> AbstractContextManager[None]:
+        """NumPy makes doubles; torch what its default is."""
+        wide = self.program.dialect == NUMPY
+        return default_dtype(torch.float64) if wide else nullcontext()
 
     def __repr__(self) -> str:
         return self.annotated

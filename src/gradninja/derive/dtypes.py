@@ -10,15 +10,17 @@ import ast
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradninja.derive.backward import Backward
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY, substitute
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+
+if TYPE_CHECKING:
+    from gradninja.derive.backward import Backward
 
 # In float64, what is new may be narrower; in float32 what is cast, and in bfloat16 both, are wider.
 PROBED = (torch.float64, torch.float32, torch.bfloat16)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradninja.lines import Line
+from gradninja.lines.ndarray import HELPERS
 from gradninja.rules import Rule
 
 # What may hand out a view of its operand's memory: nothing may be added into such a value in place.
@@ -79,6 +80,8 @@ def signature(function: str, names: Sequence[str]) -> str:
 
 
 def with_imports(text: str) -> str:
-    """The text with the imports of the libraries that it names."""
+    """The text with the imports of the libraries, and the helpers, that it names."""
+    helpers = [helper for name, helper in HELPERS.items() if f"{name}(" in text]
+    text = "\n\n".join([*helpers, text])
     used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", text)]
     return "\n".join([*used, *([""] * 2 if used else []), text]) if used else text

@@ -107,7 +107,7 @@ def _boxes(walk: Walkthrough) -> tuple[list[Box], list[tuple[Box, Box]]]:
             continue
         kind = "line" if step.differentiable else "constant"
         kind = "output" if outputs & set(targets) else kind
-        below = step.line.code.partition(" = ")[2]
+        below = walk.back.program.say(step.line.code).partition(" = ")[2]
         box = Box(step.index, ", ".join(targets), _cut(below), _cut(" ".join(shapes)), kind)
         readers = [by_name[name] for name in step.reads if name in by_name]
         for operand in readers:

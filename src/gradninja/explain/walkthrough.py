@@ -17,7 +17,7 @@ from gradninja.derive.template import LIBRARY
 from gradninja.explain.formula import Formula
 from gradninja.explain.shapes import Shapes
 from gradninja.explain.translate import Translator
-from gradninja.lines import Line
+from gradninja.lines import Line, Program
 
 # The two sentences that the whole of it rests on; deriving puts them where they act.
 SUM_TO_BROADCAST = "a sum in the forward is a broadcast in the backward"
@@ -97,7 +97,7 @@ class Walkthrough:
         return Step(
             line=line,
             index=index,
-            code=_as_written(line),
+            code=_as_written(self.back.program, line),
             shape=self.shapes.equation(tree),
             broadcasts=tuple(self.shapes.broadcasts(tree)),
             formula=self.translator.statement(tree),
@@ -120,7 +120,7 @@ class Walkthrough:
         return tuple(visits)
 
     def _answer(self, line: BackwardLine, told: set[str]) -> Answer:
-        tree = ast.parse(line.source).body[0]
+        tree = ast.parse(line.code).body[0]
         self.shapes.run(tree)
         return Answer(
             line=line,
@@ -180,13 +180,14 @@ class Walkthrough:
         return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in told)
 
 
-def _as_written(line: Line) -> str:
+def _as_written(program: Program, line: Line) -> str:
     """The line as the person wrote it; in names bound once where it is only a part of theirs."""
+    code = program.say(line.code)
     try:
-        same = ast.unparse(ast.parse(line.source.strip())) == line.code
+        same = ast.unparse(ast.parse(line.source.strip())) == code
     except SyntaxError:
         same = False
-    return line.source.strip() if same else line.code
+    return line.source.strip() if same else code
 
 
 def _names(syntax: ast.expr) -> tuple[str, ...]:

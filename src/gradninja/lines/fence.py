@@ -82,8 +82,8 @@ STATIC_FUNCTIONS = frozenset(
     """
     math.sqrt math.exp math.log math.log2 math.log10 math.log1p math.expm1 math.floor math.ceil
     math.sin math.cos math.tan math.tanh math.atan math.fabs math.pow math.isqrt math.erf
-    math.radians np.sqrt np.exp np.log np.log2 np.floor np.ceil np.abs np.sin np.cos np.tanh
-    np.power
+    math.radians math.prod np.sqrt np.exp np.log np.log2 np.floor np.ceil np.abs np.sin np.cos
+    np.tanh np.power
     """.split()
 )
 
@@ -109,9 +109,7 @@ EXPRESSIONS = {
     ast.Await: "`await` is outside",
     ast.Yield: "`yield` is outside; return the value",
     ast.NamedExpr: "`:=` is outside; give the value a line of its own",
-    ast.Dict: "dictionaries are outside; name each value on a line",
     ast.Set: "sets are outside; name each value on a line",
-    ast.DictComp: "dictionaries are outside; name each value on a line",
     ast.SetComp: "sets are outside; name each value on a line",
 }
 

@@ -16,6 +16,7 @@ import torch
 
 from gradninja.errors import Spot
 from gradninja.lines.modules.live import Live
+from gradninja.lines.ndarray import NUMPY, TORCH, said
 
 NAME = "name"  # a reference to an input or to an earlier line
 STATIC = "static"  # a Python value: a number, a size, a dtype, a slice
@@ -132,6 +133,15 @@ class Program:
     )  # size -> name, where that is unique
 
     live: Live | None = None  # the object whose forward this is
+    dialect: str = TORCH  # that the person speaks
+
+    def say(self, code: str) -> str:
+        """Statements in the words of the person's dialect.
+
+        Raises:
+            Unsayable: NumPy has none for them.
+        """
+        return said(code) if self.dialect == NUMPY else code
 
     @property
     def values(self) -> dict[str, Any]:

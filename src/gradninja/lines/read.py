@@ -14,6 +14,9 @@ import torch
 from gradninja.errors import ReadError
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live
+from gradninja.lines.ndarray import NUMPY, as_tensors, holds_arrays
+from gradninja.lines.original import hold, original
+from gradninja.lines.plain import is_plain
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
 from gradninja.lines.reading.building import DoesNotRun
@@ -49,7 +52,8 @@ def read(
         ReadError: the text is outside of what is read, or does not run; with line and caret.
     """
     held = found_live(forward)
-    source = load(forward if held is None else held.method)
+    arrays = (held is not None and held.original is not None) or holds_arrays(inputs)
+    source = load(forward if held is None else held.method, dialect=NUMPY if arrays else None)
     formals = parameters(source, source.function, stars=held is not None)
     own_names: Mapping[str, str] = {}
     if held is not None:
@@ -88,7 +92,7 @@ def read(
         )
     drawn = [f for f in formals if f.name not in given and f.kind is not None]
     if not drawn:
-        return attempt(given, _axis_names(formals, given))[0]
+        return _held_to_numpy(attempt(given, _axis_names(formals, given))[0], source)
     first_error: DoesNotRun | None = None
     for factor in SIZE_FACTORS:
         sizes = axis_sizes(formals, factor)
@@ -111,7 +115,7 @@ def read(
         except DoesNotRun as error:
             first_error = first_error or error
         else:
-            return program
+            return _held_to_numpy(program, source)
     assert first_error is not None
     raise first_error
 
@@ -217,6 +221,8 @@ def _given(
                 "or give tensors by `inputs`",
             )
     given = dict(inputs or {})
+    if source.dialect == NUMPY:
+        given = {name: _plain_or_wide(as_tensors(value)) for name, value in given.items()}
     unknown = set(given) - names
     if unknown:
         raise ReadError(
@@ -243,6 +249,29 @@ def _given(
                 hint="add it to `inputs`",
             )
     return given
+
+
+def _plain_or_wide(value: Any) -> Any:
+    """NumPy's floats as float64, and a list of numbers as what no line changes."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.double()
+    return tuple(value) if isinstance(value, list) and is_plain(value) else value
+
+
+def _held_to_numpy(program: Program, source: Source) -> Program:
+    """The program of a NumPy text, which gives what NumPy gives.
+
+    Raises:
+        ReadError: it gives something else.
+    """
+    drawn = any(part.random for line in program.lines for part in line.expr.walk())
+    if source.dialect == NUMPY and not drawn:
+        try:
+            hold(program, original(source))
+        except ReadError as error:
+            spot = source.spot(source.function)
+            raise ReadError(error.message, spot=spot, hint=error.hint) from None
+    return program
 
 
 def _call_inputs(source: Source) -> Any:

@@ -31,6 +31,7 @@ from gradninja.lines.program import (
     needed,
 )
 from gradninja.lines.reading.bounds import bounds
+from gradninja.lines.reading.containers import GROWS
 from gradninja.lines.reading.inlining import Function, Returned
 from gradninja.lines.reading.writing import Writing
 from gradninja.lines.source import Source
@@ -60,12 +61,13 @@ class Reader(Writing):
         self.loaded: dict[Callable[..., Any], Source] = {}
         self.frames: list[dict[str, Expr]] = []
         self.tensors: dict[int, Expr] = {}
+        self.twins: Mapping[int, Any] = {}
         self.state: dict[tuple[int, str], Expr] = {}
         self.depth = 0
         self.statement: ast.stmt = source.function
         self.spent, self.whole = 0, source.function.body
         self.outermost = source.spot(source.function)  # the forward's own statement that is read
-        self.taken: set[str] = set()
+        self.taken: set[str] = {"torch", "F", "math", "np"}  # which the text itself uses
         self.inputs: tuple[Input, ...] = ()
         self.own_state: frozenset[str] = frozenset()
         self.overwritten: dict[str, tuple[int, str]] = {}
@@ -123,17 +125,10 @@ class Reader(Writing):
             return
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
             owner = call.func.value
-            held = self.scope.get(owner.id) if isinstance(owner, ast.Name) else None
-            if held is not None and isinstance(held.value, list) and isinstance(owner, ast.Name):
-                if call.func.attr in {"append", "extend"} and len(call.args) == 1:
-                    element = self.read(call.args[0])
-                    added = (
-                        [element] if call.func.attr == "append" else self.elements_of(node, element)
-                    )
-                    several = [*self.elements_of(node, held), *added]
-                    self.bind(owner.id, self.container(node, several, list))
-                    return
-                self.fail(node, "only `append` and `extend` of a list are read")
+            named = isinstance(owner, ast.Name | ast.Attribute | ast.Subscript)
+            grows = named and call.func.attr in GROWS and self.dotted(call.func) is None
+            if grows and self.grow(node, call, self.read(owner)):
+                return
         if isinstance(call, ast.Call) and ast.unparse(call.func) in QUIET:
             return
         found = self.read(call)
@@ -145,13 +140,13 @@ class Reader(Writing):
     def run_Assign(self, node: ast.Assign) -> None:
         expr = self.read(node.value)
         for target in node.targets:
-            expr = self._assign(target, expr)
+            expr = self.assign(target, expr)
 
     def run_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
-            self._assign(node.target, self.read(node.value))
+            self.assign(node.target, self.read(node.value))
 
-    def _assign(self, target: ast.expr, expr: Expr) -> Expr:
+    def assign(self, target: ast.expr, expr: Expr) -> Expr:
         if isinstance(target, ast.Name):
             return self.bind(target.id, expr)
         if isinstance(target, ast.Tuple | ast.List):
@@ -186,7 +181,7 @@ class Reader(Writing):
         if len(elements) != len(names):
             self.fail(target, f"{len(elements)} values for {len(names)} names")
         for n, element in zip(names, elements, strict=True):
-            self._assign(n.value if isinstance(n, ast.Starred) else n, element)
+            self.assign(n.value if isinstance(n, ast.Starred) else n, element)
         return expr
 
     def run_AugAssign(self, node: ast.AugAssign) -> None:
@@ -195,7 +190,7 @@ class Reader(Writing):
             self.write_operator(node, held)
             return
         plain = ast.copy_location(ast.BinOp(node.target, node.op, node.value), node)
-        self._assign(node.target, self.read(plain))
+        self.assign(node.target, self.read(plain))
 
     def run_Delete(self, node: ast.Delete) -> None:
         for target in node.targets:
@@ -226,7 +221,7 @@ class Reader(Writing):
             for inner, part in zip(target.elts, self.elements_of(target, element), strict=False):
                 self._loop_variable(inner, part)
         else:
-            self._assign(target, element)
+            self.assign(target, element)
 
     def comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> list[Expr]:
         if len(node.generators) != 1 or node.generators[0].is_async:
@@ -297,6 +292,7 @@ class Reader(Writing):
         self.of_object = live is not None
         self.inputs = inputs
         self.own_state = frozenset(() if live is None else live.tensors)
+        self.twins = {} if live is None else live.twins
         for given in inputs:
             self._take(given, live)
         if live is not None:
@@ -331,6 +327,7 @@ class Reader(Writing):
             namespace=dict(self.own),
             axis_names=axis_names,
             live=live,
+            dialect=self.source.dialect,
         )
 
     def _take(self, given: Input, live: Live | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
+from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, forward_of, translated
 
 # What the usual short names mean where a text does not import them itself.
 USUAL_ALIASES = {
@@ -38,6 +39,8 @@ class Source:
     aliases: Mapping[str, str]
     constants: Mapping[str, Any] = field(default_factory=dict)
     live: Callable[..., Any] | None = None
+    dialect: str = TORCH  # that the text speaks; its functions are in torch's words all the same
+    kept: tuple[int, ...] | None = None  # the places of what it returns that are outputs
 
     @property
     def is_method(self) -> bool:
@@ -105,16 +108,22 @@ def _characters(text: str, utf8_offset: int) -> int:
     return len(text.encode()[:utf8_offset].decode(errors="ignore"))
 
 
-def load(forward: str | Path | Callable[..., Any], default: str = "forward") -> Source:
+def load(
+    forward: str | Path | Callable[..., Any],
+    default: str = "forward",
+    dialect: str | None = None,
+) -> Source:
     """The source of a function, of `FILE.py`, of `FILE.py:name`, or of text with a line break.
+
+    `dialect`: what it speaks, where that is known.
 
     Raises:
         ReadError: the file or function is missing, or the text is no Python.
     """
     if callable(forward) and not isinstance(forward, str | Path):
-        return _from_function(forward)
+        return _from_function(forward, dialect)
     if isinstance(forward, str) and "\n" in forward:
-        return parse(forward, "<text>", None)
+        return parse(forward, "<text>", None, dialect=dialect)
     path, _, name = str(forward).partition(".py:")
     file = Path(path + ".py" if name else str(forward))
     try:
@@ -126,11 +135,21 @@ def load(forward: str | Path | Callable[..., Any], default: str = "forward") -> 
         ) from None
     except UnicodeDecodeError:
         raise ReadError(f"{file} is not a text file in UTF-8") from None
-    return parse(text, str(file), name or None, default)
+    return parse(text, str(file), name or None, default, dialect)
 
 
-def parse(text: str, file: str, name: str | None, default: str = "forward") -> Source:
-    """The source of function `name` in `text`; without a name `forward`, or the only function."""
+def parse(
+    text: str,
+    file: str,
+    name: str | None,
+    default: str = "forward",
+    dialect: str | None = None,
+    around: Mapping[str, Any] | None = None,
+) -> Source:
+    """The source of function `name` in `text`; without a name `forward`, or the only function.
+
+    `around`: the values of the names around it.
+    """
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
@@ -143,6 +162,11 @@ def parse(text: str, file: str, name: str | None, default: str = "forward") -> S
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ReadError(f"this is not Python: {error}") from None
+    known = {**USUAL_ALIASES, **_modules(around or {}), **aliases(tree)}
+    plain = {**_plain(around or {}), **constants(tree)}
+    dialect = dialect_of(tree, known) or dialect or _spoken(around or {})
+    if dialect == NUMPY:
+        tree = translated(tree, known, frozenset(plain))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if not functions:
         raise ReadError(
@@ -157,17 +181,22 @@ def parse(text: str, file: str, name: str | None, default: str = "forward") -> S
         raise ReadError(
             f"{file} has {missing}", hint=f"it has: {', '.join(functions)}; give FILE.py:name"
         )
+    function, kept = functions[wanted], None
+    if dialect == NUMPY:
+        function, kept = forward_of(function)
     return Source(
         file=file,
         text=text,
-        function=functions[wanted],
+        function=function,
         functions=functions,
-        aliases={**USUAL_ALIASES, **aliases(tree)},
-        constants=constants(tree),
+        aliases=known,
+        constants=plain,
+        dialect=dialect,
+        kept=kept,
     )
 
 
-def _from_function(function: Callable[..., Any]) -> Source:
+def _from_function(function: Callable[..., Any], dialect: str | None) -> Source:
     if not isinstance(function, types.FunctionType):
         if isinstance(function, type):
             raise ReadError(
@@ -193,8 +222,8 @@ def _from_function(function: Callable[..., Any]) -> Source:
         ) from None
     # Blank lines put the function on its own line numbers, so that carets point into the file.
     text = "\n" * (first - 1) + textwrap.dedent("".join(lines))
-    source = parse(text, file, function.__name__)
-    return _with_surroundings(source, function)
+    source = parse(text, file, function.__name__, "", dialect, _around(function))
+    return replace(source, live=function)
 
 
 def of_lambda(function: Callable[..., Any]) -> Source:
@@ -218,8 +247,9 @@ def of_lambda(function: Callable[..., Any]) -> Source:
             made = ast.copy_location(ast.FunctionDef("lambda_", node.args, [body], []), node)
             if _names_of(node) == _code_names(code):
                 file = inspect.getsourcefile(function) or "<unknown>"
-                source = Source(file, "".join(lines), made, {}, {**USUAL_ALIASES, **aliases(tree)})
-                return _with_surroundings(source, function)
+                known = {**USUAL_ALIASES, **_modules(_around(function)), **aliases(tree)}
+                plain = _plain(_around(function))
+                return Source(file, "".join(lines), made, {}, known, plain, function)
     raise ReadError("the source text of a lambda cannot be found", hint="write it with `def`")
 
 
@@ -235,25 +265,29 @@ def _code_names(code: types.CodeType) -> tuple[set[str], set[str]]:
     return arguments, {*code.co_names, *code.co_freevars}
 
 
-def _with_surroundings(source: Source, function: types.FunctionType) -> Source:
-    """A live function's source with the names around it."""
-    names = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
-    modules = {
-        alias: value.__name__
-        for alias, value in names.items()
-        if isinstance(value, types.ModuleType)
-    }
+def _around(function: types.FunctionType) -> dict[str, Any]:
+    """The names around a live function."""
+    return {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+
+
+def _modules(names: Mapping[str, Any]) -> dict[str, str]:
+    return {n: value.__name__ for n, value in names.items() if isinstance(value, types.ModuleType)}
+
+
+def _spoken(names: Mapping[str, Any]) -> str:
+    """The dialect of a module that has these names."""
+    libraries = {path.partition(".")[0] for path in _modules(names).values()}
+    return NUMPY if "numpy" in libraries and "torch" not in libraries else TORCH
+
+
+def _plain(names: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of plain values."""
     plain = (bool, int, float, str, type(None), tuple)
-    return replace(
-        source,
-        aliases={**USUAL_ALIASES, **modules, **source.aliases},
-        constants={
-            name: value
-            for name, value in names.items()
-            if isinstance(value, plain) and not name.startswith("__")
-        },
-        live=function,
-    )
+    return {
+        name: value
+        for name, value in names.items()
+        if isinstance(value, plain) and not name.startswith("__")
+    }
 
 
 def aliases(tree: ast.Module) -> dict[str, str]:

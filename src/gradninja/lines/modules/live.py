@@ -8,7 +8,7 @@ import keyword
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils import checkpoint
 
 from gradninja.errors import ReadError
 from gradninja.lines.modules.surroundings import Surrounded
+from gradninja.lines.ndarray import as_tensors, holds_arrays
 
 DEEPEST_OBJECT = 60  # attributes within attributes
 RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}
@@ -37,6 +38,8 @@ class Live:
     paths: Mapping[str, str]
     wanted: frozenset[str]  # readable names of what has a gradient
     closures: tuple[types.FunctionType, ...] = ()  # that it holds: `self.f = lambda x: ...`
+    original: Any = None  # the person's own object, where that holds arrays and this one tensors
+    twins: Mapping[int, Any] = field(default_factory=dict)  # id of what that holds -> this one's
 
     @property
     def name(self) -> str:
@@ -46,6 +49,11 @@ class Live:
     def takes_self(self) -> bool:
         """Whether the object is the first argument of the method."""
         return not isinstance(self.instance, Surrounded)
+
+    @property
+    def now(self) -> Mapping[str, torch.Tensor]:
+        """The tensors as they are now."""
+        return self.tensors if self.original is None else live(self.original).tensors
 
     @cached_property
     def own_names(self) -> dict[str, str]:
@@ -97,6 +105,9 @@ def live(instance: Any) -> Live:
             f"{type(instance).__name__} has no `forward` that is written in Python",
             hint="give a torch.nn.Module, an object with `__call__`, or a plain function",
         )
+    original, twins = None, dict[int, Any]()
+    if not isinstance(instance, nn.Module) and holds_arrays(instance):
+        instance, original = as_tensors(instance, twins), instance
     taken = set(method.__code__.co_varnames) | RESERVED
     tensors: dict[str, torch.Tensor] = {}
     paths: dict[str, str] = {}
@@ -111,7 +122,10 @@ def live(instance: Any) -> Live:
             names[id(tensor)], tensors[name] = name, tensor
         paths[path] = names[id(tensor)]
     closures = tuple(f for _, f in held if isinstance(f, types.FunctionType))
-    return Live(instance, method, tensors, paths, _wanted(instance, tensors), closures)
+    wanted = _wanted(instance, tensors)
+    if original is not None:  # an array does not ask for a gradient: all that could have one, do
+        wanted = frozenset(name for name, t in tensors.items() if t.is_floating_point())
+    return Live(instance, method, tensors, paths, wanted, closures, original, twins)
 
 
 def forward_of(instance: Any) -> types.FunctionType | None:
@@ -119,15 +133,15 @@ def forward_of(instance: Any) -> types.FunctionType | None:
     if isinstance(instance, Surrounded):
         return instance.unbound()
     kind = type(instance)
-    name = "forward" if isinstance(instance, nn.Module) else "__call__"
-    method = getattr(kind, name, None)
-    return method if isinstance(method, types.FunctionType) else None
+    names = ("forward",) if isinstance(instance, nn.Module) else ("__call__", "forward")
+    methods = (getattr(kind, name, None) for name in names)
+    return next((m for m in methods if isinstance(m, types.FunctionType)), None)
 
 
 def surrounded(function: types.FunctionType) -> Live | None:
     """The function with the tensors around it; None where nothing around it learns or is called."""
     made = Surrounded(function)
-    if any(_learns(value) for value in vars(made).values()):
+    if any(_learns(value) or holds_arrays(value) for value in vars(made).values()):
         return live(made)
     return None
 

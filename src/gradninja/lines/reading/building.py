@@ -152,6 +152,29 @@ class Builder:
             sized=any(element.sized for element in elements),
         )
 
+    def dictionary(self, node: ast.AST, entries: Mapping[Any, Expr]) -> Expr:
+        """A dictionary of plain keys."""
+        self.spend()
+        parts = tuple(entries.values())
+        return Expr(
+            TUPLE,
+            parts,
+            ast.Dict([literal(key) for key in entries], [part.syntax for part in parts]),
+            {key: part.value for key, part in entries.items()},
+            self.source.spot(node),
+            differentiable=any(part.differentiable for part in parts),
+            random=any(part.random for part in parts),
+            sized=any(part.sized for part in parts),
+        )
+
+    def rebuilt(self, node: ast.AST, several: Expr, parts: list[Expr]) -> Expr:
+        """The same list, tuple or dictionary of other parts; itself where they are the same."""
+        if all(new is old for new, old in zip(parts, several.args, strict=True)):
+            return several
+        if isinstance(several.value, dict):
+            return self.dictionary(node, dict(zip(several.value, parts, strict=True)))
+        return self.container(node, parts, type(several.value))
+
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:
     several = value if isinstance(value, tuple) else (value,)

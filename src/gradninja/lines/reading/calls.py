@@ -68,8 +68,11 @@ class Calls(Expressions):
         for keyword in node.keywords:
             if keyword.arg is None:
                 held = self.read(keyword.value)
-                if held.op != STATIC or not isinstance(held.value, dict):
+                if not isinstance(held.value, dict):
                     self.fail(node, "`**` in a call is outside", "write the keyword arguments out")
+                if held.op == TUPLE:
+                    kwargs.update(zip(held.value, held.args, strict=True))
+                    continue
                 for key, value in held.value.items():
                     kwargs[key] = self.value_of(
                         keyword.value, value, literal(value) if is_plain(value) else node
@@ -188,6 +191,11 @@ class Calls(Expressions):
                     "write it with operations that have one, or give it a rule with gradninja.rule",
                 )
             return self._call(node, op, attribute, function, owner)
+        if owner.op in (STATIC, TUPLE) and isinstance(owner.value, list | tuple | dict):
+            args, _ = self._arguments(node)
+            found = self.container_method(node, owner, func.attr, args)
+            if found is not None:
+                return found
         if owner.op in (STATIC, TUPLE) and isinstance(owner.value, list | tuple):
             if func.attr in {"append", "extend", "insert", "pop"}:
                 self.fail(
@@ -242,6 +250,11 @@ class Calls(Expressions):
             listed = ast.Call(ast.Name("list", ast.Load()), [syntax], [])
             return self._static_operation(node, lambda *v: list(run(*v)), tuple(args), listed)
         return self._static_operation(node, run, tuple(args), syntax)
+
+    def container_method(
+        self, node: ast.Call, owner: Expr, name: str, args: list[Expr]
+    ) -> Expr | None:
+        raise NotImplementedError
 
     def in_place(self, op: str) -> bool:
         raise NotImplementedError

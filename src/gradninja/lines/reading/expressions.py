@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.lines import fence
+from gradninja.lines.ndarray import is_array
 from gradninja.lines.operators import (
     BINARY,
     COMPARE,
@@ -29,6 +30,7 @@ class Expressions(Builder):
     scope: dict[str, Expr]
     own: Mapping[str, Callable[..., Any]]  # functions that have a rule from outside
     tensors: dict[int, Expr]  # the tensors that a live object holds, by identity
+    twins: Mapping[int, Any]  # and what stands for an array, or for what holds arrays
 
     def read(self, node: ast.expr) -> Expr:
         """The expression that a syntax node stands for."""
@@ -63,7 +65,8 @@ class Expressions(Builder):
         self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
     ) -> Expr:
         """A live Python value: a tensor that is an input, a sequence of such, or a plain thing."""
-        if isinstance(value, torch.Tensor):
+        value = self.twins.get(id(value), value)
+        if isinstance(value, torch.Tensor) or is_array(value):
             if id(value) not in self.tensors:
                 self.fail(
                     node,
@@ -150,6 +153,8 @@ class Expressions(Builder):
     def elements_of(self, node: ast.AST, several: Expr) -> list[Expr]:
         """What a loop, an unpacking or a star takes out of a value, one by one."""
         if several.op == TUPLE:
+            if isinstance(several.value, dict):
+                return [self.static(node, key, literal(key)) for key in several.value]
             return list(several.args)
         if several.is_tensor:
             if several.value.ndim == 0:
@@ -193,12 +198,21 @@ class Expressions(Builder):
         if index.op != STATIC:
             self.fail(node, "an index into a Python sequence must be a plain int")
         if owner.op == STATIC:
-            return self._static_operation(node, operator.getitem, (owner, index), syntax)
-        elements = self.elements_of(node, owner)
+            found = self._static_operation(node, operator.getitem, (owner, index), syntax)
+            written = isinstance(owner.syntax, ast.List | ast.Tuple | ast.Dict)
+            if written and found.op == STATIC and is_plain(found.value) and not owner.sized:
+                return self.static(node, found.value, literal(found.value))
+            return found
+        keyed = owner.op == TUPLE and isinstance(owner.value, dict)
+        elements: Any = (
+            dict(zip(owner.value, owner.args, strict=True))
+            if keyed
+            else self.elements_of(node, owner)
+        )
         try:
             picked = elements[index.value]
-        except (IndexError, TypeError) as error:
-            self.fail(node, f"this line does not run: {error}")
+        except (LookupError, TypeError) as error:
+            self.fail(node, f"this line does not run: {type(error).__name__}: {error}")
         return picked if isinstance(picked, Expr) else self.container(node, picked)
 
     def _static_operation(

@@ -116,13 +116,21 @@ class Inlining(Calls):
         assert live is not None
         if live not in self.loaded:
             lambdas = getattr(live, "__name__", "") == "<lambda>"
-            self.loaded[live] = sources.of_lambda(live) if lambdas else sources.load(live)
+            self.loaded[live] = (
+                sources.of_lambda(live)
+                if lambdas
+                else sources.load(live, dialect=self._dialect(live))
+            )
         found = self.loaded[live]
         if live.__module__.startswith("gradninja."):
             parts = {f.name: getattr(found, f.name) for f in fields(Source)}
             said = self.source.statement(self.statement)
             found = Standing(**parts, place=self.source.spot(node), said=said)
         return found, found.function
+
+    def _dialect(self, live: Callable[..., Any]) -> str | None:
+        """A function of the person's speaks as its caller does."""
+        return None if live.__module__.startswith("gradninja.") else self.source.dialect
 
     def enter(
         self, node: ast.expr, function: Function, args: list[Expr], kwargs: Mapping[str, Expr]
@@ -227,11 +235,8 @@ class Inlining(Calls):
         if value.op in (NAME, STATIC):
             return value
         if value.op == TUPLE:
-            return self.container(
-                self.statement,
-                [self._leaf_argument(name, e) for e in value.args],
-                type(value.value),
-            )
+            parts = [self._leaf_argument(name, e) for e in value.args]
+            return self.rebuilt(self.statement, value, parts)
         if isinstance(value.value, tuple):
             before = self.scope.get(name)
             bound = self.bind(name, value)

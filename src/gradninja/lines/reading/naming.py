@@ -50,7 +50,7 @@ class Naming(Objects):
             return self._handed_out(name, expr)
         if expr.op == TUPLE:
             named = [self._leaf(name, element) for element in expr.args]
-            bound = self.container(self.statement, named, type(expr.value))
+            bound = self.rebuilt(self.statement, expr, named)
         elif expr.op != STATIC and isinstance(expr.value, tuple):
             bound = self.name_outputs(name, expr)
         elif expr.op == STATIC and not self._keeps_name(expr):
@@ -90,15 +90,17 @@ class Naming(Objects):
         )
         return plain and not isinstance(expr.syntax, ast.Name | ast.Slice)
 
-    def _leaf(self, name: str, element: Expr) -> Expr:
-        """An element of a list: it may be used many times, so it gets a name."""
+    def _leaf(self, name: str, element: Expr, plain: bool = False) -> Expr:
+        """An element of a list: it may be used many times, so it gets a name.
+
+        `plain`: the name itself, where it is free.
+        """
         if element.op in (NAME, STATIC):
             return element
         if element.op == TUPLE:
-            return self.container(
-                self.statement, [self._leaf(name, e) for e in element.args], type(element.value)
-            )
-        target = self.fresh(f"{name}_0")
+            parts = [self._leaf(name, e) for e in element.args]
+            return self.rebuilt(self.statement, element, parts)
+        target = self.fresh(name if plain else f"{name}_0")
         self.add_line((target,), element)
         return self.reference(target, element.value, element)
 

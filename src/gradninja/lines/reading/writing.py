@@ -17,13 +17,13 @@ import torch
 from gradninja.lines import fence
 from gradninja.lines.plain import literal
 from gradninja.lines.program import NAME, TUPLE, Expr, Input
-from gradninja.lines.reading.naming import Naming
+from gradninja.lines.reading.containers import Containers
 from gradninja.lines.reading.parts import Part, parts_of
 
 MOST_COMPARED = 1_000_000  # elements of a memory in which two views are held against each other
 
 
-class Writing(Naming):
+class Writing(Containers):
     """In-place operators, methods and assignments of tensors."""
 
     inputs: tuple[Input, ...]
@@ -69,8 +69,11 @@ class Writing(Naming):
     def write_part(self, target: ast.Subscript, value: Expr) -> None:
         """`x[index] = value`."""
         owner = self.read(target.value)
+        if isinstance(owner.value, list | dict):
+            self.write_item(target, owner, value)
+            return
         if not owner.is_tensor:
-            self.fail(target, "only tensors, and attributes, are written to")
+            self.fail(target, "only tensors, lists, dictionaries and attributes are written to")
         self.write_to(target, self.read(target), value)
 
     def in_place(self, op: str) -> bool:
@@ -245,9 +248,7 @@ class Writing(Naming):
     def _with(self, expr: Expr, old: torch.Tensor, new: Expr) -> Expr:
         if expr.op == TUPLE:
             parts = [self._with(part, old, new) for part in expr.args]
-            if any(mine is not other for mine, other in zip(parts, expr.args, strict=True)):
-                return self.container(self.statement, parts, type(expr.value))
-            return expr
+            return self.rebuilt(self.statement, expr, parts)
         if expr.op == NAME and expr.is_tensor and same_place(expr.value, old):
             return new
         return expr

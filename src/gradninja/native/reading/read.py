@@ -108,10 +108,12 @@ class StepReader(Reader):
         else:
             self._write(node.target, value)
 
-    def _assign(self, target: ast.expr, expr: Expr) -> Expr:
+    def assign(self, target: ast.expr, expr: Expr) -> Expr:
         if not isinstance(target, ast.Subscript):
-            return super()._assign(target, expr)
+            return super().assign(target, expr)
         owner = self.read(target.value)
+        if isinstance(owner.value, list | dict):
+            return super().assign(target, expr)
         if not owner.is_tensor:
             self.fail(target, "only tensors are written to in place")
         self._write_part(target, owner, expr)

@@ -1,0 +1,36 @@
+"""NumPy as a dialect: its lines are read as the torch lines that they mean, and written back.
+
+There is one engine. A text that speaks NumPy is turned, statement by statement, into torch's words
+for the same thing before it is read; what is derived from it is turned back before it is shown.
+Every node keeps its place, so that carets, line numbers and quoted lines are the person's own.
+"""
+
+from gradninja.lines.ndarray.arrays import (
+    as_arrays,
+    as_float64,
+    as_tensor,
+    as_tensors,
+    holds_arrays,
+    is_array,
+)
+from gradninja.lines.ndarray.dialect import NUMPY, TORCH, dialect_of
+from gradninja.lines.ndarray.forms import forward_of
+from gradninja.lines.ndarray.phrases import HELPERS
+from gradninja.lines.ndarray.reading import translated
+from gradninja.lines.ndarray.writing import said
+
+__all__ = [
+    "HELPERS",
+    "NUMPY",
+    "TORCH",
+    "as_arrays",
+    "as_float64",
+    "as_tensor",
+    "as_tensors",
+    "dialect_of",
+    "forward_of",
+    "holds_arrays",
+    "is_array",
+    "said",
+    "translated",
+]

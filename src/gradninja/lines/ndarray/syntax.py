@@ -1,0 +1,46 @@
+"""Making syntax."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from gradninja.lines.operators import BINARY, COMPARE
+
+SIGNS: dict[str, type[ast.AST]] = {
+    **{sign: node for node, (sign, _) in BINARY.items()},
+    **{sign: node for node, (sign, _) in COMPARE.items()},
+}
+
+
+def integer(value: int) -> ast.expr:
+    return ast.Constant(value) if value >= 0 else ast.UnaryOp(ast.USub(), ast.Constant(-value))
+
+
+def path_of(path: str) -> ast.expr:
+    found = ast.parse(path, mode="eval").body
+    for part in ast.walk(found):
+        for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
+            part.__dict__.pop(name, None)
+    return found
+
+
+def call_of(path: str, args: list[ast.expr], keywords: list[ast.keyword] | None = None) -> ast.Call:
+    return ast.Call(path_of(path), args, keywords or [])
+
+
+def method_of(
+    owner: ast.expr,
+    name: str,
+    args: Sequence[ast.expr] = (),
+    keywords: list[ast.keyword] | None = None,
+) -> ast.Call:
+    return ast.Call(ast.Attribute(owner, name, ast.Load()), list(args), keywords or [])
+
+
+def operator_of(sign: str, left: ast.expr, right: ast.expr) -> ast.expr:
+    node = SIGNS[sign]
+    if issubclass(node, ast.cmpop):
+        return ast.Compare(left, [node()], [right])
+    assert issubclass(node, ast.operator)
+    return ast.BinOp(left, node(), right)

@@ -1,0 +1,100 @@
+"""What was read of a NumPy forward is held to what NumPy makes of the person's own text."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradninja.errors import ReadError
+from gradninja.lines.modules.finding import run_file
+from gradninja.lines.ndarray import as_arrays, as_float64, forward_of
+from gradninja.lines.program import Program
+from gradninja.lines.source import Source
+
+TOLERANCE = 1e-9  # relative to the largest element: both are float64
+
+
+def original(source: Source) -> Callable[..., Any]:
+    """The forward of a NumPy text as NumPy runs it, up to its outputs."""
+    tree = ast.parse(source.text)
+    name = source.function.name
+    (function,) = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
+    ][-1:]
+    cut, _ = forward_of(function)
+    cut.decorator_list, cut.returns = [], None
+    for part in ast.walk(cut.args):
+        if isinstance(part, ast.arg):
+            part.annotation = None
+    around = dict(source.outside) or dict(_names(source.text, source.file))
+    exec(compile(ast.fix_missing_locations(ast.Module([cut], [])), source.file, "exec"), around)
+    found: Callable[..., Any] = around[name]
+    return found
+
+
+@lru_cache(maxsize=8)
+def _names(text: str, file: str) -> Mapping[str, Any]:
+    return run_file(text, file)
+
+
+def hold(program: Program, function: Callable[..., Any]) -> None:
+    """Call a forward with arrays and compare what it gives with the program's outputs.
+
+    Raises:
+        ReadError: it raises, or gives something else.
+    """
+    live = program.live
+    own = set() if live is None else set(live.tensors)
+    given = {i.name: as_arrays(i.value) for i in program.inputs if i.name not in own}
+    values = program.values
+    if live is not None:
+        thing = copy.deepcopy(as_float64(live.original or live.instance))
+        if live.takes_self:
+            function = function.__get__(thing)
+        else:
+            function.__globals__.update(vars(thing))
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            returned = function(**given)
+        except Exception as error:  # whatever the person's own code raises
+            first = str(error).strip().partition("\n")[0]
+            told = f"{type(error).__name__}: {first}"
+            raise ReadError(f"NumPy itself does not run it: {told}") from None
+    found = list(_numbers(returned))
+    outputs = [values[name] for name in program.outputs]
+    same = len(found) == len(outputs) and all(
+        _close(mine, true) for mine, true in zip(outputs, found, strict=True)
+    )
+    if not same:
+        raise ReadError(
+            "the lines that were read do not give what NumPy gives, so nothing is derived",
+            hint="please report the forward; until then, write it with plainer operations",
+        )
+
+
+def _numbers(returned: Any) -> Iterator[np.ndarray[Any, Any]]:
+    if isinstance(returned, Mapping):
+        for value in returned.values():
+            yield from _numbers(value)
+    elif isinstance(returned, tuple | list):
+        for value in returned:
+            yield from _numbers(value)
+    elif returned is not None:
+        yield np.asarray(returned)
+
+
+def _close(mine: torch.Tensor, true: np.ndarray[Any, Any]) -> bool:
+    if tuple(mine.shape) != true.shape:
+        return False
+    one = mine.detach().double().numpy()
+    other = true.astype(np.float64)
+    largest = float(np.abs(np.nan_to_num(other, nan=0, posinf=0, neginf=0)).max(initial=0.0))
+    return bool(np.allclose(one, other, 0, TOLERANCE * max(largest, 1e-3), equal_nan=True))
