@@ -311,7 +311,7 @@ program(
 )
 program(
     "conv_naive",
-    "x:1,2,4,4 w:3,2,3,3 b:3 stride=1",
+    "x:1,2,3,3 w:2,2,3,3 b:2 stride=1",
     """\
     N, C, H, W = x.shape
     F, _, HH, WW = w.shape

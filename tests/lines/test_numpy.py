@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from numpy_programs import PROGRAMS, source_of
 
 import gradninja as gn
+from gradninja.lines.ndarray import as_arrays, said
 
 STEP = 1e-6
 
@@ -82,3 +86,129 @@ def test_derived_of_numpy(name: str) -> None:
     assert all(isinstance(found[f"d{n}"], np.ndarray) for n in floats)
     for n, gradient in zip(floats, gradients, strict=True):
         np.testing.assert_allclose(found[f"d{n}"], gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return np.dot(x[None], y[None].transpose(0, 2, 1))", "do not give what NumPy gives"),
+        ("return np.split(x, 2)[0]", "NumPy itself does not run it: ValueError"),
+        ("return np.heaviside(x, 1)", "there is no rule for `np.heaviside`"),
+        ("return {x: 1}", "a key must be a number or a text"),
+        ("hs = [x]\n    hs[1] = x\n    return x", "list assignment index out of range"),
+        ("hs = [x]\n    hs[x] = x\n    return x", "a place in a list is a plain int"),
+        ("x -= x.max()\n    return np.exp(x)", "this line changes the input `x` in place"),
+    ],
+)
+def test_what_is_not_understood_is_refused_in_words(body: str, told: str) -> None:
+    text = f"import numpy as np\n\n\ndef forward(x, y):\n    {body}\n"
+    with pytest.raises(gn.GradninjaError, match=re.escape(told)):
+        gn.derive(text, drawn("x:5,4 y:5,4"))
+
+
+def test_what_numpy_has_no_words_for_is_told() -> None:
+    with pytest.raises(gn.GradninjaError, match=r"no words for `torch\.erf"):
+        said("y = torch.erf(x)")
+
+
+def test_a_list_or_dictionary_is_one_thing_under_all_its_names() -> None:
+    text = """\
+def forward(x, y):
+    caches = {"a": [x]}
+    other = caches
+    other["a"].append(y)
+    other["b"] = x * y
+    caches.update({"c": y})
+    total = sum(caches["a"]) + caches.get("b") + caches.get("missing", x)
+    for key, value in caches.items():
+        if key != "a":
+            total = total + value
+    return total
+"""
+    given = drawn("x:3 y:3")
+    found = gn.derive(text, given)(given, np.ones(3))
+    np.testing.assert_allclose(found["dx"], 2 + 2 * given["y"])
+    np.testing.assert_allclose(found["dy"], 2 + 2 * given["x"])
+
+
+def imported(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LAYER = """\
+import numpy as np
+
+
+class Affine:
+    def __init__(self, d=4, k=3):
+        rng = np.random.default_rng(0)
+        self.params = {"W": rng.standard_normal((d, k)), "b": np.zeros(k)}
+        self.x = None
+
+    def forward(self, x):
+        self.x = x
+        return x.dot(self.params["W"]) + self.params["b"]
+
+
+W0 = np.ones((4, 4))
+
+
+def forward(x):
+    return np.tanh(x @ W0)
+
+
+def inputs():
+    return {"x": np.arange(20.0).reshape(5, 4)}
+"""
+
+
+def test_the_arrays_of_an_object_and_around_a_function_are_inputs(tmp_path: Path) -> None:
+    file = tmp_path / "layer.py"
+    file.write_text(LAYER)
+    back = gn.derive(f"{file}:Affine")
+    assert back.program.differentiable == ("x", "params_W", "params_b")
+    assert "dparams_W = x.T @ dout" in back.source
+    assert gn.derive(file).program.differentiable == ("x", "W0")
+    instance = imported(file).Affine()
+    found = gn.derive(instance, {"x": np.ones((2, 4))})({"x": np.ones((2, 4))}, np.ones((2, 3)))
+    np.testing.assert_allclose(found["params.W"], np.full((4, 3), 2.0))
+
+
+def test_what_is_returned_beside_the_output_is_no_output() -> None:
+    text = """\
+import numpy as np
+
+
+def softmax_loss(x, y):
+    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    loss = -np.log(p[np.arange(len(y)), y]).mean()
+    dx = p.copy()
+    dx[np.arange(len(y)), y] -= 1
+    dx /= len(y)
+    return loss, dx
+"""
+    given = drawn("x:5,3 y:5<3")
+    back = gn.derive(text, given)
+    assert back.program.outputs == ("loss",)
+    np.testing.assert_allclose(back(given)["dx"], run(text, "softmax_loss")(**given)[1])
+    text = "import numpy as np\n\n\ndef relu(x):\n    out, cache = np.maximum(0, x), x\n"
+    assert gn.derive(text + "    return out, cache\n", drawn("x:3")).program.outputs == ("out",)
+
+
+def test_fused_is_numpy_too() -> None:
+    name = "two_layer_net"
+    given = drawn(PROGRAMS[name][0])
+    fused = gn.fuse(source_of(name), given)
+    assert "np.eye" in fused.source and "torch" not in fused.source
+    scope = {**fused.program.values}
+    found = run(fused.source, "backward")(**as_arrays({n: scope[n] for n in fused.arguments}))
+    derived = gn.derive(source_of(name), given)(given)
+    for mine, true in zip(found, derived.values(), strict=True):
+        np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-12)
+    told = gn.explain(fused)
+    assert "torch" not in told and "np.where" in told

@@ -14,11 +14,27 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.lines.modules.finding import run_file
-from gradninja.lines.ndarray import as_arrays, as_float64, forward_of
+from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, forward_of
 from gradninja.lines.program import Program
 from gradninja.lines.source import Source
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
+
+
+def held_to_numpy(program: Program, source: Source) -> Program:
+    """The program of a NumPy text, which gives what NumPy gives.
+
+    Raises:
+        ReadError: it gives something else.
+    """
+    drawn = any(part.random for line in program.lines for part in line.expr.walk())
+    if source.dialect == NUMPY and not drawn:
+        try:
+            _hold(program, original(source))
+        except ReadError as error:
+            spot = source.spot(source.function)
+            raise ReadError(error.message, spot=spot, hint=error.hint) from None
+    return program
 
 
 def original(source: Source) -> Callable[..., Any]:
@@ -44,7 +60,7 @@ def _names(text: str, file: str) -> Mapping[str, Any]:
     return run_file(text, file)
 
 
-def hold(program: Program, function: Callable[..., Any]) -> None:
+def _hold(program: Program, function: Callable[..., Any]) -> None:
     """Call a forward with arrays and compare what it gives with the program's outputs.
 
     Raises:

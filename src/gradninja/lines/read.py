@@ -15,7 +15,7 @@ from gradninja.errors import ReadError
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live
 from gradninja.lines.ndarray import NUMPY, as_tensors, holds_arrays
-from gradninja.lines.original import hold, original
+from gradninja.lines.original import held_to_numpy
 from gradninja.lines.plain import is_plain
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
@@ -92,7 +92,7 @@ def read(
         )
     drawn = [f for f in formals if f.name not in given and f.kind is not None]
     if not drawn:
-        return _held_to_numpy(attempt(given, _axis_names(formals, given))[0], source)
+        return held_to_numpy(attempt(given, _axis_names(formals, given))[0], source)
     first_error: DoesNotRun | None = None
     for factor in SIZE_FACTORS:
         sizes = axis_sizes(formals, factor)
@@ -115,7 +115,7 @@ def read(
         except DoesNotRun as error:
             first_error = first_error or error
         else:
-            return _held_to_numpy(program, source)
+            return held_to_numpy(program, source)
     assert first_error is not None
     raise first_error
 
@@ -256,22 +256,6 @@ def _plain_or_wide(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         return value.double()
     return tuple(value) if isinstance(value, list) and is_plain(value) else value
-
-
-def _held_to_numpy(program: Program, source: Source) -> Program:
-    """The program of a NumPy text, which gives what NumPy gives.
-
-    Raises:
-        ReadError: it gives something else.
-    """
-    drawn = any(part.random for line in program.lines for part in line.expr.walk())
-    if source.dialect == NUMPY and not drawn:
-        try:
-            hold(program, original(source))
-        except ReadError as error:
-            spot = source.spot(source.function)
-            raise ReadError(error.message, spot=spot, hint=error.hint) from None
-    return program
 
 
 def _call_inputs(source: Source) -> Any:

@@ -169,6 +169,7 @@ class Builder:
 
     def rebuilt(self, node: ast.AST, several: Expr, parts: list[Expr]) -> Expr:
         """The same list, tuple or dictionary of other parts; itself where they are the same."""
+        self.spend()
         if all(new is old for new, old in zip(parts, several.args, strict=True)):
             return several
         if isinstance(several.value, dict):

@@ -197,10 +197,12 @@ class Calls(Expressions):
             if found is not None:
                 return found
         if owner.op in (STATIC, TUPLE) and isinstance(owner.value, list | tuple):
-            if func.attr in {"append", "extend", "insert", "pop"}:
+            if func.attr in {"append", "extend", "insert"}:
                 self.fail(
                     node, f"`{func.attr}` can only stand as a line of its own, on a list's name"
                 )
+            if func.attr in {"pop", "remove", "clear", "sort", "reverse"}:
+                self.fail(node, "only `append`, `extend` and `insert` of a list are read")
             if func.attr in {"numel", "index", "count"}:
                 args, _ = self._arguments(node)
                 syntax = ast.Call(attribute, [e.syntax for e in args], [])

@@ -212,7 +212,8 @@ class Expressions(Builder):
         try:
             picked = elements[index.value]
         except (LookupError, TypeError) as error:
-            self.fail(node, f"this line does not run: {type(error).__name__}: {error}")
+            said = f"KeyError: {error}" if isinstance(error, KeyError) else str(error)
+            self.fail(node, f"this line does not run: {said}")
         return picked if isinstance(picked, Expr) else self.container(node, picked)
 
     def _static_operation(
