@@ -144,12 +144,13 @@ class Containers(Naming):
             self.assign(target, new)
             return
 
+        known = {id(old): new}  # what is one thing under two names stays one
+
         def put(expr: Expr) -> Expr:
-            if expr is old:
-                return new
-            if expr.op != TUPLE:
-                return expr
-            return self.rebuilt(self.statement, expr, [put(part) for part in expr.args])
+            if id(expr) not in known and expr.op == TUPLE:
+                parts = [put(part) for part in expr.args]
+                known[id(expr)] = self.rebuilt(self.statement, expr, parts)
+            return known.get(id(expr), expr)
 
         for scope in (self.scope, *self.frames):
             for name, expr in scope.items():
