@@ -23,9 +23,9 @@ from catalogue import collect as collect_catalogue
 from full_size import count, largest
 from fuse_targets import Target, collect
 from gradninja.algebra.index.normal import Normal
-from gradninja.algebra.ops import functions
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import GradninjaError
+from gradninja.rules import BOOK, Book, Site
 from random_programs import OTHER_SIZES, SIZES, _judge_call, write
 
 # What PyTorch thinks of a deprecated spelling or of few elements is not what is tested here.
@@ -212,13 +212,29 @@ def forward(
 """
 
 
-def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A derivative that is wrong, a fact that is none, and a pass that raises."""
-    clean = gn.fuse(LAYER)
+def _with_meaning(means: Any) -> Book:
+    """The rule book, with another meaning of tanhshrink beside its right gradient."""
+    book = Book(tuple(BOOK))
+    book.add(replace(BOOK["tanhshrink"], means=means))
+    return book
+
+
+def test_a_wrong_meaning_is_caught() -> None:
+    """Rows that mean something else than they say, and one that raises."""
+    text = LAYER.replace("torch.tanh", "F.tanhshrink")
+    clean = gn.fuse(text)
     assert not clean.dropped
 
-    def wrong_slope(graph: Any, y: Any, a: Any) -> Any:
-        return [graph.itself(functions._one_minus(graph, y, 1))]
+    def raises(site: Site) -> str:
+        raise ZeroDivisionError("planted")
+
+    for means in ("a - torch.sin(a)", raises):
+        _holds_what_is_derived(text, gn.fuse(text, book=_with_meaning(means)))
+
+
+def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact that is none, and a pass that raises."""
+    assert not gn.fuse(LAYER).dropped
 
     def no_fact(self: Normal, node: Any, terms: Any) -> None:
         for index in node.free:
@@ -227,21 +243,19 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def raises(*_: Any) -> None:
         raise ZeroDivisionError("planted")
 
-    for plant in (
-        lambda patch: patch.setitem(functions.SLOPES, "tanh", wrong_slope),
-        lambda patch: patch.setattr(Normal, "_mine", no_fact),
-        lambda patch: patch.setattr(Normal, "_mine", raises),
-        lambda patch: patch.setitem(functions.SLOPES, "tanh", raises),
-    ):
+    for plant in (no_fact, raises):
         with monkeypatch.context() as patch:
-            plant(patch)
+            patch.setattr(Normal, "_mine", plant)
             back = gn.fuse(LAYER)
-        assert back.dropped and all(one.why for one in back.dropped)
-        shapes = {"x": (5, 3), "W": (3, 4), "b": (4,), "g": (4,)}
-        inputs = {name: torch.randn(shape).double() for name, shape in shapes.items()}
-        truth = gn.derive(LAYER)(inputs)
-        assert not differences(clean(inputs), truth, TOLERANCE)
-        assert not differences(back(inputs), truth, TOLERANCE)
+        _holds_what_is_derived(LAYER, back)
+
+
+def _holds_what_is_derived(text: str, back: gn.Fused) -> None:
+    """A pass was dropped, it is told why, and what is given is right."""
+    assert back.dropped and all(one.why for one in back.dropped)
+    shapes = {"x": (5, 3), "W": (3, 4), "b": (4,), "g": (4,)}
+    inputs = {name: torch.randn(shape).double() for name, shape in shapes.items()}
+    assert not differences(back(inputs), gn.derive(text)(inputs), TOLERANCE)
 
 
 def without_the_last(statements: list[Any]) -> list[Any]:

@@ -40,7 +40,7 @@ DOORS = {
         {"program", "plain", "signature"},
         {"reading", "original"},
         {"reader"},
-        {"read"},
+        {"read", "meaning"},
     ],
     "rules": [
         {"rule"},

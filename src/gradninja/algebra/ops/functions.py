@@ -15,35 +15,19 @@ from gradninja.algebra.index.terms import ONE, Indices, Term
 from gradninja.algebra.ops.arithmetic import base
 from gradninja.algebra.ops.classes import softmax_of
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, row
+from gradninja.algebra.ops.slopes import sum_of
 from gradninja.derive import template as templates
 from gradninja.rules import Site
 
 HALF = Fraction(1, 2)
 
-# The derivative of y = f(a), as terms over their common indices.
+# The derivative of y = f(a), as terms over their common indices, where the row's own text does not
+# say all that is known of it.
 Slope = Callable[[Graph, Node, Node], list[Term]]
-
-
-def sum_of(graph: Graph, terms: list[Term], like: Node) -> Node:
-    """A sum of terms as one atom, such as `1 - h**2`."""
-    return graph.add(Node(0, like.shape, None, axes=like.axes, terms=terms, atomic=True))
 
 
 def _one_minus(graph: Graph, y: Node, power: int) -> Node:
     return sum_of(graph, [Term.of(1, []), graph.itself(y, Fraction(power)).scaled(-1)], y)
-
-
-def _tanh(graph: Graph, y: Node, a: Node) -> list[Term]:
-    return [graph.itself(_one_minus(graph, y, 2))]
-
-
-def _sigmoid(graph: Graph, y: Node, a: Node) -> list[Term]:
-    return [graph.itself(y).times(graph.itself(_one_minus(graph, y, 1)))]
-
-
-def _log1p(graph: Graph, y: Node, a: Node) -> list[Term]:
-    whole = sum_of(graph, [Term.of(1, []), graph.itself(a)], a)
-    return [graph.itself(whole, -ONE)]
 
 
 def _relu(graph: Graph, y: Node, a: Node) -> list[Term]:
@@ -60,33 +44,12 @@ def _relu(graph: Graph, y: Node, a: Node) -> list[Term]:
     return [graph.itself(graph.add(mask))]
 
 
-def _function_of(name: str, sign: int = 1) -> Slope:
-    """The derivative is another function of the operand: `torch.sign(a)`, `-torch.sin(a)`."""
-
-    def slope(graph: Graph, y: Node, a: Node) -> list[Term]:
-        def syntax() -> ast.expr:
-            return call(f"torch.{name}", [a.text()])
-
-        value = getattr(torch, name)(a.value)
-        node = Node(0, y.shape, value, axes=y.axes, writes=syntax, made=2.0 * y.size)
-        return [graph.itself(graph.add(node)).scaled(sign)]
-
-    return slope
-
-
 def _logsigmoid(graph: Graph, y: Node, a: Node) -> list[Term]:
     other = negated(graph, a)
     if other is None:
         minus = [graph.itself(a).scaled(-1)]
         other = graph.add(Node(0, a.shape, None, axes=a.axes, terms=minus))
     return [graph.itself(sigmoid(graph, other))]
-
-
-def _erf(graph: Graph, y: Node, a: Node) -> list[Term]:
-    square = sum_of(graph, [graph.itself(a, Fraction(2)).scaled(-1)], a)
-    bell = Node(0, y.shape, None, axes=y.axes, applied=("torch.exp", square), made=5.0 * y.size)
-    root = graph.itself(graph.scalar("math.pi"), Fraction(-1, 2))
-    return [graph.itself(graph.add(bell)).times(root).scaled(2)]
 
 
 def _silu(graph: Graph, y: Node, a: Node) -> list[Term]:
@@ -96,25 +59,21 @@ def _silu(graph: Graph, y: Node, a: Node) -> list[Term]:
 
 
 def _abs(graph: Graph, y: Node, a: Node) -> list[Term]:
-    (slope,) = _function_of("sign")(graph, y, a)
-    graph.nodes[slope.powers[0][0][0]].sign_of = (a, Fraction(0), ONE)
-    return [slope]
+    def syntax() -> ast.expr:
+        return call("torch.sign", [a.text()])
+
+    sign = Node(0, y.shape, a.value.sign(), axes=y.axes, writes=syntax, made=2.0 * y.size)
+    sign.sign_of = (a, Fraction(0), ONE)
+    return [graph.itself(graph.add(sign))]
 
 
 SLOPES: dict[str, Slope] = {
     "exp": lambda graph, y, a: [graph.itself(y)],
-    "expm1": lambda graph, y, a: [graph.itself(y), Term.of(1, [])],
     "log": lambda graph, y, a: [graph.itself(a, -ONE)],
-    "log1p": _log1p,
-    "tanh": _tanh,
-    "sigmoid": _sigmoid,
     "relu": _relu,
     "silu": _silu,
-    "sin": _function_of("cos"),
-    "cos": _function_of("sin", sign=-1),
     "logsigmoid": _logsigmoid,
     "abs": _abs,
-    "erf": _erf,
 }
 
 

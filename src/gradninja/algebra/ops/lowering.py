@@ -23,6 +23,7 @@ Several = Callable[["Lowering", Site], list[Node]]
 TABLE: dict[str, Row] = {}  # by the name of the rule book's row
 SEVERAL: dict[str, Several] = {}  # of operations that give several outputs
 OF_INTS = ("add", "sub", "rsub", "neg", "mul")  # of what is written in the same way for ints
+OTHERWISE: list[Row] = []  # tried in turn for a row that the table has no function for
 FIXED: dict[str, Callable[[Lowering, Expr], Node]] = {}  # of what no gradient flows to
 
 
@@ -44,6 +45,12 @@ def several(*names: str) -> Callable[[Several], Several]:
         return function
 
     return add
+
+
+def otherwise(function: Row) -> Row:
+    """Register a way to lower any row that has no function of its own; the first come first."""
+    OTHERWISE.append(function)
+    return function
 
 
 class Lowering:
@@ -200,13 +207,23 @@ class Lowering:
 
     def _operation(self, expr: Expr) -> Node:
         site = self.book.find(expr) if expr.is_tensor else None
-        found = TABLE.get(site.rule.name) if site is not None else None
-        if site is not None and not expr.value.is_floating_point():
-            ints = expr.value.dtype != torch.bool and site.rule.name in OF_INTS
-            found = found if ints else None
-        if site is None or found is None:
+        if site is None:
             raise NotLowered(str(expr))
-        self.rules.setdefault(id(self.current), {})[site.rule.name] = site.rule
-        node = found(self, site)
+        name = site.rule.name
+        ways = [TABLE[name]] if name in TABLE else OTHERWISE
+        if not expr.value.is_floating_point():
+            ways = ways if expr.value.dtype != torch.bool and name in OF_INTS else []
+        node = self._first(ways, site)
+        self.rules.setdefault(id(self.current), {})[name] = site.rule
         assert node.shape == expr.shape, (str(expr), node.shape, expr.shape)
         return node
+
+    def _first(self, ways: list[Row], site: Site) -> Node:
+        """By the first way that has terms for it."""
+        for way in ways:
+            try:
+                return way(self, site)
+            except NotLowered:
+                if way is ways[-1]:
+                    raise
+        raise NotLowered(str(site.expr))

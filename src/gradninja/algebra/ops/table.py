@@ -1,10 +1,16 @@
-"""How the rule book's rows are lowered: to import this is to fill the table of `lower`."""
+"""How the rule book's rows are lowered: to import this is to fill the table of `lowering`."""
 
-import gradninja.algebra.ops.arithmetic
-import gradninja.algebra.ops.classes
-import gradninja.algebra.ops.functions
-import gradninja.algebra.ops.indexing
-import gradninja.algebra.ops.lengths
-import gradninja.algebra.ops.losses
-import gradninja.algebra.ops.normalisation
-import gradninja.algebra.ops.spreads  # noqa: F401
+# isort: off
+from gradninja.algebra.ops import (  # noqa: F401 - they register themselves
+    arithmetic,
+    classes,
+    functions,
+    indexing,
+    lengths,
+    losses,
+    normalisation,
+    spreads,
+    # what no function is registered for is tried by these, in this order
+    slopes,
+    meanings,
+)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
-from gradninja.lines.source import parse
+from gradninja.lines.meaning import written_out
 from gradninja.native.maps.graph import Graph, Leaf, Node
 from gradninja.native.maps.scalars import Buffer
 from gradninja.native.maps.text import RESERVED
@@ -237,25 +237,10 @@ class Lowering:
         return found
 
     def written_out(self, at: At, text: str) -> Lowered:
-        """An operation as the text of simpler ones, in which its arguments' names stand.
-
-        Hidden values may come first, a line each: `name = expression`.
-        """
-        *lines, last = text.split("\n")
-        body = "".join(f"    {line}\n" for line in [*lines, f"return {last}"])
-        formals = ", ".join(at.site.bound)
-        source = parse(f"def {_function(at)}({formals}):\n{body}", "<row>", None)
-        reader = StepReader(source)
-        reader.scope = dict(at.site.bound)
+        """An operation as the text of simpler ones, in which its arguments' names stand."""
         at.read.update(at.site.bound)  # each operation of the text is held to what it reads
-        *hidden, returned = source.function.body
-        assert isinstance(returned, ast.Return) and returned.value is not None
         outer, self.told = self.told, at.told
-        with torch.no_grad():
-            for line in hidden:
-                assert isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
-                reader.scope[line.targets[0].id] = reader.read(line.value)
-            found = self.lower(reader.read(returned.value))
+        found = self.lower(written_out(text, at.site.rule.name, at.site.bound, StepReader))
         self.told = outer
         assert isinstance(found, Node)
         return self.graph.cast(found, at.dtype)
@@ -287,10 +272,6 @@ class Lowering:
             self.graph.add(leaf)
             self.constants[key] = leaf
         return self.constants[key]
-
-
-def _function(at: At) -> str:
-    return "".join(c if c.isalnum() else "_" for c in at.site.rule.name)
 
 
 def _rule(name: str, *spellings: str) -> Rule:

@@ -1,0 +1,37 @@
+"""An operation as the text of simpler ones, read where it stands."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+
+import torch
+
+from gradninja.lines.program import Expr
+from gradninja.lines.reader import Reader
+from gradninja.lines.source import Source, parse
+
+
+def written_out(
+    text: str, name: str, operands: Mapping[str, Expr], reader_of: Callable[[Source], Reader]
+) -> Expr:
+    """The expression that a text means, its formals' operands put in.
+
+    Args:
+        text: hidden values first, a line each, `name = expression`; then the result.
+        name: what errors call it.
+        operands: by formal, all names that the text may read.
+    """
+    *lines, last = text.split("\n")
+    body = "".join(f"    {line}\n" for line in [*lines, f"return {last}"])
+    plain = "".join(c if c.isalnum() else "_" for c in name)
+    source = parse(f"def {plain}({', '.join(operands)}):\n{body}", "<row>", None)
+    reader = reader_of(source)
+    reader.scope = dict(operands)
+    *hidden, returned = source.function.body
+    assert isinstance(returned, ast.Return) and returned.value is not None
+    with torch.no_grad():
+        for line in hidden:
+            assert isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+            reader.scope[line.targets[0].id] = reader.read(line.value)
+        return reader.read(returned.value)
