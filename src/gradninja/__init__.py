@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradninja.derive import Backward, derive
     from gradninja.errors import GradninjaError
     from gradninja.explain import explain
-    from gradninja.learn import cmp
+    from gradninja.learn import cmp, hint
     from gradninja.native import Compiled, compile
     from gradninja.rules import rule
 
@@ -34,6 +34,7 @@ __all__ = [
     "derive",
     "explain",
     "fuse",
+    "hint",
     "rule",
 ]
 
@@ -50,6 +51,7 @@ _HOME = {
     "derive": "gradninja.derive",
     "explain": "gradninja.explain",
     "fuse": "gradninja.algebra",
+    "hint": "gradninja.learn",
     "rule": "gradninja.rules",
 }
 
@@ -70,6 +72,16 @@ class _Package(ModuleType):
         value: object = getattr(import_module(_HOME[name]), name)
         super().__setattr__(name, value)
         return value
+
+    def __dir__(self) -> list[str]:
+        return [*__all__, "__version__"]
+
+
+def load_ipython_extension(shell: object) -> None:
+    """`%load_ext gradninja`: see `gradninja.learn.magics`."""
+    from gradninja.learn.magics import load
+
+    load(shell)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -16,6 +16,7 @@ from gradninja.cli.derive import derive
 from gradninja.cli.evaluate import evaluate
 from gradninja.cli.explain import explain
 from gradninja.cli.fuse import fuse
+from gradninja.cli.hint import hint
 from gradninja.cli.sample import sample
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
@@ -35,6 +36,7 @@ app.command()(derive)
 app.command()(fuse)
 app.command()(explain)
 app.command()(check)
+app.command()(hint)
 app.command()(compile)
 
 WRONG = 2  # exit code when a person's input cannot be used

@@ -13,12 +13,33 @@ from gradninja.explain.page import fragment, page
 from gradninja.explain.text import text
 from gradninja.explain.walkthrough import Walkthrough
 
-__all__ = ["VIEWS", "Walkthrough", "explain", "text"]
+__all__ = ["VIEWS", "Explanation", "Walkthrough", "explain", "text"]
 
 VIEWS: dict[str, Callable[[Walkthrough], str]] = {"text": text, "markdown": markdown, "html": page}
 
 
-def explain(backward: Backward | str | Path | Callable[..., Any], as_: str = "text") -> str:
+class Explanation(str):
+    """What was explained, as text in the view that was asked for; a notebook shows the page."""
+
+    walk: Walkthrough
+
+    @staticmethod
+    def of(walk: Walkthrough, view: Callable[[Walkthrough], str]) -> Explanation:
+        made = Explanation(view(walk))
+        made.walk = walk
+        return made
+
+    def __repr__(self) -> str:
+        return f"<{self.walk.title}: {self.walk.counts}>"
+
+    def _repr_html_(self) -> str:
+        return fragment(self.walk)
+
+    def _repr_markdown_(self) -> str:
+        return markdown(self.walk)
+
+
+def explain(backward: Backward | str | Path | Callable[..., Any], as_: str = "text") -> Explanation:
     """The walk from the forward's last line to its first, each with the lines that answer it.
 
     Every line stands with its shapes, in which what was broadcast and what was summed is named, and
@@ -38,7 +59,7 @@ def explain(backward: Backward | str | Path | Callable[..., Any], as_: str = "te
         raise DeriveError(f"there is no view {as_!r}", hint=f"views are: {', '.join(VIEWS)}")
     if not isinstance(backward, Backward):
         backward = derive(backward)
-    return view(Walkthrough(backward))
+    return Explanation.of(Walkthrough(backward), view)
 
 
 def _notebook(backward: Backward) -> str:

@@ -7,6 +7,7 @@ import linecache
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.row import Row
 from gradninja.check.walks.trials import Trial, Trials, tried
 from gradninja.check.walks.walk import codes
+from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
 from gradninja.learn.forward import Forward, one_line, same_lines
 from gradninja.learn.session import Session, Statement
@@ -56,6 +58,11 @@ class Reading:
         self.namespace: Mapping[str, Any] = function.__globals__
         subject = Subject(function, load(function), None, self.namespace, self.given, FILE)
         self.trials: list[Trial] = tried(subject, lambda name: False)
+
+    @cached_property
+    def backward(self) -> Backward:
+        """The derived backward of the same forward."""
+        return derive(_function(self.forward), dict(self.given))
 
     @property
     def gradients(self) -> Mapping[str, str]:

@@ -70,13 +70,20 @@ def session(frame: FrameType) -> Session:
     namespace = {**frame.f_globals, **frame.f_locals}
     shell = _shell(frame.f_globals)
     if shell is not None:
-        texts = list(shell.history_manager.input_hist_parsed)
         here = frame.f_lineno if frame.f_code.co_name == "<module>" else None
-        return Session(tuple(cells(texts, here)), namespace, True)
+        return notebook(shell, here, namespace)
     lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
     place = frame.f_code.co_filename.rpartition("/")[2]
     found = statements("".join(lines), place, frame.f_lineno, within=_scopes(frame))
     return Session(tuple(found), namespace, False)
+
+
+def notebook(
+    shell: Any, here: int | None = None, namespace: Mapping[str, Any] | None = None
+) -> Session:
+    """The session of an IPython shell: its cells down to line `here` of the one that runs."""
+    texts = list(shell.history_manager.input_hist_parsed)
+    return Session(tuple(cells(texts, here)), namespace or shell.user_ns, True)
 
 
 def cells(texts: Sequence[str], here: int | None = None) -> Iterator[Statement]:
@@ -101,6 +108,8 @@ def statements(
     """
     try:
         tree = ast.parse(text)
+        text = _inner(tree) or text
+        tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return
     rows = text.splitlines()
@@ -112,6 +121,17 @@ def statements(
             else:
                 said = ast.unparse(node)
             yield Statement(node, said, place, node.lineno)
+
+
+def _inner(tree: ast.Module) -> str | None:
+    """The cell below `%%forward` or `%%backward`, one line further down."""
+    call = (
+        tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr) else None
+    )
+    if not (isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "run_cell_magic"):
+        return None
+    name, _, body = [str(getattr(node, "value", "")) for node in call.args]
+    return f"\n{body}" if name in {"forward", "backward"} else None
 
 
 def _flat(body: Sequence[ast.stmt], within: Sequence[str]) -> Iterator[ast.stmt]:

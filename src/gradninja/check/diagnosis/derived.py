@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from gradninja.algebra import fuse
+from gradninja.algebra.fuse import fuse
 from gradninja.check.diagnosis.candidates import build
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.facts import Facts
