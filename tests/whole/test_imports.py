@@ -34,7 +34,7 @@ FLOORS = {
 # A folder is one name; files of one group may import from each other.
 DOORS = {
     "lines": [
-        {"operators"},
+        {"operators", "notebook"},
         {"ndarray"},
         {"source", "fence", "modules"},
         {"program", "plain", "signature"},

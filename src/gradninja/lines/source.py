@@ -16,6 +16,7 @@ from typing import Any
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
 from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, forward_of, translated
+from gradninja.lines.notebook import without_magics
 
 # What the usual short names mean where a text does not import them itself.
 USUAL_ALIASES = {
@@ -150,6 +151,7 @@ def parse(
 
     `around`: the values of the names around it.
     """
+    text = without_magics(text)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradninja.check.given.backwards import is_autograd_function, is_function_of
 from gradninja.check.given.run import copy_of, precision, quiet
 from gradninja.check.given.statements import EMPTY
-from gradninja.check.given.subject import Subject, is_autograd_function, is_function_of
+from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import gapped, size
 from gradninja.check.tell.types import CheckError
 from gradninja.check.walks.trials import Trial

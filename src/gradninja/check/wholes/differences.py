@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradninja.check.given.backwards import is_autograd_function
 from gradninja.check.given.module import told
 from gradninja.check.given.run import precision, quiet
-from gradninja.check.given.subject import Subject, is_autograd_function
+from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import size
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.wholes.callers import as_function, name_of

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from gradninja.check.given.subject import Subject, is_autograd_function
+from gradninja.check.given.backwards import is_autograd_function
+from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import told as tolerance_told
 from gradninja.check.tell.types import LineReport, Report, Verdict
 from gradninja.check.verdicts.verdict import Finding, against

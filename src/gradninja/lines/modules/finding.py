@@ -15,6 +15,7 @@ from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
 from gradninja.lines.modules.live import Live, is_live, live, surrounded
 from gradninja.lines.modules.surroundings import Surrounded, free_names
+from gradninja.lines.notebook import without_magics
 from gradninja.lines.source import constants
 
 MAKER = "module"  # the function of a file that makes its module
@@ -41,7 +42,7 @@ def _in_file(forward: str) -> Live | None:
     path, _, name = forward.partition(".py:")
     file = Path(path + ".py" if name else forward)
     try:
-        text = read_text(file)
+        text = without_magics(read_text(file))
         tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None  # told where the text is read

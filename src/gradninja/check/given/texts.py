@@ -1,0 +1,88 @@
+"""The texts that a person handed in: files, functions of files, text itself."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gradninja.errors import ReadError, Spot
+from gradninja.files import read_text
+from gradninja.lines.notebook import without_magics
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text, and what it defines. `path` and `name`: of `FILE.py:name`, where they were given."""
+
+    text: str
+    path: Path | None
+    name: str | None
+    tree: ast.Module
+    file: str
+
+    @cached_property
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+
+    @cached_property
+    def classes(self) -> set[str]:
+        return {node.name for node in self.tree.body if isinstance(node, ast.ClassDef)}
+
+    def must_have(self, name: str) -> None:
+        """Raises ReadError unless it defines a function or class of this name."""
+        if name not in {*self.functions, *self.classes}:
+            raise ReadError(
+                f"{self.path or 'the text'} has no function or class named {name}",
+                hint=f"it has: {', '.join([*self.functions, *self.classes]) or 'none'}",
+            )
+
+
+def text_at(given: str | Path, called: str) -> Text:
+    """The text of `FILE.py`, of `FILE.py:name`, or one that is given itself, with a line break.
+
+    Args:
+        called: what a text is called that is in no file.
+
+    Raises:
+        ReadError: the file cannot be read, or it is no Python.
+    """
+    path, name = _split(given)
+    text = without_magics(str(given) if path is None else _read(path))
+    file = called if path is None else str(path)
+    return Text(text, path, name, _parsed(text, file), file)
+
+
+def _split(given: str | Path) -> tuple[Path | None, str | None]:
+    if isinstance(given, str) and "\n" in given:
+        return None, None
+    path, _, name = str(given).partition(".py:")
+    return (Path(path + ".py"), name) if name else (Path(given), None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise ReadError(
+            f"cannot read {path}: {error.strerror or error}",
+            hint="give the path of a Python file with the functions forward and backward",
+        ) from None
+    except UnicodeDecodeError:
+        raise ReadError(f"{path} is not a text file in UTF-8") from None
+
+
+def _parsed(text: str, file: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        number = error.lineno or 1
+        lines = text.splitlines()
+        line = lines[number - 1] if 0 < number <= len(lines) else ""
+        column = max((error.offset or 1) - 1, 0)
+        raise ReadError(
+            f"this is not Python: {error.msg}", spot=Spot(file, number, line, column, column + 1)
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ReadError(f"this is not Python: {error}") from None
