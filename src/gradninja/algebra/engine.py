@@ -33,6 +33,7 @@ from gradninja.derive.walk import Walk
 from gradninja.lines import Line
 from gradninja.rules import Rule
 
+MOST_FACTORS = 12  # of one term of a gradient, from where on it gets a name
 MOST_WAITING = 8  # terms of an input's gradient that wait for more
 TOLERANCE = 1e-9  # relative, in float64
 
@@ -182,7 +183,7 @@ class Engine:
             if node.name is not None:
                 self._derived(line)
             return
-        if self._named_anyway(node) or self._pays(node):
+        if self._named_anyway(node) or self._is_long(node) or self._pays(node):
             self._finish(node)
         known = node.number in self.finished
         lines = {} if known else dict(self.passed.get(node.number, {}))
@@ -201,6 +202,11 @@ class Engine:
     def _named_anyway(self, node: Node) -> bool:
         known = node.name in self.walk.totals or node.name in self.wanted
         return node.number in self.cuts or (node.name is not None and known)
+
+    def _is_long(self, node: Node) -> bool:
+        """Whether what a gradient is made of is more than a line should say."""
+        written = node.name is not None or node.expr is not None
+        return written and any(len(t.powers) > MOST_FACTORS for t in self._gradient(node))
 
     def _title(self, node: Node) -> str:
         """A variable's name; for a part of a line, a name made for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from heapq import heappop, heappush
 
 from gradninja.algebra.index.adjoint import adjoint
 from gradninja.algebra.index.graph import Graph, Node
@@ -64,12 +65,13 @@ class Chooser:
         gradients = {n: list(g) for n, g in known.items() if self.graph.nodes[n].line is not None}
         gradients[start.number] = gradient
         touched = {start.number}
+        waiting = {-number for number in gradients if number <= start.number}
+        last_first = sorted(waiting)  # a heap
         lines = set[int]()
         cost = 0.0
-        for node in reversed(self.graph.nodes[: start.number + 1]):
+        while last_first and touched and len(lines) <= WINDOW:
+            node = self.graph.nodes[-heappop(last_first)]
             here = node.number in touched
-            if not touched or len(lines) > WINDOW:
-                break
             if not node.flows or not gradients.get(node.number):
                 touched.discard(node.number)
                 continue
@@ -86,6 +88,9 @@ class Chooser:
                     raise TooLong
                 if here:
                     touched.add(operand.number)
+                if -operand.number not in waiting:
+                    waiting.add(-operand.number)
+                    heappush(last_first, -operand.number)
         for number in touched:
             cost += self.cost(self.normal.normal(gradients.get(number, [])))
         return cost

@@ -49,22 +49,24 @@ class Extractor:
         self.normal = normal
         self.prices = prices
         self.kept = kept
-        self.named: list[tuple[Node, Term]] = []
+        self.dividing: dict[int, list[tuple[Node, Term]]] = {}  # by what they are divided by
         self.by_atom: dict[int, list[Foldable]] = {}
         for foldable in foldables:
             self.add(foldable)
 
     def add(self, foldable: Foldable) -> None:
         """One more value to fold into."""
-        self.named.append((foldable.node, foldable.term))
+        for (atom, _), power in foldable.term.powers:
+            if power < 0:
+                self.dividing.setdefault(atom, []).append((foldable.node, foldable.term))
         atoms = [f[0] for f, _ in foldable.term.powers if f[1]]
         if atoms:
-            self.by_atom.setdefault(atoms[0], []).append(foldable)
+            self.by_atom.setdefault(atoms[-1], []).append(foldable)
 
     def choices(self, terms: Sequence[Term]) -> list[Tree]:
         """Expressions for the terms, the cheapest first; the last keeps sums in one piece."""
         best = self.extract(terms)
-        others = [*self._opened(terms), *rational(self.normal, terms, self.named)]
+        others = [*self._opened(terms), *rational(self.normal, terms, self.dividing)]
         complements = complemented(self.normal.graph, terms)
         if complements is not None:
             others += [complements, *self._opened(complements)]

@@ -7,7 +7,7 @@ Without one, 1 / (1 + e**-x) is the library's sigmoid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -44,15 +44,19 @@ def affine(normal: Normal, node: Node) -> Affine | None:
 
 
 def rational(
-    normal: Normal, terms: Sequence[Term], named: Sequence[tuple[Node, Term]]
+    normal: Normal, terms: Sequence[Term], dividing: Mapping[int, Sequence[tuple[Node, Term]]]
 ) -> Iterator[list[Term]]:
-    """The same terms, fractions of one sum written by a named value that is linear in it."""
+    """The same terms, fractions of one sum written by a named value that is linear in it.
+
+    `dividing`: named values and what they are, by the atoms that they are divided by.
+    """
     nodes = normal.graph.nodes
     below = {f for t in terms for f, p in t.powers if p < 0 and p.denominator == 1}
     for factor in sorted(below):
         base = affine(normal, nodes[factor[0]])
         if base is None:
             continue
+        named = dividing.get(factor[0], ())
         inverse = _by_name(normal, factor, base, named) or _by_sigmoid(normal, factor, base)
         found = inverse and _rewritten(normal, terms, factor, base, inverse)
         if found and inverse and has_signs(normal.graph, inverse):

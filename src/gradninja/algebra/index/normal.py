@@ -46,7 +46,7 @@ class Normal:
         self.written_out = written_out  # whether matrix products are, where that is worth it
         self.graph = graph
         self.forms: dict[int, list[Term]] = {}  # what stands for a node: itself, a product, or 0
-        self.facts: dict[int, list[Fact]] = {}  # by the pattern's first atom
+        self.facts: dict[int, list[Fact]] = {}  # by the pattern's last atom, which few have
         self.sums: dict[frozenset[tuple[Powers, Fraction]], Node] = {}
         self.centred: set[int] = set()  # what sums to 0: written out, x - mean(x) loses digits
         self.numbers = set[int]()  # sums of numbers, and decimals, that are kept as written
@@ -367,9 +367,9 @@ class Normal:
             # Where a one-hot row is 1, what it picks is the picked element.
             picked = Term.of(1 / term.coefficient, [*outside, itself, *hot])
             known = Fact(inside, frozenset(), (picked,), node, told=False)
-            self.facts.setdefault(inside[0][0][0], []).append(known)
+            self.facts.setdefault(inside[-1][0][0], []).append(known)
         fact = Fact(inside, term.bound, (result,), node, told=False)
-        self.facts.setdefault(inside[0][0][0], []).append(fact)
+        self.facts.setdefault(inside[-1][0][0], []).append(fact)
 
     def _mine(self, node: Node, terms: list[Term]) -> None:
         """Sums of an additive node over axes that collapse: bndiff over n gives 0."""

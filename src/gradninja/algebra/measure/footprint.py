@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -17,7 +17,7 @@ from gradninja.lines import Program
 
 
 class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the elements of memory that operations made and that something still refers to.
+    """Counts the elements of memory that operations made and that some tensor still refers to.
 
     `most`: the most at a time, in elements of a float32: an int64 counts as two.
     """
@@ -25,34 +25,43 @@ class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, given: Sequence[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.given = {t.untyped_storage().data_ptr() for t in given if isinstance(t, torch.Tensor)}
-        self.held: dict[int, tuple[StorageWeakRef, float]] = {}
-        self.most = 0.0
+        self.tensors: dict[int, int] = {}  # how many there are on a memory, by its address
+        self.sizes: dict[int, float] = {}
+        self.held = self.most = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         tensors = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]
         made = [t for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
-        self.held = {at: one for at, one in self.held.items() if not _is_gone(one[0])}
         for tensor in made:
-            storage = tensor.untyped_storage()
-            at = storage.data_ptr()
-            if at and at not in self.given and at not in self.held:
-                size = element(tensor) * storage.nbytes() / tensor.element_size()
-                self.held[at] = StorageWeakRef(storage), size  # type: ignore[no-untyped-call]
+            self._hold(tensor)
         # Where dtypes are mixed, PyTorch makes a copy of an operand in the dtype of the result.
         casts = [t for t in tensors if t.ndim and made and t.dtype != made[0].dtype]
         cast = sum(t.numel() * element(made[0]) for t in casts if _mixes(func))
-        self.most = max(self.most, cast + sum(size for _, size in self.held.values()))
+        self.most = max(self.most, cast + self.held)
         return found
+
+    def _hold(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        at = storage.data_ptr()
+        if not at or at in self.given:
+            return
+        if at not in self.tensors:
+            self.sizes[at] = element(tensor) * storage.nbytes() / tensor.element_size()
+            self.held += self.sizes[at]
+        self.tensors[at] = self.tensors.get(at, 0) + 1
+        weakref.finalize(tensor, self._release, at)
+
+    def _release(self, at: int) -> None:
+        self.tensors[at] -= 1
+        if not self.tensors[at]:
+            del self.tensors[at]
+            self.held -= self.sizes.pop(at)
 
 
 def _mixes(func: Any) -> bool:
     """Whether an operation is elementwise, on several tensors."""
     return torch.Tag.pointwise in func.tags and not func._schema.name.endswith("_to_copy")
-
-
-def _is_gone(storage: StorageWeakRef) -> bool:
-    return bool(storage.expired())  # type: ignore[no-untyped-call]
 
 
 def peak(
