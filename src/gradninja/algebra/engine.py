@@ -97,6 +97,7 @@ class Engine:
         self.record = Record(Teller(self.graph, self.program), self.foldables)
         # The lines that lie between a node and the gradients with names that it is made of.
         self.passed: dict[int, dict[int, Line]] = {}
+        self.places = {id(line): at for at, line in enumerate(self.program.lines)}
         self.titles: dict[int, str] = {}  # names made for parts of lines
         self.finished: set[int] = set()
         self.told: set[int] = set()  # ids of lines that were derived
@@ -313,7 +314,7 @@ class Engine:
             if not keeps_digits(syntax, safe, self.values):
                 syntax, trees = safe, trees[-1:]
         try:
-            value = eval(ast.unparse(syntax), dict(self.values))
+            value = eval(ast.unparse(syntax), self.values)
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         written = self.walk.gradient_name(name)
@@ -356,7 +357,7 @@ class Engine:
     def _passed(self, node: Node) -> list[Line]:
         """The forward's lines that a gradient answers, the last first."""
         passed = self.passed.pop(node.number, {})
-        return [line for line in reversed(self.program.lines) if id(line) in passed]
+        return sorted(passed.values(), key=lambda line: self.places[id(line)], reverse=True)
 
     def _rules(self, lines: Sequence[Line]) -> list[Rule]:
         found: dict[str, Rule] = {}

@@ -53,9 +53,11 @@ def held(value: Any) -> Any:
 
 def keeps_digits(candidate: ast.expr, other: ast.expr, values: Mapping[str, Any]) -> bool:
     """Whether one expression is in float32 no further from the other's float64 value."""
-    low = {name: single(value) for name, value in values.items()}
+    named = {n.id for e in (candidate, other) for n in ast.walk(e) if isinstance(n, ast.Name)}
+    read = {name: values[name] for name in named & values.keys()}
+    low = {name: single(value) for name, value in read.items()}
     try:
-        true = eval(ast.unparse(other), {name: held(value) for name, value in values.items()})
+        true = eval(ast.unparse(other), {name: held(value) for name, value in read.items()})
         errors = [_error(eval(ast.unparse(e), dict(low)), true) for e in (candidate, other)]
     except (RuntimeError, TypeError):
         return False

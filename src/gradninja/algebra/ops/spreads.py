@@ -12,7 +12,7 @@ from gradninja.algebra.index.graph import Derivative, Node
 from gradninja.algebra.index.terms import ONE, Indices, Term
 from gradninja.algebra.ops.arithmetic import powers_of, summed
 from gradninja.algebra.ops.indexing import kept
-from gradninja.algebra.ops.lowering import Lowering, NotLowered, row, several
+from gradninja.algebra.ops.lowering import Lowering, row, several
 from gradninja.rules import Site
 
 
@@ -111,10 +111,9 @@ def _divisor(low: Lowering, site: Site, a: Node, dims: tuple[int, ...]) -> Term:
     extents = [low.graph.nodes[atom] for (atom, _), _ in scale.powers]
     if len(dims) == 1 and extents and extents[0].name is not None:
         count = extents[0].name
-    elif len(dims) == 1:
-        count = f"{ast.unparse(site.bound['a'].syntax)}.shape[{dims[0]}]"
-    elif len(dims) == len(a.shape):
+    elif len(dims) > 1 and len(dims) == len(a.shape):
         count = f"{ast.unparse(site.bound['a'].syntax)}.numel()"
     else:
-        raise NotLowered("a variance over several axes")
+        owner = ast.unparse(site.bound["a"].syntax)
+        count = " * ".join(f"{owner}.shape[{dim}]" for dim in dims)
     return low.graph.itself(low.graph.scalar(f"{count} - {text}"), -ONE)
