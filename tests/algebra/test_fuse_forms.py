@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import cProfile
 import functools
 import inspect
-import pstats
 import re
 from pathlib import Path
 
@@ -234,34 +232,3 @@ def test_what_is_fused_is_found_right_line_by_line(line: str) -> None:
 def test_an_unknown_preference_is_told() -> None:
     with pytest.raises(gn.GradninjaError, match="size"):
         gn.fuse("def forward(x: Float[Tensor, 'n']):\n    return x * 2\n", prefer="size")
-
-
-def chain(stages: int) -> str:
-    """A forward of five lines a stage, each value used twice."""
-    lines = ["h0 = x * 1"]
-    for i in range(stages):
-        lines += [
-            f"z{i} = h{i} @ W",
-            f"s{i} = z{i} / (1 + h{i}**2).sum(-1, keepdim=True)",
-            f"p{i} = F.softmax(s{i}, dim=-1) - z{i}.sigmoid()",
-            f"t{i} = torch.tanh(p{i} * w + s{i})",
-            f"h{i + 1} = t{i} + 0.1 * (p{i} - t{i}.mean(0))",
-        ]
-    shapes = 'x: Float[Tensor, "n d"], w: Float[Tensor, "d"], W: Float[Tensor, "d d"]'
-    body = "\n    ".join([*lines, f"return h{stages}"])
-    return f"def forward({shapes}):\n    {body}\n"
-
-
-def test_the_search_grows_with_the_lines() -> None:
-    """Counted in calls of Python functions: four times the lines, at most five times the calls."""
-
-    def calls(stages: int) -> int:
-        profile = cProfile.Profile()
-        profile.enable()
-        back = gn.fuse(chain(stages))
-        profile.disable()
-        assert not back.dropped
-        return int(pstats.Stats(profile).total_calls)
-
-    gn.fuse(chain(1))  # what is done once
-    assert calls(4) < 5 * calls(1)

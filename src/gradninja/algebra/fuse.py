@@ -12,13 +12,15 @@ import torch
 import gradninja.algebra.ops.table  # noqa: F401 - it fills the table
 from gradninja.algebra.dtypes import other_dtype
 from gradninja.algebra.engine import Engine
+from gradninja.algebra.find.cuts import cuts_of
 from gradninja.algebra.find.repeats import Sharing
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
 from gradninja.algebra.index.graph import Graph, Node
 from gradninja.algebra.index.normal import Normal
 from gradninja.algebra.measure.cost import Cost, cost_of, elements
 from gradninja.algebra.measure.footprint import peak
-from gradninja.algebra.measure.precision import compare
+from gradninja.algebra.measure.hard import broken_at
+from gradninja.algebra.measure.precision import Errors, compare
 from gradninja.algebra.measure.prices import PREFER
 from gradninja.algebra.ops.lowering import Lowering
 from gradninja.algebra.sizes import differs
@@ -113,10 +115,10 @@ def _in_place(fused: Fused, derived: Backward, lean: bool, hots: bool = False) -
         ),
         dropped=tuple(dict.fromkeys(dropped)),
     )
-    errors = () if _is_random(fused.program) else tuple(compare(found, derived))
-    worse = next((error for error in errors if not error.kept), None)
-    if worse is not None:
-        return replace(fused, dropped=(*dropped, Dropped(worse.name, str(worse))))
+    try:
+        errors = () if _is_random(fused.program) else _digits(found, derived)
+    except WrongForm as wrong:
+        return replace(fused, dropped=(*dropped, wrong.dropped))
     return replace(found, cost=_cost(found), errors=errors)
 
 
@@ -168,37 +170,76 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
                 break
             derived_lines |= lines
             continue
-        fused = _built(program, found, dropped)
-        wrong = "" if _is_random(program) else differs(fused, derived)
-        if wrong:
-            dropped.append(Dropped(wrong, "on other sizes it is not the derived gradient"))
+        try:
+            fused = _built(program, found, dropped)
+            if not _is_random(program):
+                fused = replace(fused, errors=_compared(fused, derived))
+            cheapest = _cheapest(fused, derived, prefer)
+            if cheapest is not None:
+                return cheapest
             break
-        wrong = other_dtype(fused, derived)
-        if wrong:
-            dropped.append(Dropped(wrong, "it is of another dtype than the derived gradient"))
+        except WrongForm as wrong:
+            dropped += [wrong.dropped] if wrong.dropped not in dropped else []
+            modes.pop(0)  # what was multiplied or written out is what loses digits
+            if not (wrong.of_form and modes):
+                break
+        except Exception as error:
+            dropped.append(Dropped("", f"{type(error).__name__}: {error}"))
             break
-        errors = () if _is_random(program) else tuple(compare(fused, derived))
-        worse = [e for e in errors if not e.kept]
-        fused = replace(fused, errors=errors)
-        if not worse:
-            limit = _cost(derived)
-            total, most = fused.cost.total(prefer), limit.total(prefer)
-            short = len(fused.statements) <= len(derived.statements)
-            if total < most or (total == most and short):
-                return fused
-            fused = _in_place(fused, derived, lean=True, hots=True)
-            # More operations, if smaller ones, are to be worth it.
-            longer = fused.cost.calls > limit.calls
-            most = (CLEARLY if longer else 1.0) * limit.total(prefer)
-            if fused.cost.total(prefer) < most:
-                return fused
-            break
-        lost = Dropped(worse[0].name, str(worse[0]))
-        dropped += [lost] if lost not in dropped else []
-        modes.pop(0)  # what was multiplied or written out is what loses digits
-        if not modes:
-            break
-    return _as_derived(derived, dropped, prefer)
+    return _as_derived(derived, dropped)
+
+
+class WrongForm(Exception):
+    """Raised where fused lines are not right everywhere; `of_form`: other forms may be."""
+
+    def __init__(self, name: str, why: str, of_form: bool = False) -> None:
+        super().__init__(why)
+        self.dropped = Dropped(name, why)
+        self.of_form = of_form
+
+
+def _compared(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
+    """The errors in float32 of what is right on other sizes, in all dtypes and at hard points.
+
+    Raises:
+        WrongForm: a gradient is not the derived one, or loses digits that the derived one has.
+    """
+    name = differs(fused, derived)
+    if name:
+        raise WrongForm(name, "on other sizes it is not the derived gradient")
+    name = other_dtype(fused, derived)
+    if name:
+        raise WrongForm(name, "it is of another dtype than the derived gradient")
+    return _digits(fused, derived)
+
+
+def _digits(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
+    """The errors in float32, where no gradient has larger ones than the derived one.
+
+    Raises:
+        WrongForm: one has, or is wrong at a hard point.
+    """
+    errors = tuple(compare(fused, derived))
+    worse = next((error for error in errors if not error.kept), None)
+    if worse is not None:
+        raise WrongForm(worse.name, str(worse), of_form=True)
+    broken = broken_at(fused.forms, fused, derived)
+    if broken is not None:
+        raise WrongForm(broken[0], f"at {broken[1]} it is not the derived gradient", of_form=True)
+    return errors
+
+
+def _cheapest(fused: Fused, derived: Backward, prefer: str) -> Fused | None:
+    """The fused form, with or without one-hots in place; None where it is not worth it."""
+    limit = _cost(derived)
+    total, most = fused.cost.total(prefer), limit.total(prefer)
+    short = len(fused.statements) <= len(derived.statements)
+    if total < most or (total == most and short):
+        return fused
+    fused = _in_place(fused, derived, lean=True, hots=True)
+    # More operations, if smaller ones, are to be worth it.
+    longer = fused.cost.calls > limit.calls
+    return fused if fused.cost.total(prefer) < (CLEARLY if longer else 1.0) * most else None
 
 
 def _is_random(program: Program) -> bool:
@@ -267,9 +308,14 @@ def _gradients(back: Backward) -> dict[str, torch.Tensor]:
     return {name: scope[back.gradient_names[name]] for name in back.program.differentiable}
 
 
-def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused:
+def _as_derived(derived: Backward, dropped: list[Dropped]) -> Fused:
     """The derived lines, with names for what they compute more than once."""
     back = _shared(derived.program, derived.statements, derived.gradient_names, dropped)
+    try:
+        cost = _cost(back)
+    except Exception as error:  # it is told, and no more; the lines are right
+        dropped.append(Dropped("", f"{type(error).__name__}: {error}"))
+        cost = Cost()
     return Fused(
         back.program,
         "fused",
@@ -277,8 +323,8 @@ def _as_derived(derived: Backward, dropped: list[Dropped], prefer: str) -> Fused
         back.gradient_names,
         back,
         complete((), back.statements),
-        tuple(dropped),
-        _cost(back),
+        tuple(dict.fromkeys(dropped)),
+        cost,
         (),
     )
 
@@ -299,47 +345,6 @@ def _values(back: Backward) -> dict[str, Any]:
         like = values[name]
         values[seed] = torch.randn(like.shape, generator=generator, dtype=like.dtype)
     return values
-
-
-def cuts_of(lowering: Lowering, factors: bool = False) -> set[int]:
-    """What a matrix product makes: its gradient is used twice, so it gets a name.
-
-    `factors`: the gradients of what it is made of get names as well. The sum of P * dP is then no
-    sum of dO * O, which is shorter and loses digits where P is close to 0 and 1.
-    """
-    graph = lowering.graph
-    found = set[int]()
-    for node in list(graph.nodes):
-        if node.line is None or not node.flows:
-            continue
-        multiplied = contracted(graph, node)
-        if multiplied:
-            top = graph.named[node.line.targets[0]]
-            # In softmax(Q @ K.T) it is the product's own.
-            own = node.expr is not None and not _alike(graph, top, node)
-            found.add(node.number if own else top.number)
-        if factors:
-            found |= {one.number for one in multiplied if one.flows and one.name is not None}
-    return found
-
-
-def _alike(graph: Graph, node: Node, part: Node) -> bool:
-    """Whether a value is made of a part by sums, products and what is done element by element."""
-    if node is part or any(each.at is not None for each in node.derivatives):
-        return node is part
-    below = [graph.nodes[atom] for term in node.terms or () for (atom, _), _ in term.powers]
-    below += [each.operand for each in node.derivatives]
-    return any(_alike(graph, one, part) for one in below if one.line is part.line)
-
-
-def contracted(graph: Graph, node: Node) -> list[Node]:
-    """What a matrix product is made of; empty if it is none, or a pick, or a sum of all."""
-    for term in node.terms or () if node.free else ():
-        atoms = [(graph.nodes[atom], set(at)) for (atom, at), _ in term.powers if at]
-        pick = any(a.picks and all(other <= at for _, other in atoms) for a, at in atoms)
-        if term.bound and len(atoms) > 1 and not pick:
-            return [atom for atom, _ in atoms]
-    return []
 
 
 def _truth(program: Program, book: Book) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -15,6 +15,7 @@ from gradninja.algebra.measure.precision import Errors
 from gradninja.algebra.tell.steps import Step
 from gradninja.derive import Backward
 from gradninja.derive.backward import WIDEST
+from gradninja.derive.statement import Statement
 
 IN_ONE_GO = ": answered in one go"  # how a note ends that says which lines one line answers
 
@@ -57,6 +58,12 @@ class Fused(FusedLines):
     dropped: tuple[Dropped, ...]
     cost: Cost
     errors: tuple[Errors, ...]
+
+    @property
+    def forms(self) -> tuple[tuple[Statement, ...], ...]:
+        """The statements without and with a seed; once, where they are the same."""
+        same = self.statements is self.seeded.statements
+        return (self.statements,) if same else (self.statements, self.seeded.statements)
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from gradninja.algebra.index.terms import Term
 NOTHING = frozenset[int]()
 UNKNOWN, NOT_NEGATIVE, POSITIVE = range(3)
 CONSTANTS = {"math.pi", "math.e", "math.sqrt(2 / math.pi)"}
-COUNT = re.compile(r"\w+\.numel\(\)|\w+\.shape\[\d+\]( \* \w+\.shape\[\d+\])*")  # as spreads.py writes it
+# As spreads.py writes it.
+COUNT = re.compile(r"\w+\.numel\(\)|\w+\.shape\[\d+\]( \* \w+\.shape\[\d+\])*")
 
 
 class Divisors:

@@ -1,0 +1,119 @@
+"""Hard points, where short forms tend to break: zeros, ties, tiny, huge and saturated values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradninja.algebra.measure.precision import held, single
+from gradninja.derive import Backward
+from gradninja.derive.statement import Statement
+from gradninja.derive.template import LIBRARY
+
+Values = dict[str, Any]
+
+
+def one_zero(value: Tensor) -> Tensor:
+    """The first element 0, the others as they are."""
+    return value.flatten().index_fill(0, torch.arange(min(value.numel(), 1)), 0.0).view_as(value)
+
+
+POINTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "zeros": torch.zeros_like,
+    "one zero": one_zero,
+    "ties": lambda value: torch.full_like(value, 0.5),
+    "tiny values": lambda value: 1e-30 * value.sign(),
+    "huge values": lambda value: 1e6 * value,
+    "saturated values": lambda value: 40 * value.sign(),
+    "negative values": lambda value: -value.abs(),
+    "positive values": torch.abs,
+}
+ALONE = ("zeros", "tiny values", "huge values")  # where an input is moved to by itself
+WORK = 1500  # lines that run at hard points, so that a long text is tried at fewer of them
+FEWEST = 8  # points that any text is tried at
+WORSE = 10.0  # how much further from the truth than the derived form a fused one may be, beside
+SHARE = 1e-3  # this share of the largest gradient on the way, of which both may live
+
+
+def broken_at(
+    forms: Sequence[Sequence[Statement]], fused: Backward, derived: Backward
+) -> tuple[str, str] | None:
+    """Whose gradient a fused form gives wrong where the derived one is right, and at which point.
+
+    `forms`: the fused statements, without and with a seed, on the values of `fused`'s forward. All
+    is computed in float32, where it breaks first; the derived lines in float64 are the truth.
+    """
+    for point, inputs in _some(list(_points(fused)), len(derived.statements)):
+        try:
+            true, low = (_values(fused, inputs, as_) for as_ in (held, single))
+            want, near = (_run(derived.statements, values) for values in (true, low))
+        except Exception:  # a forward that does not run on these: nothing to compare
+            continue
+        on_the_way = [_largest(want[s.target]) for s in derived.statements]
+        floor = SHARE * max(on_the_way, default=0.0)
+        for statements in forms:
+            found = _run(statements, low)
+            for name in derived.program.differentiable:
+                mine = found[fused.gradient_names[name]]
+                gradient = derived.gradient_names[name]
+                if not _holds(mine, near[gradient], want[gradient], floor):
+                    return gradient, point
+    return None
+
+
+def _points(back: Backward) -> Iterator[tuple[str, Values]]:
+    """The inputs moved to hard points, all together and each in turn, and a word for it."""
+    given = {one.name: one.value for one in back.program.inputs}
+    floats = {
+        name: value
+        for name, value in given.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    for word, moved in POINTS.items():
+        yield word, {**given, **{name: moved(value) for name, value in floats.items()}}
+    for name, value in floats.items() if len(floats) > 1 else ():
+        for word in ALONE:
+            yield f"{word} in {name}", {**given, name: POINTS[word](value)}
+
+
+def _some(points: list[tuple[str, Values]], lines: int) -> list[tuple[str, Values]]:
+    """As many of the points as there is work to spend, drawn anew for each length of text."""
+    most = max(FEWEST, WORK // max(lines, 1))
+    drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(lines))[:most]
+    return [points[at] for at in sorted(drawn.tolist())]
+
+
+def _values(back: Backward, inputs: Mapping[str, Any], as_: Callable[[Any], Any]) -> Values:
+    """All that the statements may name, cotangents too: that of a loss is 1."""
+    values = back.forward_values({name: as_(value) for name, value in inputs.items()})
+    generator = torch.Generator().manual_seed(6)
+    for name, seed in zip(back.outputs, back.cotangents, strict=True):
+        like = values[name]
+        drawn = torch.randn(like.shape, generator=generator, dtype=torch.float64)
+        values[seed] = torch.ones_like(like) if back.scalar else drawn.to(like.dtype)
+    return {**LIBRARY, **back.program.namespace, **values}
+
+
+def _run(statements: Sequence[Statement], values: Values) -> Values:
+    scope = dict(values)
+    exec("\n".join(map(str, statements)), scope)
+    return scope
+
+
+def _holds(mine: Tensor, near: Tensor, want: Tensor, floor: float) -> bool:
+    """Whether a gradient is right wherever the derived one is in the same precision."""
+    mine, near = mine.double(), near.double()
+    off = (near - want).abs()
+    right = off <= max(floor, SHARE * _largest(want))  # False where it is not finite
+    if not right.any():
+        return True
+    allowed = WORSE * float(off[right].max()) + max(floor, SHARE * _largest(want))
+    return bool(((mine - want)[right].abs() <= allowed).all())
+
+
+def _largest(value: Tensor) -> float:
+    finite = value[value.isfinite()].abs()
+    return float(finite.max()) if finite.numel() else 0.0
