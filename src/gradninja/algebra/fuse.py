@@ -15,7 +15,6 @@ from gradninja.algebra.engine import Engine
 from gradninja.algebra.find.cuts import cuts_of
 from gradninja.algebra.find.repeats import Sharing
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
-from gradninja.algebra.index.graph import Graph, Node
 from gradninja.algebra.index.normal import Normal
 from gradninja.algebra.measure.cost import Cost, cost_of, elements
 from gradninja.algebra.measure.footprint import peak

@@ -26,7 +26,7 @@ POINTS: dict[str, Callable[[Tensor], Tensor]] = {
     "one zero": one_zero,
     "ties": lambda value: torch.full_like(value, 0.5),
     "tiny values": lambda value: 1e-30 * value.sign(),
-    "huge values": lambda value: 1e6 * value,
+    "huge values": lambda value: 1e3 * value,
     "saturated values": lambda value: 40 * value.sign(),
     "negative values": lambda value: -value.abs(),
     "positive values": torch.abs,
