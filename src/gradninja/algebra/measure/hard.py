@@ -25,13 +25,15 @@ POINTS: dict[str, Callable[[Tensor], Tensor]] = {
     "zeros": torch.zeros_like,
     "one zero": one_zero,
     "ties": lambda value: torch.full_like(value, 0.5),
+    "small values": lambda value: 1e-12 * value,
     "tiny values": lambda value: 1e-30 * value.sign(),
     "huge values": lambda value: 1e3 * value,
     "saturated values": lambda value: 40 * value.sign(),
     "negative values": lambda value: -value.abs(),
     "positive values": torch.abs,
 }
-ALONE = ("zeros", "tiny values", "huge values")  # where an input is moved to by itself
+DOUBLE = "tiny values"  # their squares are 0 in float32, whoever computes
+ALONE = ("zeros", "small values", "tiny values", "huge values")  # an input is moved to by itself
 WORK = 1500  # lines that run at hard points, so that a long text is tried at fewer of them
 FEWEST = 8  # points that any text is tried at
 WORSE = 10.0  # how much further from the truth than the derived form a fused one may be, beside
@@ -43,12 +45,13 @@ def broken_at(
 ) -> tuple[str, str] | None:
     """Whose gradient a fused form gives wrong where the derived one is right, and at which point.
 
-    `forms`: the fused statements, without and with a seed, on the values of `fused`'s forward. All
-    is computed in float32, where it breaks first; the derived lines in float64 are the truth.
+    `forms`: the fused statements, without and with a seed, on the values of `fused`'s forward. They
+    are computed in float32, where it breaks first; the derived lines in float64 are the truth.
     """
     for point, inputs in _some(list(_points(fused)), len(derived.statements)):
+        as_low = held if point.startswith(DOUBLE) else single
         try:
-            true, low = (_values(fused, inputs, as_) for as_ in (held, single))
+            true, low = (_values(fused, inputs, as_) for as_ in (held, as_low))
             want, near = (_run(derived.statements, values) for values in (true, low))
         except Exception:  # a forward that does not run on these: nothing to compare
             continue

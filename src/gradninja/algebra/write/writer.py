@@ -234,9 +234,11 @@ class Writer:
 
     def _total(self, tree: Total, want: Layout) -> Written:
         want = self._want(tree, want)
-        positive = sorted(tree.parts, key=lambda p: p.number < 0)
+        # First what may cancel: `x - s + 1` keeps the 1 that `1 + x - s` loses for a large x.
+        signs = {part.number < 0 for part in tree.parts if not static(part)}
+        ordered = sorted(tree.parts, key=lambda p: (len(signs) > 1 and static(p), p.number < 0))
         written: Written | None = None
-        for part in positive:
+        for part in ordered:
             sign = part.number < 0 and written is not None
             right = self.write(
                 Product(part.indices, part.key, part.cost, -part.number, part.parts)
@@ -263,8 +265,7 @@ class Writer:
         if not left:
             return Written(method(inner.syntax, name), ())
         given: ast.expr = constant(dims[0])
-        if len(dims) > 1:
-            given = ast.Tuple([constant(d) for d in dims], ast.Load())
+        given = given if len(dims) == 1 else ast.Tuple([*map(constant, dims)], ast.Load())
         dropped = Written(
             method(inner.syntax, name, [given]),
             tuple(i for i in inner.layout if i not in tree.over),
