@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 import gradninja as gn
 from catalogue import autograd, call, cotangents
+from gradninja.algebra.measure.hard import broken_at
 from gradninja.derive.template import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
@@ -117,3 +120,29 @@ def test_what_is_proven_to_be_positive_divides() -> None:
     inputs = inputs_of("x 5 3")
     back = gn.fuse(forward_of(steps, inputs), inputs)
     assert "square" not in back.source and "d ** 2" not in back.source, back.source
+
+
+# Steps, the inputs, and a line that is right at random points; the gradient that it breaks.
+PLANTED = [
+    ("out = (x * y).mean(); out", "x 3 1, y 1", "dy = (dout * out / y).expand_as(y)"),
+    ("out = x.exp() * y; out", "x 3, y 3", "dy = dout * out / y"),
+    ("out = x * x; out", "x 3 2", "dx = 2 * dout * out / x"),
+    ("out = torch.sigmoid(x); out", "x 3", "dx = dout * x.exp() / (1 + x.exp()) ** 2"),
+    ("out = F.silu(x); out", "x 3", "dx = dout * (out / x) * (1 + x - out)"),
+    ("out = (x * y).sum(); out", "x 3, y 3", "dx = dout * (x * y) / x"),
+    ("out = torch.maximum(x, y); out", "x 3, y 3", "dx = dout * (x > y)"),
+]
+
+
+@pytest.mark.parametrize(("steps", "shapes", "line"), PLANTED)
+def test_a_text_that_breaks_at_a_hard_point_is_seen(steps: str, shapes: str, line: str) -> None:
+    inputs = inputs_of(shapes, seed=2)
+    derived = gn.derive(forward_of(steps, inputs), inputs)
+    assert broken_at([derived.statements], derived, derived) is None
+    target, _, text = line.partition(" = ")
+    value = ast.parse(text, mode="eval").body
+    own = next(s for s in derived.statements if s.target == target)
+    planted = replace(own, value=value, scatter=None, adds=False)
+    statements = [s for s in derived.statements if s.target != target]
+    found = broken_at([[*statements, planted]], derived, derived)
+    assert found is not None and found[0] == target
