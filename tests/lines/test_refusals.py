@@ -240,9 +240,17 @@ TOLD: list[tuple[Callable[[Path], Any], str]] = [
     (called(SQUARE, X, X, torch.ones(2)), "the cotangent has shape [(2,)]"),
     (
         called(ADDED, X, {"x": torch.ones(1)}, torch.ones(3)),
-        "`x` has shape (1,), which broadcasts otherwise than",
+        "`x` has shape (1,) and had (3,) when the forward was read: it broadcasts otherwise",
     ),
-    (called(SQUARE, X, {"x": torch.ones(1, 3)}, torch.ones(1, 3)), "`x` has shape (1, 3)"),
+    (
+        called(
+            "def forward(x):\n    return torch.linalg.pinv(x)\n",
+            {"x": torch.eye(4, 3).double()},
+            {"x": torch.eye(3, 4)},
+            torch.ones(4, 3),
+        ),
+        "at these sizes the lines do not give the gradient of `x`",
+    ),
     (called("def forward(x):\n    return x[2] * 2\n", X, {"x": torch.ones(2)}), "does not run on"),
     (
         called("def forward(x):\n    return sum(a for a in x)\n", X, {"x": torch.ones(4)}),

@@ -29,6 +29,7 @@ from gradninja.derive import Backward, derive
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import name_temporaries
+from gradninja.derive.verify import cotangents_of, drawn_like
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
@@ -203,7 +204,7 @@ def _compared(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
     Raises:
         WrongForm: a gradient is not the derived one, or loses digits that the derived one has.
     """
-    name = differs(fused, derived)
+    name = differs(fused.seeded)
     if name:
         raise WrongForm(name, "on other sizes it is not the derived gradient")
     name = other_dtype(fused, derived)
@@ -342,21 +343,13 @@ def _values(back: Backward) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     for name, seed in zip(back.outputs, back.cotangents, strict=True):
         like = values[name]
-        values[seed] = torch.randn(like.shape, generator=generator, dtype=like.dtype)
+        values[seed] = drawn_like(like, generator)
     return values
 
 
 def _truth(program: Program, book: Book) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Cotangents, and the derived gradient of every variable for them."""
-    generator = torch.Generator().manual_seed(0)
-    values = program.values
-    floats = [name for name in program.outputs if values[name].is_floating_point()]
-    cotangents = {
-        name: torch.ones_like(values[name])
-        if values[name].ndim == 0 and len(floats) == 1
-        else torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype)
-        for name in floats
-    }
+    cotangents = cotangents_of(program, program.values, seed=0)
     walk = Walk(program, book, "readable")
     walk.run(cotangents)
     return cotangents, walk.totals

@@ -28,7 +28,7 @@ class Dropped:
     why: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FusedLines(Backward):
     """Backward lines of which one may answer several lines of the forward."""
 
@@ -49,7 +49,7 @@ class FusedLines(Backward):
         return found
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fused(FusedLines):
     """A backward pass all in one go. See `gradninja.fuse`."""
 

@@ -12,7 +12,7 @@ from gradninja.derive.backward import Backward, BackwardLine
 from gradninja.derive.dtypes import default_dtype, hold_dtypes
 from gradninja.derive.held import hold
 from gradninja.derive.temporaries import name_temporaries
-from gradninja.derive.verify import verify
+from gradninja.derive.verify import cotangents_of, verify
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
@@ -131,15 +131,7 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
     ]
     if random:
         program = name_temporaries(program, random)
-    generator = torch.Generator().manual_seed(COTANGENT_SEED)
-    values = program.values
-    floats = [name for name in program.outputs if values[name].is_floating_point()]
-    cotangents = {
-        name: torch.ones_like(values[name])
-        if values[name].ndim == 0 and len(floats) == 1
-        else torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype)
-        for name in floats
-    }
+    cotangents = cotangents_of(program, program.values, COTANGENT_SEED)
     while True:
         walk = Walk(program, book, style)
         try:

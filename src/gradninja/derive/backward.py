@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from gradninja.derive.broadcasting import hold_broadcasting, hold_parts, narrow_parts
 from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.function import function_source
 from gradninja.derive.said import hold_said, pair_source
+from gradninja.derive.sizes import HINT, Sizes, hold
 from gradninja.derive.statement import Statement, signature, with_imports
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
-from gradninja.lines import Expr, Line, Program
+from gradninja.lines import Line, Program
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
 
 WIDEST = 64  # characters of a line that still moves the column in which the rules stand
@@ -234,10 +235,6 @@ class Backward:
     # -- running ----------------------------------------------------------------------------
 
     @cached_property
-    def _narrow_parts(self) -> tuple[tuple[Expr, Any], ...]:
-        return narrow_parts(self.program)
-
-    @cached_property
     def _forward_code(self) -> Any:
         return compile("\n".join(line.code for line in self.program.lines), "<forward>", "exec")
 
@@ -284,8 +281,6 @@ class Backward:
                 raise DeriveError(f"the forward does not run on these inputs: {error}") from None
         for line in self.program.lines:
             values.update({name: scope[name] for name in line.targets})
-        hold_broadcasting(self.program, values)
-        hold_parts(self._narrow_parts, scope)
         for assumption in self.program.assumptions:
             now = eval(ast.unparse(assumption.syntax), scope)
             if now != assumption.value:
@@ -297,13 +292,42 @@ class Backward:
                 )
         return values
 
+    def forward(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        """The same, and the sizes of all that it is made of, with what is given beside tensors.
+
+        Raises:
+            DeriveError: as for `forward_values`.
+        """
+        with Sizes() as sizes:
+            values = self.forward_values(inputs)
+        given = [values[each.name] for each in self.program.inputs]
+        plain = [repr(value) for value in given if not isinstance(value, torch.Tensor)]
+        return values, (*plain, *sizes.seen)
+
+    @contextmanager
+    def as_read(self) -> Iterator[None]:
+        """The default dtype that the forward was read with; no random number is used up."""
+        quiet = warnings.catch_warnings()
+        with default_dtype(self.program.default), torch.random.fork_rng(devices=[]), quiet:
+            warnings.simplefilter("ignore")
+            yield
+
+    @cached_property
+    def _held(self) -> set[tuple[Any, ...]]:
+        """The sizes at which the lines are known to give autograd's gradients."""
+        with self.as_read():
+            return {self.forward({given.name: given.value for given in self.program.inputs})[1]}
+
     def __call__(
         self, inputs: Mapping[str, Any], grad: torch.Tensor | tuple[torch.Tensor, ...] | None = None
     ) -> dict[str, torch.Tensor]:
         """The gradients of the wanted inputs: `{"dx": tensor}`, each of its input's shape.
 
+        At sizes that are new the lines are first compared with autograd's gradients, in the
+        precision that the forward was read in.
+
         Args:
-            inputs: a tensor for every input, of any sizes that fit.
+            inputs: a tensor for every input, of any sizes that fit the forward.
                 A module's own parameters and buffers may be left out: they are what they are now.
             grad: the cotangent, of the output's shape; for several outputs a tuple. None means 1
                 for the one 0-dim output, a loss, and 0 for what is returned beside it.
@@ -312,12 +336,16 @@ class Backward:
         A module's gradients are found by its own names as well: `found["fc1.weight"]`.
 
         Raises:
-            DeriveError: values or a cotangent that do not fit.
+            DeriveError: values or a cotangent that do not fit, or sizes at which the lines do not
+                give autograd's gradients.
         """
         arrays = holds_arrays(inputs)
         if arrays:
             inputs, grad = as_tensors(as_float64(dict(inputs))), as_tensors(as_float64(grad))
-        values = self.forward_values(inputs)
+        values, sizes = self.forward(inputs)
+        if sizes not in self._held:
+            hold(self, values, sizes)
+            self._held.add(sizes)
         outputs = [values[name] for name in self.outputs]
         if grad is None:
             if [output.ndim for output in outputs].count(0) != 1:
@@ -333,13 +361,6 @@ class Backward:
                 f"the output {[tuple(o.shape) for o in outputs]}"
             )
         found = self.run(values, dict(zip(self.outputs, grads, strict=True)))
-        for name, gradient in found.items():
-            if gradient.shape != values[name].shape:
-                raise DeriveError(
-                    f"`{name}` has shape {tuple(values[name].shape)}, which broadcasts otherwise "
-                    "than when the forward was read",
-                    hint="derive again with inputs of these shapes",
-                )
         paths = {} if self.program.live is None else self.program.live.paths
         named = {f"d{name}": gradient for name, gradient in found.items()}
         return Gradients(as_arrays(named) if arrays else named, paths)
@@ -363,7 +384,7 @@ class Backward:
                 found = self._function(**arguments)
             except (RuntimeError, ArithmeticError, IndexError, ValueError) as error:
                 raise DeriveError(
-                    f"these inputs do not fit the derived backward: {error}"
+                    f"these inputs do not fit the derived backward: {error}", hint=HINT
                 ) from None
         several = found if isinstance(found, tuple) else (found,)
         return dict(zip(self.program.differentiable, several, strict=True))

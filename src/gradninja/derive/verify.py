@@ -17,20 +17,49 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-2}
 ROUNDINGS = 1000  # of the largest gradient on the way: what cancels further up leaves them behind
 
 
-def truth(program: Program, cotangents: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Autograd's gradients of the wanted inputs, on the values that the program was read with.
+def cotangents_of(
+    program: Program, values: Mapping[str, Any], seed: int
+) -> dict[str, torch.Tensor]:
+    """A cotangent for each float output, on its device; 1 for a loss alone."""
+    generator = torch.Generator().manual_seed(seed)
+    floats = [name for name in program.outputs if values[name].is_floating_point()]
+    return {
+        name: torch.ones_like(values[name])
+        if values[name].ndim == 0 and len(floats) == 1
+        else drawn_like(values[name], generator)
+        for name in floats
+    }
+
+
+def drawn_like(value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal numbers of a value's shape and dtype, the same on any device."""
+    return torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
+
+
+def truth(
+    program: Program,
+    cotangents: Mapping[str, torch.Tensor],
+    values: Mapping[str, Any] | None = None,
+    on_the_way: bool = False,
+) -> dict[str, torch.Tensor]:
+    """Autograd's gradients of the wanted inputs, by default on the values that were read.
+
+    With `on_the_way` also of every name that a gradient flows through.
 
     Lines that no gradient flows through keep the values that they had then, so that random ones
     are the same.
     """
-    scope: dict[str, Any] = {**LIBRARY, **program.namespace, **program.values}
+    scope: dict[str, Any] = {**LIBRARY, **program.namespace, **(values or program.values)}
     leaves = {}
     for name in program.differentiable:
         leaves[name] = scope[name] = scope[name].detach().clone().requires_grad_()
+    lines = [line for line in program.lines if line.expr.differentiable]
     with torch.enable_grad():
-        for line in program.lines:
-            if line.expr.differentiable:
-                exec(compile(line.code, "<forward>", "exec"), scope)
+        for line in lines:
+            exec(compile(line.code, "<forward>", "exec"), scope)
+        if on_the_way:
+            made = {name: scope[name] for line in lines for name in line.targets}
+            leaves.update({name: value for name, value in made.items() if value.requires_grad})
         outputs = [scope[name] for name in cotangents]
         found = torch.autograd.grad(
             [o for o in outputs if o.requires_grad],
@@ -72,11 +101,35 @@ def verify(
         if program.namespace:  # a function with a rule of its own that autograd cannot go through
             return
         raise
+    wrong = differs(program, program.values, derived, true, on_the_way)
+    if wrong:
+        broken = [of for of in cotangents if bool(program.values[of].isnan().any())]
+        if broken:
+            raise DeriveError(
+                f"`{broken[0]}` has a nan on the values that the forward was read with, so its "
+                "gradients cannot be held to autograd's",
+                hint="give `inputs` on which the forward is finite",
+            )
+        raise DeriveError(
+            f"the gradient derived for `{wrong}` is not autograd's, so it is not given",
+            hint="a row of the rule book is wrong here: please report the forward. "
+            "A rule of your own, given with gradninja.rule, is the first suspect",
+        )
+
+
+def differs(
+    program: Program,
+    values: Mapping[str, Any],
+    derived: Mapping[str, torch.Tensor],
+    true: Mapping[str, torch.Tensor],
+    on_the_way: Iterable[torch.Tensor],
+) -> str:
+    """Whose gradient is not the true one; empty where all are."""
     single = any(
         isinstance(value, torch.Tensor)
         and value.is_floating_point()
         and value.dtype != torch.float64
-        for value in program.values.values()
+        for value in values.values()
     )
     dtype = torch.float32 if single else torch.float64
     tolerance = TOLERANCE[dtype]
@@ -86,17 +139,8 @@ def verify(
         got = derived[name]
         largest = float(expected.nan_to_num(0, 0, 0).abs().amax()) if expected.numel() else 0.0
         bound = tolerance * (scale * 1e-3 + largest) + rounding
-        close = torch.isclose(got, expected, rtol=tolerance, atol=bound, equal_nan=True)
-        if got.shape != expected.shape or not bool(close.all()):
-            broken = [of for of in cotangents if bool(program.values[of].isnan().any())]
-            if broken:
-                raise DeriveError(
-                    f"`{broken[0]}` has a nan on the values that the forward was read with, so its "
-                    "gradients cannot be held to autograd's",
-                    hint="give `inputs` on which the forward is finite",
-                )
-            raise DeriveError(
-                f"the gradient derived for `{name}` is not autograd's, so it is not given",
-                hint="a row of the rule book is wrong here: please report the forward. "
-                "A rule of your own, given with gradninja.rule, is the first suspect",
-            )
+        if got.shape != expected.shape:
+            return name
+        if not torch.isclose(got, expected, rtol=tolerance, atol=bound, equal_nan=True).all():
+            return name
+    return ""

@@ -328,6 +328,7 @@ class Reader(Writing):
             axis_names=axis_names,
             live=live,
             dialect=self.source.dialect,
+            default=torch.get_default_dtype(),
         )
 
     def _take(self, given: Input, live: Live | None) -> None:
