@@ -70,6 +70,8 @@ DOORS = {
         {"walks"},
         {"verdicts"},
         {"wholes", "diagnosis"},
+        {"by_lines"},
+        {"functions"},
         {"judge"},
         {"worker"},
     ],

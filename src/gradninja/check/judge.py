@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gradninja.check.diagnosis import Kind
-from gradninja.check.diagnosis.telling import explained
+from gradninja.check import functions
+from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
+from gradninja.check.given.backwards import is_autograd_function
 from gradninja.check.given.module import as_tensors
-from gradninja.check.given.plan import bound, plan
-from gradninja.check.given.statements import EMPTY, Written, plain
+from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject, resolve
 from gradninja.check.reference.guard import untouched
-from gradninja.check.reference.tolerance import told
-from gradninja.check.tell.report import shape_told
-from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.tell.types import CheckError, Report
 from gradninja.check.verdicts.asked import WHOLE, Asked
-from gradninja.check.verdicts.review import Review
-from gradninja.check.walks.trials import Trial, Trials, tried
-from gradninja.check.walks.walk import codes
 from gradninja.check.wholes import whole
-from gradninja.check.wholes.callers import caller, forward_as_called
-from gradninja.check.wholes.calls import Calls
-from gradninja.check.wholes.returned import Returned
-from gradninja.errors import Spot
+from gradninja.check.wholes.callers import forward_as_called
 
 
 def judge(
@@ -41,11 +33,12 @@ def judge(
 
 def _judge(subject: Subject, asked: Asked) -> Report:
     written = subject.backward
+    if is_autograd_function(written):
+        return functions.judge(subject)
     if not isinstance(written, Written):
         return whole.judge(subject)
-    trials = _trials(subject, written)
-    begun = any(step.writes & set(trials.plan.gradients) for step in trials.plan.steps)
-    if not begun and (asked.complete or not _blank(written)):
+    trials = trials_of(subject, written)
+    if not writes_gradients(trials) and (asked.complete or not _blank(written)):
         if written.function is not None and not _names(written) & set(trials.trials[0].gradients):
             return whole.judge(replace(subject, backward=written.function))
         if written.function is None:
@@ -54,34 +47,7 @@ def _judge(subject: Subject, asked: Asked) -> Report:
                 hint="name them `d<name>`: `dx` for the gradient of `x`, one for each float input",
             )
     forward_as_called(subject, trials.trials)
-    calls = _called(written, trials) if begun and asked.only is None else None
-    try:
-        review = Review(trials, asked)
-        rows = [_let(line, asked) for line in explained(review)]
-        notes, unnamed = list(review.notes), _unnamed(trials)
-        if calls is not None and not any(row.verdict.accuses for row in rows):
-            returned = Returned(trials, calls.collect())
-            row = returned.row()
-            by_place = sorted(unnamed & returned.stood_for())
-            unnamed -= set(by_place)
-            rows += [row] if row is not None else [_right(returned, name) for name in by_place]
-            notes += returned.notes
-        notes += [
-            f"`{name}` is given no gradient, and none is returned: taken as meant"
-            for name in sorted(unnamed)
-        ]
-    finally:
-        if calls is not None:
-            calls.end()
-    known = [f.tolerance for f in review.findings.values() if f.tolerance is not None]
-    terms = max(trial.wide.terms for trial in trials.trials)
-    return Report(
-        file=written.file,
-        lines=tuple(rows),
-        draws=tuple(dict.fromkeys(trial.draw.label for trial in trials.trials)),
-        tolerance=told(terms, max((t for t in known if t < 1e-3), default=0.0)),
-        notes=tuple(plain(note, review.trials.written.reuses) for note in notes),
-    )
+    return judge_lines(trials, asked)
 
 
 def _blank(written: Written) -> bool:
@@ -90,104 +56,8 @@ def _blank(written: Written) -> bool:
     return all(isinstance(node, blank) for node in written.statements)
 
 
-def _let(line: LineReport, asked: Asked) -> LineReport:
-    """A line's verdict, where asked let go what only the shape is wrong of.
-
-    The kind is a mend's that was tried: with the axis put right, all numbers are.
-    """
-    if not (asked.lenient and line.kind == Kind.LOST_KEEPDIM):
-        return line
-    of = line.name.removeprefix("d")
-    note = (
-        f"the numbers are right, the shape is {shape_told(line.shape)} and that of `{of}` "
-        f"{shape_told(line.expected_shape)}: an axis of size 1 that is lost lines up with another "
-        "one where this is used, and an update adds the wrong rows without a word"
-    )
-    return replace(
-        line,
-        verdict=Verdict.CLOSE,
-        kind=None,
-        diagnosis=None,
-        fix=None,
-        place=None,
-        notes=(note,),
-    )
-
-
-def _right(returned: Returned, variable: str) -> LineReport:
-    """The row of a gradient that has no name of its own, and is right where it is returned."""
-    node, name = returned.statement, returned.names.gradient(variable)
-    source = "" if node is None else returned.written.source_of(node)
-    return LineReport(name, None if node is None else node.lineno, source, Verdict.CLOSE)
-
-
-def _unnamed(trials: Trials) -> set[str]:
-    """The inputs that no line writes a gradient of by its name, and none need."""
-    gradient = trials.trials[0].names.gradient
-    return {name for name in trials.unwanted if trials.plan.last(gradient(name)) is None}
-
-
-def _called(written: Written, trials: Trials) -> Calls | None:
-    """The calls of the object that the name is bound to; None where there are only lines."""
-    if written.function is None:
-        return None
-    return Calls(caller(written.function, list(written.parameters)), trials.trials)
-
-
-def _takes(written: Written) -> Callable[[str], bool]:
-    """Whether lines read the output's gradient, by its name, as something that they are given."""
-
-    def found(name: str) -> bool:
-        if written.parameters:
-            return name in written.parameters
-        for node in written.statements:
-            if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node)):
-                return name not in set(bound(node))
-        return False
-
-    return found
-
-
 def _names(written: Written) -> set[str]:
     """The names that a backward reads and does not ask for."""
     nodes = (node for statement in written.statements for node in ast.walk(statement))
     names = (node for node in nodes if isinstance(node, ast.Name))
     return {n.id for n in names if isinstance(n.ctx, ast.Load)} - set(written.parameters)
-
-
-def _trials(subject: Subject, written: Written) -> Trials:
-    every = tried(subject, _takes(written))
-    first = every[0]
-    _refuse_parameters(written, first)
-    made = plan(written.statements, first.gradients)
-    try:
-        compiled = codes(made, written.file)
-    except (SyntaxError, ValueError) as error:
-        number = getattr(error, "lineno", None)
-        spot = None if number is None else written.spot(ast.Pass(lineno=number, col_offset=0))
-        what = getattr(error, "msg", None) or str(error)
-        raise CheckError(f"this is not Python: {what}", spot=spot) from None
-    trials = Trials(tuple(every), written, subject.namespace, made, compiled, said=subject.unwanted)
-    return trials.with_hidden_writes()
-
-
-def _refuse_parameters(written: Written, trial: Trial) -> None:
-    known = {*trial.wide.values, *trial.wide.cotangents, *trial.gradients}
-    for name, default in written.parameters.items():
-        if name not in known and default is EMPTY:
-            cotangents = ", ".join(f"`{n}`" for n in trial.wide.cotangents)
-            raise CheckError(
-                f"`{written.name}` wants `{name}`, which is no name of the forward",
-                spot=_parameter_spot(written, name),
-                hint=f"it takes names that the forward binds, and {cotangents}, the gradient of "
-                "the output",
-            )
-
-
-def _parameter_spot(written: Written, name: str) -> Spot | None:
-    for node in ast.walk(ast.parse(written.text)):
-        if isinstance(node, ast.FunctionDef) and node.name == written.name:
-            for argument in ast.walk(node.args):
-                if isinstance(argument, ast.arg) and argument.arg == name:
-                    return written.spot(argument)
-    return None

@@ -110,17 +110,19 @@ def _characters(text: str, utf8_offset: int) -> int:
 
 
 def load(
-    forward: str | Path | Callable[..., Any],
+    forward: str | Path | Callable[..., Any] | Source,
     default: str = "forward",
     dialect: str | None = None,
 ) -> Source:
     """The source of a function, of `FILE.py`, of `FILE.py:name`, or of text with a line break.
 
-    `dialect`: what it speaks, where that is known.
+    `dialect`: what it speaks, where that is known. A Source that was made already is handed back.
 
     Raises:
         ReadError: the file or function is missing, or the text is no Python.
     """
+    if isinstance(forward, Source):
+        return forward
     if callable(forward) and not isinstance(forward, str | Path):
         return _from_function(forward, dialect)
     if isinstance(forward, str) and "\n" in forward:
@@ -228,6 +230,16 @@ def _from_function(function: Callable[..., Any], dialect: str | None) -> Source:
     return replace(source, live=function)
 
 
+def of_live(
+    text: str, file: str, tree: ast.Module, node: ast.FunctionDef, function: types.FunctionType
+) -> Source:
+    """The source of a live function whose `def` is known, in the text of its file."""
+    known = {**USUAL_ALIASES, **_modules(_around(function)), **aliases(tree)}
+    plain = {**_plain(_around(function)), **constants(tree)}
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    return Source(file, text, node, functions, known, plain, function)
+
+
 def of_lambda(function: Callable[..., Any]) -> Source:
     """The source of a live lambda, as a function that returns its one expression.
 
@@ -249,9 +261,7 @@ def of_lambda(function: Callable[..., Any]) -> Source:
             made = ast.copy_location(ast.FunctionDef("lambda_", node.args, [body], []), node)
             if _names_of(node) == _code_names(code):
                 file = inspect.getsourcefile(function) or "<unknown>"
-                known = {**USUAL_ALIASES, **_modules(_around(function)), **aliases(tree)}
-                plain = _plain(_around(function))
-                return Source(file, "".join(lines), made, {}, known, plain, function)
+                return of_live("".join(lines), file, tree, made, function)
     raise ReadError("the source text of a lambda cannot be found", hint="write it with `def`")
 
 

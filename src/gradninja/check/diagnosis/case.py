@@ -13,7 +13,7 @@ import torch
 from gradninja.check.diagnosis.work import PER_ELEMENT, runs_of
 from gradninja.check.given.plan import written
 from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
-from gradninja.check.given.statements import Reuse, plain
+from gradninja.check.given.statements import Reuse, Written
 from gradninja.lines import Program
 
 
@@ -72,7 +72,7 @@ class Case:
     astray: tuple[ast.stmt, ...] = ()
     beside: tuple[Case, ...] = ()
     wrong: bool = True  # as it stands
-    reuses: tuple[Reuse, ...] = ()
+    origin: Written | None = None  # the whole that the statements are of
     _runs: dict[int, float] = field(default_factory=dict)
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
 
@@ -85,14 +85,29 @@ class Case:
     def draws(self) -> int:
         return len(self.situations)
 
+    @property
+    def reuses(self) -> tuple[Reuse, ...]:
+        return () if self.origin is None else self.origin.reuses
+
+    @property
+    def held(self) -> frozenset[str] | None:
+        """What a Function's `ctx` holds of the forward; None of other backwards."""
+        return None if self.origin is None else self.origin.held
+
     def plain(self, text: str) -> str:
-        """A text with the person's own names."""
-        return plain(text, self.reuses)
+        """A line of code with the person's own names."""
+        return text if self.origin is None else self.origin.code(text)
 
     def legible(
         self, new: ast.stmt | None, old: ast.stmt | None, after: ast.stmt | None = None
     ) -> bool:
         """Whether a new statement means what it says when it is written in the person's names."""
+        if hasattr(after, "within") or (hasattr(old, "within") and not isinstance(new, ast.Assign)):
+            return False  # what is returned is an expression, and nothing stands below it
+        if hasattr(old, "early") and self.origin is not None and new is not None:
+            later = set(self.origin.parameters) - set(self.situations[0].values)
+            if later & {n.id for n in ast.walk(new) if isinstance(n, ast.Name)}:
+                return False  # it runs in the forward, where no gradient is known
         if not self.reuses:
             return True
         if hasattr(old, "unwritten") or hasattr(after, "unwritten"):

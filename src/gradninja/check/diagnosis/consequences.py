@@ -21,6 +21,8 @@ def mended_by(review: Review, patches: Sequence[Patch]) -> set[str]:
 
 def _patched(written: Written, patches: Sequence[Patch]) -> Written:
     text = apply(patches, written.text)
+    if written.again is not None:
+        return written.again(text)
     tree = ast.parse(text)
     if not written.is_function:
         begin = min(written.statements[0].lineno, *(patch.first for patch in patches))

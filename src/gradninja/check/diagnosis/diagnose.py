@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 import torch
 
+from gradninja.check.diagnosis.candidates import build
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.candidates.syntax import Style
 from gradninja.check.diagnosis.case import Case
@@ -169,6 +170,8 @@ class _Diagnosis:
     @cached_property
     def asked(self) -> set[str]:
         """The forward's values that the person's lines can read."""
+        if self.case.held is not None:
+            return set(self.case.held)
         if self.function is None:
             return set(self.situation.values)
         arguments = self.function.args
@@ -211,12 +214,16 @@ class _Diagnosis:
         They are handed in, in a function those that it asks for. Of a 0-dim output there is none,
         it is 1, but where a line writes it.
         """
-        values = self.case.program.values
+        values, every = self.case.program.values, self.case.held is not None
         return {
             self.names[name]
             for name in self.case.program.outputs
             if name in self.names
-            and (self.names[name] in self.bound or (self.function is None and values[name].ndim))
+            and (
+                every
+                or self.names[name] in self.bound
+                or (self.function is None and values[name].ndim)
+            )
         }
 
     @cached_property
@@ -260,7 +267,8 @@ class _Diagnosis:
         fix, found = self.written(edit.changes)
         wanted = self.unasked([c.new for c in edit.changes if c.new is not None])
         if wanted:
-            text += f" `{self.case.name}` needs {_listed(wanted)} of the forward: ask for it."
+            how = "ask for it" if self.case.held is None else "keep it there for the backward"
+            text += f" `{self.case.name}` needs {_listed(wanted)} of the forward: {how}."
         place = self.stands(edit.changes)
         line, rule = self.line(edit), words.rule(edit)
         return Diagnosis(edit.kind, text, fix, line, found, rule, place=place)
@@ -287,6 +295,9 @@ class _Diagnosis:
             *(Change(None, line, after=first) for line in lines[1:]),
             *(Change(other, None) for other in rest),
         ]
+        if hasattr(first, "within"):  # it is a part of what is returned, below which is no place
+            same = build.assign(self.case.name, build.name(self.case.name))
+            changes = [*(Change(None, line) for line in lines), Change(first, same)]
         fix, found = self.written([c for c in changes if c.new is not None])
         if found:
             found = self.written(changes)[1]
@@ -310,7 +321,9 @@ class _Diagnosis:
         found = patches(changes, self.style, self.case.writers, self.case.body) or ()
         news = [c.new for c in changes if c.new is not None]
         wanted = self.unasked(news)
-        if found and wanted and self.function is not None:
+        if found and wanted and self.case.held is not None:
+            found = ()
+        elif found and wanted and self.function is not None:
             asking = signature_patch(self.function, wanted, self.case.text)
             found = (*found, asking) if asking is not None else ()
         return "\n".join(lines) or None, found

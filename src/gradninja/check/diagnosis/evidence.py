@@ -29,7 +29,7 @@ def case_of(review: Review, row: Row) -> Case | None:
     writers = plan.writers(row.name) if row.name in review.findings else []
     steps = _without_given(review, plan.feeding(row.name) if writers else [])
     astray = _astray(review, {*steps} - {*review.stumbles})
-    steps = [at for at in steps if at not in astray]
+    steps = [at for at in steps if at not in astray and not hasattr(plan.steps[at].node, "given")]
     first = min(steps, default=len(plan.steps))
     uses = (at for at, step in enumerate(plan.steps) if row.name in step.mentions)
     last = max(writers, default=next(uses, len(plan.steps)))
@@ -81,7 +81,7 @@ def case_of(review: Review, row: Row) -> Case | None:
         | (set(trial.gradients) & set(trials.written.parameters)),
         astray=tuple(plan.steps[at].node for at in astray),
         situations=tuple(situations),
-        reuses=trials.written.reuses,
+        origin=trials.written,
         namespace={**LIBRARY, **trials.namespace},
     )
 
@@ -140,4 +140,4 @@ def _strict(trial: Trial, version: str) -> float:
     wide = trial.wide.gradients[version]
     spread = relative_spread(trial.wide, [(trial.single.gradients[version], wide)])
     extra = SAFETY * trial.wide.terms * ROUNDOFF * size(wide)
-    return tolerance(trial.wide, wide, spread).absolute + extra
+    return tolerance(trial.wide, wide, spread, trial.digits).absolute + extra

@@ -182,8 +182,10 @@ def _root(node: ast.expr) -> str:
 
 def _shares_lines(statement: ast.stmt, body: Sequence[ast.stmt]) -> bool:
     """`a = 1; b = 2`: a line that is not one statement's own."""
+    mine = getattr(statement, "within", None)
     return any(
         other is not statement
+        and not (mine is not None and getattr(other, "within", mine).statement is mine.statement)
         and other.lineno <= (statement.end_lineno or statement.lineno)
         and (other.end_lineno or other.lineno) >= statement.lineno
         for other in body

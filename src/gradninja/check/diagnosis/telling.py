@@ -11,7 +11,6 @@ import torch
 from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.evidence import case_of
 from gradninja.check.diagnosis.work import LONGEST, Allowance
-from gradninja.check.given.statements import plain
 from gradninja.check.reference.tolerance import distance
 from gradninja.check.reference.truth import size
 from gradninja.check.tell.types import LineReport, Verdict
@@ -44,16 +43,16 @@ def explained(review: Review, allowed: Allowance | None = None) -> list[LineRepo
 
 def _plain(review: Review, line: LineReport) -> LineReport:
     """The same in the person's own names."""
-    reuses = review.trials.written.reuses
-    if not reuses:
+    written = review.trials.written
+    if not written.reuses and not written.called:
         return line
     return replace(
         line,
-        name=plain(line.name, reuses),
-        diagnosis=plain(line.diagnosis or "", reuses) or None,
-        fix=plain(line.fix or "", reuses) or None,
-        place=plain(line.place or "", reuses) or None,
-        notes=tuple(plain(note, reuses) for note in line.notes),
+        name=line.name if written.called else written.prose(line.name),
+        diagnosis=written.prose(line.diagnosis or "") or None,
+        fix=written.code(line.fix or "") or None,
+        place=written.code(line.place or "") or None,
+        notes=tuple(written.prose(note) for note in line.notes),
     )
 
 
@@ -132,9 +131,11 @@ def _diagnosed(
         place=diagnosis.place or None,
     )
     if diagnosis.edited and diagnosis.line is not None:
-        source = review.trials.written.source_at(diagnosis.line)
-        if source and (row.at is not None or diagnosis.kind == Kind.WRONG_NAME):
-            found = replace(found, line=diagnosis.line, source=source)
+        written = review.trials.written
+        statement = written.statement_at(diagnosis.line)
+        if statement and (row.at is not None or diagnosis.kind == Kind.WRONG_NAME):
+            source = written.source_of(statement)
+            found = replace(found, line=statement.lineno, source=source)
     if diagnosis.rule:
         found = replace(found, notes=(*found.notes, diagnosis.rule))
     return found

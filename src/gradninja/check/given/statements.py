@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,16 +24,58 @@ class Reuse:
     line: int
 
 
-def plain(text: str, reuses: Iterable[Reuse]) -> str:
+@dataclass(frozen=True, eq=False)
+class Within:
+    """Where a line of ours stands that is a part of a person's statement: what is returned."""
+
+    statement: ast.stmt
+    part: ast.expr
+
+    def holding(self, new: ast.expr) -> ast.stmt:
+        """The statement with another part in that place."""
+        found: ast.stmt = _Instead(self.part, new).made(self.statement)
+        return found
+
+
+class _Instead:
+    """Copies the nodes from the root to a part and nothing else."""
+
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.old, self.new = old, new
+
+    def made(self, node: Any) -> Any:
+        if node is self.old:
+            return self.new
+        if isinstance(node, list):
+            several = [self.made(one) for one in node]
+            same = all(one is two for one, two in zip(several, node, strict=True))
+            return node if same else several
+        if not isinstance(node, ast.AST):
+            return node
+        fields = {name: self.made(value) for name, value in ast.iter_fields(node)}
+        if all(fields[name] is value for name, value in ast.iter_fields(node)):
+            return node
+        copy = type(node)(**fields)
+        return ast.copy_location(copy, node) if hasattr(node, "lineno") else copy
+
+
+def plain(text: str, reuses: Iterable[Reuse], called: Mapping[str, str] | None = None) -> str:
     """A text with the person's own names."""
     for reuse in reuses:
         text = text.replace(reuse.alias, reuse.name)
+    if called:
+        either = "|".join(map(re.escape, called))
+        text = re.sub(rf"(?<![\w.])(?:{either})(?!\w)", lambda found: called[found[0]], text)
     return text
 
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A backward pass as statements. `parameters`: name -> default, EMPTY where there is none."""
+    """A backward pass as statements. `parameters`: name -> default, EMPTY where there is none.
+
+    Of a `torch.autograd.Function`: `called` is what stands in the text for names of ours, `held`
+    the values of the forward that its `ctx` holds, and `again` reads the text anew, mended.
+    """
 
     name: str
     file: str
@@ -42,6 +85,18 @@ class Written:
     is_function: bool
     function: Callable[..., Any] | None = None
     reuses: tuple[Reuse, ...] = ()
+    called: Mapping[str, str] = field(default_factory=dict)
+    held: frozenset[str] | None = None
+    again: Callable[[str], Written] | None = None
+
+    def code(self, text: str) -> str:
+        """A line of ours as the person would write it."""
+        return plain(text, self.reuses, self.called)
+
+    def prose(self, text: str) -> str:
+        """What is told, with the person's names; the forward's values by the forward's names."""
+        told = {n: c for n, c in self.called.items() if n not in (self.held or ())}
+        return plain(text, self.reuses, told)
 
     @cached_property
     def text_lines(self) -> list[str]:
@@ -61,15 +116,15 @@ class Written:
         column = len(text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
         return Spot(self.file, number, text, column)
 
-    def source_at(self, line: int) -> str:
-        """The innermost statement that begins on a line; empty where none does."""
+    def statement_at(self, line: int) -> ast.stmt | None:
+        """The innermost statement that a line is a part of."""
         found = [
             part
             for node in self.statements
             for part in ast.walk(node)
-            if isinstance(part, ast.stmt) and part.lineno == line
+            if isinstance(part, ast.stmt) and part.lineno <= line <= (part.end_lineno or 0)
         ]
-        return self.source_of(found[-1]) if found else ""
+        return max(found, key=lambda part: part.lineno, default=None)
 
     def source_of(self, node: ast.stmt) -> str:
         """The statement as it was written, its lines joined and a long body left out."""

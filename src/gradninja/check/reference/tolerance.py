@@ -37,16 +37,18 @@ class Tolerance:
         return self.absolute / self.scale if self.scale else math.inf
 
 
-def tolerance(truth: Truth, gradient: torch.Tensor, spread: float) -> Tolerance:
+def tolerance(
+    truth: Truth, gradient: torch.Tensor, spread: float, digits: float = 0.0
+) -> Tolerance:
     """The tolerance for one gradient on one float64 draw.
 
     `spread`: the rounding seen between float32 and float64, as a part of the draw's largest
     gradient (`relative_spread`). What it explains is capped where half of all digits are gone, so
-    that an overflow in float32 excuses nothing.
+    that an overflow in float32 excuses nothing. `digits`: how far constants are rounded, relative.
     """
     scale = size(gradient)
     measured = min(SAFETY * RATIO * spread, math.sqrt(ROUNDOFF)) * truth.scale
-    return Tolerance(measured + truth.terms * ROUNDOFF * scale, scale)
+    return Tolerance(measured + (truth.terms * ROUNDOFF + digits) * scale, scale)
 
 
 def relative_spread(wide: Truth, pairs: Iterable[tuple[Any, Any]]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import CodeType
@@ -36,6 +37,7 @@ class Trial:
     names: Names
     wide: Truth
     single: Truth
+    digits: float = 0.0  # how far the constants of the text are rounded, relative
 
     @property
     def gradients(self) -> dict[str, str]:
@@ -222,6 +224,27 @@ def tolerances(
         true = (trial.single.gradients[version], trial.wide.gradients[version])
         spread = max(spread, rounding.relative_spread(trial.wide, [true, pair]))
     return [
-        rounding.tolerance(trial.wide, trial.wide.gradients[version], spread)
+        rounding.tolerance(trial.wide, trial.wide.gradients[version], spread, trial.digits)
         for trial, version in zip(trials, versions, strict=True)
     ]
+
+
+LONG = 7  # digits, of a constant that stands for one of more
+AMPLIFIED = 8.0  # times, by what is done with it
+
+
+def digits_of(nodes: Iterable[ast.AST]) -> float:
+    """How far the rounded constants of a text may take what is computed with them, relative.
+
+    `0.79788456` stands for the root of 2/pi, and is right to half a unit in its last place.
+    """
+    found = 0.0
+    for node in (part for whole in nodes for part in ast.walk(whole)):
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, float) and value and math.isfinite(value):
+            digits, _, power = f"{value!r}".partition("e")
+            whole, _, part = digits.partition(".")
+            if len((whole + part).strip("0")) >= LONG:
+                unit = 10.0 ** (int(power or 0) - len(part))
+                found = max(found, AMPLIFIED * 0.5 * unit / abs(value))
+    return found

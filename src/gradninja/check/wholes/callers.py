@@ -13,10 +13,12 @@ from gradninja.check.given.backwards import is_autograd_function, is_function_of
 from gradninja.check.given.run import copy_of, precision, quiet
 from gradninja.check.given.statements import EMPTY
 from gradninja.check.given.subject import Subject
+from gradninja.check.reference.tolerance import distance
 from gradninja.check.reference.truth import gapped, size
 from gradninja.check.tell.types import CheckError
 from gradninja.check.walks.trials import Trial
 
+OUTPUT = ""  # among the gradients of a Function: how far its output is from the forward's lines'
 Gradients = dict[str, Any]
 Runner = Callable[[Trial, torch.dtype], Gradients]
 
@@ -68,7 +70,7 @@ def _autograd_function(function: Any) -> Runner:
             taken = {n: v.clone() if n in wanted else v for n, v in values.items()}
             output = function.apply(*_arguments(function.forward, taken, skip=1))
             outputs = output if isinstance(output, tuple) else (output,)
-            _same_output(trial, dtype, outputs)
+            off = _same_output(trial, dtype, outputs)
             floats = [o for o in outputs if isinstance(o, torch.Tensor) and o.requires_grad]
             if not floats:
                 return {}
@@ -78,7 +80,7 @@ def _autograd_function(function: Any) -> Runner:
                 _cotangents(trial, dtype)[: len(floats)],
                 allow_unused=True,
             )
-        return dict(zip(wanted, found, strict=True))
+        return {**dict(zip(wanted, found, strict=True)), OUTPUT: off}
 
     return run
 
@@ -99,14 +101,18 @@ def _arguments(function: Any, values: Mapping[str, Any], skip: int = 0) -> list[
     return list(values.values())[: max(len(names), 1)]
 
 
-def _same_output(trial: Trial, dtype: torch.dtype, outputs: Sequence[Any]) -> None:
-    """Gradients of another function than the forward would be compared in vain."""
+def _same_output(trial: Trial, dtype: torch.dtype, outputs: Sequence[Any]) -> float:
+    """How far off it is, relative; far, and gradients of the two would be compared in vain."""
     said = _other_output(trial, dtype, outputs)
     if said is not None:
         raise CheckError(
             f"its own forward gives {said}, so the gradients are of another function",
             hint="let both compute the same, with the inputs in the same order",
         )
+    truth_ = trial.truth(dtype)
+    rows = zip(trial.draw.program.outputs, outputs, strict=False)
+    pairs = [(torch.as_tensor(mine).detach(), truth_.state[name]) for name, mine in rows]
+    return max((distance(m, t) / (size(t) or 1.0) for m, t in pairs), default=0.0)
 
 
 def _other_output(trial: Trial, dtype: torch.dtype, outputs: Sequence[Any]) -> str | None:

@@ -6,7 +6,9 @@ around a kernel. The truth is autograd's through the plain forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,36 +19,65 @@ from gradninja.check.reference.tolerance import told as tolerance_told
 from gradninja.check.tell.types import LineReport, Report, Verdict
 from gradninja.check.verdicts.verdict import Finding, against
 from gradninja.check.walks.trials import PRECISIONS, Trial, tried
-from gradninja.check.wholes.callers import Gradients, forward_as_called, name_of, runner, takes
+from gradninja.check.wholes.callers import (
+    OUTPUT,
+    Gradients,
+    forward_as_called,
+    name_of,
+    runner,
+    takes,
+)
 from gradninja.check.wholes.calls import Call, Calls
 from gradninja.check.wholes.differences import by_differences
 
+COARSE = 1e-11  # of a float64 output: it was computed in float32
 WHOLE = "judged as a whole: it has no lines `d<name>` of its own"
 
 
-def judge(subject: Subject) -> Report:
+def judge(subject: Subject, why: str = "") -> Report:
     """The report on a backward as a whole, one line for each float input.
+
+    Args:
+        why: what keeps its lines from being judged.
 
     Raises:
         CheckError: it cannot be called, or there is neither a forward nor inputs.
     """
     if subject.source is None:
-        return by_differences(subject)
-    trials = tried(subject, takes(subject.backward))
-    forward_as_called(subject, trials)
+        report = by_differences(subject)
+    else:
+        trials = tried(subject, takes(subject.backward))
+        forward_as_called(subject, trials)
+        with called(subject.backward, trials) as calls:
+            report = judged(subject, trials, calls.collect())
+        report = replace(report, notes=(WHOLE, *report.notes))
+    return replace(report, notes=(*report.notes, why)) if why else report
+
+
+@contextmanager
+def called(backward: Any, trials: Sequence[Trial]) -> Iterator[Calls]:
+    """The calls of a backward on all draws, which run while the caller does something else."""
+    calls = Calls(runner(backward), trials, engine=is_autograd_function(backward))
+    try:
+        yield calls
+    finally:
+        calls.end()
+
+
+def judged(subject: Subject, trials: Sequence[Trial], calls: Sequence[Call]) -> Report:
+    """The report on what calls gave."""
     file = f"{subject.file}:{name_of(subject.backward)}"
     labels = tuple(dict.fromkeys(trial.draw.label for trial in trials))
-    run, wanted = runner(subject.backward), list(trials[0].draw.program.differentiable)
-    calls = Calls(run, trials, engine=is_autograd_function(subject.backward)).collect()
+    wanted = gradients = list(trials[0].draw.program.differentiable)
     raised = next((call for call in calls if call.raised is not None), None)
     if raised is not None:
         row = _raised(wanted[0], str(raised.raised), trials[raised.index])
-        return Report(file, (row,), labels, notes=(WHOLE,))
+        return Report(file, (row,), labels)
     rounds = _rounds(calls, len(trials))
-    notes = [WHOLE]
+    notes = []
     for variable in wanted:
         absent = all(call.value.get(variable) is None for call in calls)
-        others = any(value is not None for call in calls for value in call.value.values())
+        others = any(call.value.get(n) is not None for call in calls for n in gradients)
         if variable in subject.unwanted or (absent and others):
             wanted = [name for name in wanted if name != variable]
             notes.append(f"`{variable}` is given no gradient: taken as meant")
@@ -113,8 +144,10 @@ def _once(
         shape = tuple(trials[0].wide.gradients[variable].shape)
         text = f"it gives no gradient for `{variable}`"
         return Finding(Verdict.MISSING, expected_shape=shape, text=text)
+    versions, double = [variable] * len(trials), torch.float64
+    coarse = any(row[double].get(OUTPUT, 0.0) > COARSE for row in found)
     finding = against(
-        trials, f"d{variable}", variable, values, [variable] * len(trials), kernel=True
+        trials, f"d{variable}", variable, values, versions, kernel=True, coarse=coarse
     )
     if finding.verdict == Verdict.WRONG and finding.text is None:
         finding.text = "it differs from autograd's through the forward" + _ratio(

@@ -60,7 +60,7 @@ def _in_file(forward: str) -> Live | None:
         if MAKER in functions:
             name = MAKER
         else:
-            _unsaid(file, classes, functions)
+            _unsaid(file, tree, classes, functions)
             return None
     if name not in {*functions, *classes, *_assigned(tree)}:
         return None
@@ -113,14 +113,17 @@ def _computed(tree: ast.Module) -> set[str]:
     return stored - set(constants(tree))
 
 
-def _unsaid(file: Path, classes: dict[str, ast.ClassDef], functions: set[str]) -> None:
+def _unsaid(
+    file: Path, tree: ast.Module, classes: dict[str, ast.ClassDef], functions: set[str]
+) -> None:
     """A file without a function `forward` and without a word on which class is meant."""
     readable = [
         name
         for name, node in classes.items()
         if any(isinstance(n, ast.FunctionDef) and n.name == "forward" for n in node.body)
     ]
-    if readable and not (functions - {"inputs"}):
+    others = any(isinstance(n, ast.ClassDef) and n.name not in classes for n in tree.body)
+    if readable and not others and not (functions - {"inputs"}):
         raise ReadError(
             f"{file} has no function `forward`, but a module: {', '.join(readable)}",
             hint=f"say which: {file}:{readable[-1]}",

@@ -93,7 +93,8 @@ class Style:
         """`plain`: puts the author's names for those that the trees have."""
         self.source, self.plain = source, plain
         self._lines = source.splitlines(keepends=True)
-        self._own = {id(node): node for s in statements for node in ast.walk(s)}
+        every = [part for s in statements for part in (s, *_around(s))]
+        self._own = {id(node): node for s in every for node in ast.walk(s)}
 
     def line(self, number: int) -> str:
         """A line of the author's text, from 1."""
@@ -104,6 +105,9 @@ class Style:
         return self.plain(self._statement(new, old))
 
     def _statement(self, new: ast.stmt, old: ast.stmt | None) -> str:
+        within = getattr(old, "within", None)
+        if within is not None and isinstance(new, ast.Assign):
+            old, new = within.statement, within.holding(new.value)
         if old is not None:
             spliced = self._spliced(old, new)
             if spliced is not None:
@@ -216,7 +220,18 @@ class Style:
             if not isinstance(tree, ast.Expr):
                 return False
             tree = tree.value
-        return self.plain(ast.dump(tree)) == self.plain(ast.dump(node))
+        if self.plain(ast.dump(tree)) == self.plain(ast.dump(node)):
+            return True
+        called = self.plain(ast.unparse(ast.fix_missing_locations(node)))
+        mine: ast.AST = ast.parse(called).body[0]
+        mine = mine.value if isinstance(node, ast.expr) and isinstance(mine, ast.Expr) else mine
+        return ast.dump(tree) == ast.dump(mine)
+
+
+def _around(statement: ast.stmt) -> list[ast.stmt]:
+    """The person's statement that a line of ours is a part of."""
+    within = getattr(statement, "within", None)
+    return [] if within is None else [within.statement]
 
 
 def _with_or_without_parentheses(text: str) -> list[str]:

@@ -1,0 +1,102 @@
+"""Where the methods of a `torch.autograd.Function` stand in a text."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradninja.check.tell.types import CheckError
+
+
+class Unreadable(CheckError):
+    """A Function that is no lines: it is judged as a whole, and the report says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A Function's methods in the text of their file; `setup` where it has a `setup_context`."""
+
+    function: Any
+    file: str
+    text: str
+    tree: ast.Module
+    forward: ast.FunctionDef
+    backward: ast.FunctionDef
+    setup: ast.FunctionDef | None
+    namespace: Mapping[str, Any]  # the names around the backward
+
+    def again(self, text: str) -> Text:
+        """The same Function in a text of which lines have been mended."""
+        tree = ast.parse(text)
+        methods = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+        mine = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef)]
+
+        def same(node: ast.FunctionDef | None) -> Any:
+            return None if node is None else methods[mine.index(node)]
+
+        return Text(
+            self.function,
+            self.file,
+            text,
+            tree,
+            same(self.forward),
+            same(self.backward),
+            same(self.setup),
+            self.namespace,
+        )
+
+
+def text_of(function: Any) -> Text:
+    """Find the methods of a Function.
+
+    Raises:
+        Unreadable: its text cannot be found.
+    """
+    forward, backward = _plain(function, "forward"), _plain(function, "backward")
+    file = inspect.getsourcefile(backward) or "<unknown>"
+    if inspect.getsourcefile(forward) != file:
+        raise Unreadable("its forward and its backward stand in different files")
+    linecache.checkcache(file)
+    text = "".join(linecache.getlines(file))
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        raise Unreadable("its text cannot be read") from None
+    setup = None
+    if function.setup_context is not torch.autograd.Function.setup_context:
+        setup = _node(tree, _plain(function, "setup_context"))
+    closed = inspect.getclosurevars(backward).nonlocals
+    return Text(
+        function,
+        file,
+        text,
+        tree,
+        _node(tree, forward),
+        _node(tree, backward),
+        setup,
+        {**backward.__globals__, **closed},
+    )
+
+
+def _plain(function: Any, name: str) -> types.FunctionType:
+    """A method as the `def` that it is, whatever wraps it (`once_differentiable`, `custom_fwd`)."""
+    method = inspect.unwrap(getattr(function, name))
+    if not isinstance(method, types.FunctionType):
+        raise Unreadable(f"its {name} is no plain method")
+    return method
+
+
+def _node(tree: ast.Module, method: types.FunctionType) -> ast.FunctionDef:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == method.__name__:
+            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+            if first == method.__code__.co_firstlineno:
+                return node
+    raise Unreadable(f"the text of its {method.__name__} cannot be found")
