@@ -61,7 +61,7 @@ class Unscaled(Scaled):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         b, a = ctx.saved_tensors
         grad = grads[0]
-        return 2 * grad * a, grad * b, None
+        return 2 * grad * a / ctx.n, grad * b, None
 
 
 VALUES = {"a": torch.randn(4, 3), "b": torch.randn(4, 3)}
@@ -71,7 +71,6 @@ def test_names_are_the_persons_own() -> None:
     report = check(Scaled, inputs=VALUES)
     assert report.ok, str(report)
     assert [row.source for row in report.lines] == ["ga = 2 * grad * a", "gb = grad * b"]
-    first, second = check(Unscaled, inputs=VALUES).wrong
-    assert (first.name, second.name) == ("da", "db")
-    assert first.line == second.line
-    assert first.fix == "return 2 * grad * a / ctx.n, grad * b, None"
+    (row,) = check(Unscaled, inputs=VALUES).wrong
+    assert (row.name, row.kind) == ("db", "missing 1/n")
+    assert row.fix == "return 2 * grad * a / ctx.n, grad * b / ctx.n, None"
