@@ -17,6 +17,7 @@ from gradninja.native.calls.outside import Outside
 from gradninja.native.calls.stepping import Specialised
 from gradninja.native.calls.training import Kernel
 from gradninja.native.kernels import elementary
+from gradninja.native.kernels.series import series
 from gradninja.native.ops.table import lowered
 from gradninja.native.reading.read import StepReader
 
@@ -60,6 +61,7 @@ def function(source: str, name: str) -> Callable[..., Any]:
         "int_sub": lambda a, b: np.int64(a) - np.int64(b),
         "int_mul": lambda a, b: np.int64(a) * np.int64(b),
         "gemm": _gemm,
+        "series": series.py_func,
         "contexts": _contexts,
         "wide_vectors": lambda: None,
     }

@@ -12,6 +12,7 @@ _HOMES = {
     "gradninja.native.calls.batch": ("contexts",),
     "gradninja.native.kernels.elementary": ("exp", "expm1", "log", "select", "sigmoid", "tanh"),
     "gradninja.native.kernels.products": ("gemm",),
+    "gradninja.native.kernels.series": ("series",),
     "gradninja.native.kernels.sums": ("plus",),
     "gradninja.native.kernels.tile": ("wide_vectors",),
     "gradninja.native.kernels.wholes": ("int_add", "int_mul", "int_sub"),
