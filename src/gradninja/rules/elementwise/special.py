@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.polynomial.chebyshev import chebfit, chebpts1
+from torch import Tensor
+
 from gradninja.rules.elementwise.arithmetic import CALCULUS
 from gradninja.rules.elementwise.functions import DERIVATIVES, unary
 from gradninja.rules.rule import CHEAP, Rule, Site
@@ -32,7 +39,55 @@ def _xlogy_meaning(site: Site) -> str:
     return "torch.where((a == 0) & ~torch.isnan(b), 0.0, a * torch.log(b))"
 
 
+def special(
+    name: str,
+    backward: str,
+    why: str,
+    source: str,
+    exact: str = "",
+    means: str = "",
+    loop: str = "",
+) -> Rule:
+    """A row for a function of one tensor that is spelled `torch.special.name(a)` alone."""
+    call = f"torch.special.{name}(a)"
+    return Rule(
+        name,
+        (call,),
+        {"a": backward},
+        exact={"a": exact} if exact else {},
+        why=why,
+        source=source,
+        tests=(f"{call} where a: 3 4", f"{call} where a: 3 4 ties", f"{call} where a: ()"),
+        elementwise=True,
+        means=means,
+        loop=loop,
+    )
+
+
+def _series(function: Callable[[Tensor], Any], degree: int) -> str:
+    """The coefficients of a function's Chebyshev series on -1 to 1, for `series` in a loop."""
+    points = torch.from_numpy(chebpts1(degree + 1))
+    return f"{tuple(chebfit(points.numpy(), function(points).numpy(), degree).tolist())}"
+
+
+def _scaled_erfc(t: Tensor) -> Any:
+    """(1 + 2a) erfcx(a) by t = (a - 3.75) / (a + 3.75); Shepherd & Laframboise 1981."""
+    a = 3.75 * (1 + t) / (1 - t)
+    return (1 + 2 * a) * torch.special.erfcx(a)
+
+
 SPECIAL = (
+    special(
+        "erfcx",
+        "(2 * a * y - 2 / math.sqrt(math.pi)) * g",
+        "exp(a**2) erfc(a): the first factor's slope is 2 a times it, the second's is a bell "
+        "curve that the first undoes",
+        BELL,
+        exact="(2.0 * a * y - 2.0 / math.sqrt(math.pi)) * g",
+        loop="select({0} < 0, 2 * exp({0} * {0}), 0.0) + select({0} < 0, -1.0, 1.0) * "
+        f"series(1 - 7.5 / (abs({{0}}) + 3.75), {_series(_scaled_erfc, 24)})"
+        " / (1 + 2 * abs({0}))",
+    ),
     unary(
         "erfinv",
         "math.sqrt(math.pi) / 2 * torch.exp(y**2) * g",
