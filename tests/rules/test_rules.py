@@ -91,6 +91,11 @@ def test_row_equals_autograd_on_other_sizes(row: Rule) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+# Their slope is the difference of two functions that come together far out, for autograd as for us:
+# float32 has no digits of it left at 1e9. They are held to be no further off than autograd is.
+COMING_TOGETHER = {"i0e", "i1e"}
+
+
 @pytest.mark.parametrize("scale", [1e9, 1e-9])
 @pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise], ids=lambda row: row.name)
 def test_elementwise_rows_keep_their_digits_far_from_one(row: Rule, scale: float) -> None:
@@ -101,11 +106,16 @@ def test_elementwise_rows_keep_their_digits_far_from_one(row: Rule, scale: float
         wide = {n: v.double() if v.is_floating_point() else v for n, v in inputs.items()}
         truth, grads = autograd(trial.forward, wide, lambda out: cotangents(out, 0, "plain"))
         got = derived(trial, "readable")(inputs, grads[0].float())
+        own = truth
+        if row.name in COMING_TOGETHER:
+            own, _ = autograd(trial.forward, inputs, lambda out, g=grads[0]: (g.float(),))
         for name, expected in truth.items():
             finite = expected.abs() < torch.finfo(torch.float32).max
             off = (got[name].double() - expected).abs().where(finite, 0)
             largest = expected.abs().where(finite, 0).amax()
-            assert bool((off <= 1e-5 * largest).all()), f"{trial}: {name}"
+            lost = (own[name].double() - expected).abs().where(finite, 0).amax()
+            allowed = 1e-5 * largest + 1.1 * lost
+            assert bool((off <= allowed).all()), f"{trial}: {name}"
 
 
 def test_most_texts_take_other_sizes() -> None:

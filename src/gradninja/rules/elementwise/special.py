@@ -16,6 +16,9 @@ from gradninja.rules.rule import CHEAP, Rule, Site
 GAMMA = (
     "Abramowitz & Stegun 1964, chapter 6: digamma is the slope of log gamma, polygamma digamma's"
 )
+BESSEL = "Abramowitz & Stegun 1964, formulas 9.6.26 and 9.6.27"
+TINY = "torch.finfo(a.dtype).eps"
+SAFE = f"torch.where(a.abs() > {TINY}, a, {TINY})"
 BELL = "Abramowitz & Stegun 1964, chapter 7: the error function and the normal distribution"
 
 
@@ -76,7 +79,39 @@ def _scaled_erfc(t: Tensor) -> Any:
     return (1 + 2 * a) * torch.special.erfcx(a)
 
 
+def _bessel(order: str) -> str:
+    """The loop of a scaled Bessel function at |a|: a series to 8, from there on one in 1 / a."""
+
+    def function(a: Tensor) -> Any:
+        return getattr(torch.special, order)(a)
+
+    near = _series(lambda t: function(4 * (t + 1)), 30)
+    far = _series(lambda t: (16 / (t + 1)).sqrt() * function(16 / (t + 1)), 24)
+    return (
+        f"select(abs({{0}}) <= 8, series(abs({{0}}) / 4 - 1, {near}), "
+        f"series(16 / abs({{0}}) - 1, {far}) / np.sqrt(abs({{0}})))"
+    )
+
+
 SPECIAL = (
+    special(
+        "i0e",
+        "(torch.special.i1e(a) - torch.sign(a) * y) * g",
+        "exp(-|a|) i0(a): the slope of i0 is i1, the first factor's its own, with the sign turned",
+        BESSEL,
+        exact="g * (torch.special.i1e(a) - a.sgn() * y)",
+        loop=_bessel("i0e"),
+    ),
+    special(
+        "i1e",
+        f"torch.where(a.abs() > {TINY}, torch.special.i0e(a) - y * (torch.sign(a) + 1 / a), 0.5) "
+        "* g",
+        "exp(-|a|) i1(a): the slope of i1 is i0 - i1 / a, which comes to 1 / 2 at 0",
+        BESSEL,
+        exact=f"g * torch.where(a.abs() > {TINY}, torch.special.i0e({SAFE}) "
+        f"- y * ({SAFE}.sgn() + {SAFE}.reciprocal()), 0.5)",
+        loop="select({0} < 0, -1.0, 1.0) * " + _bessel("i1e"),
+    ),
     special(
         "erfcx",
         "(2 * a * y - 2 / math.sqrt(math.pi)) * g",
@@ -149,7 +184,7 @@ SPECIAL = (
         "g * torch.special.i1(a)",
         "the slope of the Bessel function of order 0 is that of order 1",
         spellings=("torch.special.i0(a)",),
-        source="Abramowitz & Stegun 1964, formula 9.6.27",
+        source=BESSEL,
     ),
     Rule(
         "sinc",
