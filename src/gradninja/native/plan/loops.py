@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from gradninja.native.maps.places import Index, Part, Var, index_of, unflat
 from gradninja.native.maps.scalars import Buffer, Scalar, below_of
@@ -216,9 +218,10 @@ class Body:
             return f"int64({self.index(scalar.at)})"
         if scalar.op == "cast":
             return f"{scalar.dtype}({self.text(scalar.args[0])})"
-        call = scalar.op.partition("(")[0].replace(".", "").isidentifier()
+        call = _form(scalar.op)
+        bare = call is not None and all(isinstance(a, ast.Name | ast.Constant) for a in call.args)
         texts = [
-            self.text(a) if call or self._whole(a) else f"({self.text(a)})" for a in scalar.args
+            self.text(a) if bare or self._whole(a) else f"({self.text(a)})" for a in scalar.args
         ]
         return scalar.op.format(*texts)
 
@@ -228,7 +231,7 @@ class Body:
             return True
         if scalar.op == "number":
             return scalar.dtype != "float64" or scalar.value >= 0
-        return scalar.op.partition("(")[0].replace(".", "").isidentifier()
+        return _form(scalar.op) is not None
 
     def index(self, index: Index) -> str:
         """A place as text."""
@@ -253,3 +256,10 @@ def number(value: float, dtype: str) -> str:
     if text in ("inf", "-inf", "nan"):
         text = text.replace("inf", "np.inf").replace("nan", "np.nan")
     return text if dtype in ("float64", "bool") else f"{dtype}({text})"
+
+
+@cache
+def _form(template: str) -> ast.Call | None:
+    """A template that is one call, as syntax; None for another."""
+    tree = ast.parse(template.format(*"abcdefgh"), mode="eval").body
+    return tree if isinstance(tree, ast.Call) else None

@@ -260,11 +260,15 @@ SPECIAL = (
     Rule(
         "log_ndtr",
         ("torch.special.log_ndtr(a)",),
-        {"a": "torch.exp(-(a**2) / 2 - y) / math.sqrt(2 * math.pi) * g"},
+        {"a": "math.sqrt(2 / math.pi) / torch.special.erfcx(-a * math.sqrt(0.5)) * g"},
         exact={"a": "g / math.sqrt(2 * math.pi) * (y + a.pow(2) / 2).neg().exp()"},
-        why="the bell curve over what it integrates to",
+        why="the bell curve over what it integrates to, both scaled alike so that neither vanishes",
         source=BELL,
         tests=("torch.special.log_ndtr(a) where a: 3 4",),
+        elementwise=True,
+        means="t = a * math.sqrt(0.5)\n"
+        "torch.where(a < -1, torch.log(torch.special.erfcx(-t) / 2) - t * t, "
+        "torch.log1p(-torch.erfc(t) / 2))",
     ),
     unary(
         "acosh",
