@@ -1,15 +1,18 @@
-# The README's two commands. Each makes .venv when it is missing or out of date, then does its job.
+# The README's commands. Each makes .venv when it is missing or out of date, then does its job.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint clean
+.PHONY: train test learn lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/gradninja train $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+learn: $(VENV)/.installed
+	$(BIN)/gradninja learn $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from gradninja.cli.evaluate import evaluate
 from gradninja.cli.explain import explain
 from gradninja.cli.fuse import fuse
 from gradninja.cli.hint import hint
+from gradninja.cli.learn import learn
 from gradninja.cli.sample import sample
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
@@ -37,6 +38,7 @@ app.command()(fuse)
 app.command()(explain)
 app.command()(check)
 app.command()(hint)
+app.command()(learn)
 app.command()(compile)
 
 WRONG = 2  # exit code when a person's input cannot be used

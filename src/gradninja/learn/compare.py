@@ -150,8 +150,8 @@ class Desk:
             return self._without_lines(label, name, mine, variable, none)
         if ran.stale and isinstance(variable, torch.Tensor) and variable.grad is not None:
             note = f"{_stale(ran)} Compared with `{name}.grad`."
-            return _numbers(label, name, mine, variable.grad, (note,))
-        found = _numbers(label, name, mine, ran.gradients[name])
+            return numbers(label, name, mine, variable.grad, (note,))
+        found = numbers(label, name, mine, ran.gradients[name])
         if ran.stale:
             return replace(found, notes=(*found.notes, _stale(ran)))
         if found.verdict == "to do":
@@ -188,7 +188,7 @@ class Desk:
         if grad is None:
             note = "nor has it a .grad (call .retain_grad() on it before loss.backward())"
             return Comparison(label, name, "unknown", notes=(said, note))
-        return _numbers(label, name, mine, grad, (f"compared with `{name}.grad` alone: {said}",))
+        return numbers(label, name, mine, grad, (f"compared with `{name}.grad` alone: {said}",))
 
 
 DESK = Desk()
@@ -221,7 +221,7 @@ def _stale(ran: Run) -> str:
     )
 
 
-def _numbers(
+def numbers(
     label: str, name: str, mine: Any, true: torch.Tensor, notes: tuple[str, ...] = ()
 ) -> Comparison:
     expected = tuple(true.shape)

@@ -54,7 +54,7 @@ class Reading:
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
         self.given = {name: _plain(forward.namespace[name]) for name in forward.leaves}
-        function = _function(forward)
+        self.function = function = _function(forward)
         self.namespace: Mapping[str, Any] = function.__globals__
         subject = Subject(function, load(function), None, self.namespace, self.given, FILE)
         self.trials: list[Trial] = tried(subject, lambda name: False)
@@ -62,7 +62,7 @@ class Reading:
     @cached_property
     def backward(self) -> Backward:
         """The derived backward of the same forward."""
-        return derive(_function(self.forward), dict(self.given))
+        return derive(self.function, dict(self.given))
 
     @property
     def gradients(self) -> Mapping[str, str]:

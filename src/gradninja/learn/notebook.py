@@ -71,10 +71,12 @@ def standing(
 
 def order(forward: Forward) -> list[str]:
     """The variables as the way back comes by: those that are used last come first."""
+    values = forward.namespace
+    tracked = values[forward.loss].requires_grad  # then what asks for no gradient is a constant
     first = {
         name: next(i for i, line in enumerate(forward.lines) if name in line.reads)
         for name in forward.names
-        if forward.uses(name)
+        if forward.uses(name) and (values[name].requires_grad or not tracked)
     }
     return sorted(first, key=lambda name: -first[name])
 

@@ -1,0 +1,195 @@
+"""The chapters: forwards in cells as a notebook has them, and the gradients that are asked for."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """`setup` binds what is given, `forward` leads to the scalar `loss`.
+
+    `asked`: the variables whose gradients are asked for, in this order; all of them, in the order
+    of the way back, where it is empty.
+    """
+
+    name: str
+    title: str
+    intro: str
+    setup: str
+    forward: str
+    asked: tuple[str, ...] = ()
+
+
+SEED = "import torch\nimport torch.nn.functional as F\ng = torch.Generator().manual_seed({seed})\n"
+
+NEURON = Chapter(
+    "neuron",
+    "One neuron, a sum and a broadcast",
+    "Two rules carry all that follows. A sum in the forward is a broadcast in the backward: each "
+    "element that went into it moves it alike. A broadcast in the forward is a sum in the "
+    "backward: one value that was used many times gets the gradients of all its uses, added up.",
+    SEED.format(seed=1) + "x = torch.randn(4, 3, generator=g)\n"
+    "w = torch.randn(1, 3, generator=g).requires_grad_()\n"
+    "b = torch.randn(1, 1, generator=g).requires_grad_()\n",
+    "z = x * w\ns = z.sum(1, keepdim=True)\na = s + b\nh = torch.tanh(a)\nloss = h.sum()\n",
+)
+LECTURE = Chapter(
+    "exercise-1",
+    "Exercise 1: the 26 gradients of makemore part 4",
+    "Backpropagate through everything, one variable at a time, as the lecture does. What you have "
+    "written above is taken as true below, so one wrong line is one wrong line.",
+    SEED.format(seed=2147483647) + "n = 32\n"
+    "C = torch.randn((27, 10), generator=g)\n"
+    "W1 = torch.randn((30, 64), generator=g) * (5/3)/(30**0.5)\n"
+    "b1 = torch.randn(64, generator=g) * 0.1\n"
+    "W2 = torch.randn((64, 27), generator=g) * 0.1\n"
+    "b2 = torch.randn(27, generator=g) * 0.1\n"
+    "bngain = torch.randn((1, 64), generator=g)*0.1 + 1.0\n"
+    "bnbias = torch.randn((1, 64), generator=g)*0.1\n"
+    "for p in [C, W1, b1, W2, b2, bngain, bnbias]:\n"
+    "  p.requires_grad = True\n"
+    "Xb = torch.randint(0, 27, (n, 3), generator=g)\n"
+    "Yb = torch.randint(0, 27, (n,), generator=g)\n",
+    "emb = C[Xb]\n"
+    "embcat = emb.view(emb.shape[0], -1)\n"
+    "hprebn = embcat @ W1 + b1\n"
+    "bnmeani = 1/n*hprebn.sum(0, keepdim=True)\n"
+    "bndiff = hprebn - bnmeani\n"
+    "bndiff2 = bndiff**2\n"
+    "bnvar = 1/(n-1)*(bndiff2).sum(0, keepdim=True)\n"
+    "bnvar_inv = (bnvar + 1e-5)**-0.5\n"
+    "bnraw = bndiff * bnvar_inv\n"
+    "hpreact = bngain * bnraw + bnbias\n"
+    "h = torch.tanh(hpreact)\n"
+    "logits = h @ W2 + b2\n"
+    "logit_maxes = logits.max(1, keepdim=True).values\n"
+    "norm_logits = logits - logit_maxes\n"
+    "counts = norm_logits.exp()\n"
+    "counts_sum = counts.sum(1, keepdim=True)\n"
+    "counts_sum_inv = counts_sum**-1\n"
+    "probs = counts * counts_sum_inv\n"
+    "logprobs = probs.log()\n"
+    "loss = -logprobs[range(n), Yb].mean()\n",
+)
+CROSS_ENTROPY = Chapter(
+    "cross-entropy",
+    "Cross-entropy in one go",
+    "All these lines have one short answer. Write `dlogits` from `probs`, `Yb` and `n` alone: "
+    "differentiate the loss of one row on paper, and see what cancels.",
+    SEED.format(seed=3) + "n = 8\n"
+    "logits = torch.randn(n, 5, generator=g).requires_grad_()\n"
+    "Yb = torch.randint(0, 5, (n,), generator=g)\n",
+    "norm_logits = logits - logits.max(1, keepdim=True).values\n"
+    "counts = norm_logits.exp()\n"
+    "probs = counts / counts.sum(1, keepdim=True)\n"
+    "loss = -probs[range(n), Yb].log().mean()\n",
+    ("logits",),
+)
+BATCHNORM = Chapter(
+    "batchnorm",
+    "BatchNorm in one go, with Bessel's correction",
+    "`seen` is what comes back to `hpreact`. The mean and the variance are made of the same rows "
+    "that they normalise, so two parts are taken off: the gradient's mean, and its part along "
+    "`bnraw`. Mind which of them is over n, and which over n - 1.",
+    SEED.format(seed=4) + "n = 8\n"
+    "hprebn = torch.randn(n, 4, generator=g).requires_grad_()\n"
+    "bngain = (1 + 0.1 * torch.randn(1, 4, generator=g)).requires_grad_()\n"
+    "bnbias = (0.1 * torch.randn(1, 4, generator=g)).requires_grad_()\n"
+    "seen = torch.randn(n, 4, generator=g)\n",
+    "bnmeani = hprebn.mean(0, keepdim=True)\n"
+    "bnvar = hprebn.var(0, keepdim=True, unbiased=True)\n"
+    "bnvar_inv = (bnvar + 1e-5)**-0.5\n"
+    "bnraw = (hprebn - bnmeani) * bnvar_inv\n"
+    "hpreact = bngain * bnraw + bnbias\n"
+    "loss = (hpreact * seen).sum()\n",
+    ("bnbias", "bngain", "hprebn"),
+)
+ATTENTION = Chapter(
+    "attention",
+    "Attention by hand",
+    "Two matrix products around a softmax. The softmax's rows sum to one, and so a part along `P` "
+    "is taken off each row of its gradient.",
+    SEED.format(seed=5) + "Q = torch.randn(5, 3, generator=g).requires_grad_()\n"
+    "K = torch.randn(6, 3, generator=g).requires_grad_()\n"
+    "V = torch.randn(6, 4, generator=g).requires_grad_()\n"
+    "seen = torch.randn(5, 4, generator=g)\n",
+    "scores = Q @ K.T\n"
+    "S = scores / 3**0.5\n"
+    "P = torch.softmax(S, 1)\n"
+    "O = P @ V\n"
+    "loss = (O * seen).sum()\n",
+)
+CHAPTERS = (NEURON, LECTURE, CROSS_ENTROPY, BATCHNORM, ATTENTION)
+
+ENDLESS = "endless"
+LEVELS = 5
+UNARY = ("torch.tanh({a})", "{a}.exp()", "{a}**2", "torch.sigmoid({a})", "-{a}", "torch.cos({a})")
+
+
+def generated(level: int, number: int) -> Chapter:
+    """The program `number` of a level: deeper with the level, and from level 2 on with broadcasts,
+    from 3 on with values used twice, from 4 on with matrix products.
+    """
+    rng = random.Random(level * 1_000_003 + number)
+    n, d, k = rng.sample(range(3, 8), 3)
+    setup = [f"x = torch.randn({n}, {d}, generator=g).requires_grad_()"]
+    lines: list[str] = []
+    shapes = {"x": (n, d)}
+    now = "x"
+
+    def given(name: str, *shape: int) -> str:
+        size = ", ".join(map(str, shape))
+        setup.append(f"{name} = torch.randn({size}, generator=g).requires_grad_()")
+        return name
+
+    for index in range(2 + level):
+        name, (rows, columns) = f"v{index + 1}", shapes[now]
+        kinds = ["unary"]
+        kinds += ["row", "column", "sum"] * (level >= 2)
+        kinds += ["again", "again"] * (level >= 3)
+        kinds += ["matmul"] * (level >= 4)
+        kind = rng.choice(kinds)
+        shape = (rows, columns)
+        if kind == "row":
+            lines.append(f"{name} = {now} {rng.choice('*+-')} {given(f'r{index}', 1, columns)}")
+        elif kind == "column":
+            lines.append(f"{name} = {given(f'c{index}', rows, 1)} {rng.choice('*-')} {now}")
+        elif kind == "sum" and rows > 1 and columns > 1:
+            axis = rng.choice((0, 1))
+            lines.append(f"{name} = {now} - {now}.sum({axis}, keepdim=True) / {shape[axis]}")
+        elif kind == "again":
+            fit = [v for v, s in shapes.items() if s == shape]
+            lines.append(f"{name} = {now} * {rng.choice(fit)}")
+        elif kind == "matmul":
+            lines.append(f"{name} = {now} @ {given(f'W{index}', columns, k)}")
+            shape = (rows, k)
+        else:
+            lines.append(f"{name} = {rng.choice(UNARY).format(a=now)}")
+        shapes[name] = shape
+        now = name
+    lines.append(f"loss = {now}.mean()")
+    return Chapter(
+        f"{ENDLESS}-{level}-{number}",
+        f"Level {level}, program {number}",
+        "Every gradient, one after the other. No two programs are the same.",
+        SEED.format(seed=level * 1000 + number) + "\n".join(setup) + "\n",
+        "\n".join(lines) + "\n",
+    )
+
+
+def chapter(name: str) -> Chapter:
+    """The chapter of a name; `endless-3-17` is program 17 of level 3.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for found in CHAPTERS:
+        if found.name == name:
+            return found
+    kind, _, rest = name.partition("-")
+    level, _, number = rest.partition("-")
+    if kind == ENDLESS and level.isdigit() and number.isdigit() and 1 <= int(level) <= LEVELS:
+        return generated(int(level), int(number))
+    raise KeyError(name)
