@@ -11,6 +11,7 @@ from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
 from gradninja.check.given.backwards import is_autograd_function
 from gradninja.check.given.module import as_tensors
+from gradninja.check.given.numpy_text import NumpySubject, numpy_subject
 from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject, resolve
 from gradninja.check.reference.guard import untouched
@@ -18,6 +19,7 @@ from gradninja.check.tell.types import CheckError, Report
 from gradninja.check.verdicts.asked import WHOLE, Asked
 from gradninja.check.wholes import whole
 from gradninja.check.wholes.callers import forward_as_called
+from gradninja.check.wholes.spoken import in_numpy
 
 
 def judge(
@@ -25,7 +27,7 @@ def judge(
 ) -> Report:
     """See `gradninja.check.check`."""
     with untouched():
-        subject = resolve(forward, backward, inputs)
+        subject = numpy_subject(forward, backward, inputs) or resolve(forward, backward, inputs)
         if subject.inputs is not None:
             subject = replace(subject, inputs=as_tensors(subject.inputs))
         return _judge(subject, asked)
@@ -47,7 +49,10 @@ def _judge(subject: Subject, asked: Asked) -> Report:
                 hint="name them `d<name>`: `dx` for the gradient of `x`, one for each float input",
             )
     forward_as_called(subject, trials.trials)
-    return judge_lines(trials, asked)
+    report = judge_lines(trials, asked)
+    if isinstance(subject, NumpySubject):
+        return in_numpy(report, subject, trials.trials[0].wide)
+    return report
 
 
 def _blank(written: Written) -> bool:

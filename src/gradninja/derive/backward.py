@@ -147,8 +147,14 @@ class Backward:
     @cached_property
     def source(self) -> str:
         """`def backward(...)` as text that runs alone, given the forward's values."""
-        text = self._text(self.arguments, self._seed, say=self.program.say)
-        return hold_said(self, text) if self.program.dialect == NUMPY else text
+        if self.program.dialect != NUMPY:
+            return self.code
+        return hold_said(self, self._text(self.arguments, self._seed, say=self.program.say))
+
+    @cached_property
+    def code(self) -> str:
+        """`source` in torch's words, whatever the forward speaks."""
+        return self._text(self.arguments, self._seed)
 
     @cached_property
     def seeded_source(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -30,7 +31,7 @@ def held_to_numpy(program: Program, source: Source) -> Program:
     drawn = any(part.random for line in program.lines for part in line.expr.walk())
     if source.dialect == NUMPY and not drawn:
         try:
-            _hold(program, original(source))
+            _hold(program, source)
         except ReadError as error:
             spot = source.spot(source.function)
             raise ReadError(error.message, spot=spot, hint=error.hint) from None
@@ -39,6 +40,8 @@ def held_to_numpy(program: Program, source: Source) -> Program:
 
 def original(source: Source) -> Callable[..., Any]:
     """The forward of a NumPy text as NumPy runs it, up to its outputs."""
+    if source.spoken is not None:
+        return source.spoken
     tree = ast.parse(source.text)
     name = source.function.name
     (function,) = [
@@ -60,12 +63,13 @@ def _names(text: str, file: str) -> Mapping[str, Any]:
     return run_file(text, file)
 
 
-def _hold(program: Program, function: Callable[..., Any]) -> None:
+def _hold(program: Program, source: Source) -> None:
     """Call a forward with arrays and compare what it gives with the program's outputs.
 
     Raises:
         ReadError: it raises, or gives something else.
     """
+    function = original(source)
     live = program.live
     own = set() if live is None else set(live.tensors)
     given = {i.name: as_arrays(i.value) for i in program.inputs if i.name not in own}
@@ -76,6 +80,10 @@ def _hold(program: Program, function: Callable[..., Any]) -> None:
             function = function.__get__(thing)
         else:
             function.__globals__.update(vars(thing))
+    if source.spoken is None:  # what the text reads from around it is no argument
+        formals = inspect.signature(function).parameters
+        around = {name: given.pop(name) for name in [*given] if name not in formals}
+        getattr(function, "__globals__", {}).update(around)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:

@@ -31,7 +31,7 @@ LARGEST_RETRY = 1_000_000  # elements of one input
 
 
 def read(
-    forward: str | Path | Callable[..., Any],
+    forward: str | Path | Callable[..., Any] | Source,
     inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     *,
@@ -283,13 +283,18 @@ def _call_inputs(source: Source) -> Any:
     return found
 
 
+def _settings(value: Any) -> bool:
+    """Whether a value is a dictionary of plain values by name: `{"mode": "train"}`."""
+    return isinstance(value, dict) and bool(value) and all(map(is_plain, value.values()))
+
+
 def _input(
     source: Source, formal: Parameter, values: Mapping[str, Any], wanted: set[str] | None
 ) -> Input:
     value = values[formal.name]
     if isinstance(value, torch.Tensor):
         value = value.detach()
-    elif not isinstance(value, bool | int | float | str | tuple | type(None)):
+    elif not (isinstance(value, bool | int | float | str | tuple | type(None)) or _settings(value)):
         raise ReadError(
             f"`{formal.name}` is given a {type(value).__name__}",
             spot=source.spot(formal.node),

@@ -354,7 +354,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _function(case: Case) -> ast.FunctionDef | None:
-    """The `def` that the statements stand in; None for lines of their own."""
+    """The `def` that the statements stand in; None for lines of their own, which see the forward's.
+
+    So do those of a method, and those that go on where a forward ends.
+    """
     if not case.body:
         return None
     first = case.body[0].lineno
@@ -367,4 +370,8 @@ def _function(case: Case) -> ast.FunctionDef | None:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.lineno <= first <= (node.end_lineno or 0)
     ]
-    return max(around, key=lambda node: node.lineno, default=None)
+    found = max(around, key=lambda node: node.lineno, default=None)
+    if found is None or [a.arg for a in found.args.args[:1]] == ["self"]:
+        return None
+    told = [node for node in found.body if not isinstance(node, ast.Expr)]
+    return None if told and told[0].lineno < first else found

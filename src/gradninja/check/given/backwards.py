@@ -119,7 +119,7 @@ def named(name: str, here: Text, namespace: Names) -> Any:
     for other in here.functions.values():
         if is_function_of(live, other, here.file):
             function = other  # `backward = another`: a caller calls that one
-    return _written(function, here.text, here.file, namespace, live)
+    return written_of(function, here.text, here.file, namespace, live)
 
 
 def is_function_of(live: Any, function: ast.FunctionDef, file: str) -> bool:
@@ -146,7 +146,7 @@ def _from_function(function: types.FunctionType, namespace: Names) -> tuple[Any,
         source = load(inner)
     except ReadError:
         return function, namespace
-    return _written(source.function, source.text, source.file, around, function), around
+    return written_of(source.function, source.text, source.file, around, function), around
 
 
 def _from_text(backward: str | Path, namespace: Names) -> tuple[Written, Names]:
@@ -163,10 +163,10 @@ def _from_text(backward: str | Path, namespace: Names) -> tuple[Written, Names]:
         lines = tuple(node for node in body if not beside_the_point(node))
         return Written("backward", there.file, there.text, lines, {}, False), namespace
     around = {**namespace, **run_module(there.tree, there.file)}
-    return _written(defs[single], there.text, there.file, around), around
+    return written_of(defs[single], there.text, there.file, around), around
 
 
-def _written(
+def written_of(
     function: ast.FunctionDef,
     text: str,
     file: str,

@@ -53,7 +53,7 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
     if isinstance(backward, Backward):
         # It is in names that are bound once, and so must be the forward that it is judged with.
         values = {given.name: given.value for given in backward.program.inputs}
-        forward, backward, inputs = once_bound(backward.program), backward.source, inputs or values
+        forward, backward, inputs = once_bound(backward.program), backward.code, inputs or values
     else:
         forward, backward, inputs = _of_module(forward, backward, inputs)
     if isinstance(forward, types.FunctionType):

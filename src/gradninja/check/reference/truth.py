@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gradninja.check.given.draws import Draw
-from gradninja.check.given.run import compiled, precision, quiet, tensors_of
+from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
@@ -281,7 +281,7 @@ def _locals(
         argument.annotation = None
     scope: dict[str, Any] = {**LIBRARY, **namespace}
     given = {
-        name: value.detach().clone() if isinstance(value, torch.Tensor) else value
+        name: copy_of(value)  # which the forward may write to
         for name, value in inputs.items()
     }
     with precision(dtype), torch.no_grad():

@@ -14,7 +14,7 @@ from gradninja.lines.ndarray.arrays import (
     is_array,
 )
 from gradninja.lines.ndarray.dialect import NUMPY, TORCH, dialect_of
-from gradninja.lines.ndarray.forms import forward_of
+from gradninja.lines.ndarray.forms import backward_within, beside_of, forward_of
 from gradninja.lines.ndarray.phrases import HELPERS
 from gradninja.lines.ndarray.reading import translated
 from gradninja.lines.ndarray.writing import said
@@ -27,6 +27,8 @@ __all__ = [
     "as_float64",
     "as_tensor",
     "as_tensors",
+    "backward_within",
+    "beside_of",
     "dialect_of",
     "forward_of",
     "holds_arrays",

@@ -33,12 +33,20 @@ def outputs_of(function: ast.FunctionDef, value: ast.expr) -> tuple[int, ...] | 
         if isinstance(target, ast.Name)
     }
 
+    stored = {
+        n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    given = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)} - stored
+
     def beside(part: ast.expr) -> bool:
         if isinstance(part, ast.Name):
-            return is_cache(part.id) or part.id in packed or is_gradient(part.id, names)
+            handed_back = part.id in packed or part.id in given
+            return is_cache(part.id) or handed_back
         return isinstance(part, ast.Tuple | ast.Dict)
 
-    kept = tuple(at for at, part in enumerate(value.elts) if not beside(part))
+    # What stands behind a gradient is for the next call: `return loss, dW, hs[-1]`.
+    first = next((at for at, p in enumerate(value.elts) if _gradient(p, names)), len(value.elts))
+    kept = tuple(at for at, part in enumerate(value.elts[:first]) if not beside(part))
     return kept if kept and len(kept) < len(value.elts) else None
 
 
@@ -67,6 +75,16 @@ def forward_of(function: ast.FunctionDef) -> tuple[ast.FunctionDef, tuple[int, .
     return found, kept
 
 
+def beside_of(function: ast.FunctionDef) -> list[ast.expr]:
+    """What a forward returns for its backward beside its output."""
+    last = function.body[-1]
+    value = last.value if isinstance(last, ast.Return) else None
+    kept = None if value is None else outputs_of(function, value)
+    if kept is None or not isinstance(value, ast.Tuple):
+        return []
+    return [part for at, part in enumerate(value.elts) if at not in kept]
+
+
 def backward_within(function: ast.FunctionDef) -> list[ast.stmt]:
     """The lines of a function that returns its loss and the gradients that come after the loss."""
     forward, kept = forward_of(function)
@@ -83,6 +101,10 @@ def backward_within(function: ast.FunctionDef) -> list[ast.stmt]:
 def _gradients(part: ast.expr, function: ast.FunctionDef) -> bool:
     names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
     names |= {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+    return _gradient(part, names)
+
+
+def _gradient(part: ast.expr, names: set[str]) -> bool:
     return isinstance(part, ast.Name) and is_gradient(part.id, names)
 
 

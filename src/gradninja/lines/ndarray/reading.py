@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 
 from gradninja.lines.ndarray.statics import is_static, statics_of
 from gradninja.lines.ndarray.syntax import call_of, integer, method_of, operator_of, path_of
@@ -34,7 +35,7 @@ def translated(
     """
     reading = _Reading(aliases, constants)
     body = [
-        ast.fix_missing_locations(reading.statement(node))
+        ast.fix_missing_locations(reading.statement(deepcopy(node)))
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
         else node
         for node in tree.body
@@ -130,10 +131,16 @@ class _Reading(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = node.value
-        path = self.path(call.func) if isinstance(call, ast.Call) else None
+        if not isinstance(call, ast.Call):
+            return self.generic_visit(node)
+        path = self.path(call.func)
+        outs = [k.value for k in call.keywords if k.arg == "out" and path is not None]
+        if outs:  # `np.clip(dW, -5, 5, out=dW)`
+            call.keywords = [k for k in call.keywords if k.arg != "out"]
+            return ast.Expr(method_of(self._visited(outs[0]), "copy_", [self._visited(call)]))
         if path in {"random.seed", "seterr", "set_printoptions"}:
             return ast.Pass()
-        if path in {"add.at", "subtract.at"} and isinstance(call, ast.Call) and len(call.args) == 3:
+        if path in {"add.at", "subtract.at"} and len(call.args) == 3:
             into, index, value = (self._visited(part) for part in call.args)
             if path == "subtract.at":
                 value = ast.UnaryOp(ast.USub(), value)

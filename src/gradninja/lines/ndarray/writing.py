@@ -143,6 +143,8 @@ class _Writing(Phrases):
         if not isinstance(func, ast.Attribute):
             return self.generic_visit(node)
         path = dotted(func)
+        if path.startswith("np."):
+            return self.generic_visit(node)
         args = [self._visited(a) for a in node.args]
         keywords = {str(k.arg): self._visited(k.value) for k in node.keywords}
         for library in ("torch.nn.functional.", "torch.linalg.", "torch.", "F."):

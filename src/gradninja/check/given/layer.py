@@ -1,0 +1,157 @@
+"""A class with `forward` and `backward`, as a function and the lines that answer it.
+
+What `forward` keeps in `self.x` is the forward's `x`, and `self.dW = ...` writes `dW`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradninja.check.tell.types import CheckError
+from gradninja.lines.plain import is_plain
+
+FORWARDS = ("forward", "__call__", "fprop")
+BACKWARDS = ("backward", "backprop", "bprop")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The two methods of a class."""
+
+    node: ast.ClassDef
+    forward: ast.FunctionDef
+    backward: ast.FunctionDef
+
+
+def layer_of(node: ast.ClassDef) -> Layer | None:
+    """The methods of a class that has both; None of another."""
+    methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+    forward = next((methods[name] for name in FORWARDS if name in methods), None)
+    backward = next((methods[name] for name in BACKWARDS if name in methods), None)
+    if forward is None or backward is None or not (forward.args.args and backward.args.args):
+        return None
+    return Layer(node, forward, backward)
+
+
+@dataclass(frozen=True, eq=False)
+class Functional:
+    """A class as a function, its backward's lines, and the values of its object by plain names."""
+
+    forward: ast.FunctionDef
+    lines: tuple[ast.stmt, ...]
+    held: Mapping[str, Any]
+    written: Mapping[str, str]  # plain names -> as the person writes them: `dW` -> `self.dW`
+
+
+class _Unbound(ast.NodeTransformer):
+    """`self.x` by a plain name."""
+
+    def __init__(self, itself: str, names: Mapping[str, str]) -> None:
+        self.itself, self.names = itself, names
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name) and node.value.id == self.itself:
+            return ast.copy_location(ast.Name(self.names[node.attr], node.ctx), node)
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        self.generic_visit(node)
+        target = node.targets[0]
+        same = isinstance(target, ast.Name) and isinstance(node.value, ast.Name)
+        if len(node.targets) == 1 and same and ast.unparse(target) == ast.unparse(node.value):
+            return ast.copy_location(ast.Pass(), node)
+        return node
+
+
+def functional(layer: Layer, instance: Any, file: str) -> Functional:
+    """The class as a function of its inputs and of the arrays that the object holds.
+
+    Raises:
+        CheckError: it reads what is no array and no number.
+    """
+    attributes = {
+        part.attr
+        for method in (layer.forward, layer.backward)
+        for part in ast.walk(method)
+        if isinstance(part, ast.Attribute)
+        and isinstance(part.value, ast.Name)
+        and part.value.id == method.args.args[0].arg
+    }
+    names = {name: _plain_name(name, layer) for name in attributes}
+    forward, backward = (
+        _Unbound(method.args.args[0].arg, names).visit(deepcopy(method))
+        for method in (layer.forward, layer.backward)
+    )
+    held: dict[str, Any] = {}
+    for attribute, name in sorted(names.items()):
+        value = getattr(instance, attribute, None)
+        if isinstance(value, torch.Tensor) or (value is not None and is_plain(value)):
+            held[name] = value
+        elif callable(value) and not isinstance(value, type):
+            raise CheckError(
+                f"`self.{attribute}` is no array and no number",
+                hint=f"check the class that it is of, by its own name: {file}:NAME",
+            )
+    arrays = [n for n, v in held.items() if isinstance(v, torch.Tensor) and _reads(forward, n)]
+    more = [ast.copy_location(ast.arg(name), layer.forward) for name in arrays]
+    forward.args.kwonlyargs = [*forward.args.kwonlyargs, *more]
+    forward.args.kw_defaults = [*forward.args.kw_defaults, *(None for _ in more)]
+    forward.args.args = forward.args.args[1:]
+    forward.decorator_list, forward.returns = [], None
+    lines = _ended(backward.body, forward.args.args[0].arg if forward.args.args else "x")
+    itself = layer.backward.args.args[0].arg
+    written = {name: f"{itself}.{a}" for a, name in names.items()}
+    return Functional(forward, tuple(lines), held, written)
+
+
+def _plain_name(attribute: str, layer: Layer) -> str:
+    """The attribute's own name, where no local of the methods has it for something else."""
+    for method in (layer.forward, layer.backward):
+        itself = method.args.args[0].arg
+        for node in ast.walk(method):
+            if not isinstance(node, ast.Assign):
+                continue
+            stored = [t.id for t in ast.walk(ast.Tuple(node.targets)) if isinstance(t, ast.Name)]
+            if attribute in stored and ast.unparse(node.value) != f"{itself}.{attribute}":
+                kept = f"{itself}.{attribute} = {attribute}"
+                after = [
+                    other
+                    for other in ast.walk(method)
+                    if isinstance(other, ast.Assign) and ast.unparse(other) == kept
+                ]
+                if not any(other.lineno >= node.lineno for other in after):
+                    return f"self_{attribute}"
+    return attribute
+
+
+def _reads(function: ast.FunctionDef, name: str) -> bool:
+    """Whether a function reads a name before it writes it."""
+    for node in function.body:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and part.id == name and isinstance(part.ctx, ast.Load):
+                return True
+        if any(
+            isinstance(part, ast.Name) and part.id == name and isinstance(part.ctx, ast.Store)
+            for part in ast.walk(node)
+        ):
+            return False
+    return False
+
+
+def _ended(body: list[ast.stmt], first: str) -> list[ast.stmt]:
+    """The lines, with what is returned without a name as the first input's gradient."""
+    last = body[-1] if body else None
+    if isinstance(last, ast.Return) and last.value is not None:
+        named = isinstance(last.value, ast.Name | ast.Tuple | ast.Dict)
+        if not named:
+            target = ast.copy_location(ast.Name(f"d{first}", ast.Store()), last)
+            made = ast.copy_location(ast.Assign([target], last.value), last)
+            return [*body[:-1], made]
+    return body
