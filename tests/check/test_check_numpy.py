@@ -231,7 +231,7 @@ def test_a_script_with_its_parameters_around_it(tmp_path: Path) -> None:
     assert report.ok and [line.name for line in report.todo] == ["dhprev"]
     assert len(report.lines) == 6
     path.write_text(RNN.replace("(1 - hs[t] * hs[t])", "(1 - hs[t])"))
-    wrong = gn.check(path, only="dbh").wrong
+    wrong = gn.check(path, only=["dbh"]).wrong
     assert [line.name for line in wrong] == ["dbh"]
     assert "hs[t] ** 2" in told(wrong[0])
 
