@@ -16,7 +16,7 @@ from gradninja.check.tell.report import shape_told
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.verdicts.asked import WHOLE, Asked
 from gradninja.check.verdicts.review import Review
-from gradninja.check.walks.trials import Trial, Trials, digits_of, tried
+from gradninja.check.walks.trials import Trial, Trials, digits_of, held, tried
 from gradninja.check.walks.walk import codes
 from gradninja.check.wholes.callers import caller
 from gradninja.check.wholes.calls import Calls
@@ -52,6 +52,7 @@ def judge_lines(trials: Trials, asked: Asked = WHOLE) -> Report:
     finally:
         if calls is not None:
             calls.end()
+    held(trials.trials)
     known = [f.tolerance for f in review.findings.values() if f.tolerance is not None]
     terms = max(trial.wide.terms for trial in trials.trials)
     return Report(
@@ -104,7 +105,8 @@ def _called(written: Written, trials: Trials) -> Calls | None:
     """The calls of the object that the name is bound to; None where there are only lines."""
     if written.function is None:
         return None
-    return Calls(caller(written.function, list(written.parameters)), trials.trials)
+    names = list(written.parameters)
+    return Calls(caller(written.function, names), trials.trials, asked=names)
 
 
 def _takes(written: Written) -> Callable[[str], bool]:

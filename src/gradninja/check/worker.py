@@ -13,6 +13,7 @@ import json
 import linecache
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -48,14 +49,21 @@ def check_apart(
     """
     with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
         answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
-        request = json.dumps([file, backward, timeout, memory, str(answer), str(trace), asked])
-        command = [sys.executable, "-m", "gradninja.check.worker", request]
+        token = secrets.token_hex(16)
+        request = json.dumps(
+            [token, file, backward, timeout, memory, str(answer), str(trace), asked]
+        )
+        command = [sys.executable, "-m", "gradninja.check.worker"]
         try:
-            code, said = _run(command, timeout + START)
+            code, said = _run(command, request, timeout + START)
         except subprocess.TimeoutExpired:
             raise _out_of_time(timeout, None) from None
         if answer.exists():
             found = json.loads(answer.read_text(encoding="utf-8"))
+            if found.get("token") != token:
+                raise CheckError(
+                    "the file writes its own report", hint="let the judge tell what is right"
+                )
             if "error" in found:
                 raise CheckError(found["error"])
             return Report.from_dict(found["report"])
@@ -70,17 +78,19 @@ def check_apart(
     )
 
 
-def _run(command: list[str], timeout: float) -> tuple[int, str]:
+def _run(command: list[str], request: str, timeout: float) -> tuple[int, str]:
     """A command's exit code and what it wrote to stderr. Nothing that it started is left.
+
+    The request goes through a pipe that it reads to the end: no argument or file tells of it.
 
     It is in a session of its own: Ctrl-C is for this process, which ends it.
     """
     quiet: Any = subprocess.DEVNULL
     with subprocess.Popen(
-        command, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=quiet, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
-            _, said = process.communicate(timeout=timeout)
+            _, said = process.communicate(request.encode(), timeout=timeout)
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -131,7 +141,7 @@ def _limit(memory: float) -> None:
 
 def main(request: str) -> None:
     """Answer one request."""
-    file, backward, timeout, memory, answer, trace, asked = json.loads(request)
+    token, file, backward, timeout, memory, answer, trace, asked = json.loads(request)
     from gradninja.check.judge import judge
     from gradninja.check.verdicts.asked import Asked
 
@@ -151,10 +161,13 @@ def main(request: str) -> None:
             found = {"error": str(CheckError(text, hint="use smaller sizes, or --memory"))}
         faulthandler.cancel_dump_traceback_later()
     part = Path(answer + ".part")
+    found["token"] = token  # the file that was run has not seen it
     part.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
     part.replace(answer)
 
 
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        main(sys.argv[1])
+        told = sys.stdin.read()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        main(told)

@@ -1,4 +1,10 @@
-"""Whether what a verdict rests on is what it was: a checked file may replace parts of torch."""
+"""Whether what a verdict rests on is what it was: a checked file may replace parts of torch.
+
+A second process that knows the truth and never sees the file would read the forward by its text
+alone, which leaves out every forward with a helper or a library around it, and would run it again.
+Instead the process that calls the backward does not know the truth (`wholes.calls`), the truth is
+held by its digest (`walks.trials.held`), and here what computes and compares is held by identity.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +39,8 @@ MODULES = (
     "torch.special",
 )
 CLASSES = (torch.Tensor, torch.nn.Parameter, torch.autograd.Function)
+PARTS = ("__code__", "__defaults__", "__kwdefaults__")
+CONSTANTS = (bool, int, float, str, tuple, frozenset, torch.dtype)
 FREE = frozenset({"print", "open", "input", "help", "display", "breakpoint", "_"})
 BEHAVES = (staticmethod, classmethod, property, functools.cached_property, types.FunctionType)
 
@@ -81,26 +89,47 @@ def _owners() -> Iterator[Any]:
 
 
 def _kept(owner: Any) -> dict[str, tuple[Any, Any]]:
-    """What an owner's own names behave like: the object, and the code of a Python function."""
+    """What an owner's own names behave like: the object, and what a Python function consists of.
+
+    Of modules also the constants.
+    """
     return {
-        name: (value, getattr(value, "__code__", None))
+        name: (value, _parts(value))
         for name, value in vars(owner).items()
-        if (callable(value) or isinstance(value, BEHAVES)) and name not in FREE
+        if (callable(value) or isinstance(value, BEHAVES) or _is_constant(name, value))
+        and name not in FREE
     }
+
+
+def _is_constant(name: str, value: Any) -> bool:
+    return isinstance(value, CONSTANTS) and not name.startswith("__")
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    """The code and the defaults of a Python function."""
+    return tuple(_part(value, part) for part in PARTS)
+
+
+def _part(value: Any, part: str) -> Any:
+    found = getattr(value, part, None) if isinstance(value, types.FunctionType) else None
+    return dict(found) if isinstance(found, dict) else found
 
 
 def _put_back(owner: Any, kept: dict[str, tuple[Any, Any]]) -> Iterator[str]:
     """Undo what was changed, and name it."""
     own = vars(owner)
-    for name, (value, code) in kept.items():
+    for name, (value, parts) in kept.items():
         now = own.get(name)
         if _wrapped_by_torch(now, value):
             continue
         if now is not value:
             setattr(owner, name, value)
             yield _name(owner, name)
-        elif getattr(value, "__code__", None) is not code:
-            value.__code__ = code
+            continue
+        changed = [(p, was) for p, was in zip(PARTS, parts, strict=True) if _part(value, p) != was]
+        for part, was in changed:
+            setattr(value, part, was)
+        if changed:
             yield _name(owner, name)
     if isinstance(owner, type) and len(owner.__mro__) > 2:
         inherited = set().union(*(vars(base) for base in owner.__mro__[1:-1]))

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -101,10 +102,13 @@ class Truth:
     dtype: torch.dtype
     values: Mapping[str, Any]
     natural: Mapping[str, Any]
-    gradients: Mapping[str, torch.Tensor]
+    gradients: dict[str, torch.Tensor]
     cotangents: Mapping[str, torch.Tensor]
     given: Mapping[str, torch.Tensor]  # the same by the program's names of the outputs
     state: Mapping[str, Any]  # every name of the program
+
+    def __post_init__(self) -> None:
+        KNOWN.add(self)
 
     @cached_property
     def scale(self) -> float:
@@ -149,6 +153,9 @@ class Truth:
         part: torch.Tensor | None
         (part,) = torch.autograd.grad(outputs, leaf, upstream, allow_unused=True)
         return part
+
+
+KNOWN: WeakSet[Truth] = WeakSet()  # all that is known in this process
 
 
 def truth(

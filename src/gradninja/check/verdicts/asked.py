@@ -24,7 +24,9 @@ class Asked:
     lenient: bool = False
 
     @staticmethod
-    def of(complete: bool, only: Iterable[str] | None, lenient: bool) -> Asked:
+    def of(
+        complete: bool = False, only: Iterable[str] | None = None, lenient: bool = False
+    ) -> Asked:
         return Asked(complete, None if only is None else frozenset(only), lenient)
 
     def gradients(self, trials: Trials) -> frozenset[str] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import CodeType
@@ -14,12 +15,13 @@ import torch
 
 from gradninja.check.given.draws import Draw, draws
 from gradninja.check.given.plan import Plan, plan
+from gradninja.check.given.run import tensors_of
 from gradninja.check.given.statements import Written, returns
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference import tolerance as rounding
 from gradninja.check.reference.noise import disturbed
 from gradninja.check.reference.tolerance import Tolerance
-from gradninja.check.reference.truth import Names, Truth, names_of, size, truth
+from gradninja.check.reference.truth import KNOWN, Names, Truth, names_of, size, truth
 from gradninja.check.tell.types import CheckError
 from gradninja.check.walks.walk import Judged, Match, Walk, codes, start
 from gradninja.check.walks.written import AsWritten, as_written
@@ -38,11 +40,22 @@ class Trial:
     wide: Truth
     single: Truth
     digits: float = 0.0  # how far the constants of the text are rounded, relative
+    seal: bytes = b""  # its digest when it was made
 
     @property
     def gradients(self) -> dict[str, str]:
         """Gradient name -> the forward's name that it is of."""
         return {self.names.gradient(n): n for n in self.names.versions if self.versions(n)}
+
+    def digest(self) -> bytes:
+        """What changes when a value of the truth does."""
+        found = hashlib.blake2b()
+        for known in (self.wide, self.single):
+            for values in (known.gradients, known.given, known.state):
+                for _, tensor in tensors_of(values):
+                    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+                    found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+        return found.digest()
 
     def truth(self, dtype: torch.dtype) -> Truth:
         return self.wide if dtype == torch.float64 else self.single
@@ -68,8 +81,34 @@ def tried(subject: Subject, takes: Callable[[str], bool]) -> list[Trial]:
     for draw in draws(source, subject.forward, subject.inputs):
         names = names_of(source, draw.program)
         wide, single = (truth(draw, d, source, names, subject.namespace, takes) for d in PRECISIONS)
-        found.append(Trial(draw, names, wide, single))
+        trial = Trial(draw, names, wide, single)
+        found.append(replace(trial, seal=trial.digest()))
     return found
+
+
+def forget(trials: Sequence[Trial], kept: Collection[str]) -> None:
+    """Let go of all true gradients that there are, but for those of these names."""
+    left = {id(known): set[str]() for known in KNOWN}
+    for trial in trials:
+        names = [v for g, of in trial.gradients.items() if g in kept for v in trial.versions(of)]
+        for known in (trial.wide, trial.single):
+            left[id(known)].update(names)
+    for known in KNOWN:
+        for version in set(known.gradients) - left[id(known)]:
+            del known.gradients[version]
+
+
+def held(trials: Sequence[Trial]) -> None:
+    """Hold that the truth is what it was.
+
+    Raises:
+        CheckError: a checked line found its tensors in memory, and wrote into them.
+    """
+    if any(trial.digest() != trial.seal for trial in trials):
+        raise CheckError(
+            "the file changes the values that it is compared with",
+            hint="a backward writes into what it is given, and into nothing else",
+        )
 
 
 @dataclass(eq=False)

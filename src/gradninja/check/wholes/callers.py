@@ -48,6 +48,16 @@ def takes(backward: Any) -> Callable[[str], bool]:
     return lambda name: several or name in parameters
 
 
+def asked_of(backward: Any) -> set[str]:
+    """The names of the parameters of a plain callable."""
+    if isinstance(backward, tuple) or is_autograd_function(backward):
+        return set()
+    try:
+        return set(inspect.signature(backward).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
 def _values(trial: Trial, dtype: torch.dtype) -> dict[str, Any]:
     """Fresh copies of the forward's inputs, in its order."""
     values = trial.truth(dtype).state
@@ -253,6 +263,7 @@ def caller(
         others = {
             gradient: truth_.gradients[trial.versions(name)[0]].clone()
             for gradient, name in trial.gradients.items()
+            if gradient in (asked or ())
         }
         known = {**others, **copy_of(dict(truth_.values)), **inputs, **cotangents}
         plain: list[Any] = []

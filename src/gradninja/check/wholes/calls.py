@@ -1,7 +1,8 @@
 """Calling a backward as its caller would: in processes of its own, in more than one order, often.
 
 What it gives must not depend on what was called before. Each process is a fork, taken before any
-line of the backward was run; what comes back are raw bytes, compared where the backward never ran.
+line of the backward was run. There the true gradients are forgotten, so that nothing in it can look
+them up; what comes back are raw bytes, compared where the backward never ran.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from gradninja.check.given.module import told
 from gradninja.check.given.run import precision, quiet
 from gradninja.check.reference.guard import untouched
 from gradninja.check.tell.types import CheckError
-from gradninja.check.walks.trials import PRECISIONS, Trial
+from gradninja.check.walks.trials import PRECISIONS, Trial, forget
 
 ROUNDS = 8  # times that one process goes through all draws; the other goes once, backwards
 LONGEST = 600.0  # seconds, for a fork that a lock of the parent's stops: the last resort
@@ -49,8 +50,18 @@ class Call:
 class Calls:
     """The calls of one backward on all draws. They run while the caller does something else."""
 
-    def __init__(self, run: Run, trials: Sequence[Trial], *, engine: bool = False) -> None:
-        """`engine`: it goes through autograd, which runs in no fork where there is a GPU."""
+    def __init__(
+        self,
+        run: Run,
+        trials: Sequence[Trial],
+        *,
+        asked: Collection[str] = (),
+        engine: bool = False,
+    ) -> None:
+        """`asked`: the names that it asks for; the true gradients among them are handed to it.
+
+        `engine`: it goes through autograd, which runs in no fork where there is a GPU.
+        """
         places = [(i, d) for d in reversed(PRECISIONS) for i in range(len(trials))]
         elements = sum(
             value.numel()
@@ -61,7 +72,7 @@ class Calls:
         rounds = ROUNDS if elements <= ELEMENTS else 1
         orders = [places * rounds, places[::-1]]
         fork = _can_fork() and not (engine and torch.accelerator.is_available())
-        self._parts = [_Part(run, trials, order, fork=fork) for order in orders]
+        self._parts = [_Part(run, trials, order, asked, fork=fork) for order in orders]
 
     def collect(self) -> list[Call]:
         """All that differ from each other, in the order of the first process, then the second's.
@@ -84,7 +95,13 @@ class _Part:
     """The calls of one order, in a fork where there can be one."""
 
     def __init__(
-        self, run: Run, trials: Sequence[Trial], order: Sequence[tuple[int, Any]], *, fork: bool
+        self,
+        run: Run,
+        trials: Sequence[Trial],
+        order: Sequence[tuple[int, Any]],
+        asked: Collection[str],
+        *,
+        fork: bool,
     ) -> None:
         self.pid: int | None = None
         self.done: bytes | None = None
@@ -96,6 +113,7 @@ class _Part:
             warnings.simplefilter("ignore")  # of other threads: torch's own, which stay idle
             self.pid = os.fork()
         if self.pid == 0:
+            forget(trials, asked)
             _be_child(write, run, trials, order)
         os.close(write)
 

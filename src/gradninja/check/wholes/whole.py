@@ -18,10 +18,11 @@ from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import told as tolerance_told
 from gradninja.check.tell.types import LineReport, Report, Verdict
 from gradninja.check.verdicts.verdict import Finding, against
-from gradninja.check.walks.trials import PRECISIONS, Trial, tried
+from gradninja.check.walks.trials import PRECISIONS, Trial, held, tried
 from gradninja.check.wholes.callers import (
     OUTPUT,
     Gradients,
+    asked_of,
     forward_as_called,
     name_of,
     runner,
@@ -57,7 +58,8 @@ def judge(subject: Subject, why: str = "") -> Report:
 @contextmanager
 def called(backward: Any, trials: Sequence[Trial]) -> Iterator[Calls]:
     """The calls of a backward on all draws, which run while the caller does something else."""
-    calls = Calls(runner(backward), trials, engine=is_autograd_function(backward))
+    asked, engine = asked_of(backward), is_autograd_function(backward)
+    calls = Calls(runner(backward), trials, asked=asked, engine=engine)
     try:
         yield calls
     finally:
@@ -68,6 +70,7 @@ def judged(subject: Subject, trials: Sequence[Trial], calls: Sequence[Call]) -> 
     """The report on what calls gave."""
     file = f"{subject.file}:{name_of(subject.backward)}"
     labels = tuple(dict.fromkeys(trial.draw.label for trial in trials))
+    held(trials)
     wanted = gradients = list(trials[0].draw.program.differentiable)
     raised = next((call for call in calls if call.raised is not None), None)
     if raised is not None:
