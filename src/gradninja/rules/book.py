@@ -80,6 +80,7 @@ class Book:
         source: str = "given by its user",
         exact: Mapping[str, Template] | None = None,
         elementwise: bool = False,
+        means: str = "",
         **backward: Template,
     ) -> Callable[..., Any]:
         """Give a function of one's own a rule, so that it is not read line by line.
@@ -87,6 +88,12 @@ class Book:
         `gn.rule(softsign, x="g / (1 + abs(x))**2", why="...")`: for each input that has a gradient
         the text of that gradient, in which the function's own parameter names, `g` (the cotangent)
         and `y` (the result) may stand. Returns the function.
+
+        Args:
+            elementwise: each element of the result depends on one of each input; the slopes are
+                then read for the fused backward, too.
+            means: the result in simpler operations, a text in the parameters' names, from which
+                the fused backward is made; what is compiled is the function's own lines.
 
         Raises:
             GradninjaError: an input that the function does not have, or text that is no Python.
@@ -99,13 +106,9 @@ class Book:
                     hint=f"its inputs are: {', '.join(names)}",
                 )
             if isinstance(template, str) and not template.startswith(("d.", "d[")):
-                try:
-                    compile(template, "<rule>", "eval")
-                except SyntaxError as error:
-                    raise GradninjaError(
-                        f"the rule for `{formal}` is not a Python expression: {error.msg}",
-                        hint=f"got: {template}",
-                    ) from None
+                _hold_expression(template, f"the rule for `{formal}`")
+        if means:
+            _hold_expression(means, "what it means")
         formals = [
             name if p.default is inspect.Parameter.empty else f"{name}={p.default!r}"
             for name, p in inspect.signature(function).parameters.items()
@@ -122,7 +125,17 @@ class Book:
                 source=source,
                 tests=(),
                 elementwise=elementwise,
+                means=means,
             )
         )
         self.own[name] = function
         return function
+
+
+def _hold_expression(text: str, what: str) -> None:
+    try:
+        compile(text, "<rule>", "eval")
+    except SyntaxError as error:
+        raise GradninjaError(
+            f"{what} is not a Python expression: {error.msg}", hint=f"got: {text}"
+        ) from None
