@@ -1,4 +1,4 @@
-"""Every code block of the pages in docs/, and of CONTRIBUTING, is run, a page's blocks one after the other."""
+"""Every code block of the pages in docs/, and of CONTRIBUTING, is run, one after the other."""
 
 from __future__ import annotations
 
