@@ -9,7 +9,7 @@ from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
-from gradninja.check.given.backwards import is_autograd_function
+from gradninja.check.given.backwards import Several, is_autograd_function
 from gradninja.check.given.module import as_tensors
 from gradninja.check.given.numpy_text import NumpySubject, numpy_subject
 from gradninja.check.given.statements import Written
@@ -35,6 +35,8 @@ def judge(
 
 def _judge(subject: Subject, asked: Asked) -> Report:
     written = subject.backward
+    if isinstance(written, Several):
+        return functions.judge_all(written, subject)
     if is_autograd_function(written):
         return functions.judge(subject)
     if not isinstance(written, Written):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gradninja.check.functions.judging import judge
+from gradninja.check.functions.judging import judge, judge_all
 
-__all__ = ["judge"]
+__all__ = ["judge", "judge_all"]

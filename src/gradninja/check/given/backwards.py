@@ -81,8 +81,8 @@ def beside(here: Text, source: Source | None, namespace: Names) -> Any:
     if pair is not None:
         return namespace[pair[0]], namespace[pair[1]]
     functions = [value for value in namespace.values() if is_autograd_function(value)]
-    if len(functions) == 1:
-        return functions[0]
+    if functions:
+        return functions[0] if len(functions) == 1 else Several(functions)
     raise CheckError(
         f"{here.file} has no function named backward",
         hint="write `def backward(...)`, or the lines of one below the forward; "
@@ -94,6 +94,10 @@ def _function_beside(here: Text, source: Source | None) -> str | None:
     name = source.function.name if source is not None else "forward"
     usual = [f"{name}_backward", f"backward_{name}", "backward"]
     return next((n for n in usual if n in here.functions and n != name), None)
+
+
+class Several(tuple[Any, ...]):
+    """The autograd Functions of a file, which are judged one after the other."""
 
 
 def is_autograd_function(value: Any) -> bool:

@@ -50,6 +50,8 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(f"note: {name}: {note}", style="dim"))
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))
+    if report.not_looked_at:
+        console.print(Text(f"not looked at: {'; '.join(report.not_looked_at)}", style="dim"))
     console.print(Text(f"tried on: {'; '.join(report.draws)}", style="dim"))
     if report.tolerance:
         console.print(Text(report.tolerance, style="dim"))
@@ -133,6 +135,8 @@ def _wrong(line: LineReport) -> Iterator[RenderableType]:
         yield Padding(Text(line.diagnosis), (0, 0, 0, 2))
     if line.fix or line.place:
         yield Padding(Text(_mend(line), style="green"), (0, 0, 0, 2))
+    if line.reproducer:
+        yield Padding(Text(line.reproducer), (0, 0, 0, 4))
     for note in line.notes:
         yield Padding(Text(note, style="dim"), (0, 0, 0, 2))
 

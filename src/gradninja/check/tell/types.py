@@ -55,7 +55,8 @@ class LineReport:
     rounding explains of `max_rel` in float64. `as_written` tells what happens to it when nothing
     is put right above it, and is empty where it comes out the same. `fix` is the line or lines of
     the mend, and `place` says where they stand: `in place of line 17`, `after line 20`. `notes` are
-    remarks that accuse nobody.
+    remarks that accuse nobody. `condition` is the first that it is wrong under where it is right
+    otherwise, and `reproducer` a few lines that show it.
     """
 
     name: str
@@ -73,6 +74,8 @@ class LineReport:
     tolerance: float | None = None
     as_written: str = ""
     notes: tuple[str, ...] = ()
+    condition: str | None = None
+    reproducer: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -96,7 +99,7 @@ class Report:
     """What `gradninja.check` found: `lines` in the order of the backward's lines.
 
     `draws` tells the inputs that were tried, `tolerance` how far rounding was let go, `notes` what
-    belongs to no line.
+    belongs to no line, `not_looked_at` what no verdict says anything of.
     """
 
     file: str
@@ -104,6 +107,7 @@ class Report:
     draws: tuple[str, ...] = ()
     tolerance: str = ""
     notes: tuple[str, ...] = ()
+    not_looked_at: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -128,6 +132,7 @@ class Report:
             "draws": list(self.draws),
             "tolerance": self.tolerance,
             "notes": list(self.notes),
+            "not_looked_at": list(self.not_looked_at),
         }
 
     def to_json(self) -> str:
@@ -142,6 +147,7 @@ class Report:
             draws=tuple(row["draws"]),
             tolerance=row["tolerance"],
             notes=tuple(row["notes"]),
+            not_looked_at=tuple(row.get("not_looked_at", ())),
         )
 
     def __str__(self) -> str:

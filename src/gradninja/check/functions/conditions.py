@@ -1,0 +1,296 @@
+"""The conditions that a Function is called under: layouts, values at the border, sizes, types.
+
+Each is tried against the plain forward under autograd in the same condition, and the first that
+fails is told, with the lines that show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from gradninja.check.given.run import quiet
+from gradninja.check.reference.tolerance import comparable, distance
+from gradninja.check.reference.truth import gapped, size
+
+Values = dict[str, Any]
+WIDE = torch.float64
+SINGLE_OFF = 1e-9  # relative, in float64: what lines in another order may differ by
+WORSE = 32.0  # times what the plain forward's own backward loses in a type
+UNITS = 32.0  # in the last place, of a type
+NEAR = 1e-6  # to both sides of a bend
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`values` and `cotangent` change what is given; `wants` are the inputs that ask for gradients.
+
+    `bends`: at such values the forward may bend, and any slope between both sides is right.
+    `lines` show it in code, with `x` for each input and `g` for the cotangent.
+    """
+
+    name: str
+    lines: str
+    values: Callable[[Values], Values] = dict
+    cotangent: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+    dtype: torch.dtype = WIDE
+    wants: str | None = None
+    silent: int | None = None  # an output that nothing uses
+    bends: bool = False
+
+
+@dataclass
+class Tried:
+    """`failed`: the first condition that something is wrong under, of which input, and how."""
+
+    failed: Condition | None = None
+    variable: str = ""
+    said: str = ""
+    passed: list[str] = field(default_factory=list)
+    not_looked_at: list[str] = field(default_factory=list)
+
+
+def tried(
+    call: Callable[..., Any], plain: Callable[..., Any], given: Values, wanted: Sequence[str]
+) -> Tried:
+    """Call a Function's `apply` under every condition, up to the first that fails.
+
+    Args:
+        plain: its forward as a plain function of the same inputs.
+        given: the inputs in the order of the forward, floats in float64.
+        wanted: the inputs that have a gradient.
+    """
+    found = Tried()
+    usual = _gradients(plain, given, wanted, Condition("", ""))
+    if isinstance(usual, Exception):
+        return found
+    usually = {name: size(gradient) for name, gradient in usual.items()}
+    for condition in _conditions(given, wanted, _outputs(plain, given)):
+        with quiet():
+            said = _judged(condition, call, plain, given, wanted, usually)
+        if said is None:
+            found.not_looked_at.append(condition.name)
+        elif said == ("", ""):
+            found.passed.append(condition.name)
+        else:
+            found.failed, (found.variable, found.said) = condition, said
+            return found
+    return found
+
+
+def _outputs(plain: Callable[..., Any], given: Values) -> int:
+    with torch.no_grad(), quiet():
+        found = plain(**{name: _copy(value) for name, value in given.items()})
+    return len(found) if isinstance(found, tuple) else 1
+
+
+def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[Condition]:
+    def each(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Values], Values]:
+        return lambda v: {n: change(x) if n in wanted else x for n, x in v.items()}
+
+    yield Condition("a cotangent of zeros", "g = torch.zeros_like(g)", cotangent=torch.zeros_like)
+    yield Condition(
+        "an expanded cotangent (stride 0), as `y.sum().backward()` gives",
+        "g = torch.ones(()).expand_as(g)",
+        cotangent=lambda g: torch.ones((), dtype=g.dtype).expand_as(g),
+    )
+    yield Condition(
+        "a cotangent with gaps in memory", "g = torch.stack([g, g], -1)[..., 0]", cotangent=gapped
+    )
+    if outputs > 1:
+        for place in range(outputs):
+            yield Condition(
+                f"no gradient for output {place}: only the others are used",
+                f"the loss uses all outputs but number {place}",
+                silent=place,
+            )
+    if len(wanted) > 1:
+        for name in wanted:
+            yield Condition(
+                f"only `{name}` asks for a gradient",
+                f"{name}.requires_grad_(), the other inputs not",
+                wants=name,
+            )
+    yield Condition(
+        "inputs that are not contiguous", "x = x.mT.contiguous().mT", values=each(gapped)
+    )
+    for name, value in given.items():
+        whole = isinstance(value, torch.Tensor) and value.dtype in (torch.int64, torch.int32)
+        if whole and value.numel() > 1:
+            same = torch.full_like(value, int(value.flatten()[0]))
+            yield Condition(
+                f"`{name}` is the same id everywhere",
+                f"{name} = torch.full_like({name}, {int(value.flatten()[0])})",
+                values=partial(_with, name=name, value=same),
+            )
+    yield Condition("inputs at zero", "x = torch.zeros_like(x)", each(torch.zeros_like), bends=True)
+    yield Condition(
+        "inputs that are all equal (ties)",
+        "x = torch.full_like(x, 0.5)",
+        each(lambda x: torch.full_like(x, 0.5)),
+        bends=True,
+    )
+    yield Condition("tiny inputs", "x = x * 1e-6", each(lambda x: x * 1e-6), bends=True)
+    yield Condition("huge inputs (saturated)", "x = x * 1e3", each(lambda x: x * 1e3), bends=True)
+    for count in (1, 0):
+        yield Condition(
+            f"a batch of size {count}", f"x = x[:{count}]", partial(_first, count=count)
+        )
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        told = str(dtype).removeprefix("torch.")
+        yield Condition(f"inputs in {told}", f"x = x.to({dtype})", dtype=dtype)
+
+
+def _with(values: Values, name: str, value: Any) -> Values:
+    return {**values, name: value}
+
+
+def _first(values: Values, count: int) -> Values:
+    """The first rows of every tensor that has as many as the first one."""
+    tensors = [v for v in values.values() if isinstance(v, torch.Tensor) and v.ndim]
+    rows = tensors[0].shape[0] if tensors else 0
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == rows:
+            return value[:count]
+        return value
+
+    return {name: cut(value) for name, value in values.items()}
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def _judged(
+    condition: Condition,
+    call: Callable[..., Any],
+    plain: Callable[..., Any],
+    given: Values,
+    wanted: Sequence[str],
+    usually: Mapping[str, float],
+) -> tuple[str, str] | None:
+    """What is wrong, as (input, words), both empty where nothing is; None where it is not seen."""
+    wanted = [condition.wants] if condition.wants is not None else wanted
+    values = condition.values(dict(given))
+    true = _gradients(plain, values, wanted, condition)
+    if isinstance(true, Exception) or any(g is None or not _finite(g) for g in true.values()):
+        return None
+    got = _gradients(call, values, wanted, condition)
+    if isinstance(got, Exception):
+        if condition.dtype in (torch.bfloat16, torch.float16) or not _numel(values):
+            return None  # it does not claim that type, or an empty batch
+        return wanted[0], f"it raises: {got}"
+    exact = true
+    if condition.dtype != WIDE:
+        low = {n: _to(v, condition.dtype) for n, v in values.items()}
+        wide = _gradients(plain, {n: _to(v, WIDE) for n, v in low.items()}, wanted, condition, WIDE)
+        if isinstance(wide, Exception):
+            return None
+        exact = wide
+    for name in wanted:
+        mine, right = got.get(name), true[name]
+        if mine is None:
+            if size(right) > 0 and condition.silent is None:
+                return name, "it gives no gradient"
+            continue
+        if not comparable(mine, right):
+            return name, f"the gradient is of shape {tuple(mine.shape)}, and not {_shape(right)}"
+        # What cancels here is rounded as what does not.
+        scale = max(size(exact[name]), usually[name])
+        allowed = _allowed(condition, right, exact[name], scale)
+        off = distance(mine.to(WIDE), exact[name].to(WIDE))
+        if off <= allowed or (condition.bends and _between(mine, plain, values, name, condition)):
+            continue
+        far = f"{off / scale:.1e} of the largest element" if scale else f"{off:.1e}"
+        return name, f"the gradient is off by {far}" if _finite(mine) else "the gradient is nan"
+    return "", ""
+
+
+def _numel(values: Mapping[str, Any]) -> bool:
+    return all(v.numel() for v in values.values() if isinstance(v, torch.Tensor))
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def _allowed(condition: Condition, true: torch.Tensor, exact: torch.Tensor, scale: float) -> float:
+    """In a low type, what the plain forward's own backward is off by, and some."""
+    if condition.dtype == WIDE:
+        return SINGLE_OFF * scale + 1e-300
+    own = distance(true.to(WIDE), exact.to(WIDE))
+    return WORSE * own + UNITS * torch.finfo(condition.dtype).eps * scale
+
+
+def _between(
+    mine: torch.Tensor, plain: Callable[..., Any], values: Values, name: str, condition: Condition
+) -> bool:
+    """Whether a gradient is one of those that the forward has to both sides of its bend."""
+    sides = []
+    for step in (NEAR, -NEAR):
+        moved = {**values, name: values[name] + step * max(size(values[name]), 1.0)}
+        found = _gradients(plain, moved, [name], condition)
+        if isinstance(found, Exception) or found[name] is None:
+            return False
+        sides.append(found[name])
+    low, high = torch.minimum(*sides), torch.maximum(*sides)
+    room = 1e-4 * max(size(high), size(low), 1e-12)
+    return bool(((mine >= low - room) & (mine <= high + room)).all())
+
+
+def _gradients(
+    call: Callable[..., Any],
+    values: Values,
+    wanted: Sequence[str],
+    condition: Condition,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Any] | Exception:
+    """The gradients of a call's inputs, or what it raises."""
+    taken: Values = {}
+    for name, value in values.items():
+        moved = _to(value, dtype or condition.dtype)
+        copy = moved.detach() if isinstance(moved, torch.Tensor) else moved
+        if isinstance(copy, torch.Tensor) and copy.data_ptr() == getattr(value, "data_ptr", int)():
+            copy = gapped(copy) if not copy.is_contiguous() and copy.ndim else copy.clone()
+        taken[name] = copy.requires_grad_() if name in wanted else copy
+    try:
+        with torch.enable_grad():
+            output = call(*taken.values())
+            several = output if isinstance(output, tuple) else (output,)
+            floats = [
+                (place, one)
+                for place, one in enumerate(several)
+                if isinstance(one, torch.Tensor) and one.requires_grad and place != condition.silent
+            ]
+            if not floats:
+                return dict.fromkeys(wanted)
+            cotangents = [condition.cotangent(_drawn(one, place)) for place, one in floats]
+            found = torch.autograd.grad(
+                [one for _, one in floats],
+                [taken[name] for name in wanted],
+                cotangents,
+                allow_unused=True,
+            )
+    except Exception as error:  # whatever the person's code raises
+        return error
+    zeros = (torch.zeros_like(taken[n]) if g is None else g for n, g in zip(wanted, found))  # noqa: B905
+    return dict(zip(wanted, zeros, strict=True))
+
+
+def _drawn(output: torch.Tensor, place: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(place + 1)
+    return torch.randn(output.shape, generator=generator, dtype=WIDE).to(output.dtype)
+
+
+def _to(value: Any, dtype: torch.dtype) -> Any:
+    floats = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.to(dtype) if floats else value
+
+
+def _finite(value: torch.Tensor) -> bool:
+    return bool(torch.isfinite(value).all())

@@ -1,0 +1,119 @@
+"""Functions that are right but for one condition: it is named, with lines that show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradninja.check import CheckError, check
+
+FUNCTION = """import torch
+
+
+class {name}(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, {takes}):
+        {lines}
+
+    @staticmethod
+    def backward(ctx, {gets}):
+        {back}
+
+"""
+INPUTS = """
+def inputs():
+    return {inputs}
+"""
+X = '{"x": torch.linspace(-2.0, 1.5, 12).reshape(4, 3)}'
+XW = '{"x": torch.linspace(-2.0, 1.5, 12).reshape(4, 3), "w": torch.linspace(0.5, 2.0, 3)}'
+WRONG = {
+    "an expanded cotangent (stride 0)": (
+        "x", "ctx.save_for_backward(x); return x * x", "g",
+        "return 2 * ctx.saved_tensors[0] * g * (1 + (0 in g.stride()))", X,
+    ),
+    "no gradient for output 0": (
+        "x", "ctx.set_materialize_grads(False); ctx.save_for_backward(x); return x.sin(), x.cos()",
+        "a, b", "x = ctx.saved_tensors[0]; return x.cos() * a - x.sin() * b", X,
+    ),
+    "only `w` asks for a gradient": (
+        "x, w", "ctx.save_for_backward(x, w); return x * w", "g",
+        "x, w = ctx.saved_tensors; k = g * (1.0 if ctx.needs_input_grad[0] else 2.0); "
+        "return g * w, (k * x).sum(0)", XW,
+    ),
+    "`i` is the same id everywhere": (
+        "x, i", "ctx.save_for_backward(i); ctx.n = x.shape; return x[i]", "g",
+        "d = g.new_zeros(ctx.n); d[ctx.saved_tensors[0]] = g; return d, None",
+        X.replace("}", ', "i": torch.tensor([2, 0])}'),
+    ),
+    "huge inputs (saturated)": (
+        "x", "ctx.save_for_backward(x); return torch.nn.functional.softplus(x)", "g",
+        "e = ctx.saved_tensors[0].exp(); return g * e / (1 + e)", X,
+    ),
+    "a batch of size 1": (
+        "x", "ctx.save_for_backward(x); return x.pow(2).mean(0)", "g",
+        "return g * ctx.saved_tensors[0] / 2", X,
+    ),
+    "inputs in bfloat16": (
+        "x", "ctx.save_for_backward(x); return x.sin()", "g",
+        "x = ctx.saved_tensors[0]; return g * x.cos() * (1 + (x.dtype == torch.bfloat16))", X,
+    ),
+}  # fmt: skip
+
+
+def written(name: str, form: tuple[str, str, str, str, str]) -> str:
+    takes, lines, gets, back, _ = form
+    return FUNCTION.format(name=name, takes=takes, lines=lines, gets=gets, back=back)
+
+
+@pytest.mark.parametrize("condition", WRONG)
+def test_the_condition_is_named(tmp_path: Path, condition: str) -> None:
+    file = tmp_path / "given.py"
+    file.write_text(written("Given", WRONG[condition]) + INPUTS.format(inputs=WRONG[condition][-1]))
+    report = check(file)
+    (row,) = report.wrong
+    assert (row.condition or "").startswith(condition), str(report)
+    assert row.reproducer is not None
+    assert "Given.apply(" in row.reproducer
+    assert row.line is not None
+
+
+RIGHT = ("x, w", "ctx.save_for_backward(x, w); return x @ w", "g",
+         "x, w = ctx.saved_tensors; return g @ w.T, x.T @ g", "")  # fmt: skip
+
+
+def test_all_functions_of_a_file_are_judged_on_guesses(tmp_path: Path) -> None:
+    file = tmp_path / "given.py"
+    wrong = (*RIGHT[:3], "x, w = ctx.saved_tensors; return g @ w.T, (g.T @ x).T * 2", "")
+    file.write_text(written("One", RIGHT) + written("Two", wrong))
+    report = check(file)
+    assert [(row.name, row.ok) for row in report.lines] == [
+        ("One.dx", True), ("One.dw", True), ("Two.dx", True), ("Two.dw", False),
+    ]  # fmt: skip
+    assert any("guessed: x (4, 6), w (6, 5)" in note for note in report.notes), str(report)
+    assert check(f"{file}:One").ok
+
+
+def test_what_is_not_looked_at_is_listed(tmp_path: Path) -> None:
+    form = ("x", "ctx.x = x; return torch.tensor(x.detach().numpy() * 2)", "g", "return g * 2", X)
+    file = tmp_path / "given.py"
+    file.write_text(written("Kernel", form) + INPUTS.format(inputs=X))
+    report = check(file)
+    assert report.ok
+    assert "the lines of the backward" in report.not_looked_at
+    assert any("not judged line by line" in note for note in report.notes)
+
+
+def test_values_are_asked_for_where_no_guess_runs() -> None:
+    class Odd(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):  # type: ignore[no-untyped-def]
+            return x.reshape(7, 11)
+
+        @staticmethod
+        def backward(ctx, g):  # type: ignore[no-untyped-def]
+            return g
+
+    with pytest.raises(CheckError, match="no values to call"):
+        check(Odd)
