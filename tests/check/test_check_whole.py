@@ -103,11 +103,17 @@ def test_none_beside_other_gradients_is_told_and_no_mistake() -> None:
     report = check(forward, Absent)
     assert report.ok, str(report)
     assert set(verdicts(report)) == {"dx"}
-    assert "`w` is given no gradient: taken as meant" in report.notes
+    assert "`w` is given no gradient, and none is returned: taken as meant" in report.notes
 
 
-def test_a_constant_ratio_is_told() -> None:
+def test_a_factor_is_told_in_its_line_and_without_lines_as_a_ratio() -> None:
     (line,) = check(forward, Wrong).wrong
+    assert (line.kind, line.fix) == ("extra factor", "return inner @ w.T, x.T @ inner")
+
+    def kernel(x: Tensor, w: Tensor, y: Tensor, dy: Tensor) -> Any:
+        return (dy * (1 - y**2)) @ w.T, 2 * x.T @ (dy * (1 - y**2))
+
+    (line,) = check(forward, kernel).wrong
     assert line.diagnosis is not None
     assert "times 2" in line.diagnosis
 

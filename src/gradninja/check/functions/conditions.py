@@ -43,6 +43,14 @@ class Condition:
     bends: bool = False
 
 
+@dataclass(frozen=True)
+class Usual:
+    """A gradient where nothing is special: its size, and how far it is off, as rounding has it."""
+
+    size: float
+    off: float
+
+
 @dataclass
 class Tried:
     """`failed`: the first condition that something is wrong under, of which input, and how."""
@@ -65,10 +73,10 @@ def tried(
         wanted: the inputs that have a gradient.
     """
     found = Tried()
-    usual = _gradients(plain, given, wanted, Condition("", ""))
-    if isinstance(usual, Exception):
+    usual, mine = (_gradients(f, given, wanted, Condition("", "")) for f in (plain, call))
+    if isinstance(usual, Exception) or isinstance(mine, Exception):
         return found
-    usually = {name: size(gradient) for name, gradient in usual.items()}
+    usually = {n: Usual(size(g), distance(mine[n], g)) for n, g in usual.items()}
     for condition in _conditions(given, wanted, _outputs(plain, given)):
         with quiet():
             said = _judged(condition, call, plain, given, wanted, usually)
@@ -172,7 +180,7 @@ def _judged(
     plain: Callable[..., Any],
     given: Values,
     wanted: Sequence[str],
-    usually: Mapping[str, float],
+    usually: Mapping[str, Usual],
 ) -> tuple[str, str] | None:
     """What is wrong, as (input, words), both empty where nothing is; None where it is not seen."""
     wanted = [condition.wants] if condition.wants is not None else wanted
@@ -201,8 +209,10 @@ def _judged(
         if not comparable(mine, right):
             return name, f"the gradient is of shape {tuple(mine.shape)}, and not {_shape(right)}"
         # What cancels here is rounded as what does not.
-        scale = max(size(exact[name]), usually[name])
+        usual = usually[name]
+        scale = max(size(exact[name]), usual.size)
         allowed = _allowed(condition, right, exact[name], scale)
+        allowed += WORSE * usual.off * (scale / usual.size if usual.size else 1.0)
         off = distance(mine.to(WIDE), exact[name].to(WIDE))
         if off <= allowed or (condition.bends and _between(mine, plain, values, name, condition)):
             continue
