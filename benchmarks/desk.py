@@ -1,0 +1,61 @@
+"""How long a learner waits for a verdict of `gradninja.cmp`, in a live process.
+
+    python benchmarks/desk.py
+
+The lecture's 26 gradients, right; then a wrong attempt for each, of which the kind is found. Each
+is timed in the process that holds the session, as in a notebook; the forward is read once before.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from gradninja.learn.compare import Desk
+from gradninja.learn.session import Session, cells
+from lecture import LINES, exercise, run
+
+DOUBLED = "\nd{name} = 2 * d{name}"  # an attempt that runs, whatever the gradient
+
+
+def timed(name: str, texts: list[str], desk: Desk) -> tuple[float, bool]:
+    """Seconds until the verdict, and whether it was `right`."""
+    names = run(texts)
+    begin = time.perf_counter()
+    here = Session(tuple(cells(texts)), names, True)
+    found = desk.compare(here, name, names[f"d{name}"], names[name])
+    found.text()
+    return time.perf_counter() - begin, found.ok
+
+
+def main() -> None:
+    desk = Desk()
+    timed("C", exercise(), desk)
+    timed("C", exercise(C=LINES["C"] + DOUBLED.format(name="C")), desk)
+    right, wrong = [], []
+    for name, line in LINES.items():
+        texts = exercise()
+        stop = texts.index(line) + 1
+        seconds, ok = timed(name, texts[:stop], desk)
+        assert ok, name
+        right.append(seconds)
+        if name in {"logit_maxes", "b1"}:
+            continue  # twice zero is zero
+        attempt = line + DOUBLED.format(name=name)
+        texts = [*texts[: stop - 1], attempt]
+        seconds, ok = timed(name, texts, desk)
+        assert not ok, name
+        wrong.append(seconds)
+    for what, found in (("right", right), ("wrong", wrong)):
+        print(
+            f"{what}: {len(found)} gradients, median {statistics.median(found):.3f} s, "
+            f"longest {max(found):.3f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()
