@@ -12,7 +12,7 @@ from torch import nn
 
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
-from gradninja.lines.modules.layers import dropped_out
+from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
@@ -107,13 +107,15 @@ def truth(
 @contextmanager
 def _masks_drawn_alike() -> Iterator[None]:
     """Dropout draws the masks that the lines draw."""
-    before = nn.functional.dropout
-    nn.functional.dropout = dropped_out
+    before = {name: getattr(nn.functional, name) for name in DRAWN}
+    for name, function in DRAWN.items():
+        setattr(nn.functional, name, function)
     torch.manual_seed(0)
     try:
         yield
     finally:
-        nn.functional.dropout = before
+        for name, function in before.items():
+            setattr(nn.functional, name, function)
 
 
 def tensors_in(returned: Any) -> Iterator[torch.Tensor]:

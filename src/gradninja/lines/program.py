@@ -24,6 +24,10 @@ TUPLE = "tuple"  # a Python tuple or list that holds tensors
 ITEM = "item"  # one of the outputs of an operation that gives several
 
 
+class Record(dict[str, Any]):
+    """A named tuple's or a dataclass's fields by name."""
+
+
 @dataclass(frozen=True, eq=False)
 class Expr:
     """One operation on its operands, or a leaf.

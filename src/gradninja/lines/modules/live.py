@@ -4,7 +4,9 @@ function with the tensors around it."""
 from __future__ import annotations
 
 import copy
+import inspect
 import keyword
+import linecache
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,7 @@ from torch import nn
 from torch.utils import checkpoint
 
 from gradninja.errors import ReadError
+from gradninja.lines.modules.layers import meaning
 from gradninja.lines.modules.surroundings import Surrounded
 from gradninja.lines.ndarray import as_tensors, holds_arrays
 
@@ -100,6 +103,8 @@ def live(instance: Any) -> Live:
         ReadError: it has no forward that is written in Python.
     """
     method = forward_of(instance)
+    if isinstance(instance, nn.Module) and meaning(type(instance)) and method is not None:
+        method = _by_its_name(type(instance), method)
     if method is None:
         raise ReadError(
             f"{type(instance).__name__} has no `forward` that is written in Python",
@@ -126,6 +131,22 @@ def live(instance: Any) -> Live:
     if original is not None:  # an array does not ask for a gradient: all that could have one, do
         wanted = frozenset(name for name, t in tensors.items() if t.is_floating_point())
     return Live(instance, method, tensors, paths, wanted, closures, original, twins)
+
+
+def _by_its_name(kind: type, method: types.FunctionType) -> types.FunctionType:
+    """The forward of a layer of torch's as a call of it: what that means, the table tells."""
+    formals = list(inspect.signature(method).parameters.values())[1:]
+    given = ", ".join(
+        f.name if f.default is f.empty else f"{f.name}={f.default!r}" for f in formals
+    )
+    handed = ", ".join(f.name for f in formals)
+    text = f"def forward(self, {given}):\n    return self({handed})\n"
+    file = f"<{kind.__name__}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    scope: dict[str, Any] = {"__name__": "layer"}
+    exec(compile(text, file, "exec"), scope)
+    made: types.FunctionType = scope["forward"]
+    return made
 
 
 def forward_of(instance: Any) -> types.FunctionType | None:

@@ -152,15 +152,17 @@ class Builder:
             sized=any(element.sized for element in elements),
         )
 
-    def dictionary(self, node: ast.AST, entries: Mapping[Any, Expr]) -> Expr:
-        """A dictionary of plain keys."""
+    def dictionary(
+        self, node: ast.AST, entries: Mapping[Any, Expr], kind: type[dict[Any, Any]] = dict
+    ) -> Expr:
+        """A dictionary of plain keys, or a record."""
         self.spend()
         parts = tuple(entries.values())
         return Expr(
             TUPLE,
             parts,
             ast.Dict([literal(key) for key in entries], [part.syntax for part in parts]),
-            {key: part.value for key, part in entries.items()},
+            kind((key, part.value) for key, part in entries.items()),
             self.source.spot(node),
             differentiable=any(part.differentiable for part in parts),
             random=any(part.random for part in parts),
@@ -173,7 +175,8 @@ class Builder:
         if all(new is old for new, old in zip(parts, several.args, strict=True)):
             return several
         if isinstance(several.value, dict):
-            return self.dictionary(node, dict(zip(several.value, parts, strict=True)))
+            entries = dict(zip(several.value, parts, strict=True))
+            return self.dictionary(node, entries, type(several.value))
         return self.container(node, parts, type(several.value))
 
 

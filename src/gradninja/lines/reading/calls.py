@@ -239,6 +239,9 @@ class Calls(Expressions):
             found = self._rearranged(node, name, args)
             if found is not None:
                 return found
+        if name == "isinstance" and len(args) == 2 and args[1].op == STATIC:
+            of_kind = isinstance(args[0].value, args[1].value)
+            return self.static(node, of_kind, ast.Constant(of_kind))
         if any(e.op != STATIC for e in [*args, *kwargs.values()]):
             self.fail(
                 node,

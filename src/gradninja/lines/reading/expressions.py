@@ -20,8 +20,11 @@ from gradninja.lines.operators import (
     UNARY,
 )
 from gradninja.lines.plain import is_object, is_plain, literal
-from gradninja.lines.program import STATIC, TUPLE, Expr
+from gradninja.lines.program import STATIC, TUPLE, Expr, Record
 from gradninja.lines.reading.building import Builder
+
+# Python's own types as values: what `isinstance` asks for.
+TYPES = {kind.__name__: kind for kind in (bool, int, float, str, tuple, list, dict)}
 
 
 class Expressions(Builder):
@@ -54,6 +57,8 @@ class Expressions(Builder):
         path = self.source.aliases.get(node.id)
         if path is not None:
             return self._path(node, fence.callee_of(path))
+        if node.id in TYPES:
+            return self.static(node, TYPES[node.id], node)
         outside = self.source.outside
         if node.id in outside:
             return self.value_of(node, outside[node.id], node)
@@ -117,6 +122,8 @@ class Expressions(Builder):
             index = OUTPUT_ATTRIBUTES.get(node.attr)
             if index is not None and owner.op not in (TUPLE, STATIC):
                 return self.item(node, owner, index)
+        if isinstance(owner.value, Record) and node.attr in owner.value:
+            return owner.args[list(owner.value).index(node.attr)]
         if owner.is_tensor and node.attr == "requires_grad":
             return self.static(node, owner.differentiable, ast.Constant(owner.differentiable))
         if owner.is_tensor and node.attr in {"data", "grad"}:
@@ -153,7 +160,7 @@ class Expressions(Builder):
     def elements_of(self, node: ast.AST, several: Expr) -> list[Expr]:
         """What a loop, an unpacking or a star takes out of a value, one by one."""
         if several.op == TUPLE:
-            if isinstance(several.value, dict):
+            if isinstance(several.value, dict) and not isinstance(several.value, Record):
                 return [self.static(node, key, literal(key)) for key in several.value]
             return list(several.args)
         if several.is_tensor:
@@ -199,11 +206,13 @@ class Expressions(Builder):
             self.fail(node, "an index into a Python sequence must be a plain int")
         if owner.op == STATIC:
             found = self._static_operation(node, operator.getitem, (owner, index), syntax)
-            written = isinstance(owner.syntax, ast.List | ast.Tuple | ast.Dict)
+            named = isinstance(owner.syntax, ast.Name | ast.Attribute)
+            written = isinstance(owner.value, list | tuple | dict) and not named
             if written and found.op == STATIC and is_plain(found.value) and not owner.sized:
                 return self.static(node, found.value, literal(found.value))
             return found
         keyed = owner.op == TUPLE and isinstance(owner.value, dict)
+        keyed = keyed and not (isinstance(owner.value, Record) and isinstance(index.value, int))
         elements: Any = (
             dict(zip(owner.value, owner.args, strict=True))
             if keyed

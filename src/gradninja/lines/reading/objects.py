@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import functools
 import types
 from collections.abc import Mapping
@@ -18,11 +19,12 @@ import torch
 from torch import nn
 
 from gradninja.lines import fence
-from gradninja.lines.modules.layers import FUNCTIONS, meaning
+from gradninja.lines.modules.layers import ASKED, COMPUTED, FUNCTIONS, meaning, trimmed
 from gradninja.lines.modules.live import callee_path, forward_of
 from gradninja.lines.plain import is_object, is_plain, literal
-from gradninja.lines.program import STATIC, Expr
+from gradninja.lines.program import STATIC, Expr, Record
 from gradninja.lines.reading.inlining import Function, Inlining
+from gradninja.lines.source import Standing
 
 # Methods that only tell what an object holds.
 TELLING = frozenset(
@@ -30,6 +32,23 @@ TELLING = frozenset(
     "named_modules items keys values get index count".split()
 )
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+NEEDED = object()  # no default
+
+
+def _fields(kind: type) -> dict[str, Any] | None:
+    """The fields of a named tuple or a plain dataclass, with their defaults; None of another."""
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        defaults: Mapping[str, Any] = getattr(kind, "_field_defaults", {})
+        return {name: defaults.get(name, NEEDED) for name in kind._fields}
+    if not dataclasses.is_dataclass(kind) or hasattr(kind, "__post_init__"):
+        return None
+    return {
+        field.name: NEEDED if field.default is dataclasses.MISSING else field.default
+        for field in dataclasses.fields(kind)
+        if field.init
+    }
 
 
 class Objects(Inlining):
@@ -76,10 +95,18 @@ class Objects(Inlining):
         kwargs: Mapping[str, Expr] | None = None,
     ) -> Expr:
         text = FUNCTIONS.get(path)
+        if isinstance(self.source, Standing):  # a layer hands on all that it holds
+            if args is None or kwargs is None:
+                args, kwargs = self._arguments(node)
+            args = args[: trimmed(path, [e.value for e in args])]
         if text is None:
             return super().module_call(node, path, args, kwargs)
         if args is None or kwargs is None:
             args, kwargs = self._arguments(node)
+        if path in ASKED:
+            wanted = kwargs.get(ASKED[path])
+            if wanted is None or wanted.op != STATIC or not wanted.value:
+                return super().module_call(node, path, args, kwargs)
         if path in fence.REFUSED and not self.tensors:
             settings = [*(e.value for e in args[1:3]), *(e.value for e in kwargs.values())]
             if not any(setting is False or setting == 0 for setting in settings):
@@ -105,6 +132,8 @@ class Objects(Inlining):
         path = callee_path(value) if not isinstance(value, nn.Module) else None
         if path is not None:
             return self.module_call(node, fence.callee_of(path), args, kwargs)
+        if value in COMPUTED and not kwargs and all(e.op == STATIC for e in args):
+            return self._static_operation(node, value, tuple(args), ast.Constant(None))
         if isinstance(value, types.FunctionType):
             return self.enter(node, Function.of(value, value.__name__), args, kwargs)
         if isinstance(value, type):
@@ -203,6 +232,9 @@ class Objects(Inlining):
         """An object that the forward makes: `nn.ReLU()(x)`; it may hold no tensors."""
         if kind.__module__ == "builtins":
             return self.builtin(node, kind.__name__, args, kwargs)
+        fields = _fields(kind)
+        if fields is not None:
+            return self._record(node, kind, fields, args, kwargs)
         if any(e.op != STATIC for e in (*args, *kwargs.values())):
             self.fail(
                 node,
@@ -220,6 +252,26 @@ class Objects(Inlining):
                 "make it in `__init__`",
             )
         return self.value_of(node, made, node)
+
+    def _record(
+        self,
+        node: ast.Call,
+        kind: type,
+        fields: Mapping[str, Any],
+        args: list[Expr],
+        kwargs: Mapping[str, Expr],
+    ) -> Expr:
+        """A named tuple, or a dataclass that does nothing else: its fields."""
+        given = {**dict(zip(fields, args, strict=False)), **kwargs}
+        entries = {}
+        for name, default in fields.items():
+            if name not in given and default is NEEDED:
+                self.fail(node, f"`{kind.__name__}` needs a value for `{name}`")
+            plain = literal(default) if is_plain(default) else ast.Constant(None)
+            entries[name] = given.get(name) or self.value_of(node, default, plain)
+        if len(args) > len(fields) or set(kwargs) - set(fields):
+            self.fail(node, f"`{kind.__name__}` has the fields {', '.join(fields)}")
+        return self.dictionary(node, entries, Record)
 
     # -- names and builtins that only objects need ---------------------------------------------
 

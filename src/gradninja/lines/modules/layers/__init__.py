@@ -5,6 +5,9 @@ bias) is decided as the layer stands. A line that comes of such a text counts as
 that calls the layer.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     activations,
     cells,
@@ -15,7 +18,30 @@ from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     recurrent,
     shapes,
 )
-from gradninja.lines.modules.layers.shapes import dropped_out
-from gradninja.lines.modules.layers.table import FUNCTIONS, LAYERS, meaning
+from gradninja.lines.modules.layers.products import attention_drawn
+from gradninja.lines.modules.layers.shapes import dropped_channels, dropped_out
+from gradninja.lines.modules.layers.table import (
+    ASKED,
+    COMPUTED,
+    FUNCTIONS,
+    LAYERS,
+    meaning,
+    trimmed,
+)
 
-__all__ = ["FUNCTIONS", "LAYERS", "dropped_out", "meaning"]
+__all__ = ["ASKED", "COMPUTED", "DRAWN", "FUNCTIONS", "LAYERS", "meaning", "trimmed"]
+
+
+def _in_order(drops: Callable[..., Any]) -> Callable[..., Any]:
+    """Numbers are drawn in the order of the memory: a transposed tensor would have others."""
+    return lambda input, *rest, **named: drops(input.contiguous(), *rest, **named)
+
+
+# What draws in torch.nn.functional, and what draws the same numbers as the lines that are read.
+DRAWN = {
+    "dropout": _in_order(dropped_out),
+    "dropout1d": _in_order(dropped_channels),
+    "dropout2d": _in_order(dropped_channels),
+    "dropout3d": _in_order(dropped_channels),
+    "scaled_dot_product_attention": attention_drawn,
+}

@@ -125,6 +125,54 @@ def transformer_encoder_layer(
     return self.norm2(x + _fed_forward(self, x))
 
 
+@means(nn.TransformerDecoderLayer)
+def transformer_decoder_layer(
+    self: Any,
+    tgt: Tensor,
+    memory: Tensor,
+    tgt_mask: Any = None,
+    memory_mask: Any = None,
+    tgt_key_padding_mask: Any = None,
+    memory_key_padding_mask: Any = None,
+    tgt_is_causal: bool = False,
+    memory_is_causal: bool = False,
+) -> Any:
+    x = tgt
+    if self.norm_first:
+        n = self.norm1(x)
+        a, _ = self.self_attn(n, n, n, tgt_key_padding_mask, False, tgt_mask)
+        x = x + self.dropout1(a)
+        n = self.norm2(x)
+        a, _ = self.multihead_attn(n, memory, memory, memory_key_padding_mask, False, memory_mask)
+        x = x + self.dropout2(a)
+        h = self.dropout(self.activation(self.linear1(self.norm3(x))))
+        return x + self.dropout3(self.linear2(h))
+    a, _ = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask)
+    x = self.norm1(x + self.dropout1(a))
+    a, _ = self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask)
+    x = self.norm2(x + self.dropout2(a))
+    h = self.dropout(self.activation(self.linear1(x)))
+    return self.norm3(x + self.dropout3(self.linear2(h)))
+
+
+@means(nn.TransformerDecoder)
+def transformer_decoder(
+    self: Any,
+    tgt: Tensor,
+    memory: Tensor,
+    tgt_mask: Any = None,
+    memory_mask: Any = None,
+    tgt_key_padding_mask: Any = None,
+    memory_key_padding_mask: Any = None,
+    tgt_is_causal: Any = None,
+    memory_is_causal: bool = False,
+) -> Any:
+    x = tgt
+    for layer in self.layers:
+        x = layer(x, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+    return x if self.norm is None else self.norm(x)
+
+
 @means(nn.TransformerEncoder)
 def transformer_encoder(
     self: Any,

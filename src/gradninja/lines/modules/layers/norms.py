@@ -35,14 +35,15 @@ def batch_norm(self: Any, x: Tensor) -> Tensor:
     )
 
 
-@means(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.modules.instancenorm._InstanceNorm)
+@means(
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.modules.instancenorm._InstanceNorm,
+)
 def instance_norm(self: Any, x: Tensor) -> Tensor:
-    return F.instance_norm(
-        x,
-        self.running_mean,
-        self.running_var,
-        self.weight,
-        self.bias,
-        self.training or not self.track_running_stats,
-        eps=self.eps,
+    if self.training or not self.track_running_stats:
+        return F.instance_norm(x, None, None, self.weight, self.bias, eps=self.eps)
+    return F.batch_norm(
+        x, self.running_mean, self.running_var, self.weight, self.bias, False, eps=self.eps
     )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradninja.lines.modules.layers.table import means
+from gradninja.lines.modules.layers.table import means, reads
 
 
 @means(nn.Linear)
@@ -19,9 +19,63 @@ def linear(self: Any, x: Tensor) -> Tensor:
 
 
 @means(nn.Bilinear)
-def bilinear(self: Any, x: Tensor, y: Tensor) -> Tensor:
-    product = torch.einsum("...i,oij,...j->...o", x, self.weight, y)
-    return product if self.bias is None else product + self.bias
+def bilinear_layer(self: Any, x: Tensor, y: Tensor) -> Tensor:
+    return F.bilinear(x, y, self.weight, self.bias)
+
+
+@reads("F.bilinear")
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
+    product = torch.einsum("...i,oij,...j->...o", input1, weight, input2)
+    return product if bias is None else product + bias
+
+
+@reads("torch.sparse.mm")
+def sparse_product(sparse: Tensor, dense: Tensor) -> Tensor:
+    return sparse @ dense
+
+
+_attention = F.scaled_dot_product_attention
+
+
+def attention_drawn(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """Attention that draws its mask as the lines of MultiheadAttention do."""
+    if dropout_p == 0 or is_causal or enable_gqa:
+        return _attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, float("-inf"))
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return F.dropout(scores.softmax(-1), dropout_p) @ value
+
+
+@reads("F.scaled_dot_product_attention", asked="enable_gqa")
+def grouped_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale
+    )
 
 
 @means(nn.Embedding)

@@ -49,6 +49,43 @@ def dropout(self: Any, x: Tensor) -> Tensor:
     return F.dropout(x, self.p, self.training)
 
 
+def dropped_channels(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Dropout of whole channels."""
+    if p == 0 or not training:
+        return input
+    first = input
+    for dim in range(2, input.dim()):
+        first = first.narrow(dim, 0, 1)
+    mask = (torch.rand_like(first) >= p) / (1 - p)
+    return input * mask
+
+
+@means(nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+def channel_dropout(self: Any, x: Tensor) -> Tensor:
+    return dropped_channels(x, self.p, self.training)
+
+
+@reads("torch.vmap")
+def vmap(func: Any, in_dims: Any = 0, out_dims: int = 0) -> Any:
+    """The function on every row, and what it gives, stacked."""
+
+    def mapped(*args: Any) -> Any:
+        dims = in_dims if isinstance(in_dims, tuple) else [in_dims] * len(args)
+        places = range(len(args))
+        one = next(at for at in places if dims[at] is not None)
+        found = [
+            func(*[args[n] if dims[n] is None else args[n].select(dims[n], i) for n in places])
+            for i in range(args[one].shape[dims[one]])
+        ]
+        if isinstance(found[0], tuple):
+            return tuple([torch.stack(list(part), out_dims) for part in zip(*found)])  # noqa: B905
+        return torch.stack(found, out_dims)
+
+    return mapped
+
+
 @reads("torch.utils.checkpoint.checkpoint")
 def checkpoint(function: Any, *args: Any, **kwargs: Any) -> Any:
     """What is computed again in the backward is the same as what is kept."""

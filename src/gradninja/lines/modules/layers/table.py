@@ -9,6 +9,8 @@ Text = Callable[..., Any]
 
 LAYERS: dict[type, Text] = {}
 FUNCTIONS: dict[str, Text] = {}  # functions that are read the same way, by their callee
+ASKED: dict[str, str] = {}  # of those that are only read so where a keyword is true, that keyword
+COMPUTED: set[Text] = set()  # functions on plain values that a text calls: run, and not read
 
 
 def means(*layers: type) -> Callable[[Text], Text]:
@@ -21,14 +23,46 @@ def means(*layers: type) -> Callable[[Text], Text]:
     return enter
 
 
-def reads(callee: str) -> Callable[[Text], Text]:
-    """The function below is what calling this one means."""
+def reads(callee: str, asked: str | None = None) -> Callable[[Text], Text]:
+    """The function below is what calling this one means; `asked`: where this keyword is true."""
 
     def enter(text: Text) -> Text:
         FUNCTIONS[callee] = text
+        if asked is not None:
+            ASKED[callee] = asked
         return text
 
     return enter
+
+
+def computed(function: Text) -> Text:
+    """A function on plain values that texts call."""
+    COMPUTED.add(function)
+    return function
+
+
+# What layers hand to a function that has it by default: by place, from the second argument on;
+# "kernel" is what the second is.
+DEFAULTS: dict[str, tuple[Any, ...]] = {
+    **{f"F.conv{n}d": (..., None, 1, 0, 1, 1) for n in (1, 2, 3)},
+    **{f"F.conv_transpose{n}d": (..., None, 1, 0, 0, 1, 1) for n in (1, 2, 3)},
+    **{f"F.max_pool{n}d": (..., "kernel", 0, 1, False) for n in (1, 2, 3)},
+    **{f"F.avg_pool{n}d": (..., "kernel", 0, False, True) for n in (1, 2, 3)},
+}
+
+
+def trimmed(callee: str, values: list[Any]) -> int:
+    """How many arguments say something that the function does not have by default."""
+    defaults = DEFAULTS.get(callee, ())
+    count = len(values)
+    while 2 < count <= len(defaults) + 1:
+        default = values[1] if defaults[count - 2] == "kernel" else defaults[count - 2]
+        value = values[count - 1]
+        several = isinstance(value, tuple) and value and all(part == default for part in value)
+        if not (several or (type(value) is type(default) and value == default)):
+            break
+        count -= 1
+    return count
 
 
 def meaning(layer: type) -> Text | None:
