@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
-from gradninja.check.given.backwards import Several, is_autograd_function
+from gradninja.check.given.backwards import Several, is_autograd_function, is_custom_op
 from gradninja.check.given.module import as_tensors
 from gradninja.check.given.numpy_text import NumpySubject, numpy_subject
 from gradninja.check.given.statements import Written
@@ -27,6 +28,8 @@ def judge(
 ) -> Report:
     """See `gradninja.check.check`."""
     with untouched():
+        if isinstance(forward, str) and re.fullmatch(r"\w+::\w+", forward):
+            forward = functions.named_op(forward)
         subject = numpy_subject(forward, backward, inputs) or resolve(forward, backward, inputs)
         if subject.inputs is not None:
             subject = replace(subject, inputs=as_tensors(subject.inputs))
@@ -35,6 +38,8 @@ def judge(
 
 def _judge(subject: Subject, asked: Asked) -> Report:
     written = subject.backward
+    if is_custom_op(written):
+        subject = replace(subject, backward=(written := functions.as_function(written)))
     if isinstance(written, Several):
         return functions.judge_all(written, subject)
     if is_autograd_function(written):

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from gradninja.check.functions.judging import judge, judge_all
+from gradninja.check.functions.ops import as_function, named_op
 
-__all__ = ["judge", "judge_all"]
+__all__ = ["as_function", "judge", "judge_all", "named_op"]

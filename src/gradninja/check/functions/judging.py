@@ -16,15 +16,21 @@ from gradninja.check.functions.forward import plain_forward
 from gradninja.check.functions.guess import guessed
 from gradninja.check.functions.guess import told as guess_told
 from gradninja.check.functions.held import Held
+from gradninja.check.functions.intent import with_intents
+from gradninja.check.functions.ops import as_function
 from gradninja.check.functions.text import Text, Unreadable, text_of
+from gradninja.check.given.backwards import is_custom_op
 from gradninja.check.given.draws import draws
 from gradninja.check.given.subject import Subject
+from gradninja.check.reference.truth import Flat
 from gradninja.check.tell.types import CheckError, Report, Verdict
 from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
 from gradninja.lines.source import Source, of_live
 
+FLAT = "the forward's lines have no gradient at all: they are steps"
+MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
 ONCE = "second order (a gradient of these gradients) was not judged"
 
 
@@ -44,6 +50,9 @@ def judge(subject: Subject) -> Report:
         digits = digits_of([text.forward, text.backward])
         trials = [replace(trial, digits=digits) for trial in tried(read, lambda name: True)]
         written = lines_of(text, held, trials[0])
+    except Flat:
+        report = with_intents(whole.judge(subject), text, held.inputs)
+        return replace(report, notes=(*report.notes, FLAT), not_looked_at=("other conditions",))
     except (ReadError, Unreadable) as error:
         report = whole.judge(subject, why=f"not judged line by line: {_said(error)}")
         return replace(report, not_looked_at=("the lines of the backward", "other conditions"))
@@ -52,10 +61,14 @@ def judge(subject: Subject) -> Report:
         lines = judge_lines(trials_of(replace(read, backward=written), written, trials))
         called = whole.judged(read, trials, calls.collect())
     report = lines if lines.ok == called.ok else _by_call(lines, called)
-    if report.ok and subject.source is not None:
-        other = whole.judge(subject)  # against the plain forward that stands beside it
-        report = report if other.ok else _by_call(lines, other)
+    if subject.source is not None:  # a plain forward beside it says what is meant
+        other = whole.judge(subject)
+        report = report if other.ok == report.ok else _by_call(lines, other)
+        meant = other.ok and not (lines.ok and called.ok)
+        if meant:
+            return replace(report, notes=(*notes, *report.notes, MEANT, ONCE))
     assert source.live is not None
+    report = with_intents(report, text, held.inputs)
     if report.ok:
         report = _under_conditions(report, function, source.live, trials[0], text)
     return replace(report, notes=(*notes, *report.notes, ONCE))
@@ -65,6 +78,8 @@ def judge_all(functions: Sequence[Any], subject: Subject) -> Report:
     """One report on several Functions of a file, each row with the name of its Function."""
     found = []
     for function in functions:
+        if is_custom_op(function):
+            function = as_function(function)
         name = function.__name__
         try:
             report = judge(replace(subject, backward=function))

@@ -74,13 +74,13 @@ def definitions(tree: ast.Module, loose: list[ast.stmt]) -> ast.Module:
 
 def beside(here: Text, source: Source | None, namespace: Names) -> Any:
     """The backward that stands beside a forward: a function, a pair, the only autograd Function."""
+    functions = [v for v in namespace.values() if is_autograd_function(v) or is_custom_op(v)]
     name = _function_beside(here, source)
-    if name is not None:
+    if name is not None and not (source is None and functions):  # one that an op registers
         return named(name, here, namespace)
     pair = pair_of(here)
     if pair is not None:
         return namespace[pair[0]], namespace[pair[1]]
-    functions = [value for value in namespace.values() if is_autograd_function(value)]
     if functions:
         return functions[0] if len(functions) == 1 else Several(functions)
     raise CheckError(
@@ -98,6 +98,11 @@ def _function_beside(here: Text, source: Source | None) -> str | None:
 
 class Several(tuple[Any, ...]):
     """The autograd Functions of a file, which are judged one after the other."""
+
+
+def is_custom_op(value: Any) -> bool:
+    """Whether this is what `torch.library.custom_op` makes of a function."""
+    return type(value).__name__ == "CustomOpDef"
 
 
 def is_autograd_function(value: Any) -> bool:

@@ -79,7 +79,8 @@ def _of_text(forward: str | Path, backward: Any, inputs: Mapping[str, Any] | Non
     where = str(forward) if here.path is None else here.file
     wanted = f"{where}:{name}" if name else where
     source = load(wanted) if name or "forward" in here.functions else None
-    if source is None and not here.classes and pair_of(here) is None:
+    ops = any(word in here.text for word in ("custom_op", "triton_op"))
+    if source is None and not (here.classes or ops) and pair_of(here) is None:
         raise ReadError(
             f"{here.path or 'the text'} has no function named forward",
             hint="put the lines in `def forward(...):` and return the loss",

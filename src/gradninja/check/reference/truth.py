@@ -25,6 +25,10 @@ from gradninja.lines.source import Source
 LIBRARY: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "math": math, "np": np}
 
 
+class Flat(CheckError):
+    """A forward of which there is no gradient: nothing that it returns depends on a float input."""
+
+
 @dataclass(frozen=True, eq=False)
 class Names:
     """The person's names and the program's: a name bound more than once has several versions.
@@ -188,7 +192,7 @@ def truth(
     flowing = {n: t for n, t in tensors_of(state) if t.requires_grad and t.is_floating_point()}
     outputs = [name for name in program.outputs if name in flowing]
     if not outputs or not leaves:
-        raise CheckError(
+        raise Flat(
             f"the output of `{program.name}` does not depend on a float input",
             spot=source.spot(source.function),
             hint="return the loss, or the output, that the inputs lead to",
