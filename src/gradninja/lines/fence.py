@@ -139,6 +139,10 @@ def callee_syntax(callee: str) -> ast.expr:
     return ast.parse(path, mode="eval").body
 
 
+# Libraries that a person's text may use, and that need not be there.
+OTHERS = {"np": "numpy", "einops": "einops"}
+
+
 def find(callee: str) -> Any:
     """The object that a callee's name stands for; None when there is no such thing."""
     head, *rest = callee.split(".")
@@ -149,8 +153,11 @@ def find(callee: str) -> Any:
         "Tensor": torch.Tensor,
         "builtins": builtins,
     }.get(head)
-    if found is None and head == "np":
-        found = importlib.import_module("numpy")
+    if found is None and head in OTHERS:
+        try:
+            found = importlib.import_module(OTHERS[head])
+        except ImportError:
+            return None
     for part in rest:
         found = getattr(found, part, None)
     return found

@@ -270,6 +270,8 @@ def _readable(path: str, taken: set[str]) -> str:
 def callee_path(function: Callable[..., Any]) -> str | None:
     """The path by which torch's own function is called: `torch.nn.functional.relu`."""
     name = getattr(function, "__name__", "")
+    if getattr(function, "__module__", "") == "einops.einops":
+        return f"einops.{name}"
     homes = (("torch.nn.functional", nn.functional), ("torch", torch))
     more = (("torch.linalg", torch.linalg), ("torch.special", torch.special))
     for path, home in (*homes, *more, ("torch.utils.checkpoint", checkpoint)):

@@ -22,6 +22,7 @@ HARMLESS = frozenset(
     "export disable jaxtyped jit script_method".split()
 )
 DEEPEST_CALL = 40
+OUTSIDE = frozenset({"torch", "einops"})  # whose functions are known by name
 
 
 class Returned(Exception):
@@ -85,7 +86,10 @@ class Inlining(Calls):
         if name in self.source.functions:
             return Function(name, self.source, self.source.functions[name])
         live = self.source.outside.get(name)
-        if isinstance(live, types.FunctionType) and not live.__module__.startswith("torch"):
+        if (
+            isinstance(live, types.FunctionType)
+            and live.__module__.partition(".")[0] not in OUTSIDE
+        ):
             return Function(name, live=live)
         return None
 

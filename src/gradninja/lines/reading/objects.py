@@ -113,6 +113,17 @@ class Objects(Inlining):
                 return super().module_call(node, path, args, kwargs)
         return self.enter(node, Function.of(text, path), args, kwargs)
 
+    def enter(
+        self, node: ast.expr, function: Function, args: list[Expr], kwargs: Mapping[str, Expr]
+    ) -> Expr:
+        if function.live not in COMPUTED or any(e.op != STATIC for e in args):
+            return super().enter(node, function, args, kwargs)
+        try:
+            value = function.live(*(e.value for e in args))
+        except (KeyError, ValueError) as error:
+            self.fail(node, f"this line does not run: {type(error).__name__}: {error}")
+        return self.static(node, value, literal(value))
+
     # -- calls ------------------------------------------------------------------------------
 
     def call_value(
@@ -132,8 +143,6 @@ class Objects(Inlining):
         path = callee_path(value) if not isinstance(value, nn.Module) else None
         if path is not None:
             return self.module_call(node, fence.callee_of(path), args, kwargs)
-        if value in COMPUTED and not kwargs and all(e.op == STATIC for e in args):
-            return self._static_operation(node, value, tuple(args), ast.Constant(None))
         if isinstance(value, types.FunctionType):
             return self.enter(node, Function.of(value, value.__name__), args, kwargs)
         if isinstance(value, type):
@@ -204,7 +213,7 @@ class Objects(Inlining):
             self.fail(node, f"this {kind.__name__} has a `forward` of its own that was set on it")
         if method is None:
             self.fail(node, f"the forward of {kind.__name__} is not written in Python")
-        if method.__module__.startswith("torch."):
+        if method.__module__.startswith(("torch.", "einops.")):
             return self._layer(node, kind, value, args, kwargs)
         return self.enter(node, Function.of(method, kind.__name__), [callee, *args], kwargs)
 

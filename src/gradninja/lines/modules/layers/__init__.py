@@ -13,6 +13,7 @@ from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     cells,
     losses,
     norms,
+    patterns,
     pools,
     products,
     recurrent,

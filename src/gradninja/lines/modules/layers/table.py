@@ -9,6 +9,7 @@ Text = Callable[..., Any]
 
 LAYERS: dict[type, Text] = {}
 FUNCTIONS: dict[str, Text] = {}  # functions that are read the same way, by their callee
+NAMED: dict[str, Text] = {}  # layers of einops, which need not be there
 ASKED: dict[str, str] = {}  # of those that are only read so where a keyword is true, that keyword
 COMPUTED: set[Text] = set()  # functions on plain values that a text calls: run, and not read
 
@@ -66,7 +67,9 @@ def trimmed(callee: str, values: list[Any]) -> int:
 
 
 def meaning(layer: type) -> Text | None:
-    """The text of a layer of torch.nn's own; None where the table has no row."""
+    """The text of a layer of torch.nn's own, or of einops; None where the table has no row."""
+    if layer.__module__ == "einops.layers.torch":
+        return NAMED.get(layer.__name__)
     for base in layer.__mro__:
         if "forward" in vars(base) or base in LAYERS:
             return LAYERS.get(base)
