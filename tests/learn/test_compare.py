@@ -107,6 +107,19 @@ def test_what_cannot_be_known_is_said() -> None:
     assert "what is the loss?" in compared(texts, "logprobs").text()
 
 
+def test_a_loop_is_one_line_of_the_backward() -> None:
+    """The lecture's own `dC`, and a training loop's, whose last round is what the names hold."""
+    wrong = LINES["C"].replace("dC[ix] += demb[k,j]", "dC[ix] += 2 * demb[k,j]")
+    found = compared(exercise(C=wrong), "C")
+    assert found.kind == "extra factor" and found.line is not None
+    assert found.mend is not None and "2 *" not in found.mend
+    cells_of = exercise(C="dC = torch.zeros_like(C)\ndC[Xb] += demb")[2:]
+    body = "".join(f"  {line}\n" for cell in cells_of for line in cell.splitlines())
+    texts = ["", SETUP, f"for step in range(2):\n{body}"]
+    assert compared(texts, "W1").ok
+    assert compared(texts, "C").kind == "lost repeats"
+
+
 def test_what_is_not_written_is_to_do_and_what_is_no_tensor_is_told() -> None:
     names = run(exercise()[:4])
     here = Session(tuple(cells(exercise()[:4])), names, True)

@@ -31,7 +31,7 @@ from gradninja.learn.session import Session, Statement
 from gradninja.lines.program import names_in
 from gradninja.lines.source import load
 
-RUNS, SECONDS = 600.0, 20.0  # that the search for a mend may take beside a person who waits
+RUNS, SECONDS = 500.0, 20.0  # that the search for a mend may take beside a person who waits
 FILE = "<the lines that you ran>"
 
 
@@ -133,7 +133,7 @@ def _judged(
     if row is None or row.ok:
         return Found(line=last)
     number = row.line
-    line = lines[number - 1] if number is not None and number <= len(lines) else last
+    line = (_standing(lines).get(number) if number is not None else None) or last
 
     def placed(text: str | None) -> str | None:
         return None if text is None else in_cells(text, lines)
@@ -148,12 +148,20 @@ def _concerns(row: Row, gradient: str) -> bool:
     return row.name == gradient or shares
 
 
+def _standing(lines: Sequence[Statement]) -> dict[int, Statement]:
+    """The statement on each line of the text that is judged."""
+    rows = [line for line in lines for _ in one_line(line).splitlines()]
+    return dict(enumerate(rows, 1))
+
+
 def in_cells(text: str, lines: Sequence[Statement]) -> str:
     """`line 3` of the lines that were judged, as the cell's or the file's own."""
 
+    standing = _standing(lines)
+
     def where(match: re.Match[str]) -> str:
-        number = int(match[1])
-        return lines[number - 1].where if 0 < number <= len(lines) else match[0]
+        line = standing.get(int(match[1]))
+        return line.where if line is not None else match[0]
 
     return re.sub(r"(?<!\()\bline (\d+)\b", where, text)
 
@@ -179,7 +187,11 @@ def backward(
         if not isinstance(line.node, ast.AugAssign):
             bound.update(dict.fromkeys(line.binds, line.place))
         needed |= line.reads - given
-    return kept[::-1]
+    found: dict[ast.stmt, Statement] = {}
+    for line in reversed(kept):
+        one = line.whole(own)  # `for k in ...: dC[ix[k]] += demb[k]` runs as a whole
+        found.setdefault(one.node, one)
+    return list(found.values())
 
 
 _READINGS: list[Reading] = []  # the last one

@@ -98,7 +98,7 @@ def hint(
 
 def hint_in(here: Session, name: str, stage: int | None, loss: str | None = None) -> Hint:
     """The same for a session that is known."""
-    variable = name if name in here.namespace and not _is_gradient(here, name) else name[1:]
+    variable = name[1:] if _is_gradient(here, name) else name
     back = derived(forward_of(here, variable, loss))
     stage = stage or min(_STAGES.get(name, 0) + 1, len(STAGES))
     _STAGES[name] = stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import FrameType
@@ -18,12 +18,23 @@ COMPOUND = ast.For | ast.While | ast.If | ast.With | ast.Try
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """One simple statement. `place`: the cell or file that it stands in; `line`: in there."""
+    """One simple statement. `place`: the cell or file that it stands in; `line`: in there.
+
+    `loops`: the loops around it, the outermost first.
+    """
 
     node: ast.stmt
     text: str
     place: str
     line: int
+    loops: tuple[ast.stmt, ...] = ()
+
+    def whole(self, apart: Collection[ast.stmt]) -> Statement:
+        """The outermost loop around it that has none of these statements in it; else itself."""
+        for loop in self.loops:
+            if not any(node in apart for node in ast.walk(loop)):
+                return Statement(loop, ast.unparse(loop), self.place, loop.lineno)
+        return self
 
     @property
     def where(self) -> str:
@@ -113,14 +124,14 @@ def statements(
     except (SyntaxError, ValueError):
         return
     rows = text.splitlines()
-    for node in _flat(tree.body, within):
+    for node, loops in _flat(tree.body, within):
         if stop is None or node.lineno <= stop:
             if node.end_lineno == node.lineno:
                 row = rows[node.lineno - 1].encode()[node.col_offset : node.end_col_offset]
                 said = row.decode(errors="ignore")
             else:
                 said = ast.unparse(node)
-            yield Statement(node, said, place, node.lineno)
+            yield Statement(node, said, place, node.lineno, loops)
 
 
 def _inner(tree: ast.Module) -> str | None:
@@ -134,16 +145,20 @@ def _inner(tree: ast.Module) -> str | None:
     return f"\n{body}" if name in {"forward", "backward"} else None
 
 
-def _flat(body: Sequence[ast.stmt], within: Sequence[str]) -> Iterator[ast.stmt]:
+def _flat(
+    body: Sequence[ast.stmt], within: Sequence[str], loops: tuple[ast.stmt, ...] = ()
+) -> Iterator[tuple[ast.stmt, tuple[ast.stmt, ...]]]:
+    """The simple statements of a body, each with the loops around it."""
     for node in body:
         if isinstance(node, COMPOUND):
+            around = (*loops, node) if isinstance(node, ast.For | ast.While) else loops
             for part in ("body", "handlers", "orelse", "finalbody"):
                 for inner in getattr(node, part, ()):
-                    yield from _flat(inner.body if part == "handlers" else [inner], within)
+                    yield from _flat(inner.body if part == "handlers" else [inner], within, around)
         elif isinstance(node, ast.FunctionDef) and within and node.name == within[0]:
             yield from _flat(node.body, within[1:])
         else:
-            yield node
+            yield node, loops
 
 
 def _scopes(frame: FrameType) -> list[str]:
