@@ -31,7 +31,7 @@ from gradninja.learn.session import Session, Statement
 from gradninja.lines.program import names_in
 from gradninja.lines.source import load
 
-RUNS, SECONDS = 500.0, 20.0  # that the search for a mend may take beside a person who waits
+RUNS, SECONDS = 1000.0, 20.0  # that the search for a mend may take beside a person who waits
 FILE = "<the lines that you ran>"
 
 
