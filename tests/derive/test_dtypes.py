@@ -61,3 +61,58 @@ def test_a_forward_that_casts_is_read_as_it_is_called(verb: Any) -> None:
     got = verb(text, inputs)(inputs)
     for name, want in truth.items():
         torch.testing.assert_close(got[name], want)
+
+
+@pytest.mark.parametrize("verb", [gn.derive, gn.fuse], ids=["derive", "fuse"])
+def test_two_dtypes_are_refused_or_read_as_they_are_called(verb: Any) -> None:
+    """It runs in float32 alone, where `torch.arange(3) / 7` is float32 as well."""
+    scope: dict[str, Any] = {"torch": torch}
+    text = (
+        "def forward(q, k):\n"
+        "    a = torch.relu(q * 2 + torch.arange(3) / 7)\n"
+        "    return a @ (k.T + torch.zeros(3, 4)).to(torch.float32)\n"
+    )
+    exec(text, scope)
+    inputs = {"q": torch.randn(2, 3), "k": torch.randn(4, 3)}
+    truth, grads = autograd(scope["forward"], inputs, lambda out: [torch.ones_like(out[0])])
+    for name, got in verb(text, inputs)(inputs, grads[0]).items():
+        torch.testing.assert_close(got, truth[name])
+
+
+FUSED = (
+    "torch.eye(z.shape[-1]) * z",
+    "(torch.eye(z.shape[-1]) * z).sum()",
+    "torch.softmax(z * (torch.arange(4) / 7) + torch.zeros(4), -1)",
+    "torch.ones(z.shape) * z.exp() + torch.arange(4) * z",
+    "(z * torch.zeros(4) + z**2).mean()",
+    "(z * (torch.arange(4) / 7) * z.exp() * (torch.arange(4) / 3)).sum()",
+    "z / torch.linspace(1, 2, 4).sqrt() / torch.linspace(2, 3, 4)",
+)
+
+
+@pytest.mark.parametrize("text", FUSED)
+def test_beside_new_tensors_a_forward_is_fused_and_keeps_its_digits(text: str) -> None:
+    """A new tensor is float32 when it is called: two of them multiplied lose a float64's digits."""
+    scope: dict[str, Any] = {"torch": torch}
+    source = f"def forward(z):\n    return {text}\n"
+    exec(source, scope)
+    back = gn.fuse(source, {"z": torch.rand(4)})
+    assert back.dropped == ()
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        z = torch.rand(4, generator=torch.Generator().manual_seed(1)).to(dtype)
+        truth, grads = autograd(scope["forward"], {"z": z}, lambda o: [torch.ones_like(o[0])])
+        got, want = back({"z": z}, grads[0])["dz"], truth["dz"]
+        assert got.dtype == dtype
+        off = float((got.double() - want.double()).abs().max())
+        assert off <= 4 * torch.finfo(dtype).eps * max(1.0, float(want.abs().max())), back.source
+
+
+def test_casts_within_a_line_hold_in_half_precision() -> None:
+    """`a @ a.mT + torch.eye(3)` is float32, where a is bfloat16."""
+    scope: dict[str, Any] = {"torch": torch}
+    text = "def forward(a):\n    return torch.linalg.cholesky(a @ a.mT + torch.eye(3))\n"
+    exec(text, scope)
+    a = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    truth, grads = autograd(scope["forward"], {"a": a}, lambda out: [torch.ones_like(out[0])])
+    got = gn.derive(text, {"a": torch.randn(3, 3)})({"a": a}, grads[0])["da"]
+    torch.testing.assert_close(got, truth["da"], rtol=2e-2, atol=2e-2)

@@ -1,15 +1,37 @@
-"""Fused gradients have the dtypes that the derived ones have, whatever dtype the inputs have."""
+"""Fused gradients in every dtype that inputs may have, new tensors being float32 beside them."""
 
 from __future__ import annotations
 
+import torch
+
 from gradninja.derive import Backward
-from gradninja.derive.dtypes import PROBED, gradient_dtypes
+from gradninja.derive.dtypes import PROBED, gradients_in
+
+DIGITS = 1e-10  # relative, in float64: what is computed in float32 is off by 1e-8
 
 
-def other_dtype(fused: Backward, derived: Backward) -> str:
-    """Whose gradient is of another dtype than the derived one; empty where none is."""
+def other_dtype(back: Backward) -> str:
+    """Whose gradient is of another dtype than its input; empty where none is."""
     for dtype in PROBED:
-        mine, want = gradient_dtypes(fused, dtype), gradient_dtypes(derived, dtype)
-        if mine is not None and want is not None and mine != want:
-            return next(name for name in want if mine[name] != want[name])
+        for name, gradient in (gradients_in(back, dtype) or {}).items():
+            if gradient.dtype != dtype:
+                return name
+    return ""
+
+
+def loses_digits(fused: Backward, derived: Backward) -> str:
+    """Which gradient of float64 inputs is off by a rounding of float32; empty where none is.
+
+    New tensors are float32: two of them multiplied are less than what they are beside a float64.
+    """
+    mine, want = gradients_in(fused, torch.float64), gradients_in(derived, torch.float64)
+    if mine is None or want is None:
+        return ""
+    finite = [t[t.isfinite()].abs() for t in want.values()]
+    largest = max((float(t.max()) for t in finite if t.numel()), default=0.0)
+    for name, gradient in want.items():
+        known = gradient.isfinite()
+        off = (mine[name] - gradient)[known].abs()
+        if off.numel() and not float(off.max()) <= DIGITS * largest:
+            return name
     return ""

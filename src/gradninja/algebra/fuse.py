@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import gradninja.algebra.ops.table  # noqa: F401 - it fills the table
-from gradninja.algebra.dtypes import other_dtype
+from gradninja.algebra.dtypes import loses_digits, other_dtype
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.find.cuts import cuts_of
 from gradninja.algebra.find.repeats import Sharing
@@ -26,6 +26,7 @@ from gradninja.algebra.sizes import differs
 from gradninja.algebra.tell.steps import complete, rewritten
 from gradninja.algebra.write.inplace import InPlace
 from gradninja.derive import Backward, derive
+from gradninja.derive.dtypes import hold_dtypes
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import name_temporaries
@@ -79,13 +80,8 @@ def fuse(
     if style not in STYLES:
         raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
     derived = derive(forward, inputs, wrt, book=book)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _chosen(derived, book, prefer, style)
-    finally:
-        torch.set_default_dtype(before)
+    with derived.as_read(), torch.no_grad():
+        return _chosen(derived, book, prefer, style)
 
 
 def _chosen(derived: Backward, book: Book, prefer: str, style: str) -> Fused:
@@ -207,9 +203,12 @@ def _compared(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
     name = differs(fused.seeded)
     if name:
         raise WrongForm(name, "on other sizes it is not the derived gradient")
-    name = other_dtype(fused, derived)
+    name = other_dtype(fused) or other_dtype(fused.seeded)
     if name:
-        raise WrongForm(name, "it is of another dtype than the derived gradient")
+        raise WrongForm(name, "it is of another dtype than its input")
+    name = loses_digits(fused, derived)
+    if name:
+        raise WrongForm(name, "of float64 inputs it is computed in float32", of_form=True)
     return _digits(fused, derived)
 
 
@@ -252,6 +251,9 @@ def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> F
         _shared(program, e.walk.statements, e.walk.gradient_names, dropped)
         for e in (engines[0], engines[-1])
     )
+    for back in (plain, seeded):
+        if other_dtype(back):
+            hold_dtypes(back)
     fused = Fused(
         program,
         "fused",

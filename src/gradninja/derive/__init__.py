@@ -58,8 +58,9 @@ def derive(
         raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
     with default_dtype(torch.float64), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        program = read_program(forward, inputs, wrt, book)
-        return _walk(_check_outputs(program), book, style)
+        program = _check_outputs(read_program(forward, inputs, wrt, book))
+        with default_dtype(program.default):
+            return _walk(program, book, style)
 
 
 def read_program(

@@ -47,7 +47,11 @@ def hold_dtypes(back: Backward) -> None:
         with default_dtype(torch.float32), torch.no_grad():
             try:
                 for statement in back.statements:
-                    exec(str(statement), scope)
+                    try:
+                        exec(str(statement), scope)
+                    except RuntimeError:  # of two dtypes, perhaps, that do not mix
+                        statement.value = _alike(statement, scope)
+                        exec(str(statement), scope)
                     if _cast(statement, scope):
                         exec(str(statement), scope)
             except FAILURES:  # it cannot be called in this dtype
@@ -62,22 +66,33 @@ def _cast(statement: Statement, scope: Mapping[str, Any]) -> bool:
         return False
     assert statement.value is not None
     if torch.finfo(gradient.dtype).bits < torch.finfo(of.dtype).bits:
-        named = {
-            node.id: scope[node.id].dtype
-            for node in ast.walk(statement.value)
-            if isinstance(node, ast.Name) and isinstance(scope.get(node.id), torch.Tensor)
-        }
-        wide = next((name for name, dtype in named.items() if dtype == of.dtype), None)
-        names = {
-            name: partial(_to, ast.Name(name, ast.Load()), wide)
-            for name, dtype in named.items()
-            if wide is not None and dtype.is_floating_point and dtype != of.dtype
-        }
-        if names and wide is not None:
-            statement.value = substitute(statement.value, names)
+        wide = _alike(statement, scope)
+        if wide is not statement.value:
+            statement.value = wide
             return True
     statement.value = _to(statement.value, statement.of)
     return True
+
+
+def _alike(statement: Statement, scope: Mapping[str, Any]) -> ast.expr | None:
+    """What a line gives, its float tensors all in the dtype of its variable."""
+    of = scope.get(statement.of)
+    if statement.value is None or not isinstance(of, torch.Tensor):
+        return statement.value
+    named = {
+        node.id: scope[node.id].dtype
+        for node in ast.walk(statement.value)
+        if isinstance(node, ast.Name) and isinstance(scope.get(node.id), torch.Tensor)
+    }
+    like = next((name for name, dtype in named.items() if dtype == of.dtype), None)
+    if like is None:
+        return statement.value
+    names = {
+        name: partial(_to, ast.Name(name, ast.Load()), like)
+        for name, dtype in named.items()
+        if dtype.is_floating_point and dtype != of.dtype
+    }
+    return substitute(statement.value, names) if names else statement.value
 
 
 def _to(value: ast.expr, like: str) -> ast.expr:
@@ -86,8 +101,8 @@ def _to(value: ast.expr, like: str) -> ast.expr:
     return ast.Call(ast.Attribute(value, "to", ast.Load()), [dtype], [])
 
 
-def gradient_dtypes(back: Backward, dtype: torch.dtype) -> dict[str, torch.dtype] | None:
-    """The dtypes of the gradients of float inputs of one dtype; None where it cannot be called."""
+def gradients_in(back: Backward, dtype: torch.dtype) -> dict[str, torch.Tensor] | None:
+    """The gradients at float inputs of one dtype, as called; None where it cannot be called."""
     scope = _scope(back, dtype)
     if scope is None:
         return None
@@ -96,7 +111,7 @@ def gradient_dtypes(back: Backward, dtype: torch.dtype) -> dict[str, torch.dtype
             exec("\n".join(map(str, back.statements)), scope)
         except FAILURES:
             return None
-    return {n: scope[back.gradient_names[n]].dtype for n in back.program.differentiable}
+    return {n: scope[back.gradient_names[n]] for n in back.program.differentiable}
 
 
 def _scope(back: Backward, dtype: torch.dtype) -> dict[str, Any] | None:

@@ -96,7 +96,7 @@ def _values(back: Backward, inputs: Mapping[str, Any], as_: Callable[[Any], Any]
     for name, seed in zip(back.outputs, back.cotangents, strict=True):
         like = values[name]
         drawn = torch.randn(like.shape, generator=generator, dtype=torch.float64)
-        values[seed] = torch.ones_like(like) if back.scalar else drawn.to(like.dtype)
+        values[seed] = torch.ones_like(like) if back.scalar else drawn.to(like)
     return {**LIBRARY, **back.program.namespace, **values}
 
 

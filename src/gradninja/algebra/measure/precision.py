@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.derive import Backward
+from gradninja.derive.verify import drawn_like
 
 # Errors of a few units in the last place are not told apart.
 FLOOR = 16 * torch.finfo(torch.float32).eps
@@ -76,10 +77,7 @@ def compare(fused: Backward, derived: Backward) -> list[Errors]:
             for given in derived.program.inputs
         }
         values = derived.program.values
-        seeds = tuple(
-            held(torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype))
-            for name in derived.outputs
-        )
+        seeds = tuple(held(drawn_like(values[name], generator)) for name in derived.outputs)
         low = {name: single(value) for name, value in inputs.items()}
         low_seeds = tuple(single(seed) for seed in seeds)
         try:
