@@ -23,7 +23,8 @@ Several = Callable[["Lowering", Site], list[Node]]
 TABLE: dict[str, Row] = {}  # by the name of the rule book's row
 SEVERAL: dict[str, Several] = {}  # of operations that give several outputs
 OF_INTS = ("add", "sub", "rsub", "neg", "mul")  # of what is written in the same way for ints
-OTHERWISE: list[Row] = []  # tried in turn for a row that the table has no function for
+# Tried in turn for a row that the table has no function for: which rows, and how.
+OTHERWISE: list[tuple[Callable[[Rule], bool], Row]] = []
 FIXED: dict[str, Callable[[Lowering, Expr], Node]] = {}  # of what no gradient flows to
 
 
@@ -47,10 +48,21 @@ def several(*names: str) -> Callable[[Several], Several]:
     return add
 
 
-def otherwise(function: Row) -> Row:
-    """Register a way to lower any row that has no function of its own; the first come first."""
-    OTHERWISE.append(function)
-    return function
+def otherwise(takes: Callable[[Rule], bool]) -> Callable[[Row], Row]:
+    """Register a way to lower rows that have no function of their own; the first come first."""
+
+    def add(function: Row) -> Row:
+        OTHERWISE.append((takes, function))
+        return function
+
+    return add
+
+
+def ways_of(rule: Rule) -> list[Row]:
+    """How a row may be lowered, the best way first."""
+    if rule.name in TABLE:
+        return [TABLE[rule.name]]
+    return [way for takes, way in OTHERWISE if takes(rule)]
 
 
 class Lowering:
@@ -130,7 +142,7 @@ class Lowering:
         for operand in expr.operands:
             site = self.book.find(operand) if operand.is_tensor and operand.differentiable else None
             moves = site is not None and (site.rule.view or site.rule.name == "copy")
-            if site is not None and site.rule.name in TABLE and not moves and not operand.random:
+            if site is not None and ways_of(site.rule) and not moves and not operand.random:
                 self.left.append(operand)
             elif operand.op in (ITEM, TUPLE) or operand.differentiable:
                 self._part_from(operand)
@@ -210,7 +222,7 @@ class Lowering:
         if site is None:
             raise NotLowered(str(expr))
         name = site.rule.name
-        ways = [TABLE[name]] if name in TABLE else OTHERWISE
+        ways = ways_of(site.rule)
         if not expr.value.is_floating_point():
             ways = ways if expr.value.dtype != torch.bool and name in OF_INTS else []
         node = self._first(ways, site)
