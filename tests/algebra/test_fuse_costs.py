@@ -10,7 +10,7 @@ ROWS = 'x: Float[Tensor, "6 5"], w: Float[Tensor, "5"], b: Float[Tensor, "5"]'
 IMAGES = 'x: Float[Tensor, "4 6 3 3"], w: Float[Tensor, "6"], b: Float[Tensor, "6"]'
 PAIRS = 'x: Float[Tensor, "6 5"], t: Float[Tensor, "6 5"]'
 CLASSES = 'x: Float[Tensor, "6 5"], y: Int[Tensor, "6"]'
-# (inputs, call) -> lines, calls and elements moved of the fused backward. Lower them when they fall.
+# What is fused -> lines, calls and elements moved. Lower them when they fall.
 PINNED: dict[tuple[str, str], tuple[int, int, float]] = {
     (ROWS, "F.layer_norm(x, (5,), w, b)"): (5, 18, 763.0),
     (ROWS, "F.rms_norm(x, (5,), w)"): (5, 14, 734.0),
