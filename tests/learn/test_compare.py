@@ -11,6 +11,8 @@ import torch
 
 from gradninja.learn.compare import Comparison, Desk
 from gradninja.learn.session import Session, cells
+from gradninja.learn.workbook.chapters import CROSS_ENTROPY, NEURON
+from gradninja.learn.workbook.exercise import Exercise
 from lecture import FORWARD, LINES, SETUP, exercise, run
 
 
@@ -143,3 +145,11 @@ def test_in_a_script_and_in_a_function(tmp_path: Path, capsys: Any) -> None:
     assert "wrong (wrong operator)" in first and "your line (script.py" in first
     assert "dprobs = dlogprobs / probs" not in first and "exact: True" in second
     assert "write: dprobs = dlogprobs / probs" in second
+
+
+def test_two_forwards_in_one_process_do_not_share_their_lines() -> None:
+    """Each is derived from its own text, whichever was read last."""
+    one, two = Exercise(NEURON), Exercise(CROSS_ENTROPY)
+    assert two.reading.function is not one.reading.function
+    assert one.hint("w", 5)[-1] == "dw = (x * dz).sum(0, keepdim=True)"
+    assert "dlogits" in two.hint("logits", 5)[-1]

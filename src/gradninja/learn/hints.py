@@ -125,9 +125,9 @@ def _shapes(back: Backward, lines: list[BackwardLine]) -> str:
             if hasattr(values.get(n), "shape")
         ]
         target = values[use.name]
-        came = f"`d{use.name}` has {shape_told(tuple(target.shape))}"
-        beside = f", beside it {', '.join(shapes)}" if shapes else ""
-        told.append(f"In `{use.source}` the gradient that comes back, {came}{beside}.")
+        came = f"`d{use.name}` {shape_told(tuple(target.shape))}"
+        beside = f"; beside it there is {', '.join(shapes)}" if shapes else ""
+        told.append(f"Through `{use.source}` comes back {came}{beside}.")
     return " ".join(told)
 
 

@@ -207,7 +207,9 @@ def against(
         found.verdict = Verdict.VACUOUS
         found.max_rel = None
         found.notes.append(
-            f"the true gradient of `{variable}` is zero: a line of zeros would agree as well"
+            f"the true gradient of `{variable}` is zero: to move it does not move the output, what "
+            "comes after takes it away again. A line of zeros would agree as well, and what is "
+            "left here is rounding"
         )
     elif exact:
         found.verdict = Verdict.EXACT
