@@ -6,6 +6,7 @@ Each file of `published/` has a module (`module()`, or a class that is made with
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 from collections.abc import Iterator
@@ -68,7 +69,10 @@ def parameters_of(made: Any) -> dict[str, torch.Tensor]:
 def flat(returned: Any) -> list[torch.Tensor]:
     if isinstance(returned, torch.Tensor):
         return [returned] if returned.is_floating_point() else []
-    return [t for part in returned or () for t in flat(part)]
+    if dataclasses.is_dataclass(returned):
+        returned = vars(returned)
+    parts = returned.values() if isinstance(returned, dict) else returned or ()
+    return [t for part in parts for t in flat(part)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -89,7 +89,7 @@ STATIC_FUNCTIONS = frozenset(
 
 STATIC_BUILTINS = frozenset(
     "len range int float bool abs min max sum round tuple list zip enumerate reversed sorted pow "
-    "slice isinstance any all divmod".split()
+    "slice isinstance any all divmod map".split()
 )
 
 STATEMENTS = {

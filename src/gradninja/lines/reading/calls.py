@@ -239,6 +239,10 @@ class Calls(Expressions):
             found = self._rearranged(node, name, args)
             if found is not None:
                 return found
+        if name == "map" and len(args) > 1 and args[0].op == STATIC:
+            rows = zip(*(self.elements_of(node, e) for e in args[1:]), strict=False)
+            mapped = [self.call_value(node, args[0], list(row), {}) for row in rows]
+            return self.container(node, mapped, list)
         if name == "isinstance" and len(args) == 2 and args[1].op == STATIC:
             of_kind = isinstance(args[0].value, args[1].value)
             return self.static(node, of_kind, ast.Constant(of_kind))
