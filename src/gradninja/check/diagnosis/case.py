@@ -54,6 +54,7 @@ class Case:
         gradients: gradient name -> variable, of all that are judged.
         written: the gradients that the backward writes anywhere.
         astray: statements of the body that write something else, and should perhaps write this.
+        right: the gradients that are right.
         beside: the cases of other gradients that are computed from some of the same locals: an
             edit of such a line must leave them right, or make them right.
     """
@@ -70,6 +71,7 @@ class Case:
     situations: tuple[Situation, ...]
     namespace: Mapping[str, Any]  # what the person's file defines and imports
     astray: tuple[ast.stmt, ...] = ()
+    right: frozenset[str] = frozenset()
     beside: tuple[Case, ...] = ()
     wrong: bool = True  # as it stands
     origin: Written | None = None  # the whole that the statements are of

@@ -20,7 +20,7 @@ from gradninja.check.diagnosis.contributions import Contribution, contributions
 from gradninja.check.diagnosis.derived import derived_lines, fused_lines
 from gradninja.check.diagnosis.facts import LIBRARY, Facts
 from gradninja.check.diagnosis.kinds import Kind
-from gradninja.check.diagnosis.mend import Patch, patches, signature_patch, stands
+from gradninja.check.diagnosis.mend import Patch, narrowed, patches, signature_patch, stands
 from gradninja.check.diagnosis.search import double, single
 from gradninja.check.diagnosis.words import Words
 from gradninja.check.diagnosis.work import EACH, Allowance
@@ -205,6 +205,7 @@ class _Diagnosis:
             parts=self.derived[1],
             unbound=self.unbound,
             astray=case.astray,
+            right=case.right,
         )
 
     @cached_property
@@ -264,12 +265,13 @@ class _Diagnosis:
         text = words.explain(edit)
         if edit.kind is Kind.UNKNOWN:
             text = " ".join([text, *self.clues(facts)])
-        fix, found = self.written(edit.changes)
+        changes = [narrowed(change) for change in edit.changes]
+        fix, found = self.written(changes)
         wanted = self.unasked([c.new for c in edit.changes if c.new is not None])
         if wanted:
             how = "ask for it" if self.case.held is None else "keep it there for the backward"
             text += f" `{self.case.name}` needs {_listed(wanted)} of the forward: {how}."
-        place = self.stands(edit.changes)
+        place = self.stands(changes)
         line, rule = self.line(edit), words.rule(edit)
         return Diagnosis(edit.kind, text, fix, line, found, rule, place=place)
 

@@ -33,7 +33,7 @@ def case_of(review: Review, row: Row) -> Case | None:
     first = min(steps, default=len(plan.steps))
     uses = (at for at, step in enumerate(plan.steps) if row.name in step.mentions)
     last = max(writers, default=next(uses, len(plan.steps)))
-    kept = replace(trials, keep=frozenset({first, last}))
+    kept = replace(trials, keep=frozenset({first, last, last + 1}))
     own = set().union(*(plan.steps[at].binds for at in steps)) - set(plan.gradients)
     situations = []
     for trial, version, walked in zip(
@@ -45,6 +45,8 @@ def case_of(review: Review, row: Row) -> Case | None:
         before = judged.scopes.get(first, {})
         scope = _scope(before, judged.scopes[last], plan)
         bound = {name: scope.pop(name) for name in own & set(scope) - set(before)}
+        after = judged.scopes.get(last + 1, {})  # with what a loop binds in its last turn
+        bound |= {name: after[name] for name in own & set(after) - set(scope) - set(bound)}
         outcome = walked[torch.float64].outcomes.get(row.name)
         situations.append(
             Situation(
@@ -81,6 +83,7 @@ def case_of(review: Review, row: Row) -> Case | None:
         | (set(trial.gradients) & set(trials.written.parameters)),
         astray=tuple(plan.steps[at].node for at in astray),
         situations=tuple(situations),
+        right=frozenset(n for n, f in review.findings.items() if not f.verdict.accuses),
         origin=trials.written,
         namespace={**LIBRARY, **trials.namespace},
     )

@@ -35,7 +35,7 @@ class Facts:
     the names that the person can write there, `later` those that there are by the backward's end;
     `got` is the person's value, `amounts` what each contribution to the gradient is, `parts` what
     derive names on the way, `unbound` a name of the person's own that is read and that no line
-    binds, `astray` statements that write what they should not.
+    binds, `astray` statements that write what they should not, `right` the gradients that are.
     """
 
     program: Program
@@ -52,6 +52,7 @@ class Facts:
     parts: Sequence[ast.expr] = ()
     unbound: str | None = None
     astray: Sequence[ast.stmt] = ()
+    right: frozenset[str] = frozenset()
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
 
     def value(self, node: ast.AST) -> Any:

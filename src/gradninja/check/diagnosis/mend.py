@@ -32,6 +32,26 @@ def apply(patches: Sequence[Patch], text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def narrowed(change: Change) -> Change:
+    """The change of one statement inside of a loop or a branch, where nothing else is changed.
+
+    What an edit leaves as it is, it shares with what was there.
+    """
+    old, new = change.old, change.new
+    if old is None or new is None or type(old) is not type(new):
+        return change
+    differing = []
+    for field, was in ast.iter_fields(old):
+        now = getattr(new, field, None)
+        if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+            differing += [pair for pair in zip(was, now, strict=True) if pair[0] is not pair[1]]
+        elif now is not was:
+            differing.append((was, now))
+    if len(differing) != 1 or not all(isinstance(part, ast.stmt) for part in differing[0]):
+        return change
+    return narrowed(Change(*differing[0]))
+
+
 def patches(
     changes: Sequence[Change],
     style: Style,
@@ -183,12 +203,16 @@ def _root(node: ast.expr) -> str:
 def _shares_lines(statement: ast.stmt, body: Sequence[ast.stmt]) -> bool:
     """`a = 1; b = 2`: a line that is not one statement's own."""
     mine = getattr(statement, "within", None)
+    inside = set(map(id, ast.walk(statement)))
     return any(
-        other is not statement
+        id(other) not in inside
+        and not any(part is statement for part in ast.walk(other))  # a loop around it
         and not (mine is not None and getattr(other, "within", mine).statement is mine.statement)
         and other.lineno <= (statement.end_lineno or statement.lineno)
         and (other.end_lineno or other.lineno) >= statement.lineno
-        for other in body
+        for node in body
+        for other in ast.walk(node)
+        if isinstance(other, ast.stmt)
     )
 
 

@@ -39,6 +39,7 @@ FAMILIES: tuple[Family, ...] = (
     factors.factors,
     factors.products,
     factors.terms,
+    factors.carried,
     factors.powers,
     factors.gates,
     factors.links,
@@ -179,7 +180,9 @@ def _inner(
     facts: Facts, written: Sequence[ast.stmt], index: int, families: Sequence[Family]
 ) -> Iterator[Costed]:
     statement = written[index]
+    sound = own.sound(facts, statement)
     for place in places(statement):
+        extra = PROVEN if any(id(parent) in sound for parent in place.parents) else 0.0
         if any(isinstance(parent, ast.While) for parent in place.parents):
             continue  # an edit there could make it endless
         for family in families:
@@ -187,7 +190,7 @@ def _inner(
                 make = partial(
                     _edited, written, index, place, proposal.new, proposal.cost, proposal.kind
                 )
-                yield proposal.cost, make
+                yield proposal.cost + extra, make
 
 
 def _edited(

@@ -62,10 +62,11 @@ def _line(
     """One line. `mended`: the gradients that a mend told before makes right, with its line."""
     finding = row.finding
     notes = [*finding.notes, *_contributions(review, row.name)]
+    at = None if row.at is None else review.statement(row.at, row.name)
     found = LineReport(
         name=row.name,
-        line=None if row.at is None else review.line(row.at),
-        source="" if row.at is None else review.source(row.at),
+        line=None if at is None else at.lineno,
+        source="" if at is None else review.trials.written.source_of(at),
         verdict=finding.verdict,
         max_abs=finding.max_abs,
         max_rel=finding.max_rel,
@@ -89,7 +90,9 @@ def _line(
         return found
     blamed = _blamed(review, row)
     if blamed is not None:
-        found = replace(found, line=review.line(blamed), source=review.source(blamed))
+        node = review.statement(blamed, row.name)
+        source = review.trials.written.source_of(node)
+        found = replace(found, line=node.lineno, source=source)
     return _diagnosed(review, row, found, allowed, mended)
 
 

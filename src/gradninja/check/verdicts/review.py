@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from dataclasses import replace
 from functools import cached_property
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 
 from gradninja.check.given.module import told
-from gradninja.check.given.plan import Plan
+from gradninja.check.given.plan import Plan, bound
+from gradninja.check.given.plan import written as written_in_place
 from gradninja.check.given.statements import in_place_of
 from gradninja.check.reference import tolerance as rounding
 from gradninja.check.reference.tolerance import Tolerance
@@ -52,6 +54,17 @@ class Review:
 
     def line(self, at: int) -> int:
         return self.plan.steps[at].node.lineno
+
+    def statement(self, at: int, name: str) -> ast.stmt:
+        """The statement by which a step writes a name last: inside of a loop, one of its body."""
+        node = self.plan.steps[at].node
+        inner = [
+            part
+            for part in ast.walk(node)
+            if isinstance(part, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr)
+            and name in {*bound(part), *written_in_place(part)}
+        ]
+        return max(inner, key=lambda part: part.lineno, default=node)
 
     def source(self, at: int) -> str:
         return self.trials.written.source_of(self.plan.steps[at].node)

@@ -85,6 +85,12 @@ def is_value(place: Place) -> bool:
 
 def name_swaps(place: Place, facts: Facts) -> Proposals:
     node = place.node
+    if isinstance(node, ast.Subscript) and is_value(place):
+        picked = facts.tensor(node)
+        for name in facts.tensors:
+            alike = picked is not None and facts.scope[name].shape == picked.shape
+            if alike and facts.scope[name].ndim:  # `prev` for `hs[:, t]`
+                yield Proposal(2.2, Kind.WRONG_NAME, build.name(name))
     if not (isinstance(node, ast.Name) and is_value(place)):
         return
     value = facts.value(node)

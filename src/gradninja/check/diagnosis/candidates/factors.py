@@ -204,6 +204,24 @@ def terms(place: Place, facts: Facts) -> Proposals:
         yield Proposal(3.1 + far, Kind.MISSING_TERM, build.binary(v, ast.Sub(), node))
 
 
+def carried(place: Place, facts: Facts) -> Proposals:
+    """What a loop's turn leaves for the next and none takes: `dh = dy[t] + dh_next`."""
+    node, loop = place.node, place.parents[0]
+    if not (isinstance(loop, ast.For) and is_value(place) and place.field == "value"):
+        return
+    if not isinstance(place.parent, ast.Assign | ast.AugAssign) or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    names = [n for n in ast.walk(loop) if isinstance(n, ast.Name)]
+    read = {n.id for n in names if isinstance(n.ctx, ast.Load)}
+    tensor = facts.tensor(node)
+    for name in sorted({n.id for n in names if isinstance(n.ctx, ast.Store)} - read):
+        other = facts.tensor(build.name(name))
+        if other is not None and tensor is not None and other.shape == tensor.shape:
+            new = build.binary(node, ast.Add(), build.name(name))
+            yield Proposal(1.3, Kind.MISSING_TERM, new)
+
+
 def powers(place: Place, facts: Facts) -> Proposals:
     """A power or an elementwise function that is missing."""
     node = place.node

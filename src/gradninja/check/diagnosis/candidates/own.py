@@ -12,6 +12,7 @@ from gradninja.check.diagnosis.candidates import build
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
+from gradninja.check.given.plan import bound, written
 
 
 def restorations(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
@@ -52,6 +53,22 @@ def proven(facts: Facts, statements: Sequence[ast.stmt]) -> set[str]:
         if name is not None and len(left) < len(parts):
             found.add(name)
             parts = left
+    return found
+
+
+def sound(facts: Facts, loop: ast.stmt) -> set[int]:
+    """The ids of the statements of a loop's body that gradients which are right come from."""
+    body = getattr(loop, "body", [])
+    needed, grew = set(facts.right), True
+    found: set[int] = set()
+    while grew:
+        grew = False
+        for statement in body:
+            names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+            if id(statement) not in found and needed & {*bound(statement), *written(statement)}:
+                found.add(id(statement))
+                needed |= names
+                grew = True
     return found
 
 
