@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import linecache
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -102,6 +103,11 @@ def diagnosed(here: Session, forward: Forward, name: str) -> Found:
     Its own lines first, each other gradient taken as the truth; where these are right, all lines
     together: another one may spoil it.
     """
+    with _one_thread():
+        return _diagnosed(here, forward, name)
+
+
+def _diagnosed(here: Session, forward: Forward, name: str) -> Found:
     try:
         reading = read(forward)
     except GradninjaError as error:
@@ -118,6 +124,17 @@ def diagnosed(here: Session, forward: Forward, name: str) -> Found:
             reading, backward(here, forward, reading, set(reading.gradients)), gradient, last
         )
     return found
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Hundreds of small products: more threads wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _judged(

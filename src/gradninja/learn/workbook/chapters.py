@@ -121,7 +121,26 @@ ATTENTION = Chapter(
     "O = P @ V\n"
     "loss = (O * seen).sum()\n",
 )
-CHAPTERS = (NEURON, LECTURE, CROSS_ENTROPY, BATCHNORM, ATTENTION)
+LAYERNORM = Chapter(
+    "layernorm",
+    "Layer norm by hand",
+    "BatchNorm turned by a quarter: the mean and the variance are of each row. What was summed "
+    "over the examples there is summed over the features here, and only the gain and the bias "
+    "still sum over the examples.",
+    SEED.format(seed=6) + "d = 6\n"
+    "x = torch.randn(5, d, generator=g).requires_grad_()\n"
+    "gain = (1 + 0.1 * torch.randn(d, generator=g)).requires_grad_()\n"
+    "bias = (0.1 * torch.randn(d, generator=g)).requires_grad_()\n"
+    "seen = torch.randn(5, d, generator=g)\n",
+    "mean = x.sum(1, keepdim=True) / d\n"
+    "diff = x - mean\n"
+    "var = (diff**2).sum(1, keepdim=True) / d\n"
+    "rstd = (var + 1e-5)**-0.5\n"
+    "norm = diff * rstd\n"
+    "y = norm * gain + bias\n"
+    "loss = (y * seen).sum()\n",
+)
+CHAPTERS = (NEURON, LECTURE, CROSS_ENTROPY, BATCHNORM, ATTENTION, LAYERNORM)
 
 ENDLESS = "endless"
 LEVELS = 5
