@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradninja.check.tell.formats import Format, to_github, to_json, to_sarif
 from gradninja.cli.options import Json
 from gradninja.errors import GradninjaError
 
@@ -19,11 +22,12 @@ NOT_JUDGED = 2
 
 
 def check(
-    file: Annotated[
-        str,
+    files: Annotated[
+        list[str],
         typer.Argument(
             metavar="FILE.py[:NAME]",
-            help="The file that holds forward and backward; NAME picks one of several.",
+            help="The file that holds forward and backward; NAME picks one of several. Or several "
+            "files, or a folder: all in it that hold an autograd Function or a custom op.",
         ),
     ],
     backward: Annotated[
@@ -57,6 +61,9 @@ def check(
         bool,
         typer.Option("--lenient", help="A lost keepdim is no mistake where the numbers are right."),
     ] = False,
+    form: Annotated[
+        Format, typer.Option("--format", help="github: annotations; sarif: for code scanning.")
+    ] = Format.TEXT,
     as_json: Json = False,
 ) -> None:
     """Judge a hand-written backward pass line by line, and say how to mend what is wrong.
@@ -64,17 +71,20 @@ def check(
     What is not written yet is to do, and no mistake. Exit code 0: all lines are right; 1: a line is
     wrong; 2: it could not be judged.
     """
+    form = Format.JSON if as_json else form
     names = None if only is None else only.replace(",", " ").split()
 
     def once() -> int:
         asked: dict[str, Any] = {"complete": complete, "only": names, "lenient": lenient}
-        return _once(file, backward, timeout, memory, as_json, asked)
+        if len(files) > 1 or Path(files[0]).is_dir():
+            return _all(files, timeout, memory, form, asked)
+        return _once(files[0], backward, timeout, memory, form, asked)
 
     if not watch:
         raise typer.Exit(once())
     from gradninja.check.tell.watching import Saves
 
-    paths = [_path(text) for text in (file, backward) if text is not None and ".py" in text]
+    paths = [_path(text) for text in (*files, backward) if text is not None and ".py" in text]
     saves = Saves(paths)
     code = NOT_JUDGED
     try:
@@ -96,7 +106,7 @@ def _once(
     backward: str | None,
     timeout: float,
     memory: float,
-    as_json: bool,
+    form: Format,
     asked: dict[str, Any],
 ) -> int:
     """Check and print; the exit code."""
@@ -107,11 +117,65 @@ def _once(
     except GradninjaError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_JUDGED
-    if as_json:
+    if form is Format.JSON:
         print(report.to_json(), flush=True)
-    else:
+    elif form is Format.TEXT:
         _show(report)
+    else:
+        print(to_github([report]) if form is Format.GITHUB else to_sarif([report]), flush=True)
     return 0 if report.ok else NOT_RIGHT
+
+
+def _all(
+    files: list[str], timeout: float, memory: float, form: Format, asked: dict[str, Any]
+) -> int:
+    """Check several files, or the files of folders, and print; the exit code is the worst."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gradninja.check.worker import check_apart
+
+    def judged(file: str) -> Report | GradninjaError:
+        try:
+            return check_apart(file, None, timeout, memory, **asked)
+        except GradninjaError as error:
+            return error
+
+    paths = [str(path) for name in files for path in _with_functions(Path(name))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(judged, paths))
+    reports = [one for one in found if not isinstance(one, GradninjaError)]
+    refused = [
+        {"file": path, "why": str(one)}
+        for path, one in zip(paths, found, strict=True)
+        if isinstance(one, GradninjaError)
+    ]
+    if form is Format.JSON:
+        print(to_json(reports, refused), flush=True)
+    elif form is Format.GITHUB:
+        print(to_github(reports), flush=True)
+    elif form is Format.SARIF:
+        print(to_sarif(reports), flush=True)
+    else:
+        for report in reports:
+            _show(report)
+        print(f"{len(reports)} files judged, {sum(not r.ok for r in reports)} with mistakes")
+    for one in refused:
+        print(f"error: {one['file']}: {one['why']}", file=sys.stderr)
+    if any(not report.ok for report in reports):
+        return NOT_RIGHT
+    return NOT_JUDGED if refused else 0
+
+
+def _with_functions(path: Path) -> list[Path]:
+    """The files that hold what can be judged; a path that is none is told as such later."""
+    if not path.is_dir():
+        return [path] if not path.exists() or _holds(path) else []
+    return [file for file in sorted(path.rglob("*.py")) if _holds(file)]
+
+
+def _holds(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return bool(re.search(r"^class .*\bFunction\)|register_autograd|^def backward\b", text, re.M))
 
 
 def _show(report: Report) -> None:

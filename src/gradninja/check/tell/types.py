@@ -14,6 +14,8 @@ from typing import Any
 
 from gradninja.errors import GradninjaError
 
+SCHEMA = "gradninja.check/1"  # of the JSON; docs/kernels.md has its fields
+
 
 class CheckError(GradninjaError):
     """A backward pass that cannot be judged."""
@@ -126,6 +128,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "schema": SCHEMA,
             "ok": self.ok,
             "file": self.file,
             "lines": [line.to_dict() for line in self.lines],
