@@ -10,7 +10,7 @@ import torch
 
 import gradninja as gn
 from gradninja import models
-from gradninja.errors import DeriveError
+from gradninja.errors import DeriveError, GradninjaError
 from gradninja.rules import BOOK
 
 LECTURE = Path(models.__file__).parent / "mlp_batchnorm.py"
@@ -382,3 +382,12 @@ def test_a_rule_of_ones_own_leaves_the_book_alone() -> None:
     finally:
         BOOK.remove("own softsign")
     assert BOOK.rows == rows and not BOOK.own
+
+
+@pytest.mark.parametrize("text", ["2 * g *", "dx = 2 * g", "g if"])
+def test_a_rule_that_is_no_expression_is_refused_where_it_is_given(text: str) -> None:
+    def triple(x):
+        return 3 * x
+
+    with pytest.raises(GradninjaError, match="the rule for `x`"):
+        gn.rule(triple, x=text, why="a slip of the pen")

@@ -95,6 +95,10 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
         ("z = x[None].transpose(0, 2)", r"z = \operatorname{transpose} \left( "
             r"x \left[ \text{None} \right] ,\, 0 ,\, 2 \right)"),
         ("z = x / math.sqrt(n)", r"z = \frac{x}{\sqrt{n}}"),
+        ("z = (x > 0) | (x < n)", r"z = \left[ x \gt 0 \right] \lor "
+            r"\left[ x \lt n \right]"),
+        ("z = (x > 0) & (x < n)", r"z = \left[ x \gt 0 \right] \land "
+            r"\left[ x \lt n \right]"),
         ("z = x.clamp(max=float('inf'))", r"z = \operatorname{clamp} \left( x ,\, "
             r"\text{max=} \infty \right)"),
         ("z = x.roll(1, 0)", r"z = \operatorname{roll} \left( x ,\, 1 ,\, 0 \right)"),
