@@ -190,13 +190,6 @@ class Graph:
         """The term that is a node to a power."""
         return Term.of(1, [((node.number, node.free if indices is None else indices), power)])
 
-    def axis_of(self, term: Term, index: int) -> int:
-        """The axis that an index of a term runs over."""
-        for (number, indices), _ in term.powers:
-            if index in indices:
-                return self.find(self.nodes[number].axes[indices.index(index)])
-        raise KeyError(index)
-
 
 def renames(graph: Graph, node: Node) -> Node | None:
     """What a node is another name or view of: `s[:, None]` of s."""

@@ -32,9 +32,6 @@ class Part:
     by: int
 
 
-Atom = "Var | Part | Scalar"
-
-
 @dataclass(frozen=True)
 class Index:
     """`constant + sum(coefficient * atom)`; atoms are variables, parts of indices, looked-up ints.

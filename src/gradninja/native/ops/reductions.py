@@ -146,7 +146,7 @@ def _so_far(kind: str) -> Row:
 
 def _extreme(kind: str) -> Row:
     def row(at: At) -> Lowered:
-        if at.graph and at.site.value("a").dtype == at.expr.value.dtype:
+        if at.site.value("a").dtype == at.expr.value.dtype:
             return at.graph.reduce(kind, at.node("a"), _axes(at), _keeps(at))
         raise at.refuse("this is not compiled")
 

@@ -15,8 +15,6 @@ from typing import TypeVar
 
 Node = TypeVar("Node", bound=ast.AST)
 
-ATOMS = (ast.Name, ast.Constant, ast.Attribute, ast.Subscript, ast.Call, ast.List, ast.Dict)
-
 
 @dataclass(frozen=True)
 class Place:
