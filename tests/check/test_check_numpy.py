@@ -273,10 +273,65 @@ def test_what_numpy_itself_gives_counts(line: str, words: str, tmp_path: Path) -
     assert words in str(report)
 
 
-def test_a_file_of_several_pairs_is_told_what_to_say(file: Path) -> None:
+def test_of_a_file_of_several_pairs_one_must_be_said_with_values(file: Path) -> None:
     with pytest.raises(gn.GradninjaError, match="several forwards with a backward: affine_forward"):
-        gn.check(file)
-    assert gn.check(f"{file}:relu_backward", inputs=GIVEN["relu_forward"]).ok
-    other = f"{file}:softmax_loss"
-    with pytest.raises(gn.GradninjaError, match="has no function named gone"):
-        gn.check(other, "gone", GIVEN["softmax_loss"])
+        gn.check(file, inputs={"x": np.ones((2, 3))})
+
+
+LAYERS = """
+import numpy as np
+
+
+def affine_forward(x, w, b):
+    out = x.dot(w) + b
+    cache = (x, w, b)
+    return out, cache
+
+
+def affine_backward(dout, cache):
+    x, w, b = cache
+    dx = dout.dot(w.T)
+    dw = x.T.dot(dout)
+    db = np.sum(dout, axis=1)
+    return dx, dw, db
+
+
+def relu_forward(x):
+    out = np.maximum(0, x)
+    return out, x
+
+
+def relu_backward(dout, cache):
+    x = cache
+    dx = dout * (x > 0)
+    return dx
+
+
+def softmax_loss(x, y):
+    shifted = x - np.max(x, axis=1, keepdims=True)
+    log_probs = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+    N = x.shape[0]
+    loss = -np.sum(log_probs[np.arange(N), y]) / N
+    dx = np.exp(log_probs)
+    dx[np.arange(N), y] -= 1
+    return loss, dx
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return dict(
+        x=rng.normal(size=(6, 4)), w=rng.normal(size=(4, 5)), b=rng.normal(size=5),
+        y=rng.integers(0, 4, size=6),
+    )
+"""
+
+
+def test_all_layers_of_a_file_are_judged_on_the_values_that_each_takes(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text(LAYERS)
+    report = gn.check(str(path))
+    wrong = {row.name: row.line for row in report.lines if not row.ok}
+    assert wrong == {"affine_forward.db": 15, "softmax_loss.dx": 36}
+    assert {row.name for row in report.lines} >= {"affine_forward.dw", "relu_forward.dx"}
+    one = gn.check(f"{path}:relu_forward")
+    assert one.ok and [row.name for row in one.lines] == ["dx"]

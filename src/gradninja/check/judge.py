@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
 from gradninja.check.given.backwards import Several, is_autograd_function, is_custom_op
 from gradninja.check.given.module import as_tensors
-from gradninja.check.given.numpy_text import NumpySubject, numpy_subject
+from gradninja.check.given.numpy_text import NumpySubject, SeveralForwards, numpy_subject
 from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject, resolve
 from gradninja.check.reference.guard import untouched
 from gradninja.check.tell.types import CheckError, Report
 from gradninja.check.verdicts.asked import WHOLE, Asked
+from gradninja.check.verdicts.together import together
 from gradninja.check.wholes import whole
 from gradninja.check.wholes.callers import forward_as_called
 from gradninja.check.wholes.spoken import in_numpy
@@ -30,10 +32,22 @@ def judge(
     with untouched():
         if isinstance(forward, str) and re.fullmatch(r"\w+::\w+", forward):
             forward = functions.named_op(forward)
-        subject = numpy_subject(forward, backward, inputs) or resolve(forward, backward, inputs)
+        try:
+            subject = numpy_subject(forward, backward, inputs) or resolve(forward, backward, inputs)
+        except SeveralForwards as several:
+            if backward is not None or inputs is not None:
+                raise
+            return together(several.file, _each(several, asked))
         if subject.inputs is not None:
             subject = replace(subject, inputs=as_tensors(subject.inputs))
         return _judge(subject, asked)
+
+
+def _each(several: SeveralForwards, asked: Asked) -> dict[str, Callable[[], Report]]:
+    """How each of a file's forwards is judged."""
+    return {
+        name: partial(judge, f"{several.file}:{name}", None, None, asked) for name in several.names
+    }
 
 
 def _judge(subject: Subject, asked: Asked) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from gradninja.check.given.backwards import is_custom_op
 from gradninja.check.given.draws import draws
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import Flat
-from gradninja.check.tell.types import CheckError, Report, Verdict
+from gradninja.check.tell.types import Report, Verdict
+from gradninja.check.verdicts.together import together
 from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
@@ -76,29 +78,9 @@ def judge(subject: Subject) -> Report:
 
 def judge_all(functions: Sequence[Any], subject: Subject) -> Report:
     """One report on several Functions of a file, each row with the name of its Function."""
-    found = []
-    for function in functions:
-        if is_custom_op(function):
-            function = as_function(function)
-        name = function.__name__
-        try:
-            report = judge(replace(subject, backward=function))
-        except (CheckError, ReadError) as error:
-            report = Report("", (), notes=(f"not judged: {error.message}",), not_looked_at=("it",))
-        rows = tuple(replace(row, name=f"{name}.{row.name}") for row in report.lines)
-        notes = tuple(f"{name}: {note}" for note in report.notes if note != ONCE)
-        left = tuple(f"{name}: {one}" for one in report.not_looked_at)
-        found.append(replace(report, lines=rows, notes=notes, not_looked_at=left))
-    if not any(report.lines for report in found):
-        raise CheckError(f"none of {len(found)} Functions could be judged: {found[0].notes[0]}")
-    return Report(
-        subject.file,
-        tuple(row for report in found for row in report.lines),
-        tuple(dict.fromkeys(draw for report in found for draw in report.draws)),
-        found[0].tolerance,
-        (*(note for report in found for note in report.notes), ONCE),
-        tuple(one for report in found for one in report.not_looked_at),
-    )
+    classes = [as_function(one) if is_custom_op(one) else one for one in functions]
+    judged = {one.__name__: partial(judge, replace(subject, backward=one)) for one in classes}
+    return together(subject.file, judged, shared=(ONCE,))
 
 
 def _by_call(lines: Report, called: Report) -> Report:

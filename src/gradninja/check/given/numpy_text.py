@@ -49,6 +49,17 @@ class NumpySubject(Subject):
     names: Mapping[str, str] | None = None  # plain names -> as the person writes them
 
 
+class SeveralForwards(CheckError):
+    """Raised for a file of several forwards that have a backward: which one is meant?"""
+
+    def __init__(self, file: str, names: list[str]) -> None:
+        super().__init__(
+            f"{file} has several forwards with a backward: {', '.join(names)}",
+            hint=f"say which: {file}:{names[0]}",
+        )
+        self.file, self.names = file, names
+
+
 def numpy_subject(
     forward: Any, backward: Any, inputs: Mapping[str, Any] | None
 ) -> NumpySubject | None:
@@ -88,7 +99,7 @@ class _Text:
         """The one forward of a file whose name is not given.
 
         Raises:
-            CheckError: there are several.
+            SeveralForwards: there are several.
         """
         if "forward" in self.functions:
             return "forward"
@@ -96,10 +107,7 @@ class _Text:
         names += [n for n, node in self.functions.items() if backward_within(node)]
         names += [n for n, node in self.classes.items() if layer_of(node) is not None]
         if len(names) > 1:
-            raise CheckError(
-                f"{self.file} has several forwards with a backward: {', '.join(names)}",
-                hint=f"say which: {self.file}:{names[0]}",
-            )
+            raise SeveralForwards(self.file, names)
         return names[0] if names else None
 
     def pair(
@@ -242,6 +250,9 @@ def _inputs(
     beside = names.get("inputs")
     if given is None and isinstance(beside, types.FunctionType):
         given = call_inputs(beside, source)
+        # One function may make the values of all forwards of the file.
+        takes = {one.arg for one in ast.walk(source.function.args) if isinstance(one, ast.arg)}
+        given = {name: value for name, value in given.items() if name in takes} or given
     if given is None and not around:
         return None
     plain = {
