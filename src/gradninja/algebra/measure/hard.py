@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 import torch
@@ -48,21 +49,21 @@ def broken_at(
     `forms`: the fused statements, without and with a seed, on the values of `fused`'s forward. They
     are computed in float32, where it breaks first; the derived lines in float64 are the truth.
     """
+    gradients = [derived.gradient_names[name] for name in derived.program.differentiable]
+    mine = [fused.gradient_names[name] for name in derived.program.differentiable]
+    truth, codes = _compiled(derived.statements), [_compiled(form) for form in forms]
     for point, inputs in _some(list(_points(fused)), len(derived.statements)):
         as_low = held if point.startswith(DOUBLE) else single
         try:
             true, low = (_values(fused, inputs, as_) for as_ in (held, as_low))
-            want, near = (_run(derived.statements, values) for values in (true, low))
+            want, near = (_run(truth, values) for values in (true, low))
         except Exception:  # a forward that does not run on these: nothing to compare
             continue
-        on_the_way = [_largest(want[s.target]) for s in derived.statements]
-        floor = SHARE * max(on_the_way, default=0.0)
-        for statements in forms:
-            found = _run(statements, low)
-            for name in derived.program.differentiable:
-                mine = found[fused.gradient_names[name]]
-                gradient = derived.gradient_names[name]
-                if not _holds(mine, near[gradient], want[gradient], floor):
+        for code in codes:
+            found = _run(code, low)
+            for name, gradient in zip(mine, gradients, strict=True):
+                of = found[name], near[gradient], want[gradient]
+                if not _holds(*of) and not _holds(*of, _on_the_way(derived, want)):
                     return gradient, point
     return None
 
@@ -100,20 +101,30 @@ def _values(back: Backward, inputs: Mapping[str, Any], as_: Callable[[Any], Any]
     return {**LIBRARY, **back.program.namespace, **values}
 
 
-def _run(statements: Sequence[Statement], values: Values) -> Values:
+def _compiled(statements: Sequence[Statement]) -> CodeType:
+    return compile("\n".join(map(str, statements)), "<hard>", "exec")
+
+
+def _run(code: CodeType, values: Values) -> Values:
     scope = dict(values)
-    exec("\n".join(map(str, statements)), scope)
+    exec(code, scope)
     return scope
 
 
-def _holds(mine: Tensor, near: Tensor, want: Tensor, floor: float) -> bool:
+def _on_the_way(derived: Backward, values: Values) -> float:
+    """The largest of all gradients, those of intermediates among them."""
+    return max((_largest(values[s.target]) for s in derived.statements), default=0.0)
+
+
+def _holds(mine: Tensor, near: Tensor, want: Tensor, largest: float = 0.0) -> bool:
     """Whether a gradient is right wherever the derived one is in the same precision."""
     mine, near = mine.double(), near.double()
+    share = SHARE * max(largest, _largest(want))
     off = (near - want).abs()
-    right = off <= max(floor, SHARE * _largest(want))  # False where it is not finite
+    right = off <= share  # False where it is not finite
     if not right.any():
         return True
-    allowed = WORSE * float(off[right].max()) + max(floor, SHARE * _largest(want))
+    allowed = WORSE * float(off[right].max()) + share
     return bool(((mine - want)[right].abs() <= allowed).all())
 
 
