@@ -18,7 +18,7 @@ from gradninja.algebra.index.graph import Graph, Node, NotWritten
 from gradninja.algebra.index.normal import Normal
 from gradninja.algebra.index.terms import Indices, Powers, Term
 from gradninja.algebra.index.uses import Uses
-from gradninja.algebra.measure.precision import keeps_digits
+from gradninja.algebra.measure.precision import keeps_digits, rounding
 from gradninja.algebra.measure.prices import PREFER, Prices
 from gradninja.algebra.ops.lowering import Lowering
 from gradninja.algebra.tell.record import Record
@@ -36,6 +36,7 @@ from gradninja.rules import Rule
 MOST_FACTORS = 12  # of one term of a gradient, from where on it gets a name
 MOST_WAITING = 8  # terms of an input's gradient that wait for more
 TOLERANCE = 1e-9  # relative, in float64
+ROUNDINGS = 1e3  # of the coarsest dtype that a forward computes in, where that is more
 
 
 class Mismatch(Exception):
@@ -71,6 +72,7 @@ class Engine:
         self.normal = normal
         self.truth = truth
         self.largest = max([1.0, *map(_largest, truth.values())])
+        self.tolerance = max(TOLERANCE, ROUNDINGS * rounding(self.program.values.values()))
         self.cuts = cuts
         self.plain = plain
         self.chosen = chosen
@@ -317,6 +319,8 @@ class Engine:
             value = eval(ast.unparse(syntax), self.values)
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
+        if node.name is not None and value.dtype != node.value.dtype:
+            syntax, value = self.writer.cast(syntax), value.to(node.value.dtype)
         written = self.walk.gradient_name(name)
         self.record.written(written, node, terms, trees[0], syntax, passed)
         self.kept |= {leaf.node.number for leaf in leaves(trees[0])}
@@ -378,9 +382,9 @@ class Engine:
             return
         true = self.truth[name]
         if value.shape != true.shape or value.dtype != true.dtype:
-            raise Mismatch(name, f"{what} has shape {tuple(value.shape)}")
+            raise Mismatch(name, f"{what} is {value.dtype} of shape {tuple(value.shape)}")
         off, scale = _largest(value - true), _largest(true)
-        if not off <= TOLERANCE * (scale + 1e-3 * self.largest):
+        if not off <= self.tolerance * (scale + 1e-3 * self.largest):
             raise Mismatch(name, f"{what} is off by {off:.1e}")
 
 

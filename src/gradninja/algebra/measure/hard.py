@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradninja.algebra.measure.precision import held, single
 from gradninja.derive import Backward
+from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import LIBRARY
 
@@ -53,14 +54,19 @@ def broken_at(
     mine = [fused.gradient_names[name] for name in derived.program.differentiable]
     truth, codes = _compiled(derived.statements), [_compiled(form) for form in forms]
     for point, inputs in _some(list(_points(fused)), len(derived.statements)):
-        as_low = held if point.startswith(DOUBLE) else single
+        double = point.startswith(DOUBLE)
+        as_low, dtype = (held, torch.float64) if double else (single, torch.float32)
         try:
-            true, low = (_values(fused, inputs, as_) for as_ in (held, as_low))
-            want, near = (_run(truth, values) for values in (true, low))
+            true = _values(fused, inputs, held)
+            want = _run(truth, true)
+            with default_dtype(dtype):
+                low = _values(fused, inputs, as_low)
+                near = _run(truth, low)
         except Exception:  # a forward that does not run on these: nothing to compare
             continue
         for code in codes:
-            found = _run(code, low)
+            with default_dtype(dtype):
+                found = _run(code, low)
             for name, gradient in zip(mine, gradients, strict=True):
                 of = found[name], near[gradient], want[gradient]
                 if not _holds(*of) and not _holds(*of, _on_the_way(derived, want)):

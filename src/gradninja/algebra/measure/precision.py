@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,12 @@ class Errors:
 
     def __str__(self) -> str:
         return f"in float32 it is off by {self.fused:.1e}, the derived form by {self.derived:.1e}"
+
+
+def rounding(values: Iterable[Any]) -> float:
+    """What one rounding of the coarsest floats among some values is, relative."""
+    floats = (v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point())
+    return max((torch.finfo(v.dtype).eps for v in floats), default=0.0)
 
 
 def single(value: Any) -> Any:

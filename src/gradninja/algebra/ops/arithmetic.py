@@ -324,7 +324,7 @@ def _order(site: Site, ndim: int) -> list[int]:
     """The operand's axis at each place of the result."""
     order = list(range(ndim))
     name = site.rule.name
-    if name == "T":
+    if name == "T" or not order:
         return order[::-1]
     if name == "permute":
         return [d % ndim for d in site.value("dims")]

@@ -213,9 +213,13 @@ class Writer:
         below = [constant(size.denominator)] if size.denominator != 1 else []
         return Written(constant(size.numerator), ()) if above else None, below
 
+    def cast(self, syntax: ast.expr) -> ast.expr:
+        """In the dtype of what the last statement is the gradient of."""
+        return method(syntax, "to", [self.dtype])
+
     def _as_float(self, written: Written) -> Written:
         """An int or bool tensor in the gradient's dtype: numbers alone would make it float32."""
-        return Written(method(written.syntax, "to", [self.dtype]), written.layout)
+        return Written(self.cast(written.syntax), written.layout)
 
     def _divided(self, written: Written, divisors: Sequence[ast.expr]) -> Written:
         below = divisors[0]
