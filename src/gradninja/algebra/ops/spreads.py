@@ -108,12 +108,13 @@ def _divisor(low: Lowering, site: Site, a: Node, dims: tuple[int, ...]) -> Term:
     _, _, scale = summed(low.graph, a, dims)
     if correction == 0 and text == "0":
         return scale
+    syntax = site.bound["a"].syntax
+    owner = ast.unparse(syntax) if isinstance(syntax, ast.Name) else f"({ast.unparse(syntax)})"
     extents = [low.graph.nodes[atom] for (atom, _), _ in scale.powers]
     if len(dims) == 1 and extents and extents[0].name is not None:
         count = extents[0].name
     elif len(dims) > 1 and len(dims) == len(a.shape):
-        count = f"{ast.unparse(site.bound['a'].syntax)}.numel()"
+        count = f"{owner}.numel()"
     else:
-        owner = ast.unparse(site.bound["a"].syntax)
         count = " * ".join(f"{owner}.shape[{dim}]" for dim in dims)
     return low.graph.itself(low.graph.scalar(f"{count} - {text}"), -ONE)

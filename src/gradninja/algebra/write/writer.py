@@ -262,7 +262,7 @@ class Writer:
     def _reduced(self, tree: Reduced, want: Layout) -> Written:
         name = "mean" if tree.mean else "sum"
         inner = self.write(tree.body, self._want(tree.body, want))
-        if tree.mean and isinstance(tree.body, Leaf) and not has_float(tree.body):
+        if tree.mean and not has_float(tree.body):
             inner = self._as_float(inner)  # ints and bools have no mean
         dims = [d for d, i in enumerate(inner.layout) if i in tree.over]
         left = [i for i in inner.layout if i is not None and i not in tree.over]
