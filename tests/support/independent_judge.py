@@ -199,8 +199,13 @@ def calls_of(program: Program) -> list[tuple[Point, Truth]]:
     return [(point, truth) for point, truth in found if truth is not None]
 
 
-def judge(program: Program, way: str, calls: list[tuple[Point, Truth]]) -> str:
-    """The verdict on one way to a backward, called at these points."""
+def judge(
+    program: Program,
+    way: str,
+    calls: list[tuple[Point, Truth]],
+    found: list[gn.Backward] | None = None,
+) -> str:
+    """The verdict on one way to a backward, called at these points; what it is goes to `found`."""
     inputs = program.inputs(program.drawn_by, program.read_at)
     try:
         back = WAYS[way](program.text, inputs)
@@ -208,6 +213,8 @@ def judge(program: Program, way: str, calls: list[tuple[Point, Truth]]) -> str:
         return f"{'crash' if REPORT in str(error) else 'refused'}: {error}"
     except Exception:
         return f"crash: {traceback.format_exc()}"
+    if found is not None:
+        found.append(back)
     for point, truth in calls:
         verdict = judged_call(back, point, truth)
         if verdict != "right":
@@ -215,15 +222,16 @@ def judge(program: Program, way: str, calls: list[tuple[Point, Truth]]) -> str:
     return "right"
 
 
-def judge_compiled(program: Program, machine: bool = False) -> str:
+def judge_compiled(program: Program, machine: bool = False, most: int = 9) -> str:
     """The verdict on the compiled gradients of a loss made of the program's outputs.
 
     `machine`: machine code, which takes seconds; else the text of it is run as plain Python.
+    `most`: the points that it is called at, each of which may be compiled anew.
     """
     if any(given.dtype == torch.bfloat16 for given in program.given.values()):
         return "refused: NumPy has no bfloat16"
     program = with_loss(program)
-    for point, truth in calls_of(program):
+    for point, truth in calls_of(program)[:most]:
         if not point.smooth:  # values are computed anew, so ties may be broken
             continue
         try:

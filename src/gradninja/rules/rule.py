@@ -321,7 +321,8 @@ class Site:
 
     def numel(self) -> int:
         """The number that `count` gives here."""
-        return math.prod(self.shape("a")[d] for d in self.dims())
+        shape = self.shape("a") or (1,)  # a number is a row of one
+        return math.prod(shape[d] for d in self.dims())
 
 
 def over(site: Site) -> str:

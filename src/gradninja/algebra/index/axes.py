@@ -98,3 +98,30 @@ def _spaced(written: Written, goal: Layout) -> Written:
             layout.insert(at, None)
             at += 1
     return Written(syntax, goal)
+
+
+def joined(left: Written, operator: ast.operator, right: Written, want: Layout) -> Written:
+    """Two operands of an operator, broadcast against each other."""
+    a, b, layout = aligned(left, right, want)
+    return Written(ast.BinOp(a.syntax, operator, b.syntax), layout)
+
+
+def aligned(left: Written, right: Written, want: Layout) -> tuple[Written, Written, Layout]:
+    """Two values laid out to broadcast against each other, and the layout of what comes of it."""
+    a, b = left, right
+    if a.layout and b.layout:
+        a, b = fitted(a, want), fitted(b, want)
+    longer, shorter = sorted((a.layout, b.layout), key=len, reverse=True)
+    lead = len(longer) - len(shorter)
+    layout = list(longer)
+    for at, index in enumerate(shorter):
+        if index is not None:
+            layout[lead + at] = index
+    return a, b, tuple(layout)
+
+
+def negated(syntax: ast.expr) -> ast.expr:
+    """`-x`, the sign at the front of a product."""
+    if isinstance(syntax, ast.BinOp) and isinstance(syntax.op, ast.Mult | ast.Div):
+        return ast.BinOp(negated(syntax.left), syntax.op, syntax.right)
+    return ast.UnaryOp(ast.USub(), syntax)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -69,6 +70,41 @@ def has_float(tree: Tree) -> bool:
         and (leaf.node.value is None or leaf.node.value.is_floating_point())
         for leaf in leaves(tree)
     )
+
+
+def bits(tree: Tree) -> int:
+    """How wide the floats are that a tree is computed in; 0 for ints and bools, 64 unknown."""
+    floats = (
+        64 if leaf.node.value is None else torch.finfo(leaf.node.value.dtype).bits
+        for leaf in leaves(tree)
+        if has_float(leaf)
+    )
+    return max(floats, default=0)
+
+
+def narrow(tree: Product, parts: Sequence[Tree], wanted: int) -> Tree | None:
+    """The factor, of those in the order in which they are written, that must be made wider.
+
+    Plain numbers would be rounded with a first factor that is narrower than the result; and what
+    has no axes does not make wider what has some.
+    """
+    lead = next((part for part in parts if not static(part)), None)
+    if lead is not None and bits(lead) < max(wanted, bits(tree)) and _is_fractional(tree):
+        return lead
+    spread = [part for part in parts if part.indices]
+    return spread[0] if spread and max(map(bits, spread)) < min(wanted, bits(tree)) else None
+
+
+def _is_fractional(tree: Product) -> bool:
+    """Whether a product has plain numbers that are no whole ones."""
+    return tree.number.denominator != 1 or any(
+        static(part) and not (_is_size(part) and power > 0 and power.denominator == 1)
+        for part, power in tree.parts
+    )
+
+
+def _is_size(part: Tree) -> bool:
+    return isinstance(part, Leaf) and isinstance(part.node.value, int)
 
 
 def static(tree: Tree) -> bool:

@@ -8,15 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from gradninja.algebra.index.axes import Layout, Written, broadcasts, call, constant, fitted, method
+from gradninja.algebra.index.axes import (
+    Layout,
+    Written,
+    aligned,
+    broadcasts,
+    call,
+    constant,
+    fitted,
+    joined,
+    method,
+    negated,
+)
 from gradninja.algebra.index.graph import Graph, Node, NotWritten
 from gradninja.algebra.index.terms import Indices
 from gradninja.algebra.write.factors import (
     Item,
+    bits,
     grouped,
     has_float,
     is_mask,
     masked,
+    narrow,
     short,
     static,
     unsigned,
@@ -31,6 +44,7 @@ class Writer:
     graph: Graph
     unnamed: Callable[[Node], Tree]
     aliases: Mapping[int, Sequence[tuple[Node, Indices]]] = field(default_factory=dict)
+    bits: int = 0  # of the gradient that is written
     dtype: ast.expr = field(default_factory=lambda: ast.Name("", ast.Load()))
 
     def statement(self, tree: Tree, like: Node, typed: str) -> ast.expr:
@@ -38,6 +52,7 @@ class Writer:
         want = layout_of(like, like.free)
         name = typed if like.name is None else like.name
         self.dtype = ast.Attribute(ast.Name(name, ast.Load()), "dtype", ast.Load())
+        self.bits = bits(Leaf(frozenset(), "", 0.0, like, ()))
         if not tree.indices and (like.size > 1 or static(tree)):
             return self._filled(tree, like)
         written = fitted(self._typed(tree, want), want, exact=True)
@@ -151,38 +166,39 @@ class Writer:
                 not has_float(item[0]) and not static(item[0]),  # a mask cannot be negated
             )
         )
+        wider = narrow(tree, [part for part, _, _ in items], self.bits)
         below, items = self._below(items, first, want, whole)
         if below is not None:
             for divisor in divisors:
-                below = _joined(Written(divisor, ()), ast.Mult(), below, want)
+                below = joined(Written(divisor, ()), ast.Mult(), below, want)
             divisors = []
         for part, power, down in items:
             if part.indices and written is not None and divisors and len(part.indices) > first:
                 written, divisors = self._divided(written, divisors), []
-            right = self._power(part, power, want, whole)
+            right = self._power(part, power, want, whole or part is wider)
             if down and not right.layout:
                 divisors.append(right.syntax)
             elif written is None and not down:
                 written = right
             else:
                 left = written or Written(constant(1), ())
-                written = _joined(left, ast.Div() if down else ast.Mult(), right, want)
+                written = joined(left, ast.Div() if down else ast.Mult(), right, want)
             if below is not None and written is not None:
-                written, below = _joined(written, ast.Div(), below, want), None
+                written, below = joined(written, ast.Div(), below, want), None
         written = written or Written(constant(1), ())
         if divisors:
             written = self._divided(written, divisors)
         for mask in masks:
             written = self._selected(mask, written, want)
         negative = tree.number < 0
-        return Written(_negated(written.syntax), written.layout) if negative else written
+        return Written(negated(written.syntax), written.layout) if negative else written
 
     def _selected(self, mask: Leaf, written: Written, want: Layout) -> Written:
         """A value where a mask lets it through, and 0 elsewhere, whatever stands there."""
         hides = mask.node.fills
         node = mask.node if hides is None else hides
         shown = self.write(Leaf(mask.indices, "", 0.0, node, mask.at), want)
-        left, right, layout = _aligned(shown, written, want)
+        left, right, layout = aligned(shown, written, want)
         if hides is not None and layout == written.layout:
             filled = [left.syntax, constant(0)]
             return Written(method(written.syntax, "masked_fill", filled), layout)
@@ -201,7 +217,7 @@ class Writer:
         found: Written | None = None
         for part, power, _ in (*numbers, *rows):
             right = self._power(part, power, want, whole)
-            found = right if found is None else _joined(found, ast.Mult(), right, want)
+            found = right if found is None else joined(found, ast.Mult(), right, want)
         return found, [i for i in items if i not in numbers and i not in rows]
 
     def _number(self, number: Fraction, factors: bool) -> tuple[Written | None, list[ast.expr]]:
@@ -255,7 +271,7 @@ class Writer:
             if written is None:
                 written = right
             else:
-                written = _joined(written, ast.Sub() if sign else ast.Add(), right, want)
+                written = joined(written, ast.Sub() if sign else ast.Add(), right, want)
         assert written is not None
         return written
 
@@ -375,30 +391,3 @@ def layout_of(node: Node, at: Sequence[int]) -> Layout:
     for place, index in zip(node.places, at, strict=True):
         found[place] = index
     return tuple(found)
-
-
-def _joined(left: Written, operator: ast.operator, right: Written, want: Layout) -> Written:
-    """Two operands of an operator, broadcast against each other."""
-    a, b, layout = _aligned(left, right, want)
-    return Written(ast.BinOp(a.syntax, operator, b.syntax), layout)
-
-
-def _aligned(left: Written, right: Written, want: Layout) -> tuple[Written, Written, Layout]:
-    """Two values laid out to broadcast against each other, and the layout of what comes of it."""
-    a, b = left, right
-    if a.layout and b.layout:
-        a, b = fitted(a, want), fitted(b, want)
-    longer, shorter = sorted((a.layout, b.layout), key=len, reverse=True)
-    lead = len(longer) - len(shorter)
-    layout = list(longer)
-    for at, index in enumerate(shorter):
-        if index is not None:
-            layout[lead + at] = index
-    return a, b, tuple(layout)
-
-
-def _negated(syntax: ast.expr) -> ast.expr:
-    """`-x`, the sign at the front of a product."""
-    if isinstance(syntax, ast.BinOp) and isinstance(syntax.op, ast.Mult | ast.Div):
-        return ast.BinOp(_negated(syntax.left), syntax.op, syntax.right)
-    return ast.UnaryOp(ast.USub(), syntax)
