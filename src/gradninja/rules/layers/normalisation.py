@@ -161,7 +161,8 @@ def _kernel(name: str, arguments: str, output: int) -> str:
 
 def _layer_exact(site: Site, output: int) -> str:
     statistics = "*torch.ops.aten.native_layer_norm(a, normalized_shape, weight, bias, eps)[1:]"
-    arguments = f"g, a, normalized_shape, {statistics}, weight, bias"
+    # The kernel looks at no sizes: a gradient of others would have it read what is not there.
+    arguments = f"g.expand_as(a), a, normalized_shape, {statistics}, weight, bias"
     return _kernel("native_layer_norm", arguments, output)
 
 
