@@ -279,7 +279,7 @@ class Writer:
                 return
             if value.numel() and float(value.detach().abs().max()) > LARGEST:
                 return
-        except (RuntimeError, IndexError, ValueError, TypeError, NameError):
+        except (RuntimeError, IndexError, ValueError, TypeError, NameError, ArithmeticError):
             return
         self.scope[target] = value
         self.names = [*(n for n in self.names if n != target), target]
