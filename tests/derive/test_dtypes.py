@@ -116,3 +116,42 @@ def test_casts_within_a_line_hold_in_half_precision() -> None:
     truth, grads = autograd(scope["forward"], {"a": a}, lambda out: [torch.ones_like(out[0])])
     got = gn.derive(text, {"a": torch.randn(3, 3)})({"a": a}, grads[0])["da"]
     torch.testing.assert_close(got, truth["da"], rtol=2e-2, atol=2e-2)
+
+
+NORMS = (
+    """
+def forward(x, w):
+    h = x.float()
+    h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6)
+    return w * h.type_as(x)
+""",
+    """
+def forward(x, w):
+    dtype = x.dtype
+    h = x.to(torch.float32)
+    variance = h.pow(2).mean(-1, keepdim=True)
+    h = h * torch.rsqrt(variance + 1e-6)
+    return w * h.to(dtype)
+""",
+)
+
+
+@pytest.mark.parametrize("text", NORMS)
+def test_a_norm_in_float32_within_half_precision_is_fused(text: str) -> None:
+    """Casts stand between values and their own precision: the algebra sees through them."""
+    scope: dict[str, Any] = {"torch": torch}
+    exec(text, scope)
+    generator = torch.Generator().manual_seed(0)
+    given = {"x": torch.randn(5, 4, generator=generator), "w": torch.rand(4, generator=generator)}
+    back = gn.fuse(text, given)
+    assert back.dropped == ()
+    assert len(back.statements) <= 4, back.source
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        inputs = {name: value.to(dtype) for name, value in given.items()}
+        truth, grads = autograd(scope["forward"], inputs, lambda out: [torch.ones_like(out[0])])
+        rounding = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+        for name, got in back(inputs, grads[0]).items():
+            want = truth[name]
+            assert got.dtype == want.dtype == dtype
+            off = float((got.double() - want.double()).abs().max())
+            assert off <= 8 * rounding * max(1.0, float(want.abs().max())), (name, dtype)

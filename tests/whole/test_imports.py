@@ -49,7 +49,7 @@ DOORS = {
         {"book"},
     ],
     "algebra": [
-        {"index", "measure", "dtypes", "sizes"},
+        {"index", "measure", "dtypes", "sizes", "widened"},
         {"ops", "write"},
         {"find"},
         {"tell"},

@@ -24,6 +24,7 @@ from gradninja.algebra.measure.prices import PREFER
 from gradninja.algebra.ops.lowering import Lowering
 from gradninja.algebra.sizes import differs
 from gradninja.algebra.tell.steps import complete, rewritten
+from gradninja.algebra.widened import widened
 from gradninja.algebra.write.inplace import InPlace
 from gradninja.derive import Backward, derive
 from gradninja.derive.dtypes import hold_dtypes
@@ -124,7 +125,7 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
     `by`: the prices that forms are found by; `prefer`: those that it must be worth it by.
     """
     prefer = prefer or by
-    program = derived.program
+    program = widened(derived.program)
     dropped: list[Dropped] = []
     derived_lines: set[int] = set()
     modes = list(MODES)

@@ -147,6 +147,15 @@ def _same(low: Lowering, site: Site) -> Node:
     return result(low, site, tuple(site.y.shape), [a], [low.graph.itself(a)])
 
 
+@row("cast")
+def _cast(low: Lowering, site: Site) -> Node:
+    """A cast between floats, of values that are float64 (see `widened`): a line casts what it gives
+    to the dtype of what it is the gradient of."""
+    if site.value("a").dtype != site.y.dtype:
+        raise NotLowered("a cast")
+    return _same(low, site)
+
+
 @row("reshape")
 def _squeeze(low: Lowering, site: Site) -> Node:
     """Axes of size 1 put in or taken out: always so for a vector, else where the name says it."""
