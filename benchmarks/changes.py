@@ -6,9 +6,9 @@ Every change is of one place of `src/gradninja`: a comparison turned round, a st
 number or a flag another, operands swapped, a function returning nothing. All is done in a copy of
 the project. First the suite, two tests of each function, is run once to see which of them reach
 which places; then each change is made by itself, and the tests that reach it are run, those of its
-own room and quick ones first, until one fails. A change that no test notices is told with its line:
-some are equal to what was there (a cost that decides nothing, a check of what cannot be), the
-others are holes in the suite.
+own room and quick ones first, then the rest of their functions, until one fails or 40 seconds are
+spent. A change that no test notices is told with its line: some are equal to what was there (a
+cost that decides nothing, a check of what cannot be), the others are holes in the suite.
 """
 
 from __future__ import annotations
@@ -201,14 +201,15 @@ class Reach:
 
 
 class Only:
-    """A pytest plugin: these tests, in this order."""
+    """A pytest plugin: these tests, in this order, then the others of their functions."""
 
     def __init__(self, tests: Sequence[str]) -> None:
-        self.tests = tests
+        self.place = {test: at for at, test in enumerate(tests)}
+        self.functions = {test.partition("[")[0] for test in tests}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        place = {test: at for at, test in enumerate(self.tests)}
-        items[:] = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
+        kept = [i for i in items if i.nodeid.partition("[")[0] in self.functions]
+        items[:] = sorted(kept, key=lambda i: self.place.get(i.nodeid, len(self.place)))
 
 
 def reach(chosen: Sequence[Change], project: Path) -> tuple[dict[str, Any], set[int]]:
