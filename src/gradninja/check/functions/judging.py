@@ -59,6 +59,8 @@ def judge(subject: Subject) -> Report:
         report = whole.judge(subject, why=f"not judged line by line: {_said(error)}")
         return replace(report, not_looked_at=("the lines of the backward", "other conditions"))
     read = replace(read, namespace=text.namespace)
+    if notes:
+        trials = [replace(t, draw=replace(t.draw, label="guessed values")) for t in trials]
     with whole.called(function, trials) as calls:  # they run while the lines are judged
         lines = judge_lines(trials_of(replace(read, backward=written), written, trials))
         called = whole.judged(read, trials, calls.collect())
