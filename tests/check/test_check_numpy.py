@@ -236,6 +236,59 @@ def test_a_script_with_its_parameters_around_it(tmp_path: Path) -> None:
     assert "hs[t] ** 2" in told(wrong[0])
 
 
+CONV = """\
+import numpy as np
+
+
+def conv_forward(x, w, b, conv_param):
+    stride, pad = conv_param["stride"], conv_param["pad"]
+    N, C, H, W = x.shape
+    F, C, HH, WW = w.shape
+    Hp, Wp = 1 + (H + 2 * pad - HH) // stride, 1 + (W + 2 * pad - WW) // stride
+    out = np.zeros((N, F, Hp, Wp))
+    xp = np.pad(x, ((0,), (0,), (pad,), (pad,)), "constant")
+    for i in range(Hp):
+        for j in range(Wp):
+            win = xp[:, :, i * stride : i * stride + HH, j * stride : j * stride + WW]
+            for f in range(F):
+                out[:, f, i, j] = np.sum(win * w[f], axis=(1, 2, 3)) + b[f]
+    return out, (x, w, b, conv_param)
+
+
+def conv_backward(dout, cache):
+    x, w, b, conv_param = cache
+    stride, pad = conv_param["stride"], conv_param["pad"]
+    F, C, HH, WW = w.shape
+    N, _, Hp, Wp = dout.shape
+    xp = np.pad(x, ((0,), (0,), (pad,), (pad,)), "constant")
+    dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+    db = dout.sum(axis=(0, 2, 3))
+    for i in range(Hp):
+        for j in range(Wp):
+            rows, columns = slice(i * stride, i * stride + HH), slice(j * stride, j * stride + WW)
+            for f in range(F):
+                upstream = dout[:, f, i, j][:, None, None, None]
+                dw[f] += np.sum(xp[:, :, rows, columns] * upstream, axis=0)
+                dxp[:, :, rows, columns] += w[f] * upstream
+    dx = dxp[:, :, pad:-pad, pad:-pad]
+    return dx, dw, db
+"""
+
+
+def test_arrays_that_are_filled_in_loops(tmp_path: Path) -> None:
+    path = tmp_path / "conv.py"
+    path.write_text(CONV)
+    given = {
+        "x": rng.standard_normal((1, 1, 2, 2)),
+        "w": rng.standard_normal((2, 1, 2, 2)),
+        "b": rng.standard_normal(2),
+        "conv_param": {"stride": 2, "pad": 1},
+    }
+    report = gn.check(path, inputs=given)
+    assert report.ok, str(report)
+    assert {"dx", "dw", "db"} <= {line.name for line in report.lines}
+
+
 def forward(x, w):  # type: ignore[no-untyped-def]
     h = np.tanh(x @ w)
     return h.sum()

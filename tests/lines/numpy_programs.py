@@ -315,7 +315,7 @@ program(
     """\
     N, C, H, W = x.shape
     F, _, HH, WW = w.shape
-    x_pad = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), 'constant')
+    x_pad = np.pad(x, ((0,), (0,), (1,), (1,)), 'constant')
     out = np.zeros((N, F, H, W))
     for i in range(H):
         for j in range(W):

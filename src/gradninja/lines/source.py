@@ -179,8 +179,9 @@ def parse(
             hint="put the lines in `def forward(...):` and return the loss",
         )
     wanted = name or (default if default in functions else None)
-    if wanted is None and len(functions) == 1:
-        wanted = next(iter(functions))
+    likely = [n for n in functions if "forward" in n] if len(functions) > 1 else [*functions]
+    if wanted is None and len(likely) == 1:
+        wanted = likely[0]
     if wanted is None or wanted not in functions:
         missing = f"no function named {name or default}"
         raise ReadError(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from gradninja.check.given.draws import Draw
+from gradninja.check.given.plan import written
 from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
@@ -65,7 +66,7 @@ def names_of(source: Source, program: Program) -> Names:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
         key = (statement.lineno, source.statement(statement))
-        stored.setdefault(key, set()).update(found)
+        stored.setdefault(key, set()).update(found, written(statement))
     versions: dict[str, list[str]] = {given.name: [given.name] for given in program.inputs}
     for line in program.lines:
         mine = stored.get((line.number, line.source), set())

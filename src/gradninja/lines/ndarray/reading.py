@@ -241,9 +241,10 @@ class _Reading(ast.NodeTransformer):
         mode = [*args[2:], *(k.value for k in keywords if k.arg == "mode")]
         if any(not isinstance(m, ast.Constant) or m.value != "constant" for m in mode):
             return None
-        if not all(isinstance(pair, ast.Tuple) and len(pair.elts) == 2 for pair in pairs):
+        if not all(isinstance(pair, ast.Tuple) and len(pair.elts) in (1, 2) for pair in pairs):
             return None
-        flat = [e for pair in reversed(pairs) if isinstance(pair, ast.Tuple) for e in pair.elts]
+        both = [pair.elts for pair in pairs if isinstance(pair, ast.Tuple)]
+        flat = [width for pair in reversed(both) for width in (pair[0], pair[-1])]
         more = [ast.keyword("value", k.value) for k in keywords if k.arg == "constant_values"]
         return call_of("torch.nn.functional.pad", [args[0], ast.Tuple(flat, ast.Load())], more)
 
