@@ -226,7 +226,7 @@ def truth(
     }
     values = dict(natural)
     for name, versions in names.versions.items():
-        if versions[-1] in scope:
+        if versions[-1] in scope and not isinstance(natural.get(name), list | tuple | dict):
             value = scope[versions[-1]]
             values[name] = value.detach() if isinstance(value, torch.Tensor) else value
     for output in program.outputs:
