@@ -23,6 +23,10 @@ from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
 from gradninja.lines.source import Source
 
+# How `out[:, t] = h` is read.
+PART_WRITTEN = frozenset(
+    f"Tensor.{name}" for name in ("select_scatter", "slice_scatter", "index_put", "index_copy")
+)
 LIBRARY: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "math": math, "np": np}
 
 
@@ -59,6 +63,7 @@ class Names:
 def names_of(source: Source, program: Program) -> Names:
     """Which names of a program are the person's, and in what order they were bound."""
     stored: dict[tuple[int, str], set[str]] = {}
+    parts: dict[tuple[int, str], set[str]] = {}  # names of which a part is written
     for statement in _statements(source.function.body):
         found = {
             node.id
@@ -66,10 +71,13 @@ def names_of(source: Source, program: Program) -> Names:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
         key = (statement.lineno, source.statement(statement))
-        stored.setdefault(key, set()).update(found, written(statement))
+        stored.setdefault(key, set()).update(found)
+        parts.setdefault(key, set()).update(written(statement))
     versions: dict[str, list[str]] = {given.name: [given.name] for given in program.inputs}
     for line in program.lines:
         mine = stored.get((line.number, line.source), set())
+        if line.expr.op in PART_WRITTEN:
+            mine = mine | parts.get((line.number, line.source), set())
         for target in line.targets:
             base, _, count = target.rpartition("_")
             name = target if target in mine else base if count.isdigit() and base in mine else None
