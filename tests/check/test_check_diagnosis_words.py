@@ -297,7 +297,7 @@ def backward(x, w, s, dy):
     ],
 )
 def test_a_mend_says_where_it_stands(old: str, new: str, name: str, place: str) -> None:
-    report = check(ROWS.replace(old, new))
+    report = check(ROWS.replace(old, new), complete=True)
     (row,) = report.wrong
     assert (row.name, row.place) == (name, place)
     told = " ".join(str(report).split())

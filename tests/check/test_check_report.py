@@ -125,7 +125,9 @@ def test_the_command_judges_a_named_backward(
     path = tmp_path / "two.py"
     path.write_text(FORWARD + RIGHT + WRONG.replace("def backward", "def backward_fused"))
     worker = importlib.import_module("gradninja.check.worker")
-    monkeypatch.setattr(worker, "check_apart", lambda file, backward, *_: check(file, backward))
+    monkeypatch.setattr(
+        worker, "check_apart", lambda file, backward, *_, **asked: check(file, backward, **asked)
+    )
     runner = CliRunner()
     assert runner.invoke(app, ["check", str(path)]).exit_code == 0
     found = runner.invoke(app, ["check", f"{path}:backward_fused", "--json"])
@@ -171,7 +173,7 @@ def test_the_command_watches_until_it_is_stopped(
     reports = [check(FORWARD + RIGHT), check(FORWARD + WRONG)]
     given = iter(reports)
 
-    def checked(*_: object) -> Report:
+    def checked(*_: object, **asked: object) -> Report:
         """The file is saved while the first check runs."""
         path.write_text("saved")
         return next(given)
@@ -179,9 +181,8 @@ def test_the_command_watches_until_it_is_stopped(
     def stopped(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    worker, watching = (
-        importlib.import_module(f"gradninja.check.{name}") for name in ("worker", "watching")
-    )
+    worker = importlib.import_module("gradninja.check.worker")
+    watching = importlib.import_module("gradninja.check.tell.watching")
     monkeypatch.setattr(worker, "check_apart", checked)
     monkeypatch.setattr(watching, "Saves", lambda paths: Saves(paths, stopped))
     found = CliRunner().invoke(app, ["check", str(path), "--watch", "--json"])

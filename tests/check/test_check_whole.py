@@ -205,6 +205,7 @@ def test_a_pair_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "pair.py"
     path.write_text(
         "import numpy as np\n"
+        "import torch\n"
         "from jaxtyping import Float\n"
         "def forward(x: Float[object, 'n']):\n    y = x.sin()\n    return y\n"
         "def sin_fwd(x):\n    return np.sin(x), x\n"

@@ -269,6 +269,7 @@ def tolerances(
 
 
 LONG = 7  # digits, of a constant that stands for one of more
+SHORT = 4  # digits, of a constant that stands for itself
 AMPLIFIED = 8.0  # times, by what is done with it
 
 
@@ -283,7 +284,9 @@ def digits_of(nodes: Iterable[ast.AST]) -> float:
         if isinstance(value, float) and value and math.isfinite(value):
             digits, _, power = f"{value!r}".partition("e")
             whole, _, part = digits.partition(".")
-            if len((whole + part).strip("0")) >= LONG:
+            # 1.00000001 is no rounded constant: it is a short one that somebody bent.
+            short = len(f"{value:.6e}".partition("e")[0].replace(".", "").strip("0-")) < SHORT
+            if len((whole + part).strip("0")) >= LONG and not short:
                 unit = 10.0 ** (int(power or 0) - len(part))
                 found = max(found, AMPLIFIED * 0.5 * unit / abs(value))
     return found
