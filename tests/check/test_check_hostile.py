@@ -36,8 +36,6 @@ UNJUDGED = {
     "a wrong name in the signature": (
         FORWARD + "def backward(x, w, dz):\n    dx = dz\n", "`dz`, which is no name"),
     "any number of values": (FORWARD + "def backward(*a, **k):\n    dx = 1\n", "any number"),
-    "nothing written and nothing returned": (
-        FORWARD + "def backward(x, w, dy):\n    pass\n", "writes no `d<name>`"),
     "a return before the first line": (
         FORWARD + "def backward(x, w, dy):\n    return\n    dx = dy\n", "returns nothing"),
     "lines that write no gradient": (FORWARD + "delta = dy * w\n", "no line writes a gradient"),
@@ -72,6 +70,15 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(GradninjaError) as caught:
         check(path)
     assert told in str(caught.value)
+
+
+def test_where_nothing_is_written_yet_all_is_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "blank.py"
+    path.write_text(FORWARD + "def backward(x, w, dy):\n    pass\n")
+    report = check(path)
+    assert not report.wrong and {line.name for line in report.todo} == {"dx", "dw"}
+    with pytest.raises(GradninjaError, match="writes no `d<name>`"):
+        check(path, complete=True)
 
 
 WRONG = {
