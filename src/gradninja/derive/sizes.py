@@ -21,6 +21,7 @@ from gradninja.lines import NAME, Program
 if TYPE_CHECKING:
     from gradninja.derive.backward import Backward
 
+BESIDE = 1e-2  # how far off a zero
 HINT = "derive again with inputs of these shapes"
 FAILURES = (RuntimeError, ArithmeticError, IndexError, TypeError, ValueError, NotImplementedError)
 
@@ -57,7 +58,10 @@ def hold(back: Backward, values: Mapping[str, Any], sizes: tuple[Any, ...]) -> N
             (autograd does not go through a function that has a rule of its own, or finds no finite
             gradient), and they broadcast otherwise than when the forward was read.
     """
-    own = {given.name: _like(values[given.name], given.value) for given in back.program.inputs}
+    own = {
+        given.name: _beside_zero(_like(values[given.name], given.value))
+        for given in back.program.inputs
+    }
     wrong = difference(back, (*points(back.program, values), own), sizes)
     if wrong == "":
         return
@@ -99,6 +103,13 @@ def points(program: Program, values: Mapping[str, Any]) -> Iterator[dict[str, An
 
 def _like(now: Any, then: Any) -> Any:
     return now.to(then.dtype) if isinstance(then, torch.Tensor) else now
+
+
+def _beside_zero(value: Any) -> Any:
+    """The value, moved off the zeros: at a corner autograd takes a side, whatever the sizes are."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.masked_fill(value == 0, BESIDE)
+    return value
 
 
 def difference(
