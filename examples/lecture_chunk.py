@@ -6,7 +6,6 @@
 `bnvar_inv`, `bngain` and `bnbias` have one row, which the forward repeats for each of the n
 examples; so their gradients, and no others, are summed over n.
 """
-# ruff: noqa: RET504 - the output is a line of its own, as every value is
 
 from jaxtyping import Float
 from torch import Tensor

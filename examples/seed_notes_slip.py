@@ -1,4 +1,3 @@
-# ruff: noqa: RET504 - the output is a line of its own, as every value is
 """A line of the notes that is not right, and what gradninja says of it.
 
 The notes that this project began with work out one example by hand,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import linecache
 from pathlib import Path
 
 import pytest
-from test_readme import blocks
 
 from gradninja.rules import BOOK
+from pages import blocks, prepare, run_blocks
 from paths import ROOT
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -24,13 +23,6 @@ def book() -> object:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_a_page_runs(page: Path, book: object) -> None:
-    found = [b for b in blocks(page.read_text(encoding="utf-8")) if b.language != "text"]
-    assert found
-    scope: dict = {"__name__": "__main__"}
-    for block in found:
-        assert block.language == "python", f"line {block.line} of {page.name}"
-        text, name = "\n" * block.line + block.text, f"{page.name}, block at {block.line}"
-        # Where a class's methods have their text from, as in a notebook.
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        exec(compile(text, name, "exec"), scope)
+def test_every_block_of_a_page_runs(page: Path, book: object, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    run_blocks(blocks(page.read_text(encoding="utf-8")), tmp_path, page.name)
