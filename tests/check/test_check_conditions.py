@@ -79,6 +79,61 @@ def test_the_condition_is_named(tmp_path: Path, condition: str) -> None:
     assert row.line is not None
 
 
+LINEAR = """import torch
+
+
+class Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias=None, reduction="mean"):
+        y = x @ weight.t()
+        if bias is not None:
+            y = y + bias
+        if reduction == "mean":
+            y = y / 2
+            ctx.k = 2
+        else:
+            ctx.k = 1
+        ctx.save_for_backward(x, weight, bias)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, weight, bias = ctx.saved_tensors
+        db = None
+        dy = dy / ctx.k
+        dx = dy @ weight
+        if bias is not None:
+            db = dy.sum(0)
+        else:
+            dx = dx * 1
+        return dx, dy.t() @ x, db, None
+"""
+
+
+def test_what_may_be_left_out_is_judged_with_a_tensor_and_without(tmp_path: Path) -> None:
+    """And so is a word that the forward compares with, and what branches keep."""
+    file = tmp_path / "linear.py"
+    file.write_text(LINEAR)
+    report = check(file)
+    assert report.ok, str(report)
+    rows = [(row.name, row.line) for row in report.lines]
+    assert rows == [("dx", 23), ("dbias", 25), ("dweight", 28)]
+    assert any("bias (5,)" in note for note in report.notes)
+    values = {"x": torch.randn(4, 6), "weight": torch.randn(5, 6), "bias": None}
+    scope: dict[str, object] = {}
+    exec(compile(LINEAR, str(file), "exec"), scope)
+    report = check(scope["Linear"], inputs={**values, "reduction": "sum"})
+    assert report.ok, str(report)
+    assert "`bias` other than None" in report.not_looked_at
+    assert any("`reduction` is 'mean'" in note for note in report.notes)
+    file.write_text(LINEAR.replace("dy.sum(0)", "dy.mean(0)"))
+    (row,) = check(file).wrong
+    assert (row.name, row.line, row.fix) == ("dbias", 25, "db = dy.sum(0)")
+    file.write_text(LINEAR.replace("dx * 1", "dx * 2"))
+    (row,) = check(file).wrong
+    assert (row.name, row.condition, row.line) == ("dx", "`bias` is None", 27)
+
+
 RIGHT = ("x, w", "ctx.save_for_backward(x, w); return x @ w", "g",
          "x, w = ctx.saved_tensors; return g @ w.T, x.T @ g", "")  # fmt: skip
 

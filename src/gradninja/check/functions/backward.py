@@ -151,8 +151,10 @@ class _Backward:
         own: list[ast.stmt] = []
         for name in list(given):
             if name in self.changed:
-                mine = ast.Assign([ast.Name(name, ast.Store())], given.pop(name))
-                own.append(ast.copy_location(mine, self.function.body[0]))
+                first = self.function.body[0]
+                value = place(given.pop(name), ast.copy_location(ast.Constant(None), first))
+                mine = ast.Assign([ast.Name(name, ast.Store())], value)
+                own.append(ast.copy_location(mine, first))
                 own[-1].given = own[-1].unwritten = True  # type: ignore[attr-defined]
         return given, absent, own
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import torch
 
+from gradninja.check.given.module import told
 from gradninja.check.given.run import quiet
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import gapped, size
@@ -22,6 +24,8 @@ WIDE = torch.float64
 SINGLE_OFF = 1e-9  # relative, in float64: what lines in another order may differ by
 WORSE = 32.0  # times what the plain forward's own backward loses in a type
 UNITS = 32.0  # in the last place, of a type
+FEW = 4  # inputs of which all subsets are tried
+REFUSALS = (NotImplementedError, AssertionError, ValueError)  # as a body raises them
 NEAR = 1e-6  # to both sides of a bend
 
 
@@ -38,9 +42,16 @@ class Condition:
     values: Callable[[Values], Values] = dict
     cotangent: Callable[[torch.Tensor], torch.Tensor] = torch.clone
     dtype: torch.dtype = WIDE
-    wants: str | None = None
+    wants: tuple[str, ...] | None = None
     silent: int | None = None  # an output that nothing uses
     bends: bool = False
+
+    @property
+    def only_values(self) -> bool:
+        """Whether nothing is special but the values of the inputs."""
+        usual = Condition("", "")
+        mine = (self.cotangent, self.dtype, self.wants, self.silent)
+        return mine == (usual.cotangent, usual.dtype, usual.wants, usual.silent)
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,11 @@ class Tried:
 
 
 def tried(
-    call: Callable[..., Any], plain: Callable[..., Any], given: Values, wanted: Sequence[str]
+    call: Callable[..., Any],
+    plain: Callable[..., Any],
+    given: Values,
+    wanted: Sequence[str],
+    choices: Mapping[str, Sequence[Any]],
 ) -> Tried:
     """Call a Function's `apply` under every condition, up to the first that fails.
 
@@ -71,13 +86,17 @@ def tried(
         plain: its forward as a plain function of the same inputs.
         given: the inputs in the order of the forward, floats in float64.
         wanted: the inputs that have a gradient.
+        choices: what else an input may be.
     """
     found = Tried()
+    found.not_looked_at += [f"`{n}` other than None" for n, v in given.items() if v is None]
     usual, mine = (_gradients(f, given, wanted, Condition("", "")) for f in (plain, call))
     if isinstance(usual, Exception) or isinstance(mine, Exception):
+        found.not_looked_at.append("other conditions")
         return found
     usually = {n: Usual(size(g), distance(mine[n], g)) for n, g in usual.items()}
-    for condition in _conditions(given, wanted, _outputs(plain, given)):
+    every = [*_conditions(given, wanted, _outputs(plain, given)), *_chosen(given, choices)]
+    for condition in every:
         with quiet():
             said = _judged(condition, call, plain, given, wanted, usually)
         if said is None:
@@ -116,13 +135,13 @@ def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[
                 f"the loss uses all outputs but number {place}",
                 silent=place,
             )
-    if len(wanted) > 1:
-        for name in wanted:
-            yield Condition(
-                f"only `{name}` asks for a gradient",
-                f"{name}.requires_grad_(), the other inputs not",
-                wants=name,
-            )
+    for few in _subsets(wanted):
+        told = " and ".join(f"`{name}`" for name in few)
+        yield Condition(
+            f"only {told} ask{'s' if len(few) == 1 else ''} for a gradient",
+            f"{'; '.join(f'{name}.requires_grad_()' for name in few)}, the other inputs not",
+            wants=few,
+        )
     yield Condition(
         "inputs that are not contiguous", "x = x.mT.contiguous().mT", values=each(gapped)
     )
@@ -151,6 +170,29 @@ def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         told = str(dtype).removeprefix("torch.")
         yield Condition(f"inputs in {told}", f"x = x.to({dtype})", dtype=dtype)
+
+
+def _subsets(wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """All parts of the inputs, each alone first; of many only these."""
+    most = len(wanted) if len(wanted) <= FEW else 2
+    for count in range(1, most):
+        yield from combinations(wanted, count)
+
+
+def _chosen(given: Values, choices: Mapping[str, Sequence[Any]]) -> Iterator[Condition]:
+    """Flags turned, words that a parameter is compared with, and what may be left out."""
+    for name, value in given.items():
+        others: list[Any] = []
+        if isinstance(value, bool):
+            others = [not value]
+        elif isinstance(value, str):
+            others = [other for other in choices.get(name, ()) if isinstance(other, str)]
+        elif None in choices.get(name, ()):
+            others = [None]
+        for other in others:
+            if other != value or other is None:
+                change = partial(_with, name=name, value=other)
+                yield Condition(f"`{name}` is {other!r}", f"{name} = {other!r}", change)
 
 
 def _with(values: Values, name: str, value: Any) -> Values:
@@ -183,16 +225,18 @@ def _judged(
     usually: Mapping[str, Usual],
 ) -> tuple[str, str] | None:
     """What is wrong, as (input, words), both empty where nothing is; None where it is not seen."""
-    wanted = [condition.wants] if condition.wants is not None else wanted
     values = condition.values(dict(given))
+    wanted = condition.wants if condition.wants is not None else wanted
+    wanted = [name for name in wanted if values[name] is not None]
     true = _gradients(plain, values, wanted, condition)
     if isinstance(true, Exception) or any(g is None or not _finite(g) for g in true.values()):
         return None
     got = _gradients(call, values, wanted, condition)
     if isinstance(got, Exception):
-        if condition.dtype in (torch.bfloat16, torch.float16) or not _numel(values):
-            return None  # it does not claim that type, or an empty batch
-        return wanted[0], f"it raises: {got}"
+        half = condition.dtype in (torch.bfloat16, torch.float16)
+        if half or not _numel(values) or isinstance(got, REFUSALS):
+            return None  # it does not claim that type, an empty batch, or what it refuses
+        return wanted[0], f"it raises {told(got)}"
     exact = true
     if condition.dtype != WIDE:
         low = {n: _to(v, condition.dtype) for n, v in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from typing import TypeVar
@@ -53,9 +54,22 @@ class _Forward:
         else:
             self.ctx = ""
         self.held = Held(inputs=[argument.arg for argument in every])
+        self.optional = {
+            a.arg
+            for a, default in zip(every[::-1], arguments.defaults[::-1], strict=False)
+            if isinstance(default, ast.Constant) and default.value is None
+        }
         self.taken = {n.id for n in ast.walk(self.function) if isinstance(n, ast.Name)}
         self.taken |= {argument.arg for argument in every}
         self.changed = changed(self.function.body)
+        methods = [node for node in (self.function, text.setup) if node is not None]
+        parts = [part for method in methods for part in ast.walk(method)]
+        self.often = Counter(
+            part.attr
+            for part in parts
+            if isinstance(part, ast.Attribute)
+            and (isinstance(part.ctx, ast.Store) or part.attr == "save_for_backward")
+        )
 
     def made(self) -> tuple[ast.FunctionDef, Held]:
         function = self.function
@@ -105,7 +119,10 @@ class _Forward:
                 mine = self.fresh(f"{name}_")
                 _Renamed(name, mine).visit(ast.Module(self.function.body, []))
                 self.changed[mine] = self.changed.pop(name)
-                copy = ast.parse(f"{name}.clone()", mode="eval").body
+                text = f"{name}.clone()"
+                if name in self.optional:
+                    text = f"None if {name} is None else {text}"
+                copy = ast.parse(text, mode="eval").body
                 made = ast.Assign([ast.Name(mine, ast.Store())], copy)
                 found.append(ast.copy_location(made, self.function.body[0]))
         return found
@@ -165,14 +182,23 @@ class _Forward:
         return ast.Name(self.held.kept[name], node.ctx)
 
     def _saved(self, call: ast.Call, node: ast.stmt) -> list[ast.stmt]:
-        if self.held.saved:
-            raise Unreadable(f"`save_for_backward` is called more than once (line {node.lineno})")
-        found: list[ast.stmt] = []
-        for at, part in enumerate(call.args):
-            if isinstance(part, ast.Starred):
-                raise Unreadable(f"what is saved is not listed by name (line {node.lineno})")
-            found += self._named(part, f"saved_{at}", node, self.held.saved.append)
-        return found
+        if any(isinstance(part, ast.Starred) for part in call.args):
+            raise Unreadable(f"what is saved is not listed by name (line {node.lineno})")
+        if self.often["save_for_backward"] == 1:
+            return [
+                made
+                for at, part in enumerate(call.args)
+                for made in self._named(part, f"saved_{at}", node, self.held.saved.append)
+            ]
+        if not self.held.saved:  # in branches: the same names in each
+            self.held.saved += [self.fresh(f"saved_{at}") for at in range(len(call.args))]
+        if len(self.held.saved) != len(call.args):
+            raise Unreadable(f"branches save different numbers of values (line {node.lineno})")
+        pairs = zip(self.held.saved, call.args, strict=True)
+        return [self._bound(name, self.without(part), node) for name, part in pairs]
+
+    def _bound(self, name: str, value: ast.expr, node: ast.stmt) -> ast.stmt:
+        return ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], value), node)
 
     def _named(self, value: ast.expr, base: str, node: ast.stmt, note: Note) -> list[ast.stmt]:
         """A value that is handed on, by its own name where that goes on holding it."""
@@ -182,8 +208,7 @@ class _Forward:
             return []
         name = self.fresh(base)
         note(name)
-        made = ast.Assign([ast.Name(name, ast.Store())], value)
-        return [ast.copy_location(made, node)]
+        return [self._bound(name, value, node)]
 
     def _keeps(self, node: ast.Assign) -> bool:
         """Whether it is `ctx.a = ...`, `ctx.a, ctx.b = ...`, with what each is given."""
@@ -199,6 +224,11 @@ class _Forward:
         found: list[ast.stmt] = []
         for target, value in pairs(node) or ():
             assert isinstance(target, ast.Attribute)
+            if self.often[target.attr] > 1:  # in branches, or anew: one name for all
+                name = self.held.kept.get(target.attr) or self.fresh(target.attr)
+                self.held.kept[target.attr] = name
+                found.append(self._bound(name, self.without(value), node))
+                continue
 
             def note(name: str, attribute: str = target.attr) -> None:
                 self.held.kept[attribute] = name

@@ -4,42 +4,127 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gradninja.check.given.run import quiet
+from gradninja.check.wholes.calls import can_fork
 
 MOST = 600  # guesses that are tried
+FEW = 16  # of those that the forward runs on, given to the backward
 SHAPES = ((4, 6), (6,), (5, 6), (6, 5), (2, 4, 6), ())
 VECTORS = frozenset("bias b beta shift weight gamma scale".split())
 MATRICES = frozenset("weight w kernel".split())
 IDS = frozenset("target targets label labels index indices idx ids token tokens".split())
+MASKS = frozenset("mask masks keep".split())
+POSITIVE = frozenset("var variance running_var std sigma rstd invstd".split())
 FLAGS = frozenset("training inplace affine causal is_causal".split())
 AXES = frozenset("dim axis".split())
 COUNTS = frozenset("chunks block block_size num_chunks groups bits".split())
 SMALL = frozenset("eps epsilon".split())
 
 
-def guessed(
-    plain: Callable[..., Any], node: ast.FunctionDef, given: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Values that a plain forward runs on; None where no guess does.
+@dataclass(frozen=True)
+class Guesses:
+    """What values of a Function are guessed by.
 
-    Args:
-        node: its `def`, whose parameters without a default are guessed.
-        given: those that are known.
+    `plain`: its forward as a plain function, `node`: its `def`; `call`: its `apply`.
     """
-    arguments = [*node.args.posonlyargs, *node.args.args]
-    free = [a.arg for a in arguments[: len(arguments) - len(node.args.defaults)]]
-    free = [name for name in free if name not in given]
-    choices = [list(_choices(name)) for name in free]
-    for several in itertools.islice(_near_first(choices), MOST):
-        values = {**given, **dict(zip(free, several, strict=True))}
-        if _runs(plain, values):
-            return values
-    return None
+
+    plain: Callable[..., Any]
+    node: ast.FunctionDef
+    call: Callable[..., Any]
+
+    def guessed(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Values that the forward runs on, the backward too if any does; None where no guess does.
+
+        Args:
+            given: those that are known; the parameters without a default are guessed.
+        """
+        arguments = [*self.node.args.posonlyargs, *self.node.args.args]
+        free = [a.arg for a in arguments[: len(arguments) - len(self.node.args.defaults)]]
+        free = [name for name in free if name not in given]
+        choices = [list(_choices(name)) for name in free]
+        several = itertools.islice(_near_first(choices), MOST)
+        return self._first({**given, **dict(zip(free, one, strict=True))} for one in several)
+
+    def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Tensors for the parameters that are None unless they are given, where one matters.
+
+        Args:
+            values: those that are known, which the forward runs on.
+        """
+        found = dict(values)
+        for name in optional(self.node):
+            if found.get(name) is None:
+                shapes = _shapes_beside(self.plain, found)
+                tensors = [c for c in _choices(name, shapes) if isinstance(c, torch.Tensor)]
+                tried = ({**found, name: one} for one in tensors)
+                found = self._first(v for v in tried if self._matters(v, name)) or found
+        return {name: value for name, value in found.items() if name not in values}
+
+    def _first(self, guesses: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+        """The first that the backward runs on as well; else the first that the forward runs on."""
+        running = (values for values in guesses if _runs(self.plain, values))
+        first = next(running, None)
+        if first is None or self._whole([first]) == 0:
+            return first
+        others = list(itertools.islice(running, FEW))
+        at = self._whole(others)
+        return first if at is None else others[at]
+
+    def _whole(self, guesses: Sequence[Mapping[str, Any]]) -> int | None:
+        """Which of several goes through to the gradients, tried in a fork: nothing is run yet."""
+
+        def goes(values: Mapping[str, Any]) -> bool:
+            return _runs(lambda **v: self.call(*v.values()), values, back=True)
+
+        if not can_fork(engine=True):
+            return next((at for at, values in enumerate(guesses) if goes(values)), None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other threads: torch's own, which stay idle
+            pid = os.fork()
+        if pid == 0:
+            found = 255
+            try:
+                torch.set_num_threads(1)
+                for stream in (0, 1, 2):
+                    os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+                found = next((at for at, values in enumerate(guesses) if goes(values)), 255)
+            finally:
+                os._exit(found)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return code if 0 <= code < len(guesses) else None
+
+    def _matters(self, values: Mapping[str, Any], name: str) -> bool:
+        """Whether what is returned is another one without it."""
+        with torch.no_grad(), quiet():
+            try:
+                found = self.plain(**values)
+            except Exception:  # it does not fit
+                return False
+            try:
+                without = self.plain(**{**values, name: None})
+            except Exception:  # it cannot be left out beside these
+                return True
+        one, other = (list(p) if isinstance(p, tuple) else [p] for p in (found, without))
+        return not (len(one) == len(other) and all(map(_same, one, other)))
+
+
+def optional(node: ast.FunctionDef) -> list[str]:
+    """The parameters whose default is None."""
+    arguments = node.args
+    plain = [*arguments.posonlyargs, *arguments.args]
+    pairs = [
+        *zip(plain[len(plain) - len(arguments.defaults) :], arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return [a.arg for a, d in pairs if isinstance(d, ast.Constant) and d.value is None]
 
 
 def told(values: Mapping[str, Any]) -> str:
@@ -51,9 +136,25 @@ def told(values: Mapping[str, Any]) -> str:
     return f"no values are given, these are guessed: {', '.join(shown)}; a function inputs() says"
 
 
-def _choices(name: str) -> Iterator[Any]:
+def _shapes_beside(plain: Callable[..., Any], values: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """The shapes that a parameter beside known ones may have: a row of what is returned, first."""
+    with torch.no_grad(), quiet():
+        try:
+            found = plain(**values)
+        except Exception:  # it cannot be left out
+            found = ()
+    outputs = list(found) if isinstance(found, tuple) else [found]
+    shapes = [tuple(v.shape) for v in (*outputs, *values.values()) if isinstance(v, torch.Tensor)]
+    sizes = dict.fromkeys(size for shape in shapes for size in reversed(shape))
+    return [*((size,) for size in sizes), *dict.fromkeys(shapes)]
+
+
+def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[Any]:
     generator = torch.Generator().manual_seed(len(name))
     bare = name.rstrip("0123456789_").lower()
+    if bare in MASKS or bare.endswith("_mask"):
+        for shape in shapes:
+            yield torch.rand(shape, generator=generator) > 0.4
     if bare in IDS:
         yield torch.tensor([0, 2, 2, 1])
         yield torch.tensor([[0, 2], [2, 1]])
@@ -65,10 +166,13 @@ def _choices(name: str) -> Iterator[Any]:
         yield 2
     elif bare in SMALL:
         yield 1e-5
-    first: list[tuple[int, ...]] = [(6,)] if bare in VECTORS else []
-    first += [(6, 5), (5, 6)] if bare in MATRICES else []
-    for shape in dict.fromkeys((*first, *SHAPES)):
-        yield torch.randn(shape, generator=generator)
+    first: list[tuple[int, ...]] = []
+    if shapes is SHAPES:
+        first += [(6,)] if bare in VECTORS else []
+        first += [(6, 5), (5, 6)] if bare in MATRICES else []
+    for shape in dict.fromkeys((*first, *shapes)):
+        drawn = torch.randn(shape, generator=generator)
+        yield drawn.abs() + 0.1 if bare in POSITIVE else drawn
     yield 0.5
     yield 2
 
@@ -82,17 +186,28 @@ def _near_first(choices: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
                 yield tuple(c[at] for c, at in zip(choices, places, strict=True))
 
 
-def _runs(plain: Callable[..., Any], values: Mapping[str, Any]) -> bool:
-    """Whether every float goes into a finite result that is more than a broadcast made it."""
+def _runs(call: Callable[..., Any], values: Mapping[str, Any], *, back: bool = False) -> bool:
+    """Whether something finite comes out; `back`: gradients of the floats as well."""
     taken = {
         n: v.clone().requires_grad_(v.is_floating_point()) if isinstance(v, torch.Tensor) else v
         for n, v in values.items()
     }
     try:
         with torch.enable_grad(), quiet():
-            found = plain(**taken)
+            found = call(**taken)
+            several = found if isinstance(found, tuple) else (found,)
+            floats = [o for o in several if isinstance(o, torch.Tensor) and o.is_floating_point()]
+            wanted = [v for v in taken.values() if isinstance(v, torch.Tensor) and v.requires_grad]
+            flowing = [o for o in floats if o.requires_grad]
+            if back and flowing:
+                ones = [torch.ones_like(o) for o in flowing]
+                torch.autograd.grad(flowing, wanted, ones, allow_unused=True)
     except Exception:  # a guess that does not fit
         return False
-    several = found if isinstance(found, tuple) else (found,)
-    floats = [o for o in several if isinstance(o, torch.Tensor) and o.is_floating_point()]
     return bool(floats) and all(bool(torch.isfinite(o).all()) for o in floats)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return type(one) is type(other)
+    return one.shape == other.shape and torch.equal(one, other)

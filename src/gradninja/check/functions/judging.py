@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from gradninja.check.by_lines import judge_lines, trials_of
 from gradninja.check.functions import conditions
 from gradninja.check.functions.backward import lines_of
+from gradninja.check.functions.choices import choices
 from gradninja.check.functions.forward import plain_forward
-from gradninja.check.functions.guess import guessed
+from gradninja.check.functions.guess import Guesses, optional
 from gradninja.check.functions.guess import told as guess_told
 from gradninja.check.functions.held import Held
 from gradninja.check.functions.intent import with_intents
@@ -22,9 +23,10 @@ from gradninja.check.functions.ops import as_function
 from gradninja.check.functions.text import Text, Unreadable, text_of
 from gradninja.check.given.backwards import is_custom_op
 from gradninja.check.given.draws import draws
+from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import Flat
-from gradninja.check.tell.types import Report, Verdict
+from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.verdicts.together import together
 from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
@@ -33,6 +35,7 @@ from gradninja.lines.source import Source, of_live
 
 FLAT = "the forward's lines have no gradient at all: they are steps"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
+OTHERS = "other conditions"
 ONCE = "second order (a gradient of these gradients) was not judged"
 
 
@@ -47,23 +50,22 @@ def judge(subject: Subject) -> Report:
         text = text_of(function)
         forward, held = plain_forward(text)
         source = _source(text, forward)
+        read = _Read(replace(subject, forward=source, source=source), text, held, source)
         given, notes = _values(subject, source, held)
-        read = replace(subject, forward=source, source=source, inputs=given)
-        digits = digits_of([text.forward, text.backward])
-        trials = [replace(trial, digits=digits) for trial in tried(read, lambda name: True)]
+        trials = read.trials(given, "guessed values" if notes else None)
         written = lines_of(text, held, trials[0])
     except Flat:
         report = with_intents(whole.judge(subject), text, held.inputs)
-        return replace(report, notes=(*report.notes, FLAT), not_looked_at=("other conditions",))
+        return replace(report, notes=(*report.notes, FLAT), not_looked_at=(OTHERS,))
     except (ReadError, Unreadable) as error:
-        report = whole.judge(subject, why=f"not judged line by line: {_said(error)}")
-        return replace(report, not_looked_at=("the lines of the backward", "other conditions"))
-    read = replace(read, namespace=text.namespace)
-    if notes:
-        trials = [replace(t, draw=replace(t.draw, label="guessed values")) for t in trials]
-    with whole.called(function, trials) as calls:  # they run while the lines are judged
-        lines = judge_lines(trials_of(replace(read, backward=written), written, trials))
-        called = whole.judged(read, trials, calls.collect())
+        why = f"not judged line by line: {_said(error)}"
+        try:
+            report = whole.judge(subject, why=why)
+        except CheckError as refused:
+            message = f"{refused.message}, and it is {why}"
+            raise CheckError(message, spot=refused.spot, hint=refused.hint) from None
+        return replace(report, not_looked_at=("the lines of the backward", OTHERS))
+    lines, called = read.judged(trials, written)
     report = lines if lines.ok == called.ok else _by_call(lines, called)
     if subject.source is not None:  # a plain forward beside it says what is meant
         other = whole.judge(subject)
@@ -71,11 +73,55 @@ def judge(subject: Subject) -> Report:
         meant = other.ok and not (lines.ok and called.ok)
         if meant:
             return replace(report, notes=(*notes, *report.notes, MEANT, ONCE))
-    assert source.live is not None
     report = with_intents(report, text, held.inputs)
     if report.ok:
-        report = _under_conditions(report, function, source.live, trials[0], text)
+        report = _under_conditions(report, read, trials[0])
+    else:
+        report = replace(report, not_looked_at=(OTHERS,))
     return replace(report, notes=(*notes, *report.notes, ONCE))
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A Function that was read: what it is judged as, on whatever values."""
+
+    subject: Subject  # whose forward is the Function's own
+    text: Text
+    held: Held
+    source: Source
+
+    def trials(self, given: Mapping[str, Any] | None, label: str | None = None) -> list[Trial]:
+        """The draws with their truth. `label`: what to call the values that are given."""
+        digits = digits_of([self.text.forward, self.text.backward])
+        found = tried(replace(self.subject, inputs=given), lambda name: True)
+        found = [replace(trial, digits=digits) for trial in found]
+        if label is None:
+            return found
+        return [replace(t, draw=replace(t.draw, label=label)) for t in found]
+
+    def judged(self, trials: Sequence[Trial], written: Written) -> tuple[Report, Report]:
+        """The report on its lines, and the one on what it gives when it is called."""
+        function = self.subject.backward
+        read = replace(self.subject, namespace=self.text.namespace)
+        with whole.called(function, trials) as calls:  # they run while the lines are judged
+            lines = judge_lines(trials_of(replace(read, backward=written), written, trials))
+            return lines, whole.judged(read, trials, calls.collect())
+
+    def lines_at(self, given: Mapping[str, Any], variable: str) -> LineReport | None:
+        """The row of a gradient that a line is wrong for on some values; None where none is."""
+        try:
+            trials = self.trials(given)
+            report, _ = self.judged(trials, lines_of(self.text, self.held, trials[0]))
+        except (ReadError, CheckError):
+            return None
+        rows = {row.name: row for row in report.wrong}
+        return rows.get(trials[0].names.gradient(variable))
+
+    @property
+    def plain(self) -> Callable[..., Any]:
+        """Its forward as a plain function."""
+        assert self.source.live is not None
+        return self.source.live
 
 
 def judge_all(functions: Sequence[Any], subject: Subject) -> Report:
@@ -108,7 +154,10 @@ def _said(error: Exception) -> str:
 def _values(
     subject: Subject, source: Source, held: Held
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """The inputs by the names of the forward: given, those of a plain forward, or guessed."""
+    """The inputs by the names of the forward: given, those of a plain forward, or guessed.
+
+    And what is said of them.
+    """
     given = subject.inputs
     if given is None and subject.source is not None:
         given = draws(subject.source, subject.forward, None)[0].inputs
@@ -118,45 +167,55 @@ def _values(
         known = {name: value for name, value in given.items() if name in held.inputs}
     else:
         known = {}
+    assert source.live is not None
+    guesses = Guesses(source.live, source.function, subject.backward.apply)
     arguments = source.function.args
     free = arguments.args[: len(arguments.args) - len(arguments.defaults)]
     bare = [a.arg for a in free if a.annotation is None or "[" not in ast.unparse(a.annotation)]
-    if set(bare) <= set(known):
-        return known or None, ()
-    assert source.live is not None
-    found = guessed(source.live, source.function, known)
-    if found is None:
-        return known or None, ()
-    return found, (guess_told({n: v for n, v in found.items() if n not in known}),)
+    made: dict[str, Any] = {}
+    if not set(bare) <= set(known):
+        found = guesses.guessed(known)
+        if found is None:
+            return known or None, ()
+        made = {name: value for name, value in found.items() if name not in known}
+    if set(optional(source.function)) - set(known):  # nobody says that they are None
+        values = {**known, **made}
+        values = values or draws(source, source, None)[0].inputs
+        made |= guesses.filled(values)
+        known = {**values, **known} if made else known
+    return {**known, **made} or None, (guess_told(made),) if made else ()
 
 
 # -- conditions ----------------------------------------------------------------------------------
 
 
-def _under_conditions(
-    report: Report, function: Any, plain: Callable[..., Any], trial: Trial, text: Text
-) -> Report:
+def _under_conditions(report: Report, read: _Read, trial: Trial) -> Report:
     """The same where it is right under every condition; else the first that is not, told."""
-    gradient = trial.names.gradient
+    gradient, function = trial.names.gradient, read.subject.backward
     rows = {row.name: row for row in report.lines}
     inputs = trial.draw.program.differentiable
     wanted = [name for name in inputs if gradient(name) in rows]
-    found = conditions.tried(_called_on_copies(function, text), plain, trial.draw.inputs, wanted)
+    call = _called_on_copies(function, read.text)
+    found = conditions.tried(call, read.plain, trial.draw.inputs, wanted, choices(read.text))
     report = replace(report, not_looked_at=(*report.not_looked_at, *found.not_looked_at))
     condition = found.failed
     if condition is None:
         told = f"right under {len(found.passed)} conditions: {'; '.join(found.passed)}"
         return replace(report, notes=(*report.notes, told))
     row = rows[gradient(found.variable)]
+    kind, said = "wrong under a condition", f"With {condition.name}: {found.said}."
+    if condition.only_values:  # the lines are judged on these
+        row = read.lines_at(condition.values(dict(trial.draw.inputs)), found.variable) or row
+        kind, said = row.kind or kind, " ".join(filter(None, (said, row.diagnosis)))
     wrong = replace(
         row,
         verdict=Verdict.WRONG,
-        kind="wrong under a condition",
-        diagnosis=f"It is right otherwise. With {condition.name}: {found.said}.",
+        kind=kind,
+        diagnosis=f"It is right otherwise. {said}",
         condition=condition.name,
         reproducer=_reproducer(condition, function, trial, found.variable),
     )
-    lines = tuple(wrong if one is row else one for one in report.lines)
+    lines = tuple(wrong if one.name == row.name else one for one in report.lines)
     return replace(report, lines=lines)
 
 

@@ -71,7 +71,7 @@ class Calls:
         )
         rounds = ROUNDS if elements <= ELEMENTS else 1
         orders = [places * rounds, places[::-1]]
-        fork = _can_fork() and not (engine and torch.accelerator.is_available())
+        fork = can_fork(engine=engine)
         self._parts = [_Part(run, trials, order, asked, fork=fork) for order in orders]
 
     def collect(self) -> list[Call]:
@@ -142,10 +142,11 @@ class _Part:
             self.pid = None
 
 
-def _can_fork() -> bool:
-    """Not where threads of a library would be missing in the fork."""
+def can_fork(*, engine: bool) -> bool:
+    """Not where threads of a library would be missing in the fork, as autograd's beside a GPU."""
     return (
-        sys.platform == "linux"
+        not (engine and torch.accelerator.is_available())
+        and sys.platform == "linux"
         and not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         and not {"jax", "tensorflow"} & set(sys.modules)
     )
