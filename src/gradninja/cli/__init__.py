@@ -1,15 +1,17 @@
 """The command line: arguments and printing only.
 
-Each verb is a function in a file of its own; it is added to the app by one line here. Verbs import
+Each verb is a function in a file of its own; it is added to its panel by one line here. Verbs import
 what they need inside the function, so that `gradninja --help` does not wait for torch.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from gradninja import __version__
 from gradninja.cli.check import check
 from gradninja.cli.compile import compile
 from gradninja.cli.derive import derive
@@ -22,24 +24,55 @@ from gradninja.cli.sample import sample
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
 
+EXAMPLES = """
+To try first:
+
+- `gradninja learn` opens a workbook in the browser
+
+- `gradninja check layer.py` judges `backward` against `forward`, line by line
+
+- `gradninja derive layer.py` writes it; `-` takes the standard input
+
+- `gradninja train words.txt` learns from a list of words
+
+`gradninja VERB --help` shows what a verb takes.
+"""
+
 app = typer.Typer(
     name="gradninja",
-    help="Write the forward. Own the backward.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(train)
-app.command()(sample)
-app.command()(evaluate)
-app.command()(derive)
-app.command()(fuse)
-app.command()(explain)
-app.command()(check)
-app.command()(hint)
-app.command()(learn)
-app.command()(compile)
+PANELS = {
+    "Learn": (learn, hint, explain),
+    "Write": (derive, fuse, compile),
+    "Judge": (check,),
+    "Run": (train, sample, evaluate),
+}
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"gradninja {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXAMPLES)
+def gradninja(
+    called: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Write the forward. Own the backward."""
+    if called.invoked_subcommand is None:
+        print(called.get_help())
+
 
 WRONG = 2  # exit code when a person's input cannot be used
 

@@ -66,7 +66,7 @@ def check(
     ] = Format.TEXT,
     as_json: Json = False,
 ) -> None:
-    """Judge a hand-written backward pass line by line, and say how to mend what is wrong.
+    """Judge a backward line by line, and say how to mend it.
 
     What is not written yet is to do, and no mistake. Exit code 0: all lines are right; 1: a line is
     wrong; 2: it could not be judged.

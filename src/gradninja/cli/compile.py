@@ -19,7 +19,11 @@ LETTERS = 27  # a to z and the end mark
 
 def compile(  # the verb's name
     model: Annotated[
-        str, typer.Argument(help="bigram, mlp, mlp_batchnorm, or the path of your own model file.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="bigram, mlp, mlp_batchnorm, your own model file, or - to read one.",
+        ),
     ],
     show: Annotated[
         bool, typer.Option("--show", help="Print the text that is compiled, and compile nothing.")
@@ -40,15 +44,15 @@ def compile(  # the verb's name
     vocab: Annotated[int, typer.Option(min=2, help="Letters, the end mark too.")] = LETTERS,
     timeout: Timeout = 300.0,
 ) -> None:
-    """Compile the training loop of a model: forward, backward, update and batches in one."""
+    """Compile a model's training loop: forward, backward, update."""
     import numpy as np
 
     from gradninja import models
     from gradninja.native import compile_training
 
     sizes = {"vocab": vocab, "context": context, "embedding": embedding, "hidden": hidden}
-    with running(model, timeout):
-        loaded = models.load(model)
+    with running(model, timeout) as path:
+        loaded = models.load(path)
         loaded.check({**sizes, **loaded.options, "n": batch})
         values, parameters = _values(loaded, sizes, batch)
         begun = time.perf_counter()

@@ -33,11 +33,11 @@ def derive(
     timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Write the backward pass of a forward, one line at a time, with the forward's own names."""
+    """Write the backward of a forward, one line at a time."""
     from gradninja.derive import derive as derived
 
-    with running(file, timeout):
-        back = derived(file, wrt=wrt or None, style=style.value)
+    with running(file, timeout) as path:
+        back = derived(path, wrt=wrt or None, style=style.value)
     if as_json:
         print(json.dumps(_row(back), ensure_ascii=False))
     else:

@@ -23,7 +23,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained network: the mean loss in nats a letter, lower is better."""
+    """Measure a trained network: the mean loss in nats a letter."""
     from gradninja.data import Vocabulary, load_words
     from gradninja.training import load_dataset, load_network
 

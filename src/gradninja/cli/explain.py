@@ -38,7 +38,7 @@ def explain(
         Path | None, typer.Option(help="Write to this file.", show_default="print")
     ] = None,
 ) -> None:
-    """Walk a backward pass for a reader: each line, its rule in words, what was summed."""
+    """Walk through a backward pass: each line, its rule, its shapes."""
     from rich.console import Console
 
     from gradninja.algebra import fuse
@@ -46,8 +46,8 @@ def explain(
     from gradninja.explain import Walkthrough, text
     from gradninja.explain import explain as explained
 
-    with running(file, timeout):
-        back = fuse(file) if steps else derive(file)
+    with running(file, timeout) as path:
+        back = fuse(path) if steps else derive(path)
     console = Console()
     if out is None and view is View.TEXT and console.is_terminal:
         print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")

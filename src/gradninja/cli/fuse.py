@@ -42,12 +42,12 @@ def fuse(
     timeout: Timeout = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Write the backward pass of a forward all in one go: the short formula, found by algebra."""
+    """Write it all in one go: the short formula, found by algebra."""
     from gradninja.algebra import fuse as fused
 
     style = "in place" if in_place else "readable"
-    with running(file, timeout):
-        back = fused(file, wrt=wrt or None, prefer=prefer.value, style=style)
+    with running(file, timeout) as path:
+        back = fused(path, wrt=wrt or None, prefer=prefer.value, style=style)
     for pass_ in back.dropped:
         print(f"not taken: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:

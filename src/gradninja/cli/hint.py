@@ -25,10 +25,10 @@ def hint(
     ] = 1,
     timeout: Timeout = 300.0,
 ) -> None:
-    """Lead on to one line of a backward pass, without telling it before it is asked for."""
+    """Lead on to one gradient, without telling it before you ask."""
     from gradninja.derive import derive
     from gradninja.learn import hints
 
-    with running(file, timeout):
-        back = derive(file)
+    with running(file, timeout) as path:
+        back = derive(path)
     print(hints(back, name, stage))

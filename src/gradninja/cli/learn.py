@@ -17,9 +17,9 @@ def learn(
     ] = Path("gradninja-learn.json"),
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page.")] = True,
 ) -> None:
-    """Serve the workbook: backpropagation by hand, judged as you type, with hints in stages.
+    """Open the workbook: backpropagation by hand, judged as you type.
 
-    It listens on this machine only. Ctrl-C ends it; what you have written is kept.
+    Hints come in stages. It is a page in the browser; the server listens on this machine only. Ctrl-C ends it; what you have written is kept.
     """
     from gradninja.learn.workbook.server import Server, Workbook
 

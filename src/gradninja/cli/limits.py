@@ -6,6 +6,7 @@ import contextlib
 import linecache
 import os
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -25,8 +26,32 @@ Timeout = Annotated[
 
 
 @contextlib.contextmanager
-def running(file: str, timeout: float) -> Iterator[None]:
-    """Around work on a person's file that runs the file itself.
+def given(file: str) -> Iterator[str]:
+    """The file that a person named: of `-` one that holds the text of the standard input.
+
+    What it imports is looked for where the person stands, and it is called `-` in what is said.
+
+    Raises:
+        GradninjaError: what comes from within.
+    """
+    if file != "-":
+        yield file
+        return
+    sys.path.insert(0, str(Path.cwd()))
+    with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
+        path = Path(folder) / "stdin.py"
+        path.write_bytes(sys.stdin.buffer.read())
+        try:
+            yield str(path)
+        except GradninjaError as error:
+            raise GradninjaError(str(error).replace(str(path), "-")) from None
+        finally:
+            sys.path.remove(str(Path.cwd()))
+
+
+@contextlib.contextmanager
+def running(file: str, timeout: float) -> Iterator[str]:
+    """Around work on a person's file that runs the file itself; gives the file, as `given` does.
 
     What it prints goes to stderr, so that stdout holds the answer alone; ending the program is an
     error of the file; after `timeout` seconds the process ends with words and exit code 2.
@@ -34,6 +59,12 @@ def running(file: str, timeout: float) -> Iterator[None]:
     Raises:
         ReadError: the file ends the program.
     """
+    with given(file) as named, _watched(named, timeout):
+        yield named
+
+
+@contextlib.contextmanager
+def _watched(file: str, timeout: float) -> Iterator[None]:
     path = file.partition(".py:")[0] + ".py" if ".py:" in file else file
     watchdog = threading.Timer(timeout, _give_up, (path, timeout, threading.get_ident()))
     watchdog.daemon = True

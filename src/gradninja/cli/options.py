@@ -14,7 +14,8 @@ ForwardFile = Annotated[
     str,
     typer.Argument(
         metavar="FILE.py[:NAME]",
-        help="A file with a forward; NAME is its function's name, `forward` by default.",
+        help="A file with a forward, or - for the standard input; NAME is the function or class, "
+        "`forward` by default.",
     ),
 ]
 Wrt = Annotated[

@@ -27,7 +27,10 @@ def sample(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw words from a trained network, many at once; words of its training set are marked."""
+    """Draw words from a trained network.
+
+    Many are drawn at once; words of its training set are marked.
+    """
     from gradninja.training import load_dataset, load_network
     from gradninja.training import sample as draw
 

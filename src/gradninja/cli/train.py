@@ -120,10 +120,10 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a name generator with its own hand-written backward pass, without autograd.
+    """Train a network on a list of words, without autograd.
 
-    Prints the losses and twenty new names; the run folder holds the weights, the metrics and
-    pictures. Ctrl-C saves; --resume goes on to the same end, bit for bit.
+    Prints the losses and twenty new words; weights, metrics and pictures are in the run folder.
+    Ctrl-C saves; --resume goes on to the same end, bit for bit.
     """
     from gradninja.training import Config, Interrupted, begin, go
     from gradninja.training import resume as resume_run
