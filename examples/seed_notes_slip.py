@@ -19,14 +19,14 @@ the link through `bnraw`. Run
 It ends with exit code 1; what it says, shortened:
 
     gradient    verdict  exact  approximate   maxdiff  line
-    dbngain     close    False  True         9.54e-07    53
-    dbnbias     exact    True   True                0    54
-    dbnraw      exact    True   True                0    55
-    dbnvar_inv  close    False  True         4.77e-07    56
-    dbndiff     wrong    False  False            26.3    57
+    dbngain     close    False  True         9.54e-07    52
+    dbnbias     exact    True   True                0    53
+    dbnraw      exact    True   True                0    54
+    dbnvar_inv  close    False  True         4.77e-07    55
+    dbndiff     wrong    False  False            26.3    56
 
     dbndiff: wrong (gradient in place of value)
-      line 57: dbndiff = dbnvar_inv * dhpreact
+      line 56: dbndiff = dbnvar_inv * dhpreact
       There are two mistakes: gradient in place of value, and skipped link of the chain. ...
       write: dbndiff = bnvar_inv * dbnraw
 

@@ -1,6 +1,6 @@
 """The command line: arguments and printing only.
 
-Each verb is a function in a file of its own; it is added to its panel by one line here. Verbs import
+Each verb is a function in a file of its own; it is added to a panel by one word here. Verbs import
 what they need inside the function, so that `gradninja --help` does not wait for torch.
 """
 

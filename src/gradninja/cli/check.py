@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradninja.check.tell.formats import Format, to_github, to_json, to_sarif
+from gradninja.cli.limits import given
 from gradninja.cli.options import Json
 from gradninja.errors import GradninjaError
 
@@ -26,8 +28,9 @@ def check(
         list[str],
         typer.Argument(
             metavar="FILE.py[:NAME]",
-            help="The file that holds forward and backward; NAME picks one of several. Or several "
-            "files, or a folder: all in it that hold an autograd Function or a custom op.",
+            help="The file that holds forward and backward, or - for the standard input; NAME "
+            "picks one of several. Or several files, or a folder: all in it that hold an "
+            "autograd Function or a custom op.",
         ),
     ],
     backward: Annotated[
@@ -113,10 +116,13 @@ def _once(
     from gradninja.check.worker import check_apart
 
     try:
-        report = check_apart(file, backward, timeout, memory, **asked)
+        with given(file) as path:
+            report = check_apart(path, backward, timeout, memory, **asked)
     except GradninjaError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_JUDGED
+    if path != file:
+        report = replace(report, file=file)
     if form is Format.JSON:
         print(report.to_json(), flush=True)
     elif form is Format.TEXT:

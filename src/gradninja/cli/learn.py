@@ -19,7 +19,8 @@ def learn(
 ) -> None:
     """Open the workbook: backpropagation by hand, judged as you type.
 
-    Hints come in stages. It is a page in the browser; the server listens on this machine only. Ctrl-C ends it; what you have written is kept.
+    Hints come in stages. It is a page in the browser, served to this machine only. Ctrl-C ends it;
+    what you have written is kept.
     """
     from gradninja.learn.workbook.server import Server, Workbook
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradninja.cli.options import Json
 from gradninja.errors import RunError
 
 if TYPE_CHECKING:
@@ -30,6 +29,12 @@ Words = Annotated[
 INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
 
 
+def _seed(number: int) -> int:
+    if not 0 <= number <= 2**62:
+        raise typer.BadParameter("must be from 0 to 2**62")
+    return number
+
+
 class Engine(StrEnum):
     """What may take the steps of a run."""
 
@@ -42,83 +47,134 @@ class Engine(StrEnum):
 FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json"}
 
 
+NETWORK, STEPS, FOLDER, SHOWN = "Network", "Steps", "Run folder", "What is shown"
+
+
+def _count(what: str, panel: str, least: int = 1) -> Any:
+    """An option that is a number of something; a default beside its words takes no line."""
+    return typer.Option(
+        min=least, metavar="N", help=what, show_default=False, rich_help_panel=panel
+    )
+
+
 def train(
     given: typer.Context,
     words: Words = None,
     model: Annotated[
-        str, typer.Option(help="bigram, mlp, mlp_batchnorm, or the path of your own model file.")
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="bigram, mlp, mlp_batchnorm, FILE.py.",
+            show_default=False,
+            rich_help_panel=NETWORK,
+        ),
     ] = "mlp_batchnorm",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200_000,
-    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 32,
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 200,
-    embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a letter.")] = 10,
-    context: Annotated[int, typer.Option(min=1, help="Letters that predict the next one.")] = 3,
-    rate: Annotated[
-        float, typer.Option(min=0.0, help="Learning rate; a tenth of it from half-way on.")
-    ] = 0.1,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**62, help="For weights and batches.")
-    ] = 2147483647,
+    hidden: Annotated[int, _count("Hidden units (200).", NETWORK)] = 200,
+    embedding: Annotated[int, _count("Numbers for a letter (10).", NETWORK)] = 10,
+    context: Annotated[int, _count("Letters that predict the next (3).", NETWORK)] = 3,
     bessel: Annotated[
         bool | None,
         typer.Option(
             "--bessel/--no-bessel",
-            help="BatchNorm's variance by 1/(n-1), or by 1/n: in training and at test time.",
-            show_default="--bessel",
+            help="BatchNorm divides by n-1, or by n.",
+            show_default=False,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     backward: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The function of the model file that gives the gradients; `backward_fused` "
-            "where there is one, else `backward`, else it is derived.",
+            help="What gives the gradients.",
             show_default=False,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     fit: Annotated[
-        bool, typer.Option("--fit", help="The exact answer without steps, by counting (bigram).")
+        bool,
+        typer.Option("--fit", help="Count in place of steps (bigram).", rich_help_panel=NETWORK),
     ] = False,
-    verify: Annotated[
+    steps: Annotated[int, _count("Training steps (200000).", STEPS)] = 200_000,
+    batch: Annotated[int, _count("Examples in a step (32).", STEPS)] = 32,
+    rate: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="X",
+            help="Learning rate (0.1); its tenth from half-way.",
+            show_default=False,
+            rich_help_panel=STEPS,
+        ),
+    ] = 0.1,
+    seed: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Compare every gradient with autograd each N steps; 0: never."
+            metavar="N",
+            help="For weights and batches (2147483647).",
+            callback=_seed,
+            show_default=False,
+            rich_help_panel=STEPS,
         ),
-    ] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder.", show_default="runs/<model>-<number>"),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run that --out holds.")
-    ] = False,
-    resume: Annotated[
-        Path | None,
+    ] = 2147483647,
+    engine: Annotated[
+        Engine,
         typer.Option(
-            metavar="RUN", help="Go on with a run; its own settings hold.", show_default=False
+            metavar="NAME",
+            help="native (compiled), torch, auto: what pays.",
+            show_default=False,
+            rich_help_panel=STEPS,
         ),
-    ] = None,
-    checkpoint_every: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="Time between two checkpoints.")
-    ] = 30.0,
+    ] = Engine.auto,
     threads: Annotated[
         int,
         typer.Option(
             min=1,
             max=os.cpu_count(),
-            help="Processor threads; compiled code shares its large matrix products, with the "
-            "same result: for wide layers on a machine with nothing else to do.",
+            metavar="N",
+            help="For large matrix products, compiled (1).",
+            show_default=False,
+            rich_help_panel=STEPS,
         ),
     ] = 1,
-    engine: Annotated[
-        Engine,
+    verify: Annotated[int, _count("Compare with autograd each N steps.", STEPS, 0)] = 0,
+    out: Annotated[
+        Path | None,
         typer.Option(
-            help="What takes the steps: code compiled for this model and these sizes, or PyTorch; "
-            "auto compiles where that pays and can be done."
+            metavar="PATH",
+            help="The run folder; runs/MODEL-1, -2, ...",
+            show_default=False,
+            rich_help_panel=FOLDER,
         ),
-    ] = Engine.auto,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    as_json: Json = False,
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=FOLDER),
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run as it began.",
+            show_default=False,
+            rich_help_panel=FOLDER,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="S",
+            help="Seconds between two checkpoints (30).",
+            show_default=False,
+            rich_help_panel=FOLDER,
+        ),
+    ] = 30.0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress bar.", rich_help_panel=SHOWN)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object.", rich_help_panel=SHOWN)
+    ] = False,
 ) -> None:
     """Train a network on a list of words, without autograd.
 
