@@ -7,6 +7,7 @@ what they need inside the function, so that `gradninja --help` does not wait for
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -44,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-PANELS = {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn": (learn, hint, explain),
     "Write": (derive, fuse, compile),
     "Judge": (check,),
