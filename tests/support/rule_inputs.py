@@ -94,9 +94,8 @@ class Trial:
 
     @staticmethod
     def parse(row: str, text: str) -> Trial:
-        expression, where, given = text.rpartition(" where ")
-        assert where, f"{row}: {text!r} does not say what its inputs are"
-        inputs = tuple(Given.parse(part) for part in given.split(";"))
+        expression, _, given = text.partition(" where ")
+        inputs = tuple(Given.parse(part) for part in given.split(";") if given)
         return Trial(row, expression.strip(), inputs, text)
 
     @property
@@ -146,8 +145,8 @@ def _compiled(expression: str) -> Any:
 
 
 def book_rows() -> list[Rule]:
-    """Every row of the rule book but those that a user's `gradninja.rule` added."""
-    return [row for row in BOOK if row.name not in BOOK.own]
+    """Every row with a gradient but those that a user's `gradninja.rule` added."""
+    return [row for row in BOOK if row.name not in BOOK.own and not row.constant]
 
 
 def trials_of(row: Rule) -> list[Trial]:

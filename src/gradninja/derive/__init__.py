@@ -95,11 +95,11 @@ def read_program(
                 for name, value in inputs.items()
             }
     try:
-        return read(forward, inputs, wrt, known=book.knows, own=book.own)
+        return read(forward, inputs, wrt, book=book)
     except DoesNotRun:
         try:
             with default_dtype(torch.float32):
-                return read(forward, given, wrt, known=book.knows, own=book.own)
+                return read(forward, given, wrt, book=book)
         except ReadError:
             pass
         raise

@@ -15,42 +15,6 @@ from typing import Any
 
 import torch
 
-# Functions whose result does not depend on the values that they are given, or only in steps: the
-# gradient through them is zero wherever it exists.
-CONSTANT = frozenset(
-    """
-    torch.zeros torch.ones torch.full torch.empty torch.arange torch.linspace torch.eye torch.tensor
-    torch.zeros_like torch.ones_like torch.full_like torch.rand torch.randn torch.randint
-    torch.randperm torch.rand_like torch.randn_like torch.randint_like torch.bernoulli
-    torch.multinomial torch.normal torch.tril_indices torch.triu_indices torch.logspace
-    torch.argmax torch.argmin torch.argsort torch.sign torch.floor torch.ceil torch.round
-    torch.trunc torch.isnan torch.isinf torch.isfinite torch.eq torch.ne torch.lt torch.le torch.gt
-    torch.ge torch.logical_and torch.logical_or torch.logical_not torch.logical_xor torch.any
-    torch.all torch.bincount torch.searchsorted torch.bucketize torch.nonzero torch.count_nonzero
-    torch.is_floating_point torch.is_tensor torch.heaviside torch.isclose torch.allclose torch.equal
-    torch.broadcast_shapes F.one_hot torch.finfo torch.iinfo torch.Size torch.sgn
-    Tensor.detach Tensor.argmax Tensor.argmin Tensor.argsort Tensor.sign Tensor.floor Tensor.ceil
-    Tensor.round Tensor.trunc Tensor.long Tensor.int Tensor.bool Tensor.isnan Tensor.isinf
-    Tensor.isfinite Tensor.eq Tensor.ne Tensor.lt Tensor.le Tensor.gt Tensor.ge Tensor.logical_and
-    Tensor.logical_or Tensor.logical_not Tensor.any Tensor.all Tensor.new_zeros Tensor.new_ones
-    Tensor.new_full Tensor.new_tensor Tensor.bernoulli Tensor.multinomial Tensor.size Tensor.numel
-    Tensor.dim Tensor.ndimension Tensor.nelement Tensor.is_floating_point Tensor.element_size
-    Tensor.nonzero Tensor.count_nonzero Tensor.bincount Tensor.stride Tensor.is_contiguous
-    Tensor.equal Tensor.sgn // torch.floor_divide Tensor.floor_divide torch.signbit Tensor.signbit
-    torch.numel torch.hann_window torch.hamming_window torch.blackman_window torch.scalar_tensor
-    Tensor.new_empty torch.empty_like torch.result_type torch.is_complex Tensor.is_complex
-    torch.fft.fftfreq torch.fft.rfftfreq
-    """.split()
-)
-
-RANDOM = frozenset(
-    """
-    torch.rand torch.randn torch.randint torch.randperm torch.rand_like torch.randn_like
-    torch.randint_like torch.bernoulli torch.multinomial torch.normal Tensor.bernoulli
-    Tensor.multinomial
-    """.split()
-)
-
 # These draw in training; else they hand on what they are given.
 DROPPING = frozenset(
     """

@@ -23,6 +23,7 @@ from gradninja.lines.reading.building import DoesNotRun
 from gradninja.lines.reading.inlining import live_defaults
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.source import Source, load
+from gradninja.lines.vocabulary import Vocabulary
 
 # Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,
 # chunks) wants multiples, so a forward that does not run is tried again with these factors.
@@ -35,8 +36,7 @@ def read(
     inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     *,
-    known: Callable[[str], bool],
-    own: Mapping[str, Callable[..., Any]],
+    book: Vocabulary,
 ) -> Program:
     """The program of a forward: a function, `FILE.py[:name]`, or text.
 
@@ -45,8 +45,7 @@ def read(
             signature (every named axis a size of its own, index tensors within the axis that they
             index), or from a function `inputs()` beside the forward.
         wrt: names of the float inputs that gradients are wanted for; all of them by default.
-        known: whether an operation has a rule.
-        own: functions that have a rule from outside, by name.
+        book: the operations that there are.
 
     Raises:
         ReadError: the text is outside of what is read, or does not run; with line and caret.
@@ -64,7 +63,7 @@ def read(
     wanted = None if asked is None else {own_names.get(name, name) for name in asked}
 
     def attempt(values: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Program, Reader]:
-        reader = Reader(source, known, own)
+        reader = Reader(source, book)
         if held is not None:
             torch.manual_seed(0)  # the object's own run draws the same numbers
         prepared = tuple(_input(source, f, values, wanted) for f in formals)

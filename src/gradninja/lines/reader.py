@@ -35,22 +35,17 @@ from gradninja.lines.reading.containers import GROWS
 from gradninja.lines.reading.inlining import Function, Returned
 from gradninja.lines.reading.writing import Writing
 from gradninja.lines.source import Source
+from gradninja.lines.vocabulary import Vocabulary
 
 QUIET = frozenset({"print", "warnings.warn", "torch._assert"})  # calls that change nothing
 
 
 class Reader(Writing):
-    """Reads one function. `own`: functions that have a rule from outside; `known`: ops with one."""
+    """Reads one function; `book` says what there is to be read."""
 
-    def __init__(
-        self,
-        source: Source,
-        known: Callable[[str], bool],
-        own: Mapping[str, Callable[..., Any]],
-    ) -> None:
+    def __init__(self, source: Source, book: Vocabulary) -> None:
         self.source = source
-        self.known = known
-        self.own = own
+        self.book = book
         self.grad_enabled = True
         self.of_object = False
         self.scope: dict[str, Expr] = {}
@@ -324,7 +319,7 @@ class Reader(Writing):
             lines=tuple(self.lines),
             outputs=outputs,
             assumptions=tuple(self.assumptions),
-            namespace=dict(self.own),
+            namespace=dict(self.book.own),
             axis_names=axis_names,
             live=live,
             dialect=self.source.dialect,

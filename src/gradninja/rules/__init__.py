@@ -1,6 +1,7 @@
 """The rule book: one table, a row an operation."""
 
-from gradninja.rules.book import Book
+from gradninja.rules.book import Book, Open
+from gradninja.rules.constants import CONSTANTS
 from gradninja.rules.criteria.classes import CLASSES
 from gradninja.rules.criteria.losses import LOSSES
 from gradninja.rules.criteria.margins import MARGINS
@@ -54,7 +55,8 @@ BOOK = Book(
     LOSSES,
     MARGINS,
     CLASSES,
+    CONSTANTS,
 )
 rule = BOOK.rule
 
-__all__ = ["BOOK", "Book", "Refusal", "Rule", "Site", "Spelling", "Template", "rule"]
+__all__ = ["BOOK", "Book", "Open", "Refusal", "Rule", "Site", "Spelling", "Template", "rule"]

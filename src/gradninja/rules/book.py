@@ -53,6 +53,14 @@ class Book:
         """Whether some row is spelled so."""
         return bool(self.by_callee.get(callee))
 
+    def constant(self, callee: str) -> bool:
+        """Whether no gradient goes through what is spelled so."""
+        return any(row.constant for _, row in self.by_callee.get(callee, ()))
+
+    def random(self, callee: str) -> bool:
+        """Whether what is spelled so draws random numbers."""
+        return any(row.random for _, row in self.by_callee.get(callee, ()))
+
     def find(self, expr: Expr) -> Site | None:
         """The row for an operation, bound to its operands; the first that fits."""
         for spelling, row in self.by_callee.get(expr.op, ()):
@@ -68,7 +76,7 @@ class Book:
     @staticmethod
     def _fits(row: Rule, bound: Mapping[str, Expr]) -> bool:
         """Every operand that a gradient flows to has a text in the row."""
-        return all(
+        return row.constant or all(
             formal in row.backward for formal, operand in bound.items() if operand.differentiable
         )
 
@@ -130,6 +138,24 @@ class Book:
         )
         self.own[name] = function
         return function
+
+
+class Open:
+    """A book in which every operation stands: for a reader that asks for no gradient of ours.
+
+    Args:
+        book: what says through which operations no gradient goes.
+        own: functions that are taken whole, by name.
+    """
+
+    def __init__(self, book: Book, own: Mapping[str, Callable[..., Any]]) -> None:
+        self.own = own
+        self.constant = book.constant
+        self.random = book.random
+
+    def knows(self, callee: str) -> bool:
+        """Always."""
+        return True
 
 
 def _hold_expression(text: str, what: str) -> None:

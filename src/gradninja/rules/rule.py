@@ -33,6 +33,7 @@ Template = str | Callable[["Site"], "str | list[str]"]
 SYNONYMS = {"keepdims": "keepdim", "axis": "dim", "dims": "dim"}
 FIRST = {"input", "self"}
 SECOND = {"other", "exponent", "mat2", "vec2", "tensor2"}
+ANYTHING = "..."  # the formal that takes whatever stands there
 
 
 class Refusal(Exception):
@@ -63,8 +64,10 @@ class Spelling:
         node = ast.parse(text, mode="eval").body
         if isinstance(node, ast.BinOp):
             return Spelling(_symbol(node), (_formal(node.left), _formal(node.right)))
+        if isinstance(node, ast.Compare):
+            return Spelling(text.split()[1], (_formal(node.left), _formal(node.comparators[0])))
         if isinstance(node, ast.UnaryOp):
-            name = "pos" if isinstance(node.op, ast.UAdd) else "neg"
+            name = {ast.UAdd: "pos", ast.USub: "neg", ast.Invert: "~"}[type(node.op)]
             return Spelling(name, (_formal(node.operand),))
         if isinstance(node, ast.Subscript):
             index = _formal(node.slice)
@@ -104,6 +107,8 @@ class Spelling:
                 name = names[0]
             elif name in SECOND and name not in names and len(names) > 1:
                 name = names[1]
+            if name not in names and ANYTHING in names:
+                continue
             if name not in names or name in bound:
                 return None
             bound[name] = value
@@ -165,6 +170,8 @@ def _formal(node: ast.expr) -> Formal:
     if isinstance(node, ast.Starred):
         assert isinstance(node.value, ast.Name)
         return Formal(node.value.id, False, default=(), many=True)
+    if isinstance(node, ast.Constant) and node.value is Ellipsis:
+        return Formal(ANYTHING, False, default=(), many=True)
     assert isinstance(node, ast.Name), ast.dump(node)
     return Formal(node.id, True)
 
@@ -186,6 +193,9 @@ def _symbol(node: ast.BinOp) -> str:
         ast.MatMult: "@",
         ast.Mod: "%",
         ast.FloorDiv: "//",
+        ast.BitAnd: "&",
+        ast.BitOr: "|",
+        ast.BitXor: "^",
     }
     return symbols[type(node.op)]
 
@@ -204,7 +214,8 @@ class Rule:
     `elementwise`: each element of the result depends on one element of each input, so a cotangent
     may stay unexpanded, and the result is cheap to write again instead of keeping it. `view`: the
     result shares the input's memory. `shape_only`: formals of which only the shape or the dtype
-    counts, so that no gradient flows to them.
+    counts, so that no gradient flows to them. `constant`: no gradient goes through at all, for it
+    is zero wherever it exists; `random`: another result at each call.
 
     What other rooms read of an operation stands here, too. `means`: the result in simpler
     operations, a text in the formals. `loop`: one element of the result, as the text of compiled
@@ -224,6 +235,8 @@ class Rule:
     means: Template = ""
     loop: str = ""
     cost: int = FUNCTION
+    constant: bool = False
+    random: bool = False
 
     def template(self, formal: str, style: str) -> Template | None:
         """The text for one formal, in the style that is asked for."""

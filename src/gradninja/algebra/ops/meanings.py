@@ -24,7 +24,7 @@ def meaning(low: Lowering, site: Site) -> Node:
     """The node of what a row means; its plain arguments stand in it as they are written."""
 
     def reader(source: Source) -> Reader:
-        return Reader(source, known=low.book.knows, own=low.book.own)
+        return Reader(source, low.book)
 
     try:
         expr = written_out(site.rule.meaning(site), site.rule.name, site.bound, reader)

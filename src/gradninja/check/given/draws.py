@@ -17,7 +17,7 @@ from gradninja.lines.read import LARGEST_RETRY, SIZE_FACTORS, read
 from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.source import Source
-from gradninja.rules import BOOK
+from gradninja.rules import BOOK, Open
 
 SEEDS = (2147483647, 42, 7)
 SMALL = 0.125  # of the last draw: nearer to where relu, clamp and the like bend
@@ -188,11 +188,8 @@ def _limits(program: Program, names: list[str]) -> dict[str, int]:
 
 
 def _read(forward: Any, inputs: Mapping[str, Any] | None) -> Program:
-    def known(op: str) -> bool:
-        return True  # truth is autograd's: no rule is needed to judge
-
     with precision(torch.float64), quiet():
-        return read(forward, inputs, known=known, own=BOOK.own)
+        return read(forward, inputs, book=Open(BOOK, BOOK.own))
 
 
 def _wide(value: Any, scale: float = 1.0) -> Any:

@@ -14,6 +14,7 @@ from gradninja.lines.operators import output_syntax
 from gradninja.lines.plain import belongs, is_plain, literal
 from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
 from gradninja.lines.source import Source
+from gradninja.lines.vocabulary import Vocabulary
 
 
 class DoesNotRun(ReadError):
@@ -24,7 +25,7 @@ class Builder:
     """Builds expressions out of others, with the spot in the source that each comes from."""
 
     source: Source
-    known: Callable[[str], bool]
+    book: Vocabulary
     grad_enabled: bool
 
     def spend(self) -> None:
@@ -88,14 +89,14 @@ class Builder:
             self.fail(node, "these are more axes than PyTorch works with")
         flows = (
             self.grad_enabled
-            and op not in fence.CONSTANT
+            and not self.book.constant(op)
             and any(e.differentiable for e in operands)
             and any(v.is_floating_point() for v in _tensors(value))
         )
         if op in fence.NO_GRADIENT and any(e.differentiable for e in operands):
             name = op.removeprefix("Tensor.")
             self.fail(node, f"PyTorch has no gradient for `{name}`", fence.NO_GRADIENT[op])
-        if flows and not self.known(op):
+        if flows and not self.book.knows(op):
             name = op.removeprefix("Tensor.")
             self.fail(
                 node,
@@ -110,7 +111,7 @@ class Builder:
             self.source.spot(node),
             kwargs,
             differentiable=flows,
-            random=op in fence.RANDOM
+            random=self.book.random(op)
             or (op in fence.DROPPING and value.data_ptr() != operands[0].value.data_ptr())
             or any(e.random for e in operands),
         )

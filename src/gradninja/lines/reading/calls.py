@@ -22,15 +22,15 @@ class Calls(Expressions):
     def read_Call(self, node: ast.Call) -> Expr:
         func = node.func
         if isinstance(func, ast.Name) and func.id not in self.scope:
-            if func.id in self.own:
-                return self._call(node, func.id, func, self.own[func.id])
+            if func.id in self.book.own:
+                return self._call(node, func.id, func, self.book.own[func.id])
             if self.is_function(func.id):
                 args, kwargs = self._arguments(node)
                 return self.inline(node, func.id, args, kwargs)
         path = self.dotted(func)
         if path is not None:
             found = fence.find(path)
-            if isinstance(found, type) and not self.known(path) and path not in fence.CONSTANT:
+            if isinstance(found, type) and not self.book.knows(path):
                 args, kwargs = self._arguments(node)
                 return self.call_value(node, self.static(node, found, func), args, kwargs)
             return self.module_call(node, path)
@@ -151,8 +151,9 @@ class Calls(Expressions):
                 )
             syntax = ast.Call(fence.callee_syntax(path), [e.syntax for e in args], [])
             return self._static_operation(node, function, tuple(args), syntax)
-        read = self.known(path) or path in fence.CONSTANT
-        if not read or path.startswith("np."):  # what is left of NumPy is no word of torch's
+        if not self.book.knows(path) or path.startswith(
+            "np."
+        ):  # what is left of NumPy is no word of torch's
             self.fail(
                 node,
                 f"there is no rule for `{path}`",
@@ -185,7 +186,7 @@ class Calls(Expressions):
             function = getattr(torch.Tensor, func.attr, None)
             if function is None or not callable(function):
                 self.fail(node, f"a tensor has no method `{func.attr}`")
-            if not self.known(op) and op not in fence.CONSTANT:
+            if not self.book.knows(op):
                 self.fail(
                     node,
                     f"there is no rule for the method `{func.attr}`",

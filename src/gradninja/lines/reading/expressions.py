@@ -31,7 +31,6 @@ class Expressions(Builder):
     """Evaluates expressions in a scope of names. The statement reader is built on it."""
 
     scope: dict[str, Expr]
-    own: Mapping[str, Callable[..., Any]]  # functions that have a rule from outside
     tensors: dict[int, Expr]  # the tensors that a live object holds, by identity
     twins: Mapping[int, Any]  # and what stands for an array, or for what holds arrays
 

@@ -135,7 +135,7 @@ class Writing(Containers):
             return self._like(node, DRAWS[name], owner)
         op = f"Tensor.{name}"
         function = getattr(torch.Tensor, name, None)
-        if function is None or not (self.known(op) or op in fence.CONSTANT):
+        if function is None or not self.book.knows(op):
             return None
         attribute = ast.Attribute(owner.syntax, name, ast.Load())
         return self._apply(node, op, attribute, function, args, kwargs, owner)

@@ -230,7 +230,8 @@ class Lowering:
         at = At(self, site)
         row = self.row_of(site.rule)
         if row is None:
-            raise at.refuse(f"`{site.rule.name}` is not compiled")
+            name = site.expr.op.removeprefix("Tensor.")
+            raise at.refuse(f"`{name}` is not compiled")
         found = row(at)
         for formal in set(site.bound) - at.read - set(site.rule.shape_only):
             at.hold(formal)
@@ -274,86 +275,34 @@ class Lowering:
         return self.constants[key]
 
 
-def _rule(name: str, *spellings: str) -> Rule:
-    shape_only = ("a",) if name in _LIKE else ()
-    return Rule(name, spellings, {}, "", "", (), shape_only=shape_only)
+def _own(name: str, *spellings: str) -> Rule:
+    return Rule(name, spellings, {}, "", "", (), shape_only=("a",) if name in _LIKE else ())
 
 
 # What takes the shape or the type of a tensor alone.
-_LIKE = {"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "copy_into"}
+_LIKE = {"zeroed", "filled", "copy_into"}
+_PARTS = {"input": "size, weight, grad_output", "weight": "a, size, grad_output"}
 
 
-def _methods(name: str, *formals: str) -> tuple[str, ...]:
-    rest = "".join(f", {formal}" for formal in formals)
-    return f"torch.{name}(a{rest})", f"a.{name}({rest.removeprefix(', ')})"
-
-
-_KIND = "dtype=None, device=None"
-
-
-def _made(name: str, formals: str) -> tuple[str, ...]:
-    return f"torch.{name}({formals}, {_KIND})", f"a.new_{name}({formals}, {_KIND})"
-
-
-_PARTS = {
-    "input": "size, weight, grad_output",
-    "weight": "a, size, grad_output",
-}
-
-
-def _convolution(rank: int, of: str) -> tuple[str, ...]:
+def _convolution(rank: int, of: str) -> str:
     geometry = "stride=1, padding=0, dilation=1, groups=1"
-    return (f"torch.nn.grad.conv{rank}d_{of}({_PARTS[of]}, {geometry})",)
+    return f"torch.nn.grad.conv{rank}d_{of}({_PARTS[of]}, {geometry})"
 
 
-# What has no gradient and so no row in the rule book, and what in-place lines became.
+# What the lines of a backward say that no forward does: what in-place lines became, and the
+# gradients that PyTorch has functions for.
 OWN = Book(
     (
-        *(_rule(name, *_made(name, "*size")) for name in ("zeros", "ones")),
-        _rule("full", *_made("full", "size, value")),
-        _rule("zeros_like", f"torch.zeros_like(a, {_KIND})", "a.zero()"),
-        _rule("ones_like", f"torch.ones_like(a, {_KIND})"),
-        _rule("full_like", f"torch.full_like(a, value, {_KIND})", "a.fill(value)"),
-        _rule("arange", f"torch.arange(*ends, {_KIND})"),
-        _rule("tensor", f"torch.tensor(data, {_KIND})"),
-        _rule("eye", f"torch.eye(n, m=None, {_KIND})"),
-        _rule("one_hot", "F.one_hot(a, num_classes=-1)"),
-        _rule("detach", "a.detach()"),
-        _rule("copy_into", "a.copy(b)"),
-        _rule("long", "a.long()", "a.bool()"),
-        *(_rule(name, *_methods(name, "dim=None", "keepdim=False")) for name in ("any", "all")),
-        _rule("argmax", *_methods("argmax", "dim=None", "keepdim=False")),
-        _rule("argmin", *_methods("argmin", "dim=None", "keepdim=False")),
-        *(_rule(name, *_methods(name)) for name in ("floor", "ceil", "round", "trunc")),
-        *(_rule(name, *_methods(name)) for name in ("isnan", "isinf", "isfinite", "logical_not")),
-        *(_rule(name, *_methods(name, "b")) for name in ("eq", "ne", "lt", "le", "gt", "ge")),
-        *(_rule(f"logical_{n}", *_methods(f"logical_{n}", "b")) for n in ("and", "or", "xor")),
-        _rule("diagonal_written", "diagonal_written(a, src, offset=0, dim1=0, dim2=1)"),
-        _rule("narrow_written", "narrow_written(a, src, dim, start, length)"),
-        _rule("select_written", "select_written(a, src, dim, index)"),
-        *(_rule(f"conv{n}d_{of}", *_convolution(n, of)) for n in (1, 2, 3) for of in _PARTS),
-        _rule("masked_scatter", *_methods("masked_scatter", "mask", "source")),
-        _rule("sign", *_methods("sign"), *_methods("sgn")),
-        _rule("broadcast_tensors", "torch.broadcast_tensors(*tensors)"),
-        _rule("floor_divide", *_methods("floor_divide", "b")),
-        _rule("argsort", *_methods("argsort", "dim=-1", "descending=False", "stable=False")),
-        _rule("put", "a.put(index, src, accumulate=False)"),
-        _rule(
-            "index_put",
-            "torch.index_put(a, index, src, accumulate=False)",
-            "a.index_put(index, src, accumulate=False)",
-        ),
+        _own("zeroed", "a.zero()"),
+        _own("filled", "a.fill(value)"),
+        _own("copy_into", "a.copy(b)"),
+        _own("diagonal_written", "diagonal_written(a, src, offset=0, dim1=0, dim2=1)"),
+        _own("narrow_written", "narrow_written(a, src, dim, start, length)"),
+        _own("select_written", "select_written(a, src, dim, index)"),
+        _own("put", "a.put(index, src, accumulate=False)"),
+        *(_own(f"conv{n}d_{of}", _convolution(n, of)) for n in (1, 2, 3) for of in _PARTS),
     )
 )
-for _symbol, _name in {
-    "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
-    "&": "logical_and", "|": "logical_or", "^": "logical_xor", "~": "logical_not",
-}.items():  # fmt: skip
-    _formals = (Formal("a", True), Formal("b", True))[: 1 if _symbol == "~" else 2]
-    OWN.by_callee[_symbol] = [(Spelling(_symbol, _formals), OWN[_name])]
-OWN.by_callee["//"] = [
-    (Spelling("//", (Formal("a", True), Formal("b", True))), OWN["floor_divide"])
-]
-OWN.add(_rule("set"))
-_formals = (Formal("a", True), Formal("index", True), Formal("src", True))
-OWN.by_callee["[]="] = [(Spelling("[]=", _formals), OWN["set"])]
+OWN.add(_own("set"))
+_FORMALS = (Formal("a", True), Formal("index", True), Formal("src", True))
+OWN.by_callee["[]="] = [(Spelling("[]=", _FORMALS), OWN["set"])]

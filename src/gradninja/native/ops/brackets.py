@@ -248,7 +248,7 @@ def _set(at: At) -> Lowered:
 
 def _index_put(at: At) -> Lowered:
     adds = bool(at.value("accumulate"))
-    return written(at, at.node("a"), at.operand("index"), at.node("src", at.dtype), adds)
+    return written(at, at.node("a"), at.operand("indices"), at.node("values", at.dtype), adds)
 
 
 def _tensor(at: At) -> Lowered:

@@ -12,14 +12,6 @@ from gradninja.native.maps.graph import Node
 from gradninja.native.maps.lowering import DTYPES, At, Lowered, Row
 from gradninja.rules.rule import CHEAP, DIVISION, FUNCTION
 
-# Functions that have no gradient, and so no row in the rule book: (template, cost).
-FUNCTIONS = {
-    "sign": ("np.sign({0})", CHEAP),
-    "floor": ("np.floor({0})", CHEAP),
-    "ceil": ("np.ceil({0})", CHEAP),
-    "trunc": ("np.trunc({0})", CHEAP),
-    "round": ("np.rint({0})", CHEAP),
-}
 INTEGERS = {"neg", "abs", "sign"}  # functions that ints are given to as well
 QUESTIONS = {"isnan": "np.isnan({0})", "isinf": "np.isinf({0})", "isfinite": "np.isfinite({0})"}
 COMPARE = {
@@ -263,7 +255,6 @@ def _same(at: At) -> Lowered:
 
 
 ROWS: dict[str, Row] = {
-    **{name: looped(*row, name in INTEGERS) for name, row in FUNCTIONS.items()},
     "mul": _product("{0} * {1}", CHEAP),
     "div": _product("{0} / {1}", DIVISION),
     "maximum": looped("select(({0} > {1}) | ({0} != {0}), {0}, {1})", CHEAP, ints=True),
@@ -291,10 +282,12 @@ ROWS: dict[str, Row] = {
     "copy_into": _copy_into,
     "zeros": _filled(0),
     "zeros_like": _filled(0),
+    "zeroed": _filled(0),
     "ones": _filled(1),
     "ones_like": _filled(1),
     "full": _full,
     "full_like": _full,
+    "filled": _full,
     "arange": _arange,
     "eye": _eye,
     "one_hot": _one_hot,

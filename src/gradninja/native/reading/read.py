@@ -23,6 +23,7 @@ from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load
 from gradninja.native.reading.functional import FRESH, FUNCTIONAL, PARTS
 from gradninja.native.reading.refusal import NativeError
+from gradninja.rules import BOOK, Open
 
 Keep = Sequence[str] | None
 
@@ -43,7 +44,7 @@ class StepReader(Reader):
     """Reads two functions as one, and in-place lines as functional ones."""
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source, known=lambda op: True, own={})
+        super().__init__(source, Open(BOOK, own={}))
         self.stale: dict[str, Stale] = {}
         self.given: dict[str, torch.Tensor] = {}  # the inputs that are tensors
 
