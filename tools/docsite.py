@@ -71,7 +71,8 @@ def _slug(name: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return escape(text[:1].upper() + text[1:] + ".")
+    begins = re.match(r"a |\w\w", text)  # and not with a formula
+    return escape((text[:1].upper() if begins else text[:1]) + text[1:] + ".")
 
 
 def _spelled(row: Any) -> str:
@@ -118,7 +119,7 @@ def _verb(name: str, command: Any) -> str:
         *((p.metavar or p.name.upper(), p.help or "", "") for p in arguments),
         *((", ".join([*p.opts, *p.secondary_opts]), p.help or "", _default(p)) for p in options),
     ]
-    lines += ["", "| | | default |", "|---|---|---|"]
+    lines += ["", "| option | what it does | default |", "|---|---|---|"]
     cells = ([f"`{flag}`", said.replace("|", "\\|"), default] for flag, said, default in rows)
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells), ""])
 
