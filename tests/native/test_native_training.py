@@ -159,7 +159,7 @@ def test_parameters_that_are_not_contiguous_are_compiled_for_as_if_they_were() -
         ("loss = A.sum(0)", "must be one number"),
         ("dA = dA[0]", "`dA` is not of the shape"),
         ("dA = dA.float()", "`dA` is not of the shape"),
-        ("dA = torch.linalg.inv(A)", "`inv` is not compiled"),
+        ("dA = torch.linalg.inv(A)", "`torch.linalg.inv` is not compiled"),
         ("dA = dA * torch.rand_like(A)", "`torch.rand_like` is not compiled"),
     ],
 )

@@ -29,6 +29,10 @@ class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.sizes: dict[int, float] = {}
         self.held = self.most = 0.0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to be skipped by a compiler, PyTorch would import it: 2 s in each process
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         tensors = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]

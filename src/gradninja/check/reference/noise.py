@@ -22,6 +22,10 @@ class Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.generator = torch.Generator().manual_seed(seed)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to be skipped by a compiler, PyTorch would import it: 2 s in each process
+
     def __torch_dispatch__(
         self,
         func: Any,
