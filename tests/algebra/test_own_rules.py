@@ -10,7 +10,7 @@ from torch import Tensor
 
 import gradninja as gn
 from gradninja.errors import GradninjaError
-from gradninja.rules import BOOK
+from gradninja.rules import BOOK, Book
 
 
 def squash(x: Tensor) -> Tensor:
@@ -76,3 +76,19 @@ def test_its_reason_is_told(rules: None) -> None:
 def test_what_it_means_is_an_expression() -> None:
     with pytest.raises(GradninjaError, match="what it means is not a Python expression"):
         gn.rule(centred, x="g", why="none", means="x -")
+
+
+def test_check_draws_its_mends_from_the_book_that_it_is_given() -> None:
+    """Where an own rule says another gradient, the derived line that is offered says it too."""
+    book = Book(tuple(BOOK))
+    book.rule(squash, x="g * (1 + x * x) ** -1.5", why="the derivative of x / sqrt(1 + x**2)")
+    text = """
+def backward(x, w, h, dh):
+    dz = dh.flip(0).flip(1) + 1
+    return dz
+"""
+    inputs = {"x": torch.ones(5, 3), "w": torch.linspace(-1, 1, 12).reshape(3, 4)}
+    report = gn.check(with_squash, text, inputs, only=["dz"], book=book)
+    (line,) = [row for row in report.lines if row.name == "dz"]
+    assert "(1 + z * z)**-1.5" in line.fix
+    assert "(1 + z * z)**-1.5" not in str(gn.check(with_squash, text, inputs, only=["dz"]))

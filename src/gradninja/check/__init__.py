@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradninja.check.tell.types import BackwardWrong, CheckError, LineReport, Report, Verdict
+
+if TYPE_CHECKING:  # it imports torch, and `gradninja --help` must come at once
+    from gradninja.rules import Book
 
 __all__ = [
     "BackwardWrong",
@@ -26,6 +29,7 @@ def check(
     complete: bool = False,
     only: Iterable[str] | None = None,
     lenient: bool = False,
+    book: Book | None = None,
 ) -> Report:
     """Judge a backward pass, line by line.
 
@@ -41,6 +45,8 @@ def check(
         complete: an input's gradient that no line writes is missing; else it is to do.
         only: the gradients to judge, as `dh` or `h`; all by default.
         lenient: numbers that are right are right, also where an axis of size 1 is lost or too many.
+        book: the rules that a mend is drawn from, with the functions of one's own; those of
+            `gradninja.rule` by default.
 
     Raises:
         ReadError: the forward is outside of what is read.
@@ -48,8 +54,10 @@ def check(
     """
     from gradninja.check.judge import judge
     from gradninja.check.verdicts.asked import Asked
+    from gradninja.rules import BOOK
 
-    return judge(forward, backward, inputs, Asked.of(complete, only, lenient))
+    asked = Asked.of(complete, only, lenient)
+    return judge(forward, backward, inputs, asked, BOOK if book is None else book)
 
 
 def assert_backward(
@@ -60,11 +68,14 @@ def assert_backward(
     complete: bool = True,
     only: Iterable[str] | None = None,
     lenient: bool = False,
+    book: Book | None = None,
 ) -> None:
     """For tests: raises BackwardWrong, whose message is the report, unless all lines are right.
 
     The arguments are those of `check`; a gradient that is not written is a mistake here.
     """
-    report = check(forward, backward, inputs, complete=complete, only=only, lenient=lenient)
+    report = check(
+        forward, backward, inputs, complete=complete, only=only, lenient=lenient, book=book
+    )
     if not report.ok:
         raise BackwardWrong(report)

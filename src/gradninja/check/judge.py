@@ -23,10 +23,15 @@ from gradninja.check.verdicts.together import together
 from gradninja.check.wholes import whole
 from gradninja.check.wholes.callers import forward_as_called
 from gradninja.check.wholes.spoken import in_numpy
+from gradninja.rules import BOOK, Book
 
 
 def judge(
-    forward: Any, backward: Any, inputs: Mapping[str, Any] | None, asked: Asked = WHOLE
+    forward: Any,
+    backward: Any,
+    inputs: Mapping[str, Any] | None,
+    asked: Asked = WHOLE,
+    book: Book = BOOK,
 ) -> Report:
     """See `gradninja.check.check`."""
     with untouched():
@@ -37,16 +42,16 @@ def judge(
         except SeveralForwards as several:
             if backward is not None or inputs is not None:
                 raise
-            return together(several.file, _each(several, asked))
-        if subject.inputs is not None:
-            subject = replace(subject, inputs=as_tensors(subject.inputs))
-        return _judge(subject, asked)
+            return together(several.file, _each(several, asked, book))
+        given = None if subject.inputs is None else as_tensors(subject.inputs)
+        return _judge(replace(subject, inputs=given, book=book), asked)
 
 
-def _each(several: SeveralForwards, asked: Asked) -> dict[str, Callable[[], Report]]:
+def _each(several: SeveralForwards, asked: Asked, book: Book) -> dict[str, Callable[[], Report]]:
     """How each of a file's forwards is judged."""
     return {
-        name: partial(judge, f"{several.file}:{name}", None, None, asked) for name in several.names
+        name: partial(judge, f"{several.file}:{name}", None, None, asked, book)
+        for name in several.names
     }
 
 

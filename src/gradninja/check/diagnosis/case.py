@@ -15,6 +15,7 @@ from gradninja.check.given.plan import written
 from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
 from gradninja.check.given.statements import Reuse, Written
 from gradninja.lines import Program
+from gradninja.rules import BOOK, Book
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ class Case:
     written: frozenset[str]
     situations: tuple[Situation, ...]
     namespace: Mapping[str, Any]  # what the person's file defines and imports
+    book: Book = BOOK  # whose rules a mend is drawn from
     astray: tuple[ast.stmt, ...] = ()
     right: frozenset[str] = frozenset()
     beside: tuple[Case, ...] = ()

@@ -28,7 +28,7 @@ from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
-from gradninja.rules import BOOK
+from gradninja.rules import Book
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def diagnose(case: Case, allowed: Allowance | None = None) -> Diagnosis:
 
 
 @lru_cache(maxsize=4)
-def _backward(program: Program) -> Backward | None:
+def _backward(program: Program, book: Book) -> Backward | None:
     try:
-        return _walk(program, BOOK, "readable")
+        return _walk(program, book, "readable")
     except GradninjaError:  # an edit of the person's line may mend it all the same
         return None
 
@@ -247,7 +247,7 @@ class _Diagnosis:
     @cached_property
     def derived(self) -> tuple[tuple[Contribution, ...], tuple[ast.expr, ...]]:
         """Derive's contributions in the person's names, and the parts that they share."""
-        backward = _backward(self.case.program)
+        backward = _backward(self.case.program, self.case.book)
         if backward is None:
             return (), ()
         known = self.asked | self.case.written | self.handed_in

@@ -86,6 +86,7 @@ def case_of(review: Review, row: Row) -> Case | None:
         right=frozenset(n for n, f in review.findings.items() if not f.verdict.accuses),
         origin=trials.written,
         namespace={**LIBRARY, **trials.namespace},
+        book=trial.draw.book,
     )
 
 

@@ -17,7 +17,7 @@ from gradninja.lines.read import LARGEST_RETRY, SIZE_FACTORS, read
 from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.source import Source
-from gradninja.rules import BOOK, Open
+from gradninja.rules import BOOK, Book, Open
 
 SEEDS = (2147483647, 42, 7)
 SMALL = 0.125  # of the last draw: nearer to where relu, clamp and the like bend
@@ -35,14 +35,20 @@ class Draw:
     program: Program
     seed: int
     gapped: bool
+    book: Book = BOOK
 
     @property
     def inputs(self) -> dict[str, Any]:
         return {given.name: given.value for given in self.program.inputs}
 
 
-def draws(source: Source, forward: Any, given: Mapping[str, Any] | None) -> list[Draw]:
+def draws(
+    source: Source, forward: Any, given: Mapping[str, Any] | None, book: Book = BOOK
+) -> list[Draw]:
     """All that a backward is judged on, at least one.
+
+    Args:
+        book: whose rules a mend is drawn from, and whose functions are not read line by line.
 
     Raises:
         ReadError: the forward is outside of what is read, or its inputs are not known.
@@ -57,23 +63,23 @@ def draws(source: Source, forward: Any, given: Mapping[str, Any] | None) -> list
             spot=source.spot(source.function),
             hint=f"its inputs are: {', '.join(f.name for f in formals)}",
         )
-    found = list(_drawn(source, forward, formals, given))
+    found = list(_drawn(source, forward, formals, given, book))
     given_draws: list[Draw] = []
     if given:
         wide = {name: _wide(value) for name, value in given.items()}
         for place, gapped in enumerate((False, True)):
             try:
-                program = _read(forward, wide)
+                program = _read(forward, wide, book)
             except ReadError:
                 if not found or {f.name for f in formals} <= {*given, *optional}:
                     raise
                 break  # a part of the inputs, and what is drawn beside it does not fit
-            given_draws.append(Draw("the values of inputs()", program, SEEDS[place], gapped))
+            given_draws.append(Draw("the values of inputs()", program, SEEDS[place], gapped, book))
             if _scalar(program):
                 break
     elif not found:
-        program = _read(forward, None)
-        found.append(Draw("drawn", program, SEEDS[0], False))
+        program = _read(forward, None, book)
+        found.append(Draw("drawn", program, SEEDS[0], False, book))
     every = [*given_draws, *found]
     finite = [d for d in every if _finite(d.program)]
     if not finite:
@@ -91,6 +97,7 @@ def _drawn(
     forward: Any,
     formals: tuple[Parameter, ...],
     given: Mapping[str, Any] | None,
+    book: Book,
 ) -> Iterator[Draw]:
     """Draws from the annotations; none where a needed one is missing or no sizes fit."""
     held = dict(given or {})
@@ -109,7 +116,7 @@ def _drawn(
         try:
             for place, seed in enumerate(SEEDS):
                 deal = _rotated(sizes, factor) if place == 1 else sizes
-                found.append(_draw(source, forward, free, kept, deal, seed, place))
+                found.append(_draw(source, forward, free, kept, deal, seed, place, book))
         except ReadError as failed:
             error = error or failed
             if not found:
@@ -136,6 +143,7 @@ def _draw(
     sizes: Mapping[str, int],
     seed: int,
     place: int,
+    book: Book,
 ) -> Draw:
     shapes = {f.name: shape_of(source, f, sizes) for f in free}
 
@@ -156,17 +164,17 @@ def _draw(
         }
 
     inputs = values({})
-    program = _read(forward, {**kept, **inputs})
+    program = _read(forward, {**kept, **inputs}, book)
     limits: dict[str, int] = {}
     if any(f.kind == "int" for f in free):
         limits = _limits(program, [f.name for f in free if f.kind == "int"])
         if place == 2:  # few different indices, so that some repeat
             limits = {name: max(1, (limit + 1) // 2) for name, limit in limits.items()}
-        program = _read(forward, {**kept, **values(limits)})
+        program = _read(forward, {**kept, **values(limits)}, book)
     if not _finite(program):
-        program = _read(forward, {**kept, **values(limits, positive=True)})
+        program = _read(forward, {**kept, **values(limits, positive=True)}, book)
     told = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    return Draw(f"drawn with {told}" if told else "drawn", program, seed, place > 0)
+    return Draw(f"drawn with {told}" if told else "drawn", program, seed, place > 0, book)
 
 
 def _limits(program: Program, names: list[str]) -> dict[str, int]:
@@ -187,9 +195,9 @@ def _limits(program: Program, names: list[str]) -> dict[str, int]:
     return {name: found.get(name, 2) for name in names}
 
 
-def _read(forward: Any, inputs: Mapping[str, Any] | None) -> Program:
+def _read(forward: Any, inputs: Mapping[str, Any] | None, book: Book) -> Program:
     with precision(torch.float64), quiet():
-        return read(forward, inputs, book=Open(BOOK, BOOK.own))
+        return read(forward, inputs, book=Open(book, book.own))
 
 
 def _wide(value: Any, scale: float = 1.0) -> Any:

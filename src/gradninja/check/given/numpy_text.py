@@ -130,7 +130,7 @@ class _Text:
                 return None
             written = Written("backward", self.file, self.text, tuple(lines), {}, False)
             called = (names[name], space[name]) if within else None
-            return NumpySubject(source, source, written, space, given, self.file, called)
+            return NumpySubject(source, source, written, space, given, self.file, called=called)
         node, text, file, around_it = self._answer(answer, space)
         source = with_cache(source, self.functions[name], node)
         node = with_cotangent(source, node)
@@ -138,7 +138,7 @@ class _Text:
         written = written_of(node, text, file, space, space[node.name])
         real = {**names, **around_it}.get(node.name)
         called = (real, space[node.name]) if callable(real) else None
-        return NumpySubject(source, source, written, space, given, self.file, called)
+        return NumpySubject(source, source, written, space, given, self.file, called=called)
 
     def _answer(
         self, backward: Any, space: dict[str, Any]
@@ -194,7 +194,7 @@ class _Text:
         asked = [a.arg for a in node.args.args] + sorted(_names(node) & known)
         handed = dict.fromkeys(asked, EMPTY)
         written = Written("backward", self.file, self.text, tuple(node.body), handed, True)
-        return NumpySubject(source, source, written, space, given, self.file, None, plain.written)
+        return NumpySubject(source, source, written, space, given, self.file, names=plain.written)
 
 
 def _function(method: ast.FunctionDef, lines: tuple[ast.stmt, ...]) -> ast.FunctionDef:
@@ -393,4 +393,4 @@ def _live(
     exec(compile(ast.Module([node], []), answer.file, "exec"), space)
     live = space[node.name]
     written = written_of(node, answer.text, answer.file, space, live)
-    return NumpySubject(source, source, written, space, given, source.file, (backward, live))
+    return NumpySubject(source, source, written, space, given, source.file, called=(backward, live))

@@ -22,6 +22,7 @@ from gradninja.errors import ReadError
 from gradninja.lines import Program
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.source import Source, load
+from gradninja.rules import BOOK, Book
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Subject:
     namespace: Mapping[str, Any]
     inputs: Mapping[str, Any] | None
     file: str
+    book: Book = BOOK
 
     @property
     def unwanted(self) -> frozenset[str]:

@@ -78,7 +78,7 @@ def tried(subject: Subject, takes: Callable[[str], bool]) -> list[Trial]:
             hint="write `def forward(...)` in plain PyTorch beside the backward",
         )
     found = []
-    for draw in draws(source, subject.forward, subject.inputs):
+    for draw in draws(source, subject.forward, subject.inputs, subject.book):
         names = names_of(source, draw.program)
         wide, single = (truth(draw, d, source, names, subject.namespace, takes) for d in PRECISIONS)
         trial = Trial(draw, names, wide, single)
