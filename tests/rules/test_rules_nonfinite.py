@@ -31,14 +31,11 @@ POINTS = (0.0, 1.0, 1e-30)
 BROKEN = (math.nan, math.inf, -math.inf)
 # Factorisations spread what is not finite as their library's loops run.
 FACTORED = {row.name for row in (*LINALG, *SPECTRA)}
-# Rows that are right on finite numbers and are not yet held here: they multiply where they should
-# select, or add in another order than PyTorch does.
-OPEN = {
-    "nanmean", "trapezoid", "cov", "corrcoef", "quantile", "scatter_reduce", "margin_ranking_loss",
-    "multilabel_soft_margin_loss", "triplet_margin_loss", "poisson_nll_loss", "gaussian_nll_loss",
-}  # fmt: skip
+# A row's correlation with itself is 1, but for rounding: PyTorch takes what came out above 1 for 1,
+# and there no gradient passes, an infinite one neither; where it came out at or below 1, one does.
+CLIPPED = {"corrcoef"}
 rows = pytest.mark.parametrize(
-    "row", [r for r in book_rows() if r.name not in FACTORED | OPEN], ids=lambda row: row.name
+    "row", [r for r in book_rows() if r.name not in FACTORED | CLIPPED], ids=lambda row: row.name
 )
 
 # Where autograd's own steps meet infinities that a formula in one piece does not, or the reverse.
@@ -47,8 +44,8 @@ PIECES = {"softsign"}
 # the largest of a nan, whether the product of the others is found by dividing. (grid_sample's
 # reads outside of its memory there.)
 KERNELS = {
-    "norm", "prod", "max", "min", "median", "scaled_dot_product_attention", "cross_entropy",
-    "logit", "hardswish", "hardshrink", "softshrink", "celu", "grid_sample",
+    "norm", "prod", "max", "min", "median", "quantile", "scaled_dot_product_attention",
+    "cross_entropy", "logit", "hardswish", "hardshrink", "softshrink", "celu", "grid_sample",
 }  # fmt: skip
 # Of these PyTorch's order of products, and so which of them is nan, is not what plain lines have.
 ORDER = {"einsum", "cdist", "cross_entropy", "scaled_dot_product_attention"}
@@ -89,7 +86,7 @@ def wrong(
 
     try:
         truth, grads = autograd(trial.forward, inputs, grads_of)
-    except RuntimeError:  # outside of what the operation takes
+    except (RuntimeError, ValueError):  # outside of what the operation takes
         return []
     back = derived(trial, style)
     got = back(inputs, tuple(grads) if len(grads) > 1 else grads[0])

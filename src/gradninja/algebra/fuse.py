@@ -201,7 +201,7 @@ def _compared(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
     Raises:
         WrongForm: a gradient is not the derived one, or loses digits that the derived one has.
     """
-    name = differs(fused.seeded)
+    name = differs(fused.seeded, derived)
     if name:
         raise WrongForm(name, "on other sizes it is not the derived gradient")
     name = other_dtype(fused) or other_dtype(fused.seeded)

@@ -41,15 +41,23 @@ def _size(axis: str, sizes: dict[str, int]) -> int:
     return int(eval(compile(ast.parse(axis, mode="eval"), "", "eval"), {}, sizes))
 
 
-def differs(fused: Backward) -> str:
-    """Which gradient is not autograd's on other sizes; empty where all are, or none can be told."""
+def differs(fused: Backward, derived: Backward) -> str:
+    """Which gradient is not autograd's on other sizes; empty where all are, or none can be told.
+
+    Nothing is told where the derived lines are not right, either: both were written for one size.
+    """
     values: dict[str, Any] = {given.name: given.value for given in fused.program.inputs}
     try:
         for name, shape in other_shapes(fused.program).items():
             values[name] = values[name].new_empty(shape)
     except (ValueError, ArithmeticError, NameError, SyntaxError):  # an axis that is no arithmetic
         return ""
+    wrong = _wrong(fused, values)
+    return "" if wrong and _wrong(derived, values) else wrong
+
+
+def _wrong(back: Backward, values: dict[str, Any]) -> str:
     try:
-        return difference(fused, points(fused.program, values)) or ""
+        return difference(back, points(back.program, values)) or ""
     except DeriveError:  # it was written for one size
-        return fused.program.differentiable[0]
+        return back.program.differentiable[0]

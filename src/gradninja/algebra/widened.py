@@ -36,13 +36,14 @@ def _wide(value: Any) -> Any:
     return torch.float64 if floats else value
 
 
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
 def is_narrow(value: Any) -> bool:
     """Whether a value is, or holds, a float tensor of another dtype than float64."""
     several = value if isinstance(value, tuple | list) else (value,)
-    return any(
-        isinstance(v, torch.Tensor) and v.is_floating_point() and v.dtype != torch.float64
-        for v in several
-    )
+    return any(_is_float(v) and v.dtype != torch.float64 for v in several)
 
 
 def widened(program: Program) -> Program:
@@ -58,6 +59,10 @@ def widened(program: Program) -> Program:
         return program
     scope: dict[str, Any] = {**LIBRARY, **program.namespace, **given}
     made: dict[int, Expr] = {}
+    follows = {name for name, value in given.items() if _is_float(value)}  # inputs' dtypes
+
+    def as_inputs(expr: Expr) -> bool:
+        return any(e.op == NAME and str(e) in follows for e in expr.walk())
 
     def wide(expr: Expr) -> Expr:
         if id(expr) not in made:
@@ -73,12 +78,15 @@ def widened(program: Program) -> Program:
             elif expr.op != STATIC:
                 value = eval(str(expr), scope)
                 value = tuple(value) if isinstance(value, list | tuple) else value
-            made[id(expr)] = replace(expr, args=args, kwargs=kwargs, value=value)
+            new = _is_float(expr.value) and not as_inputs(expr)
+            dtype = expr.value.dtype if new else None
+            made[id(expr)] = replace(expr, args=args, kwargs=kwargs, value=value, dtype=dtype)
         return made[id(expr)]
 
     lines = []
     with Wide(), torch.no_grad():
         for line in program.lines:
             lines.append(replace(line, expr=wide(line.expr)))
+            follows |= set(line.targets) if as_inputs(line.expr) else set()
             scope.update(zip(line.targets, lines[-1].outputs, strict=True))
     return replace(program, lines=tuple(lines))

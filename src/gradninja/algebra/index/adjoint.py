@@ -22,7 +22,7 @@ def adjoint(normal: Normal, node: Node, gradient: Sequence[Term]) -> Iterator[tu
             for above in gradient:
                 for slope in derivative.terms:
                     yield derivative.operand, _sloped(normal, node, above, slope, derivative)
-    for term in node.terms or ():
+    for term in () if node.derivatives else node.terms or ():
         for at, ((atom, _), _) in enumerate(term.powers):
             if nodes[atom].flows:
                 for above in gradient:

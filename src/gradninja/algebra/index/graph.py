@@ -56,6 +56,7 @@ class Node:
     squared: list[Term] | None = None  # what its square is, of a length
     sign_of: tuple[Node, Fraction, Fraction] | None = None  # (a, c, s): it is c + s * sign(a)
     inverts: tuple[Node, Node, Indices] | None = None  # see `spreads.inverse`
+    dtype: torch.dtype | None = None  # that it always has, where its value is wider
     applied: tuple[str, Node] | None = None  # a function and what it is called on
     writes: Callable[[], ast.expr] | None = None  # its syntax, when all names are known
 

@@ -65,7 +65,9 @@ def _softmax(low: Lowering, site: Site) -> Node:
     known = f"softmax({a.number}, {place})" in low.known
     p = softmax_of(low, a, place)
     if known:
-        return low.graph.add(Node(0, a.shape, site.y, axes=a.axes, terms=[low.graph.itself(p)]))
+        same = Node(0, a.shape, site.y, axes=a.axes, terms=[low.graph.itself(p)])
+        same.derivatives = p.derivatives
+        return low.graph.add(same)
     return p
 
 

@@ -135,7 +135,9 @@ def _function(low: Lowering, site: Site) -> Node:
     a, name = low.node(site.bound["a"]), site.rule.name
     known = exponential(low, a) if name == "exp" else None
     if known is not None:
-        return low.graph.add(Node(0, a.shape, site.y, axes=a.axes, terms=[known]))
+        same = Node(0, a.shape, site.y, axes=a.axes, terms=[known])
+        same.derivatives = (Derivative(a, [known]),)
+        return low.graph.add(same)
     y = low.graph.add(Node(0, a.shape, site.y, axes=a.axes, made=2.0 * a.size))
     low.entitle(y, site)
     if name == "log":

@@ -63,6 +63,8 @@ def one_hot(low: Lowering, index: Node, like: Node) -> Node:
     ints = index.value.dtype == torch.int64 and index.value.ndim == 1
     if not ints or len(like.shape) != 2 or len(like.places) != 2:
         raise NotLowered("an index of several axes")
+    if index.shape != like.shape[:1]:
+        raise NotLowered("an index for all rows")
     graph.union(index.axes[0], like.axes[0])
     text = f"one_hot({index.number}, {graph.find(like.axes[-1])})"
     if text not in low.known:

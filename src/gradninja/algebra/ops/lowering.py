@@ -149,6 +149,7 @@ class Lowering:
 
     def _name(self, line: Line, name: str, node: Node) -> None:
         node.name, node.line, node.flows = name, line, line.expr.differentiable
+        node.dtype = line.expr.dtype
         self.graph.named[name] = node
 
     def entitle(self, node: Node, site: Site) -> None:
@@ -202,7 +203,7 @@ class Lowering:
             node.made = 2.0 * node.size
         if node.name is None:
             node.syntax, node.flows, node.line = expr.syntax, expr.differentiable, self.current
-            node.expr = expr
+            node.expr, node.dtype = expr, expr.dtype
             if node.terms is not None and renames(self.graph, node) is None:
                 parts = [o.size + (0.0 if o.name else o.made) for o in node.operands]
                 node.made = max(node.made, node.size + sum(parts))

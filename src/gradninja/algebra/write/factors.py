@@ -75,7 +75,9 @@ def has_float(tree: Tree) -> bool:
 def bits(tree: Tree) -> int:
     """How wide the floats are that a tree is computed in; 0 for ints and bools, 64 unknown."""
     floats = (
-        64 if leaf.node.value is None else torch.finfo(leaf.node.value.dtype).bits
+        64
+        if leaf.node.value is None
+        else torch.finfo(leaf.node.dtype or leaf.node.value.dtype).bits
         for leaf in leaves(tree)
         if has_float(leaf)
     )

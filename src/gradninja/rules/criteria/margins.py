@@ -21,16 +21,26 @@ def _termwise(text: str, count: str = "a.numel()") -> Template:
 
 def _ranking(slope: str) -> Template:
     return _termwise(
-        f"torch.where(margin - target * (a - b) >= 0, {slope} * SHARE, 0)",
+        f"{slope} * torch.where(margin - target * (a - b) >= 0, SHARE, 0)",
         "torch.broadcast_tensors(a, b, target)[0].numel()",
     )
 
 
-def _poisson(site: Site) -> str:
-    if site.value("full"):
-        raise Refusal("there is a rule for `full=False` alone")
-    slope = "a.exp() - target" if site.value("log_input") else "1 - target / (a + eps)"
-    return f"({slope}) * {_share(site)}"
+def _poisson(exact: bool) -> Template:
+    """`exact`: what either side of the difference gets, as PyTorch's forward is made of them."""
+
+    def template(site: Site) -> str:
+        if site.value("full"):
+            raise Refusal("there is a rule for `full=False` alone")
+        share, logs = _share(site), site.value("log_input")
+        if exact:
+            apart = (
+                "SHARE * a.exp() - SHARE * target" if logs else "SHARE - SHARE * target / (a + eps)"
+            )
+            return apart.replace("SHARE", share)
+        return f"({'a.exp() - target' if logs else '1 - target / (a + eps)'}) * {share}"
+
+    return template
 
 
 def _poisson_target(site: Site) -> str:
@@ -40,13 +50,17 @@ def _poisson_target(site: Site) -> str:
     return f"{slope} * {_share(site)}"
 
 
-def _normal(of: str) -> Template:
+def _normal(of: str, exact: bool = False) -> Template:
     """What is below eps counts as eps, and gets the gradient all the same."""
 
     def template(site: Site) -> str:
         if site.ndim("var") != site.ndim("a"):
             raise Refusal("give `var` as many axes as the input has")
         var = "var.clamp(min=eps)"
+        if exact:
+            half = f"(0.5 * {_share(site)})"
+            away = f"(a - target) ** 2 / {var} / {var}"
+            return f"{half} / {var} - {half} * ({away})"
         text = {
             "a": f"(a - target) / {var}",
             "target": f"(target - a) / {var}",
@@ -73,31 +87,43 @@ def _soft(exact: bool) -> Template:
     return template
 
 
-def _multilabel(of: str) -> Template:
+def _multilabel(of: str, exact: bool = False) -> Template:
+    """A mean over the classes, and then over the rows; `exact`: each class's two logarithms."""
     slope = "(torch.sigmoid(a) - target)" if of == "a" else "-a"
-    return lambda site: _over_classes(site, slope)
+
+    def template(site: Site) -> str:
+        weight = "" if site.value("weight") is None else " * weight"
+        share = "g.unsqueeze(-1)" if reduction(site) == "none" else "g"
+        rows = " / a[..., 0].numel()" if reduction(site) == "mean" else ""
+        if not exact:
+            return f"{slope}{weight} / a.shape[-1] * {share}{rows}"
+        each = f"({share}{rows} / a.shape[-1]{weight})"
+        if of == "target":
+            return f"{each} * F.logsigmoid(-a) - {each} * F.logsigmoid(a)"
+        return f"{each} * (1 - target) * torch.sigmoid(a) - {each} * target * torch.sigmoid(-a)"
+
+    return template
 
 
-def _over_classes(site: Site, slope: str) -> str:
-    """A mean over the classes, and then over the rows."""
-    weight = "" if site.value("weight") is None else " * weight"
-    share = "g.unsqueeze(-1)" if reduction(site) == "none" else "g"
-    rows = " / a[..., 0].numel()" if reduction(site) == "mean" else ""
-    return f"{slope}{weight} / a.shape[-1] * {share}{rows}"
+def _triplet(of: str, exact: bool = False) -> Template:
+    """Towards the one that is like it, away from the other, where the margin is missed.
 
-
-def _triplet(of: str) -> Template:
-    """Towards the one that is like it, away from the other, where the margin is missed."""
+    `exact`: what either distance gets.
+    """
 
     def template(site: Site) -> str:
         if site.value("p") != 2 or site.value("swap"):
             raise Refusal("there is a rule for p=2 without `swap` alone")
         near, far = "F.pairwise_distance(a, b, eps=eps)", "F.pairwise_distance(a, c, eps=eps)"
+        share = _share(site, f"{near}.numel()")
+        missed = f"torch.where(margin + {near} - {far} >= 0, {share}, 0)"
+        if exact:
+            near, far = (f"({missed} / {length}).unsqueeze(-1)" for length in (near, far))
+            return f"(a - b + eps) * {near} - (a - c + eps) * {far}"
         like = f"(a - b + eps) / {near}.unsqueeze(-1)"
         unlike = f"(a - c + eps) / {far}.unsqueeze(-1)"
         text = {"a": f"({like} - {unlike})", "b": f"-({like})", "c": f"({unlike})"}[of]
-        share = _share(site, f"{near}.numel()")
-        return f"{text} * torch.where(margin + {near} - {far} >= 0, {share}, 0).unsqueeze(-1)"
+        return f"{text} * {missed}.unsqueeze(-1)"
 
     return template
 
@@ -136,6 +162,7 @@ MARGINS = (
         "multilabel_soft_margin_loss",
         (f"F.multilabel_soft_margin_loss(a, target, weight=None, {ENDING})",),
         {"a": _multilabel("a"), "target": _multilabel("target")},
+        exact={"a": _multilabel("a", exact=True), "target": _multilabel("target", exact=True)},
         why="a sigmoid less the target: what was given, less what should have been",
         source=BISHOP,
         tests=(
@@ -209,6 +236,7 @@ MARGINS = (
             "size_average=None, reduce=None, reduction='mean')",
         ),
         {"a": _triplet("a"), "b": _triplet("b"), "c": _triplet("c")},
+        exact={"a": _triplet("a", exact=True)},
         why="towards the one that is like it, away from the one that is not, until the margin",
         source="Schroff et al. 2015, FaceNet, equation 1",
         tests=(
@@ -224,7 +252,8 @@ MARGINS = (
             "F.poisson_nll_loss(a, target, log_input=True, full=False, size_average=None, "
             "eps=1e-08, reduce=None, reduction='mean')",
         ),
-        {"a": _poisson, "target": _poisson_target},
+        {"a": _poisson(exact=False), "target": _poisson_target},
+        exact={"a": _poisson(exact=True)},
         why="how often it is expected, less how often it was seen",
         source="McCullagh & Nelder 1989, Generalized linear models, section 6.2",
         tests=(
@@ -239,6 +268,7 @@ MARGINS = (
         "gaussian_nll_loss",
         ("F.gaussian_nll_loss(a, target, var, full=False, eps=1e-06, reduction='mean')",),
         {"a": _normal("a"), "target": _normal("target"), "var": _normal("var")},
+        exact={"var": _normal("var", exact=True)},
         why="a distance over the variance; the variance is weighed against the squared distance",
         source="Nix & Weigend 1994, Estimating the mean and variance of the target distribution",
         tests=(

@@ -20,19 +20,24 @@ def _running_logarithm(site: Site) -> str:
     return " - ".join(parts)
 
 
-def _area(site: Site) -> str:
+def _area(exact: bool) -> Template:
     """Each height counts half of the step before it and half of the one behind."""
-    if site.value_or("x", None) is None:
-        g = "keep(g) * dx"
-        ends = "torch.ones_like(a.narrow(dim, 0, 1)) / 2"
+
+    def template(site: Site) -> str:
+        if site.value_or("x", None) is not None:
+            _last(site)
+            halves = "g.unsqueeze(-1) / 2 * x.diff(dim=-1)"
+            return f"F.pad({halves}, (1, 0)) + F.pad({halves}, (0, 1))"
         if site.shape("a")[site.value("dim")] < 2:
             return "torch.zeros_like(a)"
-        inner = "torch.ones_like(a.narrow(dim, 2, a.shape[dim] - 2))"
-        text = f"{g} * torch.cat(({ends}, {inner}, {ends}), dim)"
-        return text.replace(" * dx", "") if site.value_or("dx", 1) == 1 else text
-    _last(site)
-    steps = "x.diff(dim=-1)"
-    return f"g.unsqueeze(-1) * (F.pad({steps}, (1, 0)) + F.pad({steps}, (0, 1))) / 2"
+        g = "keep(g)" if site.value_or("dx", 1) == 1 else "(keep(g) * dx)"
+        inner = "torch.{}_like(a.narrow(dim, 2, a.shape[dim] - 2))"
+        if exact:  # the whole sum, less half of its ends
+            return f"{g} - torch.cat(({g} / 2, {inner.format('zeros')}, {g} / 2), dim)"
+        ends = "torch.ones_like(a.narrow(dim, 0, 1)) / 2"
+        return f"{g} * torch.cat(({ends}, {inner.format('ones')}, {ends}), dim)"
+
+    return template
 
 
 def _places(site: Site) -> str:
@@ -46,18 +51,26 @@ def _last(site: Site) -> None:
         raise Refusal("with `x` there is a rule along the last axis alone")
 
 
-def _covariance(site: Site) -> str:
-    if site.value("fweights") is not None or site.value("aweights") is not None:
-        raise Refusal("there is a rule without weights alone")
-    less = " - correction" if site.value("correction") != 1 else " - 1"
-    if site.ndim("a") < 2:
-        return f"2 * (a - a.mean()) * g / (a.numel(){less})"
-    return f"(g + g.T) @ (a - a.mean(1, keepdim=True)) / (a.shape[1]{less})"
+def _covariance(exact: bool) -> Template:
+    """`exact`: the gradient of what the means are taken from, less its own means."""
+
+    def template(site: Site) -> str:
+        if site.value("fweights") is not None or site.value("aweights") is not None:
+            raise Refusal("there is a rule without weights alone")
+        less = "correction" if site.value("correction") != 1 else "1"
+        if site.y.ndim == 0:  # a row, with or without an axis for rows
+            text, mean = f"2 * (a - a.mean()) * g / (a.numel() - {less})", "mean()"
+        else:
+            text = f"(g + g.T) @ (a - a.mean(1, keepdim=True)) / (a.shape[1] - {less})"
+            mean = "mean(1, keepdim=True)"
+        return f"{text} - ({text}).{mean}" if exact else text
+
+    return template
 
 
 def _correlation(site: Site) -> str:
     """The rows made of length 1, and what would only stretch them taken out."""
-    if site.ndim("a") < 2:
+    if site.y.ndim == 0:  # a row, with itself
         return "torch.zeros_like(a)"
     centred = "(a - a.mean(1, keepdim=True))"
     length = f"torch.linalg.vector_norm{centred[:-1]}, dim=1, keepdim=True)"
@@ -101,8 +114,8 @@ def _scattered(of: str) -> Template:
             counted = f"{mine}.to(g.dtype).scatter_add(dim, index, {theirs}.to(g.dtype))"
             share = f"(g / {counted})"
             if of == "src":
-                return f"torch.where({theirs}, {share}.gather(dim, index), 0)"
-            return f"torch.where({mine}, {share}, 0){kept}"
+                return f"{theirs} * {share}.gather(dim, index)"
+            return f"({mine} * {share}){kept}"
         else:
             raise Refusal("there is a rule for sums, means, 'amax' and 'amin'")
         return f"{share}{kept}" if of == "a" else f"{share}.gather(dim, index)"
@@ -185,9 +198,7 @@ TOTALS = (
         "nanmean",
         ("torch.nanmean(a, dim=None, keepdim=False)", "a.nanmean(dim=None, keepdim=False)"),
         {
-            "a": lambda site: (
-                f"torch.where(a.isnan(), 0, keep(g) / (~a.isnan()).sum({over(site)}))"
-            ),
+            "a": lambda site: f"keep(g) / (~a.isnan()).sum({over(site)}) * ~a.isnan()",
         },
         why="a mean hands each element an equal share; what is no number is left out",
         source=DERIVATIVES,
@@ -204,7 +215,8 @@ TOTALS = (
             "torch.trapz(a, x=None, dim=-1)",
             "torch.trapz(a, dx=1, dim=-1)",
         ),
-        {"a": _area, "x": _places},
+        {"a": _area(False), "x": _places},
+        exact={"a": _area(True)},
         why="an area of trapezoids: each height counts half of the step on either side of it",
         source=CALCULUS,
         tests=(
@@ -221,13 +233,15 @@ TOTALS = (
             "torch.cov(a, correction=1, fweights=None, aweights=None)",
             "a.cov(correction=1, fweights=None, aweights=None)",
         ),
-        {"a": _covariance},
+        {"a": _covariance(False)},
+        exact={"a": _covariance(True)},
         why=SPREAD,
         source=CALCULUS,
         tests=(
             "torch.cov(a) where a: 3 4",
             "torch.cov(a, correction=0) where a: 3 4",
             "a.cov() where a: 5",
+            "torch.cov(a) where a: 1 5",
         ),
     ),
     Rule(
@@ -236,7 +250,11 @@ TOTALS = (
         {"a": _correlation},
         why="rows made of length 1: what would only stretch them is taken out of the gradient",
         source=CALCULUS,
-        tests=("torch.corrcoef(a) where a: 3 4", "a.corrcoef() where a: 2 6"),
+        tests=(
+            "torch.corrcoef(a) where a: 3 4",
+            "a.corrcoef() where a: 2 6",
+            "a.corrcoef() where a: 1 5",
+        ),
     ),
     Rule(
         "quantile",

@@ -42,6 +42,8 @@ def _cartesian(site: Site) -> list[str]:
 
 def _blocks(site: Site) -> list[str]:
     """A vector is a block of one row, a number one of one element."""
+    if any(tensor.ndim == 1 and not len(tensor) for tensor in site.value("tensors")):
+        raise Refusal("beside an empty vector, a row without columns, PyTorch's gradient is wrong")
     found = []
     starts: tuple[list[str], list[str]] = ([], [])
     for i, tensor in enumerate(site.value("tensors")):

@@ -25,6 +25,8 @@ def _take_along(text: str) -> Template:
         others = [i for i in range(site.ndim("a")) if i != dim]
         narrow = any(site.shape("indices")[i] == 1 for i in others)
         index = "indices.expand_as(g)" if narrow else "indices"
+        if site.shape("a")[dim] == 1:  # whatever an index says, there is one element
+            index = f"torch.zeros_like({index})"
         if any(site.shape("a")[i] == 1 for i in others):
             sizes = [
                 f"a.shape[{i}]" if i == dim else f"y.shape[{i}]" for i in range(len(site.y.shape))
@@ -108,6 +110,8 @@ INDEXING = (
             "a.take_along_dim(i, 1) where a: 3 4; i: 3 6 < 4",
             "torch.take_along_dim(a, i, dim=0) where a: 3 4; i: 5 1 < 3",
             "torch.take_along_dim(a, i, -1) where a: 1 4; i: 3 2 < 4",
+            "a.take_along_dim(i, 1) where a: 3 1; i: 3 6 < 4",
+            "a.take_along_dim(i, 0) where a: 1 1; i: 5 3 < 4",
             "torch.take_along_dim(a, i) where a: 3 4; i: 5 < 12",
             "torch.take_along_dim(a, i) where a: 3 4; i: 5 2 < 12",
         ),
