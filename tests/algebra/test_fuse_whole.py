@@ -67,6 +67,11 @@ WHOLE: list[tuple[str, dict[str, tuple[int, ...]], int]] = [
     ("h = x.exp(); (h * h).sum()", {"x": (0, 4)}, 1),
     ("h = torch.tanh(x @ w); F.softmax(h, -1).mean()", {"x": (0, 4), "w": (4, 3)}, 5),
     ("h = x - x.mean(0); (h * h).sum(-1)", {"x": (0, 4)}, 3),
+    ("h = x.exp(); c = x.exp() / (x.exp() + h.exp()); h, c", {"x": (4, 3)}, 4),
+    ("p = F.softmax(x, -1); q = F.softmax(x, -1) * p; p, q.tanh()", {"x": (4, 3)}, 5),
+    # As many parts as there are columns: what is derived holds for that number, too.
+    ("u = x.split(1, -1)[0]; (2 * u.square().mean(-1).sqrt()).sum() + u", {"x": (3, 3)}, 4),
+    ("i = torch.zeros(1, dtype=torch.long); x[torch.arange(3), i].exp()", {"x": (3, 4)}, 3),
     ("h = x @ w; (h * h).sum()", {"x": (3, 0), "w": (0, 2)}, 3),
 ]
 

@@ -107,6 +107,25 @@ def test_beside_new_tensors_a_forward_is_fused_and_keeps_its_digits(text: str) -
         assert off <= 4 * torch.finfo(dtype).eps * max(1.0, float(want.abs().max())), back.source
 
 
+def test_a_mask_that_is_closed_when_read_loses_no_digits_when_open() -> None:
+    """`mask.float() / 3` is a float32, whatever it meets; while reading all gradients were 0."""
+    text = (
+        "def forward(x, mask):\n"
+        "    u = mask.float() * x.tanh()\n"
+        "    return (u / 3).sin()\n"
+    )
+    scope: dict[str, Any] = {"torch": torch}
+    exec(text, scope)
+    x = torch.rand(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    closed, opened = torch.tensor(False), torch.tensor(True)
+    back = gn.fuse(text, {"x": x, "mask": closed})
+    truth, grads = autograd(
+        scope["forward"], {"x": x, "mask": opened}, lambda o: [torch.ones_like(o[0])]
+    )
+    got = back({"x": x, "mask": opened}, grads[0])["dx"]
+    torch.testing.assert_close(got, truth["dx"], rtol=1e-13, atol=1e-15, msg=back.source)
+
+
 def test_casts_within_a_line_hold_in_half_precision() -> None:
     """`a @ a.mT + torch.eye(3)` is float32, where a is bfloat16."""
     scope: dict[str, Any] = {"torch": torch}

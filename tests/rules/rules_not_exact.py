@@ -20,6 +20,7 @@ NOT_EXACT = {
     **dict.fromkeys(("affine_grid", "local_response_norm"), ORDER),
     "F.pad(a, (1, 2, 2, 0), 'circular') where a: 2 3 4 5": ORDER,
     "cumprod": ZEROS,
+    "F.scaled_dot_product_attention(q, k, v) where q: 1 3 5 4; k: 2 3 5 4; v: 2 3 5 4": LAYOUT,
     "torch.einsum('i,j->ij', a, b) where a: 3; b: 4": LAYOUT,
     "torch.einsum('ij,k->i', a, b) where a: 3 4; b: 5": LAYOUT,
     "torch.einsum('i,ij,j->', a, b, c) where a: 3; b: 3 4; c: 4": LAYOUT,

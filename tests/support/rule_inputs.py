@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -117,6 +117,18 @@ class Trial:
         found = eval(_compiled(self.expression), {**SCOPE, **inputs})
         several = found if isinstance(found, tuple | list) else (found,)
         return tuple(t for t in several if isinstance(t, Tensor) and t.is_floating_point())
+
+    def resized(self, size: int, to: int) -> Trial:
+        """With axes of one size of another; an index into them stays within them."""
+        inputs = [
+            replace(
+                given,
+                sizes=tuple(to if s == size else s for s in given.sizes),
+                below=max(to, 1) if given.below == size else given.below,
+            )
+            for given in self.inputs
+        ]
+        return replace(self, inputs=tuple(inputs))
 
     def larger(self) -> int:
         """How many times as large the sizes may be taken; 1 where the text fits no others."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gradninja.derive.holes import FULL, empty_of
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
@@ -109,6 +110,13 @@ def verify(
                 f"`{broken[0]}` has a nan on the values that the forward was read with, so its "
                 "gradients cannot be held to autograd's",
                 hint="give `inputs` on which the forward is finite",
+            )
+        empty = empty_of(program.values)
+        if empty:
+            raise DeriveError(
+                f"`{empty}` has no elements, and there the gradient derived for `{wrong}` is not "
+                "autograd's",
+                hint=FULL,
             )
         raise DeriveError(
             f"the gradient derived for `{wrong}` is not autograd's, so it is not given",

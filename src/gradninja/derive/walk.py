@@ -15,6 +15,7 @@ import torch
 
 from gradninja.derive import template as templates
 from gradninja.derive.broadcast import Fit, expand, sum_broadcast
+from gradninja.derive.holes import HOLES, uncovered
 from gradninja.derive.printing import Printer
 from gradninja.derive.statement import Statement, is_view
 from gradninja.derive.template import Gradient
@@ -23,17 +24,6 @@ from gradninja.errors import DeriveError
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Refusal, Rule, Site
 
-# What a row that does not cover a call may raise.
-HOLES = (
-    RuntimeError,
-    ArithmeticError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-    NameError,
-    AssertionError,
-)
 LONGEST = 64  # characters of a cotangent's text that may stand inside another expression
 
 
@@ -148,11 +138,7 @@ class Walk:
         except Refusal as refusal:
             raise DeriveError(str(refusal), spot=expr.spot) from None
         except HOLES as error:
-            raise DeriveError(
-                f"the rule for `{site.rule.name}` does not cover this call ({error})",
-                spot=expr.spot,
-                hint="write the step with other operations, and please report the line",
-            ) from error
+            raise uncovered(site, error) from error
 
     def _rule(self, site: Site, node: _Node) -> None:
         """Apply a row: each operand that a gradient flows to gets its contribution."""

@@ -50,7 +50,8 @@ def _fused(site: Site) -> bool:
     masked = site.value("attn_mask") is not None
     if masked and (site.flows("attn_mask") or site.ndim("attn_mask") not in (2, 4)):
         return False
-    return ndims == {4} and site.shape("q")[-1] == site.shape("v")[-1]
+    rows = {site.shape(name)[:2] for name in "qkv"}  # that do not broadcast
+    return ndims == {4} and len(rows) == 1 and site.shape("q")[-1] == site.shape("v")[-1]
 
 
 def _fused_backward(site: Site, output: int) -> str:
@@ -159,6 +160,7 @@ NETWORKS = (
             "v: 2 5 6; m: 3 5 bool",
             "F.scaled_dot_product_attention(q, k, v, is_causal=True) where q: 2 5 4; k: 2 5 4; "
             "v: 2 5 6",
+            "F.scaled_dot_product_attention(q, k, v) where q: 1 3 5 4; k: 2 3 5 4; v: 2 3 5 4",
             "F.scaled_dot_product_attention(q, k, v, m, scale=0.3) where q: 2 1 3 4; k: 2 1 5 4; "
             "v: 2 1 5 4; m: 3 5 bool",
             "F.scaled_dot_product_attention(q, k, v, m.detach()) where q: 2 2 3 4; k: 2 2 5 4; "

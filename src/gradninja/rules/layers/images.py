@@ -45,6 +45,8 @@ def _batched(site: Site, rank: int) -> bool:
 
 def _convolution(rank: int, wanted: str) -> Template:
     def template(site: Site) -> str:
+        if not site.value("weight").numel():
+            return f"torch.zeros_like({wanted})"
         geometry = _geometry(site, rank, "stride", "padding", "dilation", "groups")
         batched = _batched(site, rank)
         g, a = ("g", "a") if batched else ("g.unsqueeze(0)", "a.unsqueeze(0)")
@@ -71,6 +73,8 @@ def _transposed(rank: int, wanted: str) -> Template:
 
 def _bias(rank: int) -> Template:
     def template(site: Site) -> str:
+        if not site.value("weight").numel():  # then PyTorch's result is empty, too
+            return "torch.zeros_like(bias)"
         dims = tuple(range(1, rank + 1))
         if _batched(site, rank):
             dims = (0, *range(2, rank + 2))
@@ -83,6 +87,8 @@ def _bias_exact(rank: int, transposed: bool) -> Template:
     """PyTorch's own kernel, which sums in an order of its own."""
 
     def template(site: Site) -> str:
+        if not site.value("weight").numel():
+            return "torch.zeros_like(bias)"
         g, a = ("g", "a") if _batched(site, rank) else ("g.unsqueeze(0)", "a.unsqueeze(0)")
         stride, dilation = (_each(site, name, rank) for name in ("stride", "dilation"))
         padding = _padding(site, rank)

@@ -127,19 +127,28 @@ def _back(name: str, order: tuple[int, ...], matrix: str) -> str:
 
 
 def _tensordot_exact(wanted: int) -> Template:
-    """As PyTorch does it: one product of two matrices."""
+    """As PyTorch does it: one product of two matrices; what meets an axis of size 1 is summed."""
 
     def template(site: Site) -> str:
         left, right = _contracted(site)
+        if not site.value("a").numel() or not site.value("b").numel():
+            return _tensordot(site)[wanted]
+        sizes = [(site.shape("a")[i], site.shape("b")[j]) for i, j in zip(left, right, strict=True)]
+        one = "".join(
+            f".sum({i}, keepdim=True)" for i, (n, m) in zip(left, sizes, strict=True) if m == 1 < n
+        )
+        two = "".join(
+            f".sum({j}, keepdim=True)" for j, (n, m) in zip(right, sizes, strict=True) if n == 1 < m
+        )
         rows = [axis for axis in range(site.ndim("a")) if axis not in left]
         columns = [axis for axis in range(site.ndim("b")) if axis not in right]
         of_a, of_b = (*rows, *left), (*right, *columns)
-        a, b = _matrix("a", of_a, len(rows)), _matrix("b", of_b, len(right))
+        a, b = _matrix(f"a{one}", of_a, len(rows)), _matrix(f"b{two}", of_b, len(right))
         if wanted == 0:
-            sizes = " * ".join(f"b.shape[{axis}]" for axis in columns) or "1"
-            return _back("a", of_a, f"g.reshape(-1, {sizes}) @ {b}.T")
-        sizes = " * ".join(f"a.shape[{axis}]" for axis in rows) or "1"
-        return _back("b", of_b, f"{a}.T @ g.reshape({sizes}, -1)")
+            kept = " * ".join(f"b.shape[{axis}]" for axis in columns) or "1"
+            return _back(f"a{one}", of_a, f"g.reshape(-1, {kept}) @ {b}.T")
+        kept = " * ".join(f"a.shape[{axis}]" for axis in rows) or "1"
+        return _back(f"b{two}", of_b, f"{a}.T @ g.reshape({kept}, -1)")
 
     return template
 
@@ -190,6 +199,7 @@ EINSUM = (
             "torch.tensordot(a, b) where a: 2 3 4; b: 3 4 5",
             "torch.tensordot(a, b, dims=([0, 2], [1, 0])) where a: 2 3 4; b: 4 2 5",
             "torch.tensordot(a, b, dims=0) where a: 2 3; b: 4",
+            "torch.tensordot(a, b, dims=1) where a: 2 3 1; b: 4 5",
             "torch.tensordot(a, b) where a: 3 4; b: 3 4",
         ),
     ),
