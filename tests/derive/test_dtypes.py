@@ -109,11 +109,7 @@ def test_beside_new_tensors_a_forward_is_fused_and_keeps_its_digits(text: str) -
 
 def test_a_mask_that_is_closed_when_read_loses_no_digits_when_open() -> None:
     """`mask.float() / 3` is a float32, whatever it meets; while reading all gradients were 0."""
-    text = (
-        "def forward(x, mask):\n"
-        "    u = mask.float() * x.tanh()\n"
-        "    return (u / 3).sin()\n"
-    )
+    text = "def forward(x, mask):\n    u = mask.float() * x.tanh()\n    return (u / 3).sin()\n"
     scope: dict[str, Any] = {"torch": torch}
     exec(text, scope)
     x = torch.rand(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
