@@ -229,6 +229,13 @@ def forward(logits: Float[Tensor, "n d"], w: Float[Tensor, "n d"]):
     assert check(text, harmless).ok
 
 
+def test_what_was_spoilt_and_is_bound_again_before_it_is_read_did_no_harm() -> None:
+    """Not all comes out right, so that an alias would be told where it did."""
+    lines = "g = dz\nh = y\nh += 1\ny = w * g\ndx = y\ndw = g.sum(0) * 2\ndb = dz.sum(0, True)\n"
+    report = check(PRODUCT, lines)
+    assert [(line.name, line.kind) for line in report.wrong] == [("dw", "unknown")], str(report)
+
+
 def test_read_before_its_last_contribution() -> None:
     report = changed(
         "    dhprebn += 1 / n * dbnmeani\n    # hprebn = embcat @ W1 + b1\n"

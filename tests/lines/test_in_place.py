@@ -25,6 +25,8 @@ READ = {
     "        R[i + 1, j + 1] = x[i, j] + R[i, j] + R[i, j + 1].clone()\nout = R[1:, 1:] * y",
     "slices": "h = x.clone(); h[:, 1:3] = y[:, :2]; h[::2, 0] += 1; h[0] = 0; "
     "h[..., -1] = y[..., 0]; h[1, :2] *= y[1, :2]; h[-2:] += 1; out = h * y",
+    "what follows an ellipsis": "h = x.clone(); h[..., 1:, 2] = y[..., 1:, 0]; "
+    "h[..., ix[:2]] += x[:, :2]; h[0, ...] *= 2; h[..., 0, :][1:3] = 0; out = h * y",
     "all of it": "h = torch.empty_like(x); h[:] = y; h[...] += x; out = h * x",
     "a mask": "h = x * y; h[x > 0] = 0; h[h < -1] = -1.0; out = h + x",
     "a mask with values": "h = x * 1; h[x > 0] = (y * 2)[x > 0]; h[y > 0] *= 3; out = h * y",

@@ -82,6 +82,22 @@ def test_layers_of_two_inputs() -> None:
     assert gn.derive(nn.Bilinear(3, 4, 2), (torch.randn(5, 3), torch.randn(5, 4))).program.lines
 
 
+@pytest.mark.parametrize("cell", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+@pytest.mark.parametrize("shape", [(3, 4), (4,)], ids=["rows", "a vector"])
+def test_a_cell_without_a_state_begins_at_zero(cell: Any, shape: tuple[int, ...]) -> None:
+    """Its text says of which shape these zeros are, for any number of rows."""
+    made, rows = cell(4, 2), (shape, (5, 4)) if len(shape) == 2 else (shape,)
+    back = gn.derive(made, {"input": torch.randn(shape)})
+    for size in rows:
+        x = torch.randn(size, requires_grad=True)
+        found = made(x)
+        outputs = found if isinstance(found, tuple) else (found,)
+        gradients = tuple(torch.randn_like(output) for output in outputs)
+        (true,) = torch.autograd.grad(outputs, x, gradients)
+        got = back({"input": x.detach()}, gradients)["dinput"]
+        torch.testing.assert_close(got, true, rtol=1e-11, atol=1e-11)
+
+
 def test_what_a_layer_has_by_default_is_not_written() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.AvgPool2d(2, 1, 1))
     lines = [line.code for line in gn.derive(net, torch.randn(1, 1, 8, 8)).program.lines]

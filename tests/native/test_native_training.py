@@ -213,3 +213,20 @@ def test_compile_shows_the_text(arguments: list[str]) -> None:
     assert "def run(" in done.stdout
     assert "for step in range(positions.shape[0]):" in done.stdout
     assert done.stderr == ""
+
+
+def test_compile_runs_what_it_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a first call costs is part of being ready: machine code is made then."""
+    ran: list[dict[str, tuple[int, ...]]] = []
+
+    class Kernel:
+        source, dtype = "one\ntwo\n", np.float32
+
+        def run(self, arrays: dict[str, np.ndarray], *rest: np.ndarray) -> None:
+            ran.append({name: array.shape for name, array in arrays.items()})
+            assert [len(each) for each in rest] == [1, 0, 0, 0]
+
+    monkeypatch.setattr("gradninja.native.compile_training", lambda *_: Kernel())
+    done = CliRunner().invoke(app, ["compile", "bigram", "--vocab", "5"])
+    assert done.exit_code == 0, done.output
+    assert ran == [{"W": (5, 5)}] and done.stdout.startswith("bigram: 2 lines, ready after")

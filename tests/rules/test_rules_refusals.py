@@ -34,6 +34,9 @@ ROWS = torch.tensor([1, 0, 1, 1])
             "running",
         ),
         ("F.scaled_dot_product_attention(x, x, x, dropout_p=0.5)", "dropout"),
+        ("7.0 % x", "divides a plain number"),
+        ("torch.remainder(7, x)", "divides a plain number"),
+        ("torch.block_diag(x[0], x[0, 0, :0])", "empty vector"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -87,3 +90,20 @@ def test_repeats_are_summed_before_they_are_added(pick: str) -> None:
     (true,) = torch.autograd.grad(out, leaf, g)
     back = gn.derive(text, inputs={"x": x, "i": i}, style="exact")
     assert torch.equal(back({"x": x, "i": i}, g)["dx"], true)
+
+
+@pytest.mark.parametrize(
+    ("call", "rows", "columns", "cut"),
+    [
+        ("svd(a)", 3, 4, True),
+        ("svd(a)", 4, 3, True),
+        ("svd(a)", 3, 3, False),
+        ("svd(a, full_matrices=False)", 3, 4, False),
+    ],
+)
+def test_singular_vectors_are_cut_off_where_there_are_too_many(
+    call: str, rows: int, columns: int, cut: bool
+) -> None:
+    a = torch.linspace(-1, 1, rows * columns, dtype=torch.float64).reshape(rows, columns).sin()
+    source = gn.derive(f"def forward(a):\n    return torch.linalg.{call}[1]\n", {"a": a}).source
+    assert ("[..., :" in source) == cut

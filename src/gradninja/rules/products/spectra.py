@@ -113,6 +113,8 @@ SPECTRA = (
             "torch.linalg.svd(a, full_matrices=False)[1] where a: 4 3",
             "(torch.linalg.svd(a, full_matrices=False)[0] ** 2) where a: 4 3",
             "(torch.linalg.svd(a)[2] ** 2) where a: 2 3 3",
+            "torch.linalg.svd(a)[1] where a: 3 4",
+            "torch.linalg.svd(a)[1] where a: 2 4 3",
         ),
     ),
     Rule(

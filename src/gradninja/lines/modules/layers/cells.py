@@ -15,7 +15,7 @@ from gradninja.lines.modules.layers.table import means
 @means(nn.RNNCell)
 def rnn_cell(self: Any, x: Tensor, h: Any = None) -> Any:
     if h is None:
-        h = x.new_zeros(*x.shape[:-1], self.hidden_size)
+        h = x.new_zeros(self.hidden_size)
     a = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
     return torch.tanh(a) if self.nonlinearity == "tanh" else F.relu(a)
 
@@ -23,7 +23,7 @@ def rnn_cell(self: Any, x: Tensor, h: Any = None) -> Any:
 @means(nn.GRUCell)
 def gru_cell(self: Any, x: Tensor, h: Any = None) -> Any:
     if h is None:
-        h = x.new_zeros(*x.shape[:-1], self.hidden_size)
+        h = x.new_zeros(self.hidden_size)
     xr, xz, xn = F.linear(x, self.weight_ih, self.bias_ih).chunk(3, -1)
     hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
     r = torch.sigmoid(xr + hr)
@@ -35,8 +35,8 @@ def gru_cell(self: Any, x: Tensor, h: Any = None) -> Any:
 @means(nn.LSTMCell)
 def lstm_cell(self: Any, x: Tensor, state: Any = None) -> Any:
     if state is None:
-        h = x.new_zeros(*x.shape[:-1], self.hidden_size)
-        c = x.new_zeros(*x.shape[:-1], self.hidden_size)
+        h = x.new_zeros(self.hidden_size)
+        c = x.new_zeros(self.hidden_size)
     else:
         h, c = state
     gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
