@@ -18,6 +18,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/whole/typed_use.py
 
 # The site, in build/site; a link or a name that leads nowhere is an error.
 docs: $(VENV)/.docs

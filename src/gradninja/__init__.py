@@ -1,7 +1,18 @@
-"""gradninja: write the forward, own the backward.
+"""Write the forward, own the backward: backward passes as plain PyTorch or NumPy lines.
 
-The public verbs. They are imported when they are first used, so that `import gradninja` and
-`gradninja --help` do not wait for torch.
+    write   derive(forward)               the backward, one line at a time
+            fuse(forward)                 all in one go: the short formula
+            explain(forward)              either of them, to be read
+            compile(forward)              forward and backward as one loop of machine code
+            rule(function, x=..., why=)   teach it a function of your own
+    judge   check(forward, backward)      which line is wrong, and the line to write instead
+            assert_backward(...)          the same in a test
+    learn   cmp("x", dx, x)               the lecture's call, with the kind of the mistake
+            hint("x")                     what leads on to a gradient, a stage at a time
+
+A forward is a function, `FILE.py`, `FILE.py:name`, the text of a function, or a module. What goes
+wrong is a `GradninjaError` of `gradninja.errors`. The verbs are imported when they are first used,
+so that `import gradninja` and `gradninja --help` do not wait for torch.
 """
 
 import sys
@@ -9,12 +20,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from gradninja.errors import GradninjaError
+
 if TYPE_CHECKING:
     from gradninja.algebra import Fused
     from gradninja.algebra.fuse import fuse
     from gradninja.check import Report, assert_backward, check
     from gradninja.derive import Backward, derive
-    from gradninja.errors import GradninjaError
     from gradninja.explain import explain
     from gradninja.learn import cmp, hint
     from gradninja.native import Compiled, compile
@@ -42,7 +54,6 @@ _HOME = {
     "Backward": "gradninja.derive",
     "Compiled": "gradninja.native",
     "Fused": "gradninja.algebra",
-    "GradninjaError": "gradninja.errors",
     "Report": "gradninja.check",
     "assert_backward": "gradninja.check",
     "check": "gradninja.check",

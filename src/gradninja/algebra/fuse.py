@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -26,6 +26,7 @@ from gradninja.algebra.sizes import differs
 from gradninja.algebra.tell.steps import complete, rewritten
 from gradninja.algebra.widened import widened
 from gradninja.algebra.write.inplace import InPlace
+from gradninja.choices import FusedStyle, Prefer
 from gradninja.derive import Backward, derive
 from gradninja.derive.dtypes import hold_dtypes
 from gradninja.derive.statement import Statement
@@ -37,7 +38,6 @@ from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 
-STYLES = ("readable", "in place")
 CLEARLY = 0.75  # of the derived cost: what is worth more operations
 # Ways of writing, the shortest first: whether sums stay in one piece, whether products are written
 # out by what they are of, and whether all factors of matrix products get gradients with names.
@@ -56,8 +56,8 @@ def fuse(
     inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
     *,
-    prefer: str = "speed",
-    style: str = "readable",
+    prefer: Prefer = "speed",
+    style: FusedStyle = "readable",
     book: Book = BOOK,
 ) -> Fused:
     """The backward pass of a forward, all in one go, as plain PyTorch with the forward's names.
@@ -78,8 +78,8 @@ def fuse(
     """
     if prefer not in PREFER:
         raise DeriveError(f"there is no preference {prefer!r}", hint=f"it is {', '.join(PREFER)}")
-    if style not in STYLES:
-        raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
+    if style not in (styles := get_args(FusedStyle)):
+        raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(styles)}")
     derived = derive(forward, inputs, wrt, book=book)
     with derived.as_read(), torch.no_grad():
         return _chosen(derived, book, prefer, style)

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradninja.choices import Style
 from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import As, Form, ForwardFile, Json, Wrt, show_source
+from gradninja.cli.options import As, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
     from gradninja.derive import Backward
-
-
-class Style(StrEnum):
-    """How the lines are written."""
-
-    READABLE = "readable"
-    EXACT = "exact"
 
 
 def derive(
@@ -28,8 +21,8 @@ def derive(
     style: Annotated[
         Style,
         typer.Option(help="As a person would write it, or equal to autograd bit for bit."),
-    ] = Style.READABLE,
-    form: As = Form.LINES,
+    ] = "readable",
+    form: As = "lines",
     timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
@@ -37,11 +30,11 @@ def derive(
     from gradninja.derive import derive as derived
 
     with running(file, timeout) as path:
-        back = derived(path, wrt=wrt or None, style=style.value)
+        back = derived(path, wrt=wrt or None, style=style)
     if as_json:
         print(json.dumps(_row(back), ensure_ascii=False))
     else:
-        show_source(back.annotated if form is Form.LINES else back.function_source)
+        show_source(back.annotated if form == "lines" else back.function_source)
 
 
 def _row(back: Backward) -> dict[str, object]:

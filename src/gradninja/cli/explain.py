@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gradninja.choices import View
 from gradninja.cli.limits import Timeout, running
 from gradninja.cli.options import ForwardFile
 from gradninja.errors import RunError
@@ -15,20 +15,12 @@ from gradninja.errors import RunError
 NARROWEST = 40  # columns that words are broken to, however narrow the terminal is
 
 
-class View(StrEnum):
-    """What a reader gets."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    HTML = "html"
-
-
 def explain(
     file: ForwardFile,
     view: Annotated[
         View,
         typer.Option("--as", help="Text, Markdown with LaTeX, or one HTML page with the graph."),
-    ] = View.TEXT,
+    ] = "text",
     steps: Annotated[
         bool,
         typer.Option("--steps", help="Walk the fused backward, with the steps that led to it."),
@@ -49,10 +41,10 @@ def explain(
     with running(file, timeout) as path:
         back = fuse(path) if steps else derive(path)
     console = Console()
-    if out is None and view is View.TEXT and console.is_terminal:
+    if out is None and view == "text" and console.is_terminal:
         print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")
         return
-    told = explained(back, view.value)
+    told = explained(back, view)
     if out is None:
         print(told, end="" if told.endswith("\n") else "\n")
         return

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradninja.choices import FusedStyle, Prefer
 from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import As, Form, ForwardFile, Json, Wrt, show_source
+from gradninja.cli.options import As, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
     from gradninja.algebra import Fused
-
-
-class Prefer(StrEnum):
-    """What a shorter form is chosen by."""
-
-    SPEED = "speed"
-    MEMORY = "memory"
-    SHORT = "short"
 
 
 def fuse(
@@ -31,29 +23,29 @@ def fuse(
     prefer: Annotated[
         Prefer,
         typer.Option(help="Least memory traffic, least memory held, or fewest operations."),
-    ] = Prefer.SPEED,
+    ] = "speed",
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Change a line's own arrays; make no one-hot.")
     ] = False,
     steps: Annotated[
         bool, typer.Option("--steps", help="Tell the steps that led to each line, in words.")
     ] = False,
-    form: As = Form.LINES,
+    form: As = "lines",
     timeout: Timeout = 300.0,
     as_json: Json = False,
 ) -> None:
     """Write it all in one go: the short formula, found by algebra."""
     from gradninja.algebra import fuse as fused
 
-    style = "in place" if in_place else "readable"
+    style: FusedStyle = "in place" if in_place else "readable"
     with running(file, timeout) as path:
-        back = fused(path, wrt=wrt or None, prefer=prefer.value, style=style)
+        back = fused(path, wrt=wrt or None, prefer=prefer, style=style)
     for pass_ in back.dropped:
         print(f"not taken: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:
         print(json.dumps(_row(back, prefer), ensure_ascii=False))
         return
-    show_source(back.source if form is Form.LINES else back.function_source)
+    show_source(back.source if form == "lines" else back.function_source)
     if steps:
         print(_told(back))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gradninja.choices import Form
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that train made.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
@@ -26,13 +27,6 @@ Wrt = Annotated[
         show_default=False,
     ),
 ]
-
-
-class Form(StrEnum):
-    """How a backward is printed."""
-
-    LINES = "lines"
-    FUNCTION = "function"
 
 
 As = Annotated[Form, typer.Option("--as", help="A plain function, or a torch.autograd.Function.")]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from gradninja.choices import Style
 from gradninja.derive.backward import Backward, BackwardLine
 from gradninja.derive.dtypes import default_dtype, hold_dtypes
 from gradninja.derive.held import hold
@@ -22,7 +23,6 @@ from gradninja.rules import BOOK, Book
 
 __all__ = ["COTANGENT_SEED", "Backward", "BackwardLine", "derive", "read_program"]
 
-STYLES = ("readable", "exact")
 # Cotangents are other random numbers than inputs: who takes one for the other must be off.
 COTANGENT_SEED = 1_000_003
 
@@ -31,7 +31,7 @@ def derive(
     forward: str | Path | Callable[..., Any],
     inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
-    style: str = "readable",
+    style: Style = "readable",
     *,
     book: Book = BOOK,
 ) -> Backward:
@@ -54,8 +54,8 @@ def derive(
         ReadError: the forward is outside of what is read; with line and caret.
         DeriveError: an operation has no rule that covers it, or nothing differentiable is returned.
     """
-    if style not in STYLES:
-        raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(STYLES)}")
+    if style not in (styles := get_args(Style)):
+        raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(styles)}")
     with default_dtype(torch.float64), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         program = _check_outputs(read_program(forward, inputs, wrt, book))

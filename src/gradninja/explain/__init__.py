@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradninja.choices import View
 from gradninja.derive import Backward, derive
 from gradninja.errors import DeriveError
 from gradninja.explain.markdown import markdown
@@ -15,7 +16,7 @@ from gradninja.explain.walkthrough import Walkthrough
 
 __all__ = ["VIEWS", "Explanation", "Walkthrough", "explain", "text"]
 
-VIEWS: dict[str, Callable[[Walkthrough], str]] = {"text": text, "markdown": markdown, "html": page}
+VIEWS: dict[View, Callable[[Walkthrough], str]] = {"text": text, "markdown": markdown, "html": page}
 
 
 class Explanation(str):
@@ -39,7 +40,9 @@ class Explanation(str):
         return markdown(self.walk)
 
 
-def explain(backward: Backward | str | Path | Callable[..., Any], as_: str = "text") -> Explanation:
+def explain(
+    backward: Backward | str | Path | Callable[..., Any], as_: View = "text"
+) -> Explanation:
     """The walk from the forward's last line to its first, each with the lines that answer it.
 
     Every line stands with its shapes, in which what was broadcast and what was summed is named, and

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from gradninja.errors import GradninjaError
 
@@ -45,6 +45,41 @@ class Verdict(StrEnum):
     def accuses(self) -> bool:
         """Whether this verdict says that something is to be mended."""
         return self not in (Verdict.EXACT, Verdict.CLOSE, Verdict.VACUOUS, Verdict.TODO)
+
+
+class LineRow(TypedDict):
+    """A `LineReport` as plain values."""
+
+    name: str
+    line: int | None
+    source: str
+    verdict: str
+    max_abs: float | None
+    max_rel: float | None
+    shape: list[int] | None
+    expected_shape: list[int] | None
+    kind: str | None
+    diagnosis: str | None
+    fix: str | None
+    place: str | None
+    tolerance: float | None
+    as_written: str
+    notes: list[str]
+    condition: str | None
+    reproducer: str | None
+
+
+class ReportRow(TypedDict):
+    """A `Report` as plain values: what `--json` prints of a file."""
+
+    schema: str
+    ok: bool
+    file: str
+    lines: list[LineRow]
+    draws: list[str]
+    tolerance: str
+    notes: list[str]
+    not_looked_at: list[str]
 
 
 @dataclass(frozen=True)
@@ -83,9 +118,9 @@ class LineReport:
     def ok(self) -> bool:
         return not self.verdict.accuses
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LineRow:
         """The same as plain values for JSON; a number that is not finite becomes None."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return cast(LineRow, {f.name: _plain(getattr(self, f.name)) for f in fields(self)})
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> LineReport:
@@ -126,7 +161,8 @@ class Report:
         """The gradients that are not written yet, the one to write next first."""
         return tuple(line for line in self.lines if line.verdict == Verdict.TODO)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ReportRow:
+        """The same as plain values for JSON."""
         return {
             "schema": SCHEMA,
             "ok": self.ok,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -100,7 +100,15 @@ class Compiled:
         )
         self._needed = [f.name for f in formals if f.default is None]
 
-    def __call__(self, /, *given: Any, **inputs: Any) -> dict[str, Any]:
+    @overload  # of plain numbers alone nothing is known: they may come with either
+    def __call__(  # type: ignore[overload-overlap]
+        self, /, *given: torch.Tensor | float, **inputs: torch.Tensor | float
+    ) -> dict[str, torch.Tensor]: ...
+
+    @overload
+    def __call__(self, /, *given: Array | float, **inputs: Array | float) -> dict[str, Array]: ...
+
+    def __call__(self, /, *given: Any, **inputs: Any) -> Any:
         """The loss and the gradients.
 
         Args:
