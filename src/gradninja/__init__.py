@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradninja.explain import explain
     from gradninja.learn import cmp, hint
     from gradninja.native import Compiled, compile
+    from gradninja.ranks import Sharded, shard
     from gradninja.rules import rule
 
 __version__ = "0.2.0"
@@ -39,6 +40,7 @@ __all__ = [
     "Fused",
     "GradninjaError",
     "Report",
+    "Sharded",
     "assert_backward",
     "check",
     "cmp",
@@ -48,6 +50,7 @@ __all__ = [
     "fuse",
     "hint",
     "rule",
+    "shard",
 ]
 
 _HOME = {
@@ -55,6 +58,7 @@ _HOME = {
     "Compiled": "gradninja.native",
     "Fused": "gradninja.algebra",
     "Report": "gradninja.check",
+    "Sharded": "gradninja.ranks",
     "assert_backward": "gradninja.check",
     "check": "gradninja.check",
     "cmp": "gradninja.learn",
@@ -64,6 +68,7 @@ _HOME = {
     "fuse": "gradninja.algebra",
     "hint": "gradninja.learn",
     "rule": "gradninja.rules",
+    "shard": "gradninja.ranks",
 }
 
 

@@ -22,6 +22,7 @@ from gradninja.cli.fuse import fuse
 from gradninja.cli.hint import hint
 from gradninja.cli.learn import learn
 from gradninja.cli.sample import sample
+from gradninja.cli.shard import shard
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
 
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn": (learn, hint, explain),
-    "Write": (derive, fuse, compile),
+    "Write": (derive, fuse, shard, compile),
     "Judge": (check,),
     "Run": (train, sample, evaluate),
 }

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradninja.ranks.types import R, P, Type, V
+from gradninja.ranks.types import P, R, Type, V
 
-CLOSE = 1e-8  # relative, in float64: another order of the same sum
+CLOSE = 1e-8  # in float64, relative to an element: another order of the same sum
+ROUNDING = 1e-12  # ... and to the largest of them all
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _scale(value: Tensor) -> float:
 
 
 def join(
-    held: Sequence[Tensor], types: Sequence[Type], mesh: Mesh, rounding: float = 0.0
+    held: Sequence[Tensor], types: Sequence[Type], mesh: Mesh, scale: float = 0.0
 ) -> Tensor | None:
     """The whole that ranks hold together; None where they do not agree on one."""
     now = list(held)
@@ -104,27 +105,37 @@ def join(
                 whole = torch.stack(parts).sum(0)
             else:
                 whole = parts[0]
-                if not all(same(part, whole, rounding=rounding) for part in parts[1:]):
+                if not all(same(part, whole, scale=scale) for part in parts[1:]):
                     return None
             for at in line:
                 now[at] = whole
     return now[0]
 
 
-def same(found: Tensor, true: Tensor, *beside: Tensor, rounding: float = 0.0) -> bool:
-    """Whether two tensors are one but for rounding, which is beside the largest element here.
+def same(
+    found: Tensor, true: Tensor, *beside: Tensor, scale: float = 0.0, share: float = ROUNDING
+) -> bool:
+    """Whether two tensors are one but for rounding.
 
-    `rounding`: the size of what they were made of, where that may have cancelled.
+    That is beside each element, and a `share` of the largest element here, of `beside` and of
+    `scale`: the size of what they were made of, where it may have cancelled.
     """
     if found.shape != true.shape or found.dtype != true.dtype:
         return False
     if not true.is_floating_point():
         return torch.equal(found, true)
-    sizes = [float(t.nan_to_num(0, 0, 0).abs().max()) for t in (true, *beside) if t.numel()]
-    double = true.dtype == torch.float64
-    close = CLOSE if double else 1e-4
-    bound = close * max([*sizes, 1e-30]) + (1e-13 if double else 1e-5) * rounding
+    if true.dtype != torch.float64:
+        share = max(share, 1e-5)
+    bound = share * max([scale, *map(largest, (true, *beside))])
+    close = CLOSE if true.dtype == torch.float64 else 1e-4
     return bool(torch.isclose(found, true, rtol=close, atol=bound, equal_nan=True).all())
+
+
+def largest(value: Any) -> float:
+    """The size of a float tensor's largest finite element."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+        return 0.0
+    return float(value.nan_to_num(0, 0, 0).abs().max())
 
 
 def fits(whole: Tensor, held: Sequence[Any], mesh: Mesh) -> list[tuple[Type, ...]]:

@@ -113,9 +113,7 @@ class Taker:
             return ast.Call(chain(part.func), args, keywords)
 
         if isinstance(node, ast.AugAssign):
-            written: ast.stmt = ast.AugAssign(
-                chain(node.target), node.op, self.take(node.value)
-            )
+            written: ast.stmt = ast.AugAssign(chain(node.target), node.op, self.take(node.value))
         elif isinstance(node, ast.Assign):
             written = ast.Assign([chain(node.targets[0])], self.take(node.value), lineno=0)
         else:
@@ -137,7 +135,6 @@ class Taker:
 
 def _holds(value: Any) -> bool:
     return isinstance(value, ast.expr | ast.keyword)
-
 
 
 def target_of(node: ast.stmt) -> str:

@@ -104,10 +104,7 @@ class Sharded:
         return "\n".join(filter(None, [head, IMPORT])) + "\n\n\n" + rest
 
     def _inputs(self) -> list[str]:
-        return [
-            f"{i.name}={i.value!r}" if i.optional else i.name
-            for i in self.program.inputs
-        ]
+        return [f"{i.name}={i.value!r}" if i.optional else i.name for i in self.program.inputs]
 
     @cached_property
     def forward_source(self) -> str:
@@ -193,11 +190,15 @@ class Sharded:
         head = []
         for axis, of in zip(self.split.axes, self.split.mesh.axes, strict=True):
             head.append(f"# {axis.name} is split over {of}: {', '.join(axis.inputs)}")
+            if any(axis.start in part.names for part in (self.forward, self.backward)):
+                head.append(f"# {axis.start}: where a rank's share of {axis.name} begins")
+            if any(axis.whole in part.names for part in (self.forward, self.backward)):
+                head.append(f"# {axis.whole}: how long {axis.name} is on all ranks together")
         head.append(
-            "# R replicated, S(0) varying: a share of axis 0, P partial: the ranks' sum is the whole"
+            "# R replicated, S(0) varying: a share of axis 0, P partial: the ranks' sum counts"
         )
-        for axis in sorted(self.split.equal):
-            head.append(f"# {self.split.axes[axis].name} is gathered: its shares must be equal")
+        for at in sorted(self.split.equal):
+            head.append(f"# {self.split.axes[at].name} is gathered: its shares must be equal")
         parts = ["\n".join(head) + "\n", self._forward_text(told=True)]
         if self.backward.items:
             parts.append(self._backward_text(told=True))
@@ -329,5 +330,3 @@ def _read(item: RankLine | Collective) -> list[str]:
     if written:
         found += item.of  # type: ignore[union-attr]
     return found
-
-

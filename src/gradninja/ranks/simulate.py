@@ -68,7 +68,7 @@ class Collectives:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         whole = Collectives.all_reduce(flat, op, group)
         sizes = [tensor.numel() for tensor in tensors]
-        parts = zip(whole.split(sizes), tensors, strict=True)
+        parts = zip(torch.split(whole, sizes), tensors, strict=True)
         return [part.view(tensor.shape) for part, tensor in parts]
 
     @staticmethod

@@ -94,7 +94,7 @@ class Split:
 
     def proportional(self, value: Value) -> ast.expr | None:
         """The same where it is a multiple of it, as the size of two axes that are laid in one."""
-        if not isinstance(value.whole, int):
+        if not isinstance(value.whole, int) or not all(isinstance(h, int) for h in value.held):
             return None
         for axes in _subsets(len(self.axes)):
             ratio = [1.0] * len(self.mesh.ranks)
@@ -156,8 +156,10 @@ def splitting(program: Program, asked: Mapping[str, str], ranks: int, taken: set
                 hint="give `inputs` in which it is longer",
             )
         said = name.replace(".", "_").replace("*", "_")
-        given = [_fresh(base, taken) for base in (f"{said}_all", f"{said}_start", mesh_axis)]
-        axes.append(Axis(said, sizes[name], known[name], *given))
+        whole, start, group = (
+            _fresh(base, taken) for base in (f"{said}_all", f"{said}_start", mesh_axis)
+        )
+        axes.append(Axis(said, sizes[name], known[name], whole, start, group))
     counts = tuple(min(ranks, axis.size) for axis in axes)
     return Split(program, tuple(axes), Mesh(tuple(asked.values()), counts))
 

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradninja.ranks.mesh import Mesh, fits, join, same
+from gradninja.ranks.mesh import Mesh, fits, join, largest, same
 from gradninja.ranks.operations import Operation
 from gradninja.ranks.types import Type
 from gradninja.ranks.values import DRAWS, Value
 
 # What an operation may raise on shares that it does not fit.
 FAILURES = (RuntimeError, ArithmeticError, IndexError, TypeError, ValueError, AttributeError)
-PAIRS = {"max": torch.amax, "min": torch.amin}
+EXTREMES = {"max": torch.amax, "min": torch.amin}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Found:
 
     `types`: one for each mesh axis, with `several` for each of several tensors. `weighed`: the mesh
     axes along which each result counts as much as its share of the axis is long: a mean.
-    `extreme`: the results' largest or smallest are the whole's, along the mesh axis that is partial.
+    `extreme`: the whole's are the largest or smallest of results, where they are partial.
     """
 
     types: tuple[Type, ...] | None = None
@@ -70,9 +70,7 @@ class Trial:
     def sizes(self, operands: Sequence[Value]) -> list[float]:
         """The largest element of the operands in each draw."""
         every = [*operands, *([] if self.into is None else [self.into])]
-        return [
-            max([0.0, *(largest(v.wholes[number]) for v in every)]) for number in range(DRAWS)
-        ]
+        return [max([0.0, *(largest(v.wholes[number]) for v in every)]) for number in range(DRAWS)]
 
     def held(
         self, operands: Sequence[Value], sizes: Sequence[bool], into: Value | None, number: int
@@ -96,13 +94,6 @@ class Trial:
         return found
 
 
-def largest(value: Any) -> float:
-    """The size of a float tensor's largest element."""
-    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
-        return 0.0
-    return float(value.nan_to_num(0, 0, 0).abs().max())
-
-
 class Judge:
     """Holds ranks' results to those on the whole."""
 
@@ -115,12 +106,12 @@ class Judge:
         wholes: list[Any],
         held: list[list[Any] | None],
         sizes: list[float],
-        plainly: bool,
+        extremes: tuple[str, ...] | None,
     ) -> Found | None:
         """How results make up the whole in every draw; None where they do not.
 
         `sizes`: in each draw the largest element of the operands: rounding is beside it.
-        `plainly`: neither weighed nor as extremes.
+        `extremes`: those that are thought of, `max` or `min`; None: nor are results weighed.
         """
         pairs = [
             (w, h, size) for w, h, size in zip(wholes, held, sizes, strict=True) if w is not None
@@ -130,12 +121,12 @@ class Judge:
         first, on_ranks, _ = pairs[0]
         assert on_ranks is not None
         if isinstance(first, Tensor):
-            return self._tensor(pairs, fits(first, on_ranks, self.mesh), plainly)
+            return self._tensor(pairs, fits(first, on_ranks, self.mesh), extremes)
         if isinstance(first, tuple | list) and any(isinstance(v, Tensor) for v in first):
             several = []
             for at in range(len(first)):
                 parts = [(w[at], [r[at] for r in h], size) for w, h, size in pairs if h]
-                found = self._tensor(parts, fits(*parts[0][:2], self.mesh), True)
+                found = self._tensor(parts, fits(*parts[0][:2], self.mesh), None)
                 if found is None or found.types is None:
                     return None
                 several.append(found.types)
@@ -143,12 +134,15 @@ class Judge:
         return Found()
 
     def _tensor(
-        self, pairs: Any, choices: list[tuple[Type, ...]], plainly: bool
+        self,
+        pairs: Any,
+        choices: list[tuple[Type, ...]],
+        extremes: tuple[str, ...] | None,
     ) -> Found | None:
         for types in choices:
-            if all(self._whole(*pair, types) for pair in pairs):
+            if all(self._whole(w, h, size, types) for w, h, size in pairs):
                 return Found(types)
-        for types in () if plainly else choices:
+        for types in () if extremes is None else choices:
             partial = [at for at, kind in enumerate(types) if kind.partial and at in self.weights]
             for many in range(1, len(partial) + 1):
                 for axes in itertools.combinations(partial, many):
@@ -159,7 +153,8 @@ class Judge:
                     ):
                         return Found(types, weighed=axes)
             if len(partial) == 1:
-                for name, reduce in PAIRS.items():
+                for name in extremes or ():
+                    reduce = EXTREMES[name]
                     if all(self._extreme(w, h, types, partial[0], reduce) for w, h, _ in pairs):
                         return Found(types, extreme=name)
         return None
@@ -169,8 +164,8 @@ class Judge:
     ) -> bool:
         if [h.dtype for h in held] != [whole.dtype] * len(held):
             return False
-        found = join(held, types, self.mesh, rounding=size)
-        return found is not None and same(found, whole, *held, rounding=size)
+        found = join(held, types, self.mesh, scale=size)
+        return found is not None and same(found, whole, *held, scale=size)
 
     def weigh(self, held: Sequence[Tensor], axes: Sequence[int]) -> list[Tensor]:
         """Results times the part of the axis that each rank has."""
@@ -178,8 +173,7 @@ class Judge:
         for axis in axes:
             weights = self.weights[axis]
             found = [
-                value * weights[at[axis]]
-                for value, at in zip(found, self.mesh.ranks, strict=True)
+                value * weights[at[axis]] for value, at in zip(found, self.mesh.ranks, strict=True)
             ]
         return found
 
@@ -196,4 +190,3 @@ class Judge:
         )
         found = join(rest, others, mesh)
         return found is not None and same(found, whole, *held)
-

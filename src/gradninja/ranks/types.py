@@ -32,10 +32,10 @@ class Type:
         return self.letter == "P"
 
 
-R, I, P = Type("R"), Type("I"), Type("P")
+R, P = Type("R"), Type("P")
 
 
-def V(dim: int) -> Type:  # noqa: N802 - the letter that the field writes
+def V(dim: int) -> Type:
     """A share of the tensor's axis `dim`."""
     return Type("V", dim)
 

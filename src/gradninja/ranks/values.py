@@ -78,6 +78,8 @@ class Value:
                 whole = whole.index_select(kind.dim, order)
         if whole.is_floating_point() and number == 2:
             whole = torch.randn(whole.shape, generator=generator, dtype=whole.dtype)
+        elif number == 2 and any(kind.partial for kind in self.types):  # a count
+            whole = whole + torch.randint(1, 9, whole.shape, generator=generator)
         if whole.dtype == torch.bool and any(kind.varies for kind in self.types):
             # One that is not as the others: `all` and `any` then tell shares from the whole.
             whole = torch.full_like(whole, number == 1)
@@ -93,6 +95,21 @@ class Value:
                 self.wholes[number], self.types, mesh, like=self.held, seed=number
             )
         return self.cuts[number]
+
+
+def exactly(whole: Tensor, held: list[Tensor], types: Sequence[Type], mesh: Mesh) -> list[Tensor]:
+    """What ranks hold, so that it makes up the whole to the last bit.
+
+    Rounding that lines have left would else grow to differences where a value is zero in truth.
+    """
+    if not any(kind.partial for kind in types):
+        return cut(whole, types, mesh, like=held)
+    found = list(held)
+    for axis, kind in enumerate(types):
+        if kind.partial and len(mesh.axes) == 1:
+            (line,) = mesh.lines(axis)
+            found[line[-1]] = whole - sum(held[rank] for rank in line[:-1])
+    return found
 
 
 def constant(value: Any, syntax: ast.expr, mesh: Mesh) -> Value:

@@ -10,65 +10,59 @@ from __future__ import annotations
 import ast
 import builtins
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from gradninja.errors import DeriveError
-from gradninja.ranks.lines import Collective, RankLine
-from gradninja.ranks.mesh import Mesh, cut, join, numel
+from gradninja.ranks.mesh import cut, numel
+from gradninja.ranks.moves import COST, Move
 from gradninja.ranks.operations import Operation, Taker, target_of
 from gradninja.ranks.split import Split
-from gradninja.ranks.trying import FAILURES, Found, Judge, Trial
-from gradninja.ranks.types import R, Type, V
-from gradninja.ranks.values import Value, constant
+from gradninja.ranks.text import Text
+from gradninja.ranks.trying import EXTREMES, FAILURES, Found, Judge, Trial
+from gradninja.ranks.types import R
+from gradninja.ranks.values import Value, constant, exactly
 
-# What a change of type costs beside others: a slice is free, a sum over ranks cheaper than a whole.
-COST = {"slice": 1, "zeros": 2, "reduce_scatter": 3, "all_reduce": 4, "all_gather": 40}
-MOST_MOVES = 3
 MOST_SIZES = 3  # sizes in one operation that are tried of the share and of the whole
 
 
-@dataclass(frozen=True)
-class Move:
-    """A change of one operand's type on one mesh axis."""
-
-    kind: str
-    key: str | int  # the operand's name, or its place
-    axis: int
-    to: Type
+UNFIT = object()  # in place of a number that a share does not have
 
 
 class Again(Exception):
     """A name is whole now, so the line that needs it is gone through once more."""
 
 
-class Walk:
-    """Goes through lines; `lines` and `collectives` by their place are what one rank has."""
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How an operation went on shares: of which operands the whole's size was taken, and what the
+    ranks then hold."""
+
+    found: Found
+    sizes: tuple[bool, ...]
+    held: list[Any]
+    zero: bool
+
+
+class Walk(Text):
+    """Goes through lines and writes what one rank has in their place."""
 
     def __init__(
         self, split: Split, scope: Mapping[str, Any], values: Mapping[str, Value], taken: set[str]
     ) -> None:
-        self.split, self.mesh = split, split.mesh
+        super().__init__(split, values, taken)
         self.scope = scope
-        self.values: dict[str, Value] = dict(values)
-        self.taken = taken
-        self.lines: list[RankLine | Collective] = []
         self.judge = Judge(split.mesh, split.weights)
-        self.copies: dict[tuple[str, str, int], str] = {}  # what was gathered or sliced already
-        self.last: dict[str, int] = {}  # the last line that read a name as partial
-        self.answers = ""
-        self.current = ""
-        self.target = ""  # what the line writes into
 
     # -- lines ------------------------------------------------------------------------------
 
-    def line(self, node: ast.stmt, answers: str = "", note: str = "") -> None:
+    def line(self, node: ast.stmt, answers: str = "") -> None:
         """Go through one line."""
-        self.answers, self.note, self.current = answers, note, ast.unparse(node)
+        self.answers, self.current = answers, ast.unparse(node)
         while True:
             before = dict(self.values), list(self.lines), dict(self.copies), dict(self.last)
             try:
@@ -87,15 +81,16 @@ class Walk:
                 self.refuse(f"`{target}` is written into and has no value")
             value = self.operation(Taker(self.values.__contains__).statement(node, target), target)
             self.values[target] = value.named(target)
-            self._forget(target)
-            self._emit(value.syntax, (target,))  # type: ignore[arg-type]
+            self.forget(target)
+            self.emit(value.syntax, (target,))  # type: ignore[arg-type]
             return
         if not isinstance(node, ast.Assign):
             self.refuse("only assignments are read here")
         value = self.expression(node.value)
         names = node.targets[0]
+        bound: tuple[str, ...]
         if isinstance(names, ast.Name):
-            self._forget(names.id)
+            self.forget(names.id)
             self.values[names.id] = value.named(names.id)
             self.split.note(self.values[names.id])
             bound = (names.id,)
@@ -112,32 +107,16 @@ class Walk:
                 )
             for name, part in zip(bound, parts, strict=True):
                 self.values[name] = part.named(name)
-        self._emit(ast.Assign([names], value.syntax, lineno=0), bound)
-
-    def _forget(self, name: str) -> None:
-        """Copies of a name are not what it is any more."""
-        self.copies = {key: into for key, into in self.copies.items() if key[0] != name}
+        self.emit(ast.Assign([names], value.syntax, lineno=0), bound)
 
     def _plain(self, whole: Any, held: list[Any], syntax: ast.expr) -> Value:
         """One of several plain values."""
         value = Value(whole, held, None, syntax)
         if value.sized:
-            value.whole_syntax = self.split.exact(value)
+            value.whole_syntax = self.split.exact(value) or self.split.proportional(value)
         return value
 
-    def _emit(self, node: ast.stmt, bound: tuple[str, ...]) -> None:
-        types = tuple(self.values[name].types for name in bound)
-        self.lines.append(RankLine(node, bound, types, self.answers, self.note))
-        self._note_uses(node)
-
-    def _note_uses(self, node: ast.AST) -> None:
-        for part in ast.walk(node):
-            if isinstance(part, ast.Name) and part.id in self.values:
-                types = self.values[part.id].types or ()
-                if any(kind.partial for kind in types):
-                    self.last[part.id] = len(self.lines)
-
-    def refuse(self, why: str, hint: str | None = None) -> Any:
+    def refuse(self, why: str, hint: str | None = None) -> NoReturn:
         """Raise DeriveError: a line that cannot be split."""
         raise DeriveError(f"`{self.current}` cannot be split over ranks: {why}", hint=hint)
 
@@ -165,28 +144,33 @@ class Walk:
         except FAILURES as error:
             self.refuse(f"it does not run ({error})")
         if into is None and not _has_tensor(wholes[0]):
-            return self._plain_result(operation, operands, trial, wholes[0])
-        self._sizes = trial.sizes(operands)
-        for moves in self._moves(operands, keys, target):
-            found = self._attempt(trial, operands, keys, target, moves, wholes)
-            if found is not None:
+            return self._plain_result(operation, operands, trial)
+        pairs: list[tuple[Value, str | int]] = [*zip(operands, keys, strict=True)]
+        if into is not None:
+            pairs.append((into, target))
+        sizes = trial.sizes(operands)
+        for moves in self.moves.possible(pairs, target):
+            now = [self.moves.moved(v, key, moves) for v, key in zip(operands, keys, strict=True)]
+            target_now = None if into is None else self.moves.moved(into, target, moves)
+            outcome = self._attempt(trial, now, target_now, wholes, sizes)
+            if outcome is not None:
                 self._perform(moves, operands, keys)
-                return self._value(operation, operands, trial, target, found, wholes)
-        return self.refuse(
+                return self._value(operation, operands, target, outcome, wholes[0])
+        self.refuse(
             "no rank can do it on its share, nor on the whole",
             hint="split another axis, or write the step with other operations",
         )
 
-    def _plain_result(
-        self, operation: Operation, operands: list[Value], trial: Trial, whole: Any
-    ) -> Value:
+    def _plain_result(self, operation: Operation, operands: list[Value], trial: Trial) -> Value:
         """A plain value: a size, a shape, a number."""
-        held = trial.held(operands, [False] * len(operands), None, 0)
-        if held is None:
-            self.refuse("a share is too short for it")
-        assert held is not None
+        held = []
+        for rank in range(len(self.mesh.ranks)):
+            try:
+                held.append(trial.run([v.held[rank] for v in operands], None))
+            except FAILURES:
+                held.append(UNFIT)  # of a share too short for it; the whole's may do
         syntax = operation.filled([v.syntax for v in operands])
-        value = Value(whole, held, None, syntax)
+        value = Value(trial.wholes(operands)[0], held, None, syntax)
         if value.sized:
             value.whole_syntax = self.split.exact(value)
             of_tensors = any(v.types is not None for v in operands)
@@ -194,169 +178,109 @@ class Walk:
                 wholes = [v.whole_syntax if v.sized else v.syntax for v in operands]
                 if all(w is not None for w in wholes):
                     value.whole_syntax = operation.filled([w for w in wholes if w is not None])
-            if value.whole_syntax is None:
+            if value.whole_syntax is None and isinstance(value.whole, tuple):
+                value.whole_syntax = self._whole_shape(value)
+            elif value.whole_syntax is None:
                 value.whole_syntax = self.split.proportional(value)
         return value
 
+    def _whole_shape(self, value: Value) -> ast.expr | None:
+        """How a shape of the whole is written: `(n_all, *x.shape[1:])`."""
+        if UNFIT in value.held:
+            return None
+        parts: list[str] = []
+        same = 0  # axes from here on are as they are
+        written = ast.unparse(value.syntax)
+        for at, size in enumerate(value.whole):
+            one = ast.Subscript(value.syntax, ast.Constant(at), ast.Load())
+            part = self._plain(size, [h[at] for h in value.held], one)
+            if part.sized:
+                if part.whole_syntax is None:
+                    return None
+                parts += [f"*{written}[{same}:{at}]"] if at > same else []
+                parts.append(ast.unparse(part.whole_syntax))
+                same = at + 1
+        parts += [f"*{written}[{same}:]"] if same < len(value.whole) else []
+        return ast.parse(f"({', '.join(parts)},)", mode="eval").body
+
     # -- trying -----------------------------------------------------------------------------
-
-    def _moves(
-        self, operands: list[Value], keys: list[str | int], target: str
-    ) -> Iterator[tuple[Move, ...]]:
-        """What may be done to operands first: nothing, then the cheapest."""
-        yield ()
-        single: dict[tuple[str | int, int], list[Move]] = {}
-        pairs = [*zip(operands, keys, strict=True)]
-        if target:
-            pairs.append((self.values[target], target))
-        for value, key in pairs:
-            for axis, kind in enumerate(value.types or ()):
-                single[key, axis] = list(self._moves_of(value, key, axis, kind, key == target))
-        every = sorted(
-            (move for moves in single.values() for move in moves), key=lambda m: COST[m.kind]
-        )
-        combined = [
-            moves
-            for many in range(1, MOST_MOVES + 1)
-            for moves in itertools.combinations(every, many)
-            if len({(m.key, m.axis) for m in moves}) == many
-        ]
-        yield from sorted(combined, key=lambda moves: sum(COST[m.kind] for m in moves))
-        last = tuple(
-            moves[-1] for moves in single.values() if moves and moves[-1].kind != "slice"
-        )
-        if len(last) > MOST_MOVES:
-            yield last
-
-    def _moves_of(
-        self, value: Value, key: str | int, axis: int, kind: Type, written: bool
-    ) -> Iterator[Move]:
-        if kind.partial:
-            yield Move("all_reduce", key, axis, R)
-            return
-        if kind.varies:
-            if value.zero:
-                yield Move("zeros", key, axis, R)
-            elif self._even(value, axis):
-                yield Move("all_gather", key, axis, R)
-            return
-        size = self.split.size(axis)
-        if not written and not value.zero:
-            for dim, length in enumerate(value.whole.shape):
-                if length == size and V(dim) not in (value.types or ()):
-                    yield Move("slice", key, axis, V(dim))
-
-    def _even(self, value: Value, axis: int) -> bool:
-        """Whether the ranks' shares are those that an axis is cut into."""
-        assert value.types is not None
-        expected = cut(value.whole, value.types, self.mesh)
-        return [h.shape for h in value.held] == [e.shape for e in expected] or all(
-            h.shape[value.types[axis].dim or 0] % self.split.lengths(axis)[at[axis]] == 0
-            for h, at in zip(value.held, self.mesh.ranks, strict=True)
-        )
-
-    def moved(self, value: Value, key: str | int, moves: Sequence[Move]) -> Value:
-        """The value as moves make it."""
-        for move in moves:
-            if move.key == key:
-                value = self._as(value, move)
-        return value
-
-    def _as(self, value: Value, move: Move) -> Value:
-        assert value.types is not None
-        if move.kind == "slice":
-            types = tuple(move.to if a == move.axis else t for a, t in enumerate(value.types))
-            cut_now = cut(value.whole, types, self.mesh) if not _partial(types) else None
-            if cut_now is None:
-                cut_now = [
-                    h.narrow(move.to.dim or 0, *self.split.shares(move.axis)[at[move.axis]])
-                    for h, at in zip(value.held, self.mesh.ranks, strict=True)
-                ]
-            return value.becomes(move.axis, move.to, cut_now)
-        held = list(value.held)
-        only = tuple(t if a == move.axis else R for a, t in enumerate(value.types))
-        for line in self.mesh.lines(move.axis):
-            part = Mesh(self.mesh.axes[move.axis : move.axis + 1], (len(line),))
-            whole = join([value.held[at] for at in line], (only[move.axis],), part)
-            assert whole is not None
-            parts = cut(whole, (move.to,), part)
-            for at, mine in zip(line, parts, strict=True):
-                held[at] = mine
-        return value.becomes(move.axis, move.to, held)
 
     def _attempt(
         self,
         trial: Trial,
         operands: list[Value],
-        keys: list[str | int],
-        target: str,
-        moves: tuple[Move, ...],
+        into: Value | None,
         wholes: list[Any],
-    ) -> tuple[Found, tuple[bool, ...]] | None:
-        """How the results make up the whole, and of which operands the whole's size is taken."""
-        now = [self.moved(v, key, moves) for v, key in zip(operands, keys, strict=True)]
-        into = self.moved(self.values[target], target, moves) if target else None
-        sized = [at for at, v in enumerate(now) if v.sized]
+        scales: list[float],
+    ) -> Outcome | None:
+        """How ranks' results make up the whole; None where they do not."""
+        sized = [at for at, v in enumerate(operands) if v.sized]
+        choices = list(itertools.product((False, True), repeat=len(sized)))
         if len(sized) > MOST_SIZES:
-            choices = [(False,) * len(sized), (True,) * len(sized)]
-        else:
-            choices = list(itertools.product((False, True), repeat=len(sized)))
-        for plainly, choice in itertools.product((True, False), choices):
+            choices = [choices[0], choices[-1]]
+        partial = any(kind.partial for v in operands for kind in v.types or ())
+        # One number of a few may be the largest by chance: the operation has to say so.
+        said = tuple(name for name in EXTREMES if name in ast.unparse(trial.operation.syntax))
+        ways = (None,) if partial or into is not None else (None, said)
+        for way, choice in itertools.product(ways, choices):
             of_whole = dict(zip(sized, choice, strict=True))
-            if any(of_whole[at] and now[at].whole_syntax is None for at in sized):
+            if any(of_whole[at] and operands[at].whole_syntax is None for at in sized):
                 continue
-            sizes = tuple(of_whole.get(at, False) for at in range(len(now)))
-            held = [trial.held(now, sizes, into, number) for number in range(len(wholes))]
-            found = self.judge.types(wholes, held, self._sizes, plainly)
-            if found is not None and (not target or not (found.weighed or found.extreme)):
-                if not _has_tensor(wholes[0]):
-                    continue
-                self._results = [h for h in held[0] or []]
-                self._zero = all(w is None or _zeros(w) for w in wholes) and all(
-                    h is None or all(_zeros(each) for each in h) for h in held
-                )
-                return found, sizes
+            sizes = tuple(of_whole.get(at, False) for at in range(len(operands)))
+            held = [trial.held(operands, sizes, into, number) for number in range(len(wholes))]
+            found = self.judge.types(wholes, held, scales, way)
+            if found is None:
+                continue
+            zero = all(w is None or _zeros(w) for w in wholes) and all(
+                h is None or all(_zeros(each) for each in h) for h in held
+            )
+            return Outcome(found, sizes, list(held[0] or []), zero)
         return None
 
     def _value(
         self,
         operation: Operation,
         operands: list[Value],
-        trial: Trial,
         target: str,
-        found: tuple[Found, tuple[bool, ...]],
-        wholes: list[Any],
+        outcome: Outcome,
+        whole: Any,
     ) -> Value:
-        how, sizes = found
+        """The value of an operation that went well."""
+        how, held = outcome.found, outcome.held
         written = [
             v.whole_syntax if of_whole else v.syntax
-            for v, of_whole in zip(operands, sizes, strict=True)
+            for v, of_whole in zip(operands, outcome.sizes, strict=True)
         ]
         syntax = operation.filled([w for w in written if w is not None], into=target)
-        held = self._results
         if how.several:
             parts = tuple(
-                Value(wholes[0][at], [h[at] for h in held], types, syntax)
+                Value(whole[at], [h[at] for h in held], types, syntax)
                 for at, types in enumerate(how.several)
             )
-            return Value(wholes[0], held, None, syntax, parts=parts)
+            return Value(whole, held, None, syntax, parts=parts)
         if how.weighed:
             held = self.judge.weigh(held, how.weighed)
             for axis in how.weighed:
                 part = ast.BinOp(self.split.here(axis), ast.Div(), self.split.all_of(axis))
                 syntax = ast.BinOp(syntax, ast.Mult(), part)
-        value = Value(wholes[0], held, how.types, syntax, zero=self._zero)
-        if how.extreme:
-            assert how.types is not None
-            (axis,) = (at for at, kind in enumerate(how.types) if kind.partial)
-            name = self.fresh(how.extreme)
-            self._bind(name, value)
-            self._collect("all_reduce", name, name, axis, op=how.extreme)
-            rest = tuple(R if at == axis else t for at, t in enumerate(how.types))
-            whole = cut(wholes[0], rest, self.mesh)
-            value = Value(wholes[0], whole, rest, ast.Name(name, ast.Load()))
-            self.values[name] = value
-        return value
+        assert how.types is not None
+        if not how.extreme:
+            held = exactly(whole, held, how.types, self.mesh)
+        value = Value(whole, held, how.types, syntax, zero=outcome.zero)
+        return self._extreme(value, how.extreme) if how.extreme else value
+
+    def _extreme(self, value: Value, op: str) -> Value:
+        """The largest or smallest over ranks: a call at once, for there is no such type."""
+        assert value.types is not None
+        (axis,) = (at for at, kind in enumerate(value.types) if kind.partial)
+        name = self.fresh(op)
+        self.bind(name, value)
+        self.collect("all_reduce", name, name, axis, op=op)
+        types = tuple(R if at == axis else t for at, t in enumerate(value.types))
+        self.values[name] = Value(
+            value.whole, list(cut(value.whole, types, self.mesh)), types, ast.Name(name, ast.Load())
+        )
+        return self.values[name]
 
     # -- collectives ------------------------------------------------------------------------
 
@@ -373,9 +297,13 @@ class Walk:
                     if move.kind == "all_reduce":
                         self._hoist(operands[key], move.axis)
                 name = self.fresh("part")
-                self._bind(name, operands[key])
+                self.bind(name, operands[key])
             else:
                 name = key
+                for move in several:
+                    if move.kind == "all_reduce":
+                        # What this line has read of it already would be of the other type.
+                        raise Again(name, move.axis)
             for move in several:
                 name = self.move_name(replace(move, key=name))
             for at, other in enumerate(keys):
@@ -397,119 +325,6 @@ class Walk:
             if numel(self.values[name].held[0].shape) <= numel(value.held[0].shape):
                 raise Again(name, axis)
 
-    def move_name(self, move: Move) -> str:
-        """Write the change of a name's type; the name that has the other type."""
-        name = str(move.key)
-        value = self.values[name]
-        now = self._as(value, move)
-        if move.kind == "zeros":
-            self._zeros(name, now, move.axis)
-            return name
-        if move.kind == "all_reduce":
-            self._collect("all_reduce", name, name, move.axis)
-            self.values[name] = now.named(name)
-            self.last[name] = len(self.lines)
-            return name
-        kept = self.copies.get((name, move.kind, move.axis))
-        if kept is not None and self.values[kept].types == now.types:
-            return kept
-        axis = self.split.axes[move.axis]
-        into = self.fresh("all" if move.kind == "all_gather" else "here", of=name)
-        self.copies[name, move.kind, move.axis] = into
-        self.values[into] = now.named(into)
-        if name == self.target:  # it is written into from now on
-            into, self.values[name] = name, now.named(name)
-        if move.kind != "slice":
-            self.split.equal.add(move.axis)
-            assert value.types is not None
-            kind = value.types[move.axis] if move.kind == "all_gather" else move.to
-            self._collect(move.kind, name, into, move.axis, dim=kind.dim or 0)
-        else:
-            start, length = self.split.start(move.axis), self.split.here(move.axis)
-            call = ast.Call(
-                ast.Attribute(ast.Name(name, ast.Load()), "narrow", ast.Load()),
-                [ast.Constant(move.to.dim), start, length],
-                [],
-            )
-            note = f"this rank's part of {axis.name}"
-            node = ast.Assign([ast.Name(into, ast.Store())], call, lineno=0)
-            self.lines.append(RankLine(node, (into,), (now.types,), self.answers, note))
-        return into
-
-    def _zeros(self, name: str, now: Value, axis: int) -> None:
-        """Zeros of the whole's shape need no call."""
-        dim = (self.values[name].types or ())[axis].dim or 0
-        before = f"*{name}.shape[:{dim}], " if dim else ""
-        size = ast.unparse(self.split.all_of(axis))
-        text = f"{name} = {name}.new_zeros(({before}{size}, *{name}.shape[{dim + 1}:]))"
-        self.values[name] = now.named(name)
-        self.lines.append(
-            RankLine(ast.parse(text).body[0], (name,), (now.types,), self.answers, "zeros")
-        )
-
-    def _bind(self, name: str, value: Value) -> None:
-        self.values[name] = value.named(name)
-        node = ast.Assign([ast.Name(name, ast.Store())], value.syntax, lineno=0)
-        self._emit(node, (name,))
-
-    def _collect(
-        self, kind: str, name: str, into: str, axis: int, op: str = "sum", dim: int = 0
-    ) -> None:
-        value = self.values[name]
-        shape = tuple(value.whole.shape)
-        self.lines.append(
-            Collective(
-                kind,
-                (name,),
-                (into,),
-                self.mesh.axes[axis],
-                self.current,
-                (self.split.named(shape),),
-                numel(value.held[0].shape),
-                str(value.whole.dtype).removeprefix("torch."),
-                op=op,
-                dim=dim,
-                ready=self.last.get(name, 0),
-            )
-        )
-
-    def fresh(self, suffix: str, of: str = "") -> str:
-        """A name that nothing has."""
-        if not of:
-            node = ast.parse(self.current).body[0]
-            first = next((n.id for n in ast.walk(node) if isinstance(n, ast.Name)), "part")
-            of = first
-        name = base = f"{of}_{suffix}"
-        count = 1
-        while name in self.taken:
-            count += 1
-            name = f"{base}{count}"
-        self.taken.add(name)
-        return name
-
-    # -- what leaves ------------------------------------------------------------------------
-
-    def make(self, name: str, types: Sequence[Type], why: str) -> str:
-        """The name of a value that is of these types."""
-        self.current, self.answers = why, ""
-        for axis, kind in enumerate(types):
-            value = self.values[name]
-            assert value.types is not None
-            now = value.types[axis]
-            if now == kind or (value.zero and not now.varies and not kind.varies):
-                continue
-            if now.partial and kind.varies:
-                name = self.move_name(Move("reduce_scatter", name, axis, kind))
-                continue
-            if now.partial:
-                name = self.move_name(Move("all_reduce", name, axis, R))
-            elif now.varies:
-                how = "zeros" if value.zero else "all_gather"
-                name = self.move_name(Move(how, name, axis, R))
-            if kind.varies:
-                name = self.move_name(Move("slice", name, axis, kind))
-        return name
-
 
 def _has_tensor(value: Any) -> bool:
     if isinstance(value, tuple | list):
@@ -519,7 +334,3 @@ def _has_tensor(value: Any) -> bool:
 
 def _zeros(value: Any) -> bool:
     return isinstance(value, Tensor) and not bool(torch.count_nonzero(value.nan_to_num(1)))
-
-
-def _partial(types: Sequence[Type]) -> bool:
-    return any(kind.partial for kind in types)

@@ -1,0 +1,82 @@
+"""`gradninja shard`: forward and backward as one rank of many has them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradninja.cli.limits import Timeout, running
+from gradninja.cli.options import ForwardFile, Json, Wrt, show_source
+from gradninja.errors import GradninjaError
+
+if TYPE_CHECKING:
+    from gradninja.ranks import Sharded
+
+Split = Annotated[
+    list[str],
+    typer.Option(
+        metavar="AXIS=MESH",
+        help="An axis that an annotation names, and the axis of ranks that it is split over: "
+        "`n=data`, `hidden=model`; can be given again.",
+        show_default=False,
+    ),
+]
+
+
+def parsed(given: list[str]) -> dict[str, str]:
+    """`["n=data"]` as `{"n": "data"}`. Raises GradninjaError for what is no such pair."""
+    found: dict[str, str] = {}
+    for text in given:
+        axis, equals, mesh = text.partition("=")
+        if not (axis and equals and mesh.isidentifier()):
+            raise GradninjaError(
+                f"--split {text} names no two axes", hint="as in --split n=data: axis=mesh axis"
+            )
+        found[axis] = mesh
+    return found
+
+
+def shard(
+    file: ForwardFile,
+    split: Split,
+    fused: Annotated[
+        bool, typer.Option("--fused", help="The backward all in one go, in place of line by line.")
+    ] = False,
+    wrt: Wrt = None,
+    timeout: Timeout = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Split named axes over ranks: the lines of one rank, with all_reduce where it must be."""
+    from gradninja.algebra.fuse import fuse
+    from gradninja.derive import derive
+    from gradninja.ranks import shard as sharded
+
+    asked = parsed(split)
+    with running(file, timeout) as path:
+        back = (fuse if fused else derive)(path, wrt=wrt or None)
+        found = sharded(back, split=asked)
+    if as_json:
+        print(json.dumps(_row(found), ensure_ascii=False))
+    else:
+        show_source(found.annotated)
+
+
+def _row(found: Sharded) -> dict[str, object]:
+    return {
+        "forward": found.forward_source,
+        "backward": found.source,
+        "step": found.step_source,
+        "inputs": {i.name: list(found.declared(i.name)) for i in found.program.inputs},
+        "collectives": [
+            {
+                "kind": call.kind,
+                "names": call.names,
+                "over": call.mesh_axis,
+                "shapes": call.shapes,
+                "why": call.why,
+            }
+            for call in found.collectives
+        ],
+    }

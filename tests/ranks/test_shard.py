@@ -1,0 +1,187 @@
+"""`gn.shard`: what ranks compute together is what the whole is, and the fewest calls do it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gradninja as gn
+from calling import call
+from catalogue import DISTINCT, Cataloged, autograd, collect, cotangents, differences
+from gradninja.errors import DeriveError, GradninjaError
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+LECTURE = Path(gn.__file__).parent / "models" / "mlp_batchnorm.py"
+
+MLP = """
+def forward(x: Float[Tensor, "n d"], w1: Float[Tensor, "d hidden"], b1: Float[Tensor, "hidden"],
+            w2: Float[Tensor, "hidden k"], y: Float[Tensor, "n k"]):
+    h = torch.tanh(x @ w1 + b1)
+    out = h @ w2
+    loss = ((out - y)**2).mean()
+    return loss
+"""
+
+
+def named_axes(program: Cataloged) -> list[str]:
+    axes = program.axes(DISTINCT)
+    said = " ".join(kind.dim_str for kind in program.annotations.values()).split()
+    return [axis for axis in axes if axis in said]
+
+
+# A sample of the catalogue's programs and axes; benchmarks/ranks.py goes through all of them.
+PAIRS = [(program, axis) for program in collect() for axis in named_axes(program)][::23]
+
+
+@pytest.mark.parametrize(("program", "axis"), PAIRS, ids=lambda of: getattr(of, "name", of))
+def test_ranks_together_are_the_whole(program: Cataloged, axis: str) -> None:
+    try:
+        found = gn.shard(program.function, split={axis: "data"}, inputs=program.draw(DISTINCT, 1))
+    except DeriveError as refused:
+        assert any(
+            w in str(refused) for w in ("cannot be split over ranks", "random", "does not run")
+        )
+        return
+    inputs = program.draw(DISTINCT, 5)
+    ones = found.scalar
+    truth, grads = autograd(
+        program.function,
+        inputs,
+        lambda out: [torch.ones_like(o) for o in out] if ones else cotangents(out, 3, "plain"),
+    )
+    for ranks in (2, 3, 4):
+        if program.axes(DISTINCT)[axis] >= ranks:
+            got = found(inputs, None if ones else grads, ranks)
+            assert differences({n: got[n] for n in truth}, truth, 1e-9) == []
+
+
+def names(found: gn.Sharded) -> list[tuple[str, ...]]:
+    return [call.names for call in found.collectives]
+
+
+def test_data_parallel_with_batchnorm_takes_the_fewest_calls() -> None:
+    found = gn.shard(LECTURE, f"{LECTURE}:backward_fused", split={"n": "data"})
+    forward = [("bnmeani",), ("bnvar",), ("loss",)]
+    # The two sums that BatchNorm wants whole, and with them all gradients that are done by then.
+    backward = [("dbngain", "dbnbias", "dW2", "db2"), ("dC", "dW1", "db1")]
+    assert [sorted(n) for n in names(found)] == [sorted(n) for n in forward + backward]
+    assert {call.kind for call in found.collectives} == {"all_reduce"}
+
+
+def test_column_and_row_parallel_is_one_sum_there_and_one_back() -> None:
+    found = gn.shard(MLP, split={"hidden": "model"})
+    # Megatron's g in the forward; x is an input, whose gradient is wanted: f in the backward.
+    assert names(found) == [("out",), ("dx",)]
+    assert "out = fc.all_reduce(out, 'sum', model)" in found.forward_source.replace('"', "'")
+
+
+def test_a_mesh_of_two_axes() -> None:
+    found = gn.shard(MLP, split={"n": "data", "hidden": "model"})
+    inputs = {
+        "x": torch.randn(7, 3).double(),
+        "w1": torch.randn(3, 5).double(),
+        "b1": torch.randn(5).double(),
+        "w2": torch.randn(5, 4).double(),
+        "y": torch.randn(7, 4).double(),
+    }
+    truth = gn.derive(MLP)(inputs)
+    for ranks in ((2, 2), (3, 2), (1, 3)):
+        got = found(inputs, ranks=ranks)
+        assert differences({n: got[n] for n in truth}, truth, 1e-10) == []
+
+
+def test_an_axis_is_split_by_where_it_comes_from_and_not_by_its_size() -> None:
+    inputs = {"x": torch.randn(6, 6).double(), "w": torch.randn(6, 6).double()}
+    text = """
+def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d k"]):
+    h = x @ w
+    loss = (h.sum(0) * h.mean(1)).sum()
+    return loss
+"""
+    for axis, first in (
+        ("n", ("all_gather", ("loss_mean",))),
+        ("d", ("all_reduce", ("loss_sum",))),
+        ("k", ("all_gather", ("loss_sum",))),
+    ):
+        found = gn.shard(text, split={axis: "data"}, inputs=inputs)
+        truth = gn.derive(text, inputs)(inputs)
+        got = found(inputs, ranks=4)
+        assert differences({n: got[n] for n in truth}, truth, 1e-10) == [], axis
+        assert (found.collectives[0].kind, found.collectives[0].names) == first
+
+
+def test_means_are_of_the_whole_however_uneven_the_shares() -> None:
+    found = gn.shard(
+        "def forward(x: Float[Tensor, 'n']):\n    y = x.mean()\n    return y\n", split={"n": "data"}
+    )
+    x = torch.arange(7.0, dtype=torch.float64)
+    assert found({"x": x}, ranks=4)["y"].item() == pytest.approx(3.0)
+    assert "x.mean() * (x.shape[0] / n_all)" in found.forward_source
+
+
+def test_what_is_gathered_wants_equal_shares_and_says_so() -> None:
+    text = (
+        "def forward(x: Float[Tensor, 'n d']):\n    loss = ((x @ x.T)**2).sum()\n    return loss\n"
+    )
+    found = gn.shard(text, split={"n": "data"})
+    assert "all_gather" in {call.kind for call in found.collectives}
+    assert "n is gathered: its shares must be equal" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "split", "said"),
+    [
+        (MLP, {"m": "data"}, "no input has an axis `m`"),
+        (MLP, {}, "nothing is to be split"),
+        (MLP, {"n": "data", "hidden": "data"}, "two axes are split over one mesh axis"),
+        (
+            "def forward(x: Float[Tensor, 'n']):\n    y = x * torch.rand_like(x)\n    return y\n",
+            {"n": "data"},
+            "draws random numbers",
+        ),
+    ],
+)
+def test_refusals(text: str, split: dict[str, str], said: str) -> None:
+    with pytest.raises(GradninjaError, match=said):
+        gn.shard(text, split=split)
+
+
+def test_more_ranks_than_rows_are_refused() -> None:
+    found = gn.shard(MLP, split={"n": "data"})
+    inputs = {
+        i.name: i.value[:3] if "n" in (i.axes or ()) else i.value for i in found.program.inputs
+    }
+    with pytest.raises(DeriveError, match="too short for 4 ranks"):
+        found(inputs, ranks=4)
+
+
+def test_a_text_that_is_not_the_whole_is_never_handed_out(monkeypatch) -> None:
+    from gradninja.ranks.trying import Judge
+
+    judged = Judge._whole
+
+    def careless(self: Judge, whole: Any, held: Any, size: float, types: Any) -> bool:
+        # Takes a partial value for a replicated one: the text then lacks an all_reduce.
+        return types[0].letter == "R" or judged(self, whole, held, size, types)
+
+    monkeypatch.setattr(Judge, "_whole", careless)
+    with pytest.raises(DeriveError, match=r"differs between ranks|not what it is on the whole"):
+        gn.shard(MLP, split={"n": "data"})
+
+
+def test_the_command_line(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "mlp.py"
+    file.write_text(f"import torch\n{MLP}")
+    assert call("shard", str(file), "--split", "n=data") == 0
+    text = capsys.readouterr().out
+    assert "loss = fc.all_reduce(loss" in text and "# n is split over data: x, y" in text
+    assert call("shard", str(file), "--split", "hidden=model", "--fused", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["inputs"]["w1"] == ["S(1)"] and row["inputs"]["x"] == ["I"]
+    assert call("shard", str(file), "--split", "n") == 2
+    assert "--split n=data" in capsys.readouterr().err
