@@ -28,7 +28,6 @@ import torch
 import torch.nn.functional as F
 
 from gradninja.training import Config, Run, begin
-from gradninja.training.batches import batches
 from gradninja.training.loop import Hooks, descend
 from gradninja.training.metrics import Metrics
 
@@ -39,9 +38,7 @@ def ours(run: Run) -> Steps:
     # What it did not take of its steps does not matter: the rate stays 0.1 for all.
     config = replace(run.config, steps=10**9)
     state = run.state
-    stream = batches(
-        run.dataset.train, context=config.context, batch=config.batch, seed=config.seed
-    )
+    stream = run.examples.batches(batch=config.batch, seed=config.seed)
     metrics = Metrics(run.folder.metrics, until=0)
     last = [float("nan")]
 

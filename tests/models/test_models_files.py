@@ -163,7 +163,7 @@ def test_a_file_that_is_not_python(tmp_path):
     assert error.spot.line == 4
 
 
-@pytest.mark.parametrize("name", ["parameters", "forward", "predict"])
+@pytest.mark.parametrize("name", ["parameters", "forward"])
 def test_a_file_without_a_function_that_every_model_has(tmp_path, name):
     error = refused(tmp_path, (f"def {name}(", f"def not_{name}("))
     assert error.message.endswith(f"mine.py has no function `{name}`")
@@ -247,3 +247,39 @@ def test_no_such_model(tmp_path):
     (tmp_path / "latin.py").write_bytes(b"x = '\xe9'\n")
     with pytest.raises(ModelError, match="not UTF-8"):
         load(tmp_path / "latin.py")
+
+
+def test_without_predict_the_logits_of_the_forward_are_taken(tmp_path):
+    mine = model(
+        tmp_path,
+        PLAIN,
+        ("def predict(", "def other("),
+        ("    y = SCALE", "    logits = W + Xb\n    y = SCALE"),
+    )
+    assert torch.equal(mine.predict(values()), values()["W"] + values()["Xb"])
+    with pytest.raises(ModelError, match="tells no logits"):
+        model(tmp_path, PLAIN, ("def predict(", "def other(")).predict(values())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "whole"),
+    [
+        ('Int[Tensor, "n context"]', True),
+        ('Int[Tensor, "n"]', False),
+        ("Tensor", False),
+        (None, False),
+    ],
+)
+def test_the_annotation_of_the_targets_tells_what_an_example_is(tmp_path, annotation, whole):
+    targets = "Yb" if annotation is None else f"Yb: {annotation}"
+    head = "from __future__ import annotations\nimport torch\n"
+    change = ("def forward(W, Xb,", f"def forward(W, Xb, {targets},")
+    assert model(tmp_path, head + PLAIN, change).whole_words is whole
+
+
+def test_settings_are_what_the_file_gives(tmp_path):
+    assert model(tmp_path).settings() == {}
+    text = PLAIN + "\n\ndef settings():\n    return {'hidden': 5}\n"
+    assert model(tmp_path, text).settings() == {"hidden": 5}
+    with pytest.raises(ModelError, match="settings must return a dict"):
+        model(tmp_path, text.replace("{'hidden': 5}", "[5]")).settings()

@@ -16,6 +16,7 @@ from gradninja.errors import GradninjaError
 from gradninja.native import compile, compile_training
 from gradninja.native.calls import compiling
 from native_plain import run
+from small_runs import LECTURES
 
 SIZES = {"vocab": 27, "context": 3, "embedding": 6, "hidden": 20}
 BATCH = 16
@@ -50,7 +51,7 @@ def _truth(model: models.Model, values: dict[str, Any]) -> dict[str, torch.Tenso
     return {"loss": loss.detach()} | {f"d{n}": g for n, g in zip(names, found, strict=True)}
 
 
-@pytest.mark.parametrize("name", models.BUILTIN)
+@pytest.mark.parametrize("name", LECTURES)
 def test_without_a_backward_it_is_derived_and_fused(name: str) -> None:
     """In float32, each gradient within 1e-6 of autograd's in float64, norm by norm."""
     model = models.load(name)

@@ -8,12 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gradninja import models
 from gradninja.cli import app
 from gradninja.training import Interrupted, go, plots, resume
 from gradninja.training import run as run_module
 from gradninja.training.checkpoint import read
-from small_runs import edited_model, small_run, word_file
+from small_runs import LECTURES, edited_model, small_run, word_file
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,7 +24,7 @@ def cache(tmp_path_factory):
         yield
 
 
-@pytest.mark.parametrize("model", models.BUILTIN)
+@pytest.mark.parametrize("model", LECTURES)
 def test_a_run_ends_where_pytorchs_ends(tmp_path, model):
     settings = {"model": model, "steps": 60}
     ends = []

@@ -21,6 +21,7 @@ from native_plain import plainly, run
 from native_random import judge, of_cataloged, of_random, specialised, truth
 from random_programs import write
 from random_writer import RandomProgram
+from small_runs import LECTURES
 
 PROGRAMS = 200
 FUSED = 8  # one in so many is fused as well
@@ -95,7 +96,7 @@ def test_fused_gradients_of_the_catalogue_in_float32() -> None:
 
 # -- models -----------------------------------------------------------------------------------
 
-MODELS = [(name, back) for name in models.BUILTIN for back in ("backward", "backward_fused", None)]
+MODELS = [(name, back) for name in LECTURES for back in ("backward", "backward_fused", None)]
 SMALL = {"vocab": 7, "context": 2, "embedding": 3, "hidden": 5}
 BATCH = 6
 Values = dict[str, Any]

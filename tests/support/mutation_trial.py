@@ -28,9 +28,10 @@ from gradninja.check.diagnosis.mend import writes
 from gradninja.check.diagnosis.work import Allowance
 from gradninja.derive import read_program
 from gradninja.errors import GradninjaError
-from gradninja.models import BUILTIN, load
+from gradninja.models import load
 from mistakes import FILES
 from mutants import Mutant, Text, mutants
+from small_runs import LECTURES
 
 HEADER = (
     "import math\n\nimport torch\nimport torch.nn.functional as F\n"
@@ -193,7 +194,7 @@ def _locals(text: str, function: str, values: dict[str, Any]) -> dict[str, Any]:
 def written_by_hand() -> list[Subject]:
     """The right backwards of the built-in models and of the planted mistakes' files."""
     found = []
-    for name in BUILTIN:
+    for name in LECTURES:
         model = load(name)
         for function in ("backward", "backward_fused"):
             if model.has(function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ WORDS = [
     *("evelyn", "abigail", "emily", "ella", "elizabeth", "camila", "luna", "sofia", "avery"),
     *("mila", "aria", "scarlett", "penelope", "layla", "chloe", "victoria", "madison", "grace"),
 ]
+LECTURES = ("bigram", "mlp", "mlp_batchnorm")  # the models of a letter after a short context
 SMALL = Config(
     model="mlp_batchnorm",
     words=None,
@@ -22,6 +25,8 @@ SMALL = Config(
     hidden=12,
     steps=40,
     batch=8,
+    width=8,
+    heads=2,
 )
 
 
@@ -34,6 +39,8 @@ def word_file(folder: Path) -> Path:
 
 def small_run(folder: Path, name: str = "run", **settings: object) -> Run:
     """A new small run in `folder / name`."""
+    if settings.get("model") == "wavenet":
+        settings = {"context": 4, **settings}
     config = replace(SMALL, words=str(word_file(folder)), **settings)  # type: ignore[arg-type]
     return begin(config, out=folder / name)
 
@@ -45,3 +52,10 @@ def edited_model(folder: Path, old: str, new: str, head: str = "") -> str:
     path = folder / "edited.py"
     path.write_text(head + text.replace(old, new), encoding="utf-8")
     return str(path)
+
+
+@contextlib.contextmanager
+def stopping_after(looks: int) -> Iterator[Callable[[], bool]]:
+    """In place of `stop_signals`: a person who asks to stop at the so-manieth look."""
+    left = iter(range(looks))
+    yield lambda: next(left, None) is None

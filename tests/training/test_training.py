@@ -15,6 +15,7 @@ from gradninja import models
 from gradninja.errors import ModelError, RunError
 from gradninja.models import Step
 from gradninja.training import Config, begin, go, load_network, plots, resume
+from small_runs import LECTURES
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()
 
@@ -36,7 +37,7 @@ def rows(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("model", models.BUILTIN)
+@pytest.mark.parametrize("model", LECTURES)
 def test_no_tensor_ever_requires_grad(model: str, tmp_path: Path, monkeypatch) -> None:
     seen = []
     plain = Step.__call__

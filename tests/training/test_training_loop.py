@@ -14,10 +14,10 @@ from gradninja import models
 from gradninja.data import load_words
 from gradninja.errors import ModelError, RunError
 from gradninja.training import begin, go, plots
-from gradninja.training.batches import batches, blocks
+from gradninja.training.batches import Examples
 from gradninja.training.checkpoint import read
 from gradninja.training.metrics import read as read_metrics
-from small_runs import SMALL, edited_model, small_run, word_file
+from small_runs import LECTURES, SMALL, edited_model, small_run, word_file
 
 
 @pytest.fixture(autouse=True)
@@ -67,14 +67,14 @@ def test_the_watch_for_autograd_sees_a_violation(tmp_path):
         small_run(tmp_path, model=model)
 
 
-@pytest.mark.parametrize("model", models.BUILTIN)
+@pytest.mark.parametrize("model", LECTURES)
 @pytest.mark.parametrize("backward", ["backward", "backward_fused"])
 def test_training_ends_where_autograd_ends(tmp_path, model, backward):
     """The same steps in float64, by autograd, from the same weights over the same batches."""
     run = small_run(tmp_path, model=model, backward=backward)
     config, net = run.config, run.model
     truth = {name: value.double() for name, value in read(run.folder.weights).parameters.items()}
-    stream = batches(run.dataset.train, context=3, batch=config.batch, seed=config.seed)
+    stream = Examples(run.dataset.train, 3).batches(batch=config.batch, seed=config.seed)
     losses = []
     for step, (inputs, targets) in zip(range(config.steps), stream, strict=False):
         for value in truth.values():
@@ -100,10 +100,10 @@ def test_batches_from_a_step_are_those_that_an_unbroken_stream_has_there(
 ):
     monkeypatch.setattr("gradninja.training.batches._BLOCK", 512)  # 64 steps of 8
     split = load_words(word_file(tmp_path)).train
-    unbroken = batches(split, context=3, batch=8, seed=5)
+    unbroken = Examples(split, 3).batches(batch=8, seed=5)
     for _ in range(start):
         next(unbroken)
-    resumed = batches(split, context=3, batch=8, seed=5, start=start)
+    resumed = Examples(split, 3).batches(batch=8, seed=5, start=start)
     for _ in range(130):
         for one, two in zip(next(unbroken), next(resumed), strict=True):
             assert torch.equal(one, two)
@@ -111,27 +111,27 @@ def test_batches_from_a_step_are_those_that_an_unbroken_stream_has_there(
 
 def test_batches_are_examples_of_the_split_and_differ_by_step_and_seed(tmp_path):
     split = load_words(word_file(tmp_path)).train
-    contexts, targets = next(blocks(split, 3))
+    contexts, targets = next(Examples(split, 3).blocks())
     pairs = torch.cat([contexts, targets[:, None]], 1).tolist()
-    stream = batches(split, context=3, batch=2000, seed=5)
+    stream = Examples(split, 3).batches(batch=2000, seed=5)
     inputs, outputs = next(stream)
     drawn = torch.cat([inputs, outputs[:, None]], 1).tolist()
     assert all(row in pairs for row in drawn)
     assert all(row in drawn for row in pairs)  # 2000 draws of about 130
     assert not torch.equal(next(stream)[0], inputs)
-    assert not torch.equal(next(batches(split, context=3, batch=2000, seed=6))[0], inputs)
+    assert not torch.equal(next(Examples(split, 3).batches(batch=2000, seed=6))[0], inputs)
 
 
 def test_no_two_blocks_of_batches_are_alike(tmp_path, monkeypatch):
     monkeypatch.setattr("gradninja.training.batches._BLOCK", 512)  # 64 steps of 8
-    stream = batches(load_words(word_file(tmp_path)).train, context=3, batch=8, seed=5)
+    stream = Examples(load_words(word_file(tmp_path)).train, 3).batches(batch=8, seed=5)
     drawn = [tuple(next(stream)[0].flatten().tolist()) for _ in range(5 * 64)]
     assert len(set(drawn)) == len(drawn)
 
 
 def test_losses_are_the_mean_cross_entropy_of_the_whole_splits(tmp_path, monkeypatch):
     """Against one float64 forward over each split, normalised by the training set's moments."""
-    monkeypatch.setattr("gradninja.training.batches.blocks.__defaults__", (50,))
+    monkeypatch.setattr("gradninja.training.batches._BLOCK", 50)
     for correction in (0, 1):
         run = small_run(tmp_path, f"run{correction}", options={"correction": correction})
         result = go(run)
@@ -160,7 +160,8 @@ def test_losses_are_the_mean_cross_entropy_of_the_whole_splits(tmp_path, monkeyp
 def test_verify_passes_every_built_in_backward(tmp_path):
     for model in models.BUILTIN:
         for backward in ("backward", "backward_fused"):
-            run = small_run(tmp_path, f"{model}-{backward}", model=model, backward=backward)
+            settings = {"model": model, "backward": backward, "steps": 3}
+            run = small_run(tmp_path, f"{model}-{backward}", **settings)
             go(run, verify_every=1)
 
 

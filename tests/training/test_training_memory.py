@@ -9,7 +9,7 @@ import torch
 
 from gradninja.data import load_words
 from gradninja.training import batches, go, load_network, sample
-from gradninja.training.batches import blocks, rows_at_once
+from gradninja.training.batches import Examples, rows_at_once
 from gradninja.training.network import Network
 from small_runs import small_run
 
@@ -24,7 +24,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
 def test_few_letters_are_taken_in_blocks_as_long_as_ever() -> None:
     split = load_words().train
     for width in (27, 200):
-        assert len(next(blocks(split, 3, width))[1]) == 2**15
+        assert len(next(Examples(split, 3).blocks(width))[1]) == 2**15
 
 
 @pytest.mark.parametrize("letters", [100, 8_000, 60_000, 1_000_000])

@@ -22,17 +22,35 @@ Words = Annotated[
     Path | None,
     typer.Argument(
         metavar="[WORDS]",
-        help="A text file with one word a line; without it, US given names of 2018.",
+        help="A word a line; without it, US given names of 2018.",
         show_default=False,
     ),
 ]
 INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
 
 
-def _seed(number: int) -> int:
-    if not 0 <= number <= 2**62:
+def _seed(number: int | None) -> int | None:
+    if number is not None and not 0 <= number <= 2**62:
         raise typer.BadParameter("must be from 0 to 2**62")
     return number
+
+
+class Optimizer(StrEnum):
+    """What may be done with gradients."""
+
+    sgd = "sgd"
+    momentum = "momentum"
+    adam = "adam"
+    adamw = "adamw"
+
+
+class Schedule(StrEnum):
+    """How the rate may go."""
+
+    constant = "constant"
+    step = "step"
+    linear = "linear"
+    cosine = "cosine"
 
 
 class Engine(StrEnum):
@@ -47,7 +65,7 @@ class Engine(StrEnum):
 FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json"}
 
 
-NETWORK, STEPS, FOLDER, SHOWN = "Network", "Steps", "Run folder", "What is shown"
+NETWORK, STEPS, FOLDER = "Network", "Steps", "Run folder, and what is shown"
 
 
 def _count(what: str, panel: str, least: int = 1) -> Any:
@@ -57,6 +75,14 @@ def _count(what: str, panel: str, least: int = 1) -> Any:
     )
 
 
+def _amount(what: str) -> Any:
+    return typer.Option(min=0.0, metavar="X", help=what, show_default=False, rich_help_panel=STEPS)
+
+
+def _named(what: str) -> Any:
+    return typer.Option(metavar="NAME", help=what, show_default=False, rich_help_panel=STEPS)
+
+
 def train(
     given: typer.Context,
     words: Words = None,
@@ -64,14 +90,17 @@ def train(
         str,
         typer.Option(
             metavar="MODEL",
-            help="bigram, mlp, mlp_batchnorm, FILE.py.",
+            help="FILE.py, or one of docs/models.md.",
             show_default=False,
             rich_help_panel=NETWORK,
         ),
     ] = "mlp_batchnorm",
-    hidden: Annotated[int, _count("Hidden units (200).", NETWORK)] = 200,
-    embedding: Annotated[int, _count("Numbers for a letter (10).", NETWORK)] = 10,
-    context: Annotated[int, _count("Letters that predict the next (3).", NETWORK)] = 3,
+    hidden: Annotated[int | None, _count("Hidden units (200).", NETWORK)] = None,
+    embedding: Annotated[int | None, _count("Numbers for a letter (10).", NETWORK)] = None,
+    context: Annotated[int | None, _count("Letters that predict the next (3).", NETWORK)] = None,
+    width: Annotated[int | None, _count("How wide a transformer is (64).", NETWORK)] = None,
+    layers: Annotated[int | None, _count("Its blocks (4).", NETWORK)] = None,
+    heads: Annotated[int | None, _count("Its heads (4).", NETWORK)] = None,
     bessel: Annotated[
         bool | None,
         typer.Option(
@@ -94,20 +123,16 @@ def train(
         bool,
         typer.Option("--fit", help="Count in place of steps (bigram).", rich_help_panel=NETWORK),
     ] = False,
-    steps: Annotated[int, _count("Training steps (200000).", STEPS)] = 200_000,
-    batch: Annotated[int, _count("Examples in a step (32).", STEPS)] = 32,
-    rate: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            metavar="X",
-            help="Learning rate (0.1); its tenth from half-way.",
-            show_default=False,
-            rich_help_panel=STEPS,
-        ),
-    ] = 0.1,
+    steps: Annotated[int | None, _count("Training steps (200000).", STEPS)] = None,
+    batch: Annotated[int | None, _count("Examples in a step (32).", STEPS)] = None,
+    rate: Annotated[float | None, _amount("Learning rate (0.1 for sgd).")] = None,
+    schedule: Annotated[Schedule | None, _named("constant, step, linear, cosine.")] = None,
+    warmup: Annotated[int | None, _count("Steps in which the rate grows (0).", STEPS, 0)] = None,
+    optimizer: Annotated[Optimizer | None, _named("sgd, momentum, adam, adamw.")] = None,
+    decay: Annotated[float | None, _amount("Weight decay (0).")] = None,
+    clip: Annotated[float | None, _amount("The longest gradient, of all as one.")] = None,
     seed: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="N",
             help="For weights and batches (2147483647).",
@@ -115,16 +140,8 @@ def train(
             show_default=False,
             rich_help_panel=STEPS,
         ),
-    ] = 2147483647,
-    engine: Annotated[
-        Engine,
-        typer.Option(
-            metavar="NAME",
-            help="native (compiled), torch, auto: what pays.",
-            show_default=False,
-            rich_help_panel=STEPS,
-        ),
-    ] = Engine.auto,
+    ] = None,
+    engine: Annotated[Engine, _named("native (compiled), torch, auto: what pays.")] = Engine.auto,
     threads: Annotated[
         int,
         typer.Option(
@@ -170,18 +187,16 @@ def train(
         ),
     ] = 30.0,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress bar.", rich_help_panel=SHOWN)
+        bool, typer.Option("--quiet", help="No progress bar.", rich_help_panel=FOLDER)
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object.", rich_help_panel=SHOWN)
+        bool, typer.Option("--json", help="One JSON object.", rich_help_panel=FOLDER)
     ] = False,
 ) -> None:
-    """Train a network on a list of words, without autograd.
-
-    Prints the losses and twenty new words; weights, metrics and pictures are in the run folder.
-    Ctrl-C saves; --resume goes on to the same end, bit for bit.
+    """Train a network on a list of words, without autograd. What is not given is the model's own,
+    or as in brackets. Ctrl-C saves; --resume goes on to the same end, bit for bit.
     """
-    from gradninja.training import Config, Interrupted, begin, go
+    from gradninja.training import Interrupted, begin, go, plan
     from gradninja.training import resume as resume_run
 
     quiet = quiet or as_json
@@ -194,25 +209,28 @@ def train(
         _refuse_changes(given)
         run = resume_run(resume, words, tell=tell)
     else:
+        chosen: dict[str, object] = {
+            "hidden": hidden,
+            "embedding": embedding,
+            "context": context,
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "backward": backward,
+            "steps": steps,
+            "batch": batch,
+            "rate": rate,
+            "schedule": schedule and schedule.value,
+            "warmup": warmup,
+            "optimizer": optimizer and optimizer.value,
+            "decay": decay,
+            "clip": clip,
+            "seed": seed,
+        }
+        chosen = {name: value for name, value in chosen.items() if value is not None}
         options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
-        config = Config(
-            model=model,
-            words=None if words is None else str(words),
-            sha256="",
-            vocabulary=(),
-            embedding=embedding,
-            context=context,
-            hidden=hidden,
-            steps=steps,
-            batch=batch,
-            rate=rate,
-            seed=seed,
-            threads=threads,
-            fit=fit,
-            backward=backward,
-            options=options,
-            engine=engine.value,
-        )
+        chosen |= {"threads": threads, "fit": fit, "options": options, "engine": engine.value}
+        config = plan(model, words, **chosen)
         run = begin(config, out=out, overwrite=overwrite, tell=tell)
     if not quiet:
         _introduce(run)

@@ -117,6 +117,38 @@ class Split:
             X[:, context - back] = token * inside
         return X, self.stream[positions].astype(np.int64)
 
+    @cached_property
+    def starts(self) -> Integers:
+        """Where each word begins in the stream, int64 (words,)."""
+        ends = np.flatnonzero(self.stream == 0)
+        return np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: self.words]
+
+    @cached_property
+    def longest(self) -> int:
+        """The letters of the longest word, 0 where there is none."""
+        return int(np.diff(self.starts, append=len(self)).max(initial=1)) - 1
+
+    def whole(self, starts: NDArray[np.integer], context: int) -> tuple[Integers, Integers]:
+        """The words that begin at `starts`, each a row: what is read, and what comes next.
+
+        Args:
+            starts: (n,) places in the stream, some of `self.starts`.
+            context: columns; a longer word is cut off there.
+
+        Returns:
+            X, int64 (n, context): 0 and the word's letters, and 0 in all columns after them.
+            Y, int64 (n, context): the letters and the end mark 0, and -1 after it.
+        """
+        starts = np.asarray(starts, dtype=np.int64)
+        places = np.minimum(starts[:, None] + np.arange(context), len(self) - 1)
+        Y = self.stream[places].astype(np.int64)
+        after = np.zeros(Y.shape, np.bool_)  # whether the end mark came before
+        np.logical_or.accumulate(Y[:, :-1] == 0, axis=1, out=after[:, 1:])
+        Y[after] = -1
+        X = np.zeros_like(Y)
+        X[:, 1:] = np.maximum(Y[:, :-1], 0)
+        return X, Y
+
     def contains(self, word: str) -> bool:
         """Whether the word is one of this split's. The first call builds the set of its words."""
         return word in self._lexicon
@@ -143,3 +175,12 @@ class Dataset:
     validation: Split
     test: Split
     sha256: str
+
+    def contains(self, word: str) -> bool:
+        """Whether the word is one of the file, whatever its split."""
+        return any(split.contains(word) for split in (self.train, self.validation, self.test))
+
+    @property
+    def longest(self) -> int:
+        """The letters of the longest word."""
+        return max(split.longest for split in (self.train, self.validation, self.test))

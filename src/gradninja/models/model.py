@@ -6,17 +6,23 @@ import ast
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from gradninja.errors import GradninjaError, ModelError
 from gradninja.files import read_text
 from gradninja.models.source import Source, innermost
-from gradninja.models.splicing import Step, splice
+from gradninja.models.splicing import Step, alone, splice
 
-BUILTIN: tuple[str, ...] = ("bigram", "mlp", "mlp_batchnorm")
+BUILTIN: tuple[str, ...] = (
+    *("bigram", "mlp", "mlp_batchnorm", "wavenet", "bow", "rnn", "gru", "lstm"),
+    *("transformer", "microgpt"),
+)
+# Numbers that a model file may ask for by name: the data's, and those that a person may choose.
+SIZES = ("vocab", "context", "embedding", "hidden", "width", "layers", "heads")
 
-_REQUIRED = ("parameters", "forward", "predict")
+_REQUIRED = ("parameters", "forward")
 _FOLDER = Path(__file__).parent
 
 
@@ -28,7 +34,8 @@ class Model:
         name: a built-in name, or the file's name without its ending.
         path: the file.
         text: the file's text.
-        options: the parameters of `forward` with a plain default, and those defaults.
+        options: the parameters of `forward` with a plain default, and those defaults; sizes are
+            none of them.
     """
 
     name: str
@@ -41,6 +48,43 @@ class Model:
     def has(self, function: str) -> bool:
         """Whether the file defines this function."""
         return function in self._source.functions
+
+    @cached_property
+    def whole_words(self) -> bool:
+        """Whether an example is a whole word: `Yb` is annotated with two axes, (n, context)."""
+        node = self._function("forward")
+        found = [a.annotation for a, _ in self._source.arguments(node) if a.arg == "Yb"]
+        shape = found[0].slice if found and isinstance(found[0], ast.Subscript) else None
+        text = shape.elts[-1] if isinstance(shape, ast.Tuple) and shape.elts else None
+        axes = text.value if isinstance(text, ast.Constant) else None
+        return isinstance(axes, str) and len(axes.split()) == 2
+
+    def settings(self) -> dict[str, object]:
+        """What a run of this model has unless it is told otherwise. Raises ModelError."""
+        found = self.call("settings", {}) if self.has("settings") else {}
+        if not isinstance(found, dict):
+            raise ModelError(f"{self.name}: settings must return a dict of values by name")
+        return dict(found)
+
+    def predict(self, values: Mapping[str, object]) -> object:
+        """The logits of what comes after `Xb`: of `predict`, or else the `logits` of `forward`.
+
+        Raises:
+            ModelError: as `call` does, or the forward has no `logits`.
+        """
+        if self.has("predict"):
+            return self.call("predict", values)
+        found = self._forward(values)
+        if "logits" not in found:
+            raise ModelError(
+                f"{self.path} tells no logits",
+                hint="name them `logits` in the forward, or write a function `predict`",
+            )
+        return found["logits"]
+
+    @cached_property
+    def _forward(self) -> Step:
+        return alone(self._source, self.options, self._namespace)
 
     def arguments(self, function: str) -> tuple[str, ...]:
         """The names of what a function of the file takes. Raises ModelError as `call` does."""
@@ -168,7 +212,7 @@ def _execute(source: Source, namespace: dict[str, object]) -> None:
 def _options(source: Source) -> Mapping[str, object]:
     options = {}
     for argument, default in source.arguments(source.functions["forward"]):
-        if default is None:
+        if default is None or argument.arg in SIZES:
             continue
         try:
             options[argument.arg] = ast.literal_eval(default)

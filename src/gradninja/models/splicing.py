@@ -114,16 +114,33 @@ def splice(
             middle, or a name means one thing in the forward and another in the backward.
     """
     head, tail = file.functions["forward"], backward.functions[name]
-    wanted = [argument.arg for argument, _ in file.arguments(head)]
     _check_names(file, head, backward, tail, namespace)
-    lines: list[str] = [f"def step({', '.join(wanted)}):"]
-    origins: list[tuple[Source, int] | None] = [None]
-    for line, origin in [
+    lines = [
         *_body(file, head, keep="loss"),
         *_defaults(backward, tail, _locals(file, "forward")),
         *_body(backward, tail, keep=None),
-        (f"{INDENT}return locals()", None),
-    ]:
+    ]
+    return _made(file, options, lines, name, namespace)
+
+
+def alone(file: Source, options: Mapping[str, object], namespace: dict[str, object]) -> Step:
+    """The forward of a file alone, as a step without gradients. Raises ModelError as `splice`."""
+    lines = list(_body(file, file.functions["forward"], keep="loss"))
+    return _made(file, options, lines, "forward", namespace)
+
+
+def _made(
+    file: Source,
+    options: Mapping[str, object],
+    body: list[tuple[str, tuple[Source, int] | None]],
+    name: str,
+    namespace: dict[str, object],
+) -> Step:
+    """A body as a function that gives its locals."""
+    wanted = [argument.arg for argument, _ in file.arguments(file.functions["forward"])]
+    lines: list[str] = [f"def step({', '.join(wanted)}):"]
+    origins: list[tuple[Source, int] | None] = [None]
+    for line, origin in [*body, (f"{INDENT}return locals()", None)]:
         lines.append(line)
         origins.append(origin)
     text = "\n".join(lines) + "\n"

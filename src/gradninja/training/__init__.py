@@ -1,6 +1,6 @@
 """Training without autograd: the loop, checkpoints, metrics, evaluation, sampling, pictures.
 
-run = begin(Config(model="mlp_batchnorm", words=None, ...))
+run = begin(plan("mlp_batchnorm", steps=1000))
 result = go(run)
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from gradninja.training.config import Config
 from gradninja.training.loop import Progress
 from gradninja.training.network import Network
+from gradninja.training.planning import plan
 from gradninja.training.run import (
     Interrupted,
     Result,
@@ -33,6 +34,7 @@ __all__ = [
     "go",
     "load_dataset",
     "load_network",
+    "plan",
     "resume",
     "sample",
 ]

@@ -22,33 +22,55 @@ from gradninja.training.folder import write_whole
 
 FORMAT = 1
 _STATISTICS = "statistics/"  # no parameter is named so: a name has no slash
+_MOMENTS = "optimizer/"
+_BEST = "best/"
 _LOSSES = "run/losses"
+
+
+@dataclass
+class Best:
+    """The parameters with the least validation loss so far, and the step after which they were."""
+
+    step: int
+    loss: float
+    parameters: dict[str, Tensor]
 
 
 @dataclass
 class State:
     """A run after `step` steps.
 
-    `parameters` are the model's; `statistics` are what its `calibrate` measured, empty before the
-    end; `losses` are those of the steps since the last line of metrics, in order: tensors of one
-    loss (no axis) or of several (one axis).
+    `parameters` are the model's; `moments` the optimiser's; `statistics` are what the model's
+    `calibrate` measured, empty before the end; `losses` are those of the steps since the last line
+    of metrics, in order: tensors of one loss (no axis) or of several (one axis); `best` is kept
+    where a run may stop early.
     """
 
     step: int
     parameters: dict[str, Tensor]
     statistics: dict[str, Tensor] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)
+    moments: dict[str, Tensor] = field(default_factory=dict)
+    best: Best | None = None
 
 
 def pack(state: State) -> bytes:
     """The bytes of a checkpoint; the same state gives the same bytes."""
     tensors = {name: value.contiguous() for name, value in state.parameters.items()}
-    for name, value in state.statistics.items():
-        tensors[_STATISTICS + name] = value.contiguous()
+    best = {} if state.best is None else state.best.parameters
+    for prefix, values in (
+        (_STATISTICS, state.statistics),
+        (_MOMENTS, state.moments),
+        (_BEST, best),
+    ):
+        tensors |= {prefix + name: value.contiguous() for name, value in values.items()}
     if state.losses:
         tensors[_LOSSES] = torch.hstack(state.losses)
+    facts: dict[str, object] = {"format": FORMAT, "step": state.step}
+    if state.best is not None:
+        facts["best"] = {"step": state.best.step, "loss": state.best.loss}
     # One key only: safetensors writes several in an order that changes from run to run.
-    return save(tensors, {"gradninja": json.dumps({"format": FORMAT, "step": state.step})})
+    return save(tensors, {"gradninja": json.dumps(facts)})
 
 
 def write(path: Path, state: State) -> None:
@@ -66,6 +88,9 @@ def read(path: Path) -> State:
         step, version = facts["step"], facts["format"]
         if type(step) is not int or step < 0:
             raise ValueError(f"its step is {step!r:.40}")
+        best = None
+        if "best" in facts:
+            best = Best(int(facts["best"]["step"]), float(facts["best"]["loss"]), {})
     except FileNotFoundError:
         raise RunError(
             f"{path.parent} has no {path.name}",
@@ -83,12 +108,13 @@ def read(path: Path) -> State:
         odd.append(_LOSSES)
     if odd:
         raise RunError(f"{path} is damaged: {odd[0]} is not what a run keeps")
-    state = State(step, {}, losses=[] if losses is None else list(losses.clone().unbind()))
+    kept = [] if losses is None else list(losses.clone().unbind())
+    state = State(step, {}, losses=kept, best=best)
+    homes = {_STATISTICS: state.statistics, _MOMENTS: state.moments}
+    homes[_BEST] = {} if best is None else best.parameters
     for name, value in tensors.items():
+        prefix = next((prefix for prefix in homes if name.startswith(prefix)), "")
         # A copy, because the file's bytes lie where they fall: the alignment of an array in
         # memory may change how a matrix product is summed.
-        if name.startswith(_STATISTICS):
-            state.statistics[name.removeprefix(_STATISTICS)] = value.clone()
-        else:
-            state.parameters[name] = value.clone()
+        homes.get(prefix, state.parameters)[name.removeprefix(prefix)] = value.clone()
     return state

@@ -15,6 +15,7 @@ from gradninja.models import Step
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.metrics import Metrics, diagnostics, mean_loss
+from gradninja.training.optimisers import update
 
 _LOOK_EVERY = 0.2  # seconds between two looks at the losses: progress, divergence, checkpoints
 
@@ -57,7 +58,6 @@ def descend(
     Parameters are changed in place and `state` is kept up to date. Raises RunError as `Watch`.
     """
     values: dict[str, object] = {**config.sizes, **config.options, **state.parameters}
-    updates = [(value, f"d{name}") for name, value in state.parameters.items()]
     watch = Watch(state, config, metrics, hooks)
     for number, (inputs, targets) in enumerate(
         islice(batches, config.steps - state.step), start=state.step
@@ -66,9 +66,7 @@ def descend(
         found = step(values)
         if hooks.verify is not None and number % hooks.verify_every == 0:
             hooks.verify(number, values, found)
-        rate = config.rate_at(number)
-        for value, gradient in updates:
-            value.sub_(found[gradient], alpha=rate)  # type: ignore[arg-type]
+        update(config, number, state.parameters, state.moments, found)
         state.losses.append(found["loss"])  # type: ignore[arg-type]
         state.step = number + 1
         if watch.look(found):

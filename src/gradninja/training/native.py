@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradninja.data import Split
 from gradninja.errors import GradninjaError, RunError
 from gradninja.models import Step
-from gradninja.training.batches import block_positions, block_steps
+from gradninja.training.batches import Examples, block_steps
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.loop import Hooks, Watch, diagnosed
@@ -52,8 +51,8 @@ class Kernel(Protocol):
 class Engine:
     """A kernel, and what it needs to take the steps of a run."""
 
-    def __init__(self, kernel: Kernel, split: Split, config: Config) -> None:
-        self.kernel, self._split, self._config = kernel, split, config
+    def __init__(self, kernel: Kernel, examples: Examples, config: Config) -> None:
+        self.kernel, self._examples, self._config = kernel, examples, config
         self._block = -1
         self._positions = np.empty((0, config.batch), np.int64)
 
@@ -70,8 +69,7 @@ class Engine:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step, (Xb, Yb), as `batches` gives it."""
-        contexts, targets = self._split.contexts(self._rows(step)[0], self._config.context)
-        return torch.from_numpy(contexts), torch.from_numpy(targets)
+        return self._examples.at(self._rows(step)[0])
 
     def gradients(self, step: int, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss of a step's batch, and the gradients, as the kernel sees them."""
@@ -85,21 +83,21 @@ class Engine:
         config = self._config
         block, skip = divmod(step, block_steps(config.batch))
         if block != self._block:
-            self._positions = block_positions(
-                self._split, batch=config.batch, seed=config.seed, block=block
+            self._positions = self._examples.positions(
+                batch=config.batch, seed=config.seed, block=block
             )
             self._block = block
         return self._positions[skip:]
 
     def _run(
         self,
-        parameters: Mapping[str, Tensor],
+        held: Mapping[str, Tensor],
         positions: NDArray[np.int64],
         rates: NDArray[np.float64],
     ) -> Tensor:
-        arrays = {name: value.numpy() for name, value in parameters.items()}
+        arrays = {name: value.numpy() for name, value in held.items()}
         losses = np.empty(len(positions), next(iter(arrays.values())).dtype)
-        self.kernel.run(arrays, self._split.stream, positions, rates, losses)
+        self.kernel.run(arrays, self._examples.split.stream, positions, rates, losses)
         return torch.from_numpy(losses)
 
 
@@ -168,7 +166,7 @@ def _values(engine: Engine, number: int, state: State, config: Config) -> dict[s
 
 
 def compiled(
-    step: Step, state: State, dataset: Split, config: Config, tell: Callable[[str], None]
+    step: Step, state: State, examples: Examples, config: Config, tell: Callable[[str], None]
 ) -> Engine:
     """An engine for a run's step. `tell` is told when something takes its time.
 
@@ -177,8 +175,12 @@ def compiled(
     """
     from gradninja import native  # numba is slow to import
 
-    positions = block_positions(dataset, batch=config.batch, seed=config.seed, block=0)[0]
-    inputs, targets = dataset.contexts(positions, config.context)
+    if config.optimizer != "sgd" or config.decay or config.clip:
+        raise RunError("its steps are plain descent: sgd without decay and clip")
+    if examples.whole:
+        raise RunError("its examples are letters with those before them, not whole words")
+    positions = examples.positions(batch=config.batch, seed=config.seed, block=0)[0]
+    inputs, targets = (value.numpy() for value in examples.at(positions))
     values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
     values |= {name: value.numpy() for name, value in state.parameters.items()}
     # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
@@ -189,7 +191,7 @@ def compiled(
         if error.spot is not None:
             error.spot = step.spot(error.spot)  # in the person's text, not the step's
         raise
-    engine = Engine(kernel, dataset, config)
+    engine = Engine(kernel, examples, config)
     if wrong := compare(engine, step, state, config):
         raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")
     return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from gradninja.data import Split
 from gradninja.errors import ModelError
 from gradninja.models import Model
-from gradninja.training.batches import blocks
+from gradninja.training.batches import Examples
 from gradninja.training.config import Config
 
 _TABLE = 2**23  # logits of all contexts, 64 MB: 27 letters' contexts of 3, and up to 2**23 in all
@@ -28,13 +29,28 @@ class Network:
     statistics: dict[str, Tensor]
 
     def logits(self, contexts: Tensor) -> Tensor:
-        """The logits (n, vocab) after contexts (n, context), int64."""
-        logits = self.model.call("predict", self._values({**self.statistics, "Xb": contexts}))
-        expected = (len(contexts), len(self.config.vocabulary))
+        """The logits (n, vocab) after contexts, int64 (n, context); of a model of whole words
+        (n, columns, vocab), after each letter of (n, columns).
+        """
+        whole = self.model.whole_words
+        targets = torch.zeros_like(contexts) if whole else contexts.new_zeros(len(contexts))
+        batch = {"Xb": contexts, "Yb": targets}
+        logits = self.model.predict(self._values({**self.statistics, **batch}))
+        expected = (*targets.shape, len(self.config.vocabulary))
         if not isinstance(logits, Tensor) or logits.shape != expected:
             what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ModelError(f"{self.model.name}: predict gives {what}, not logits {expected}")
         return logits
+
+    def after(self, prefixes: Tensor) -> Tensor:
+        """The logits (n, vocab) of what comes after the start of a word, int64 (n, columns): 0
+        and its letters.
+        """
+        if self.model.whole_words:
+            return self.logits(prefixes)[:, -1]
+        missing = max(0, self.config.context - prefixes.shape[1])
+        padded = torch.nn.functional.pad(prefixes, (missing, 0))
+        return self.logits(padded[:, padded.shape[1] - self.config.context :])
 
     def contexts(self) -> int:
         """How many different contexts there are; some may never come up."""
@@ -43,7 +59,9 @@ class Network:
 
     def has_table(self) -> bool:
         """Whether there are so few contexts that `table` fits."""
-        return self.contexts() * len(self.config.vocabulary) <= _TABLE
+        return (
+            not self.model.whole_words and self.contexts() * len(self.config.vocabulary) <= _TABLE
+        )
 
     def table(self) -> Tensor:
         """The logits after all contexts, float64 (contexts, vocab), by the contexts' codes: the
@@ -57,32 +75,59 @@ class Network:
             parts.append(self.logits(codes[:, None] // digits % vocab).double())
         return torch.cat(parts)
 
-    def loss(self, split: Split) -> float:
-        """The mean cross-entropy over a whole split, in nats; nan when the split is empty."""
-        total = 0.0
+    def loss(self, split: Split, limit: int | None = None) -> float:
+        """The mean cross-entropy over a whole split, or over its first `limit` examples, in nats a
+        letter; nan when the split is empty.
+        """
+        examples = self._examples(split)
+        total, count = 0.0, 0
         with torch.inference_mode():
-            if self.contexts() <= len(split) and self.has_table():
+            if limit is None and self.has_table() and self.contexts() <= len(split):
                 from gradninja.native.calls import streams
 
                 costs = -self.table().log_softmax(1)
                 return float(streams.total(split.stream, costs.numpy())) / len(split)
-            width = max(len(self.config.vocabulary), self.config.hidden)
-            for contexts, targets in blocks(split, self.config.context, width):
-                logits = self.logits(contexts).double()
-                total += cross_entropy(logits, targets, reduction="sum").item()
-        return total / len(split) if len(split) else float("nan")
+            for inputs, targets in examples.blocks(self.width, limit):
+                logits = self.logits(inputs).flatten(0, -2).double()
+                wanted = targets.flatten()
+                total += cross_entropy(logits, wanted, ignore_index=-1, reduction="sum").item()
+                count += int((wanted >= 0).sum())
+        return total / count if count else float("nan")
 
-    def calibrated(self, split: Split) -> Network:
-        """This network with its statistics measured over a whole split (the training set)."""
+    def calibrated(self, split: Split, limit: int | None = None) -> Network:
+        """This network with its statistics measured over a whole split (the training set), or over
+        its first `limit` examples.
+        """
         if not self.model.has("calibrate"):
             return self
-        width = max(self.config.hidden, self.config.context * self.config.embedding)
-        contexts = (contexts for contexts, _ in blocks(split, self.config.context, width))
+        batches = _Blocks(self._examples(split), self.width, limit)
         with torch.inference_mode():
-            found = self.model.call("calibrate", self._values({"batches": contexts}))
+            found = self.model.call("calibrate", self._values({"batches": batches}))
         if not isinstance(found, dict):
             raise ModelError(f"{self.model.name}: calibrate must return a dict of tensors by name")
         return Network(self.model, self.config, self.parameters, found)
 
+    def _examples(self, split: Split) -> Examples:
+        return Examples(split, self.config.context, self.model.whole_words)
+
+    @property
+    def width(self) -> int:
+        """The most numbers that a letter leads to at once."""
+        config = self.config
+        before = config.context * config.embedding
+        return max(len(config.vocabulary), config.hidden, 4 * config.width, before)
+
     def _values(self, more: dict[str, object]) -> dict[str, object]:
         return {**self.config.sizes, **self.config.options, **self.parameters, **more}
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of inputs, which can be gone through again: a level after the other is measured."""
+
+    examples: Examples
+    width: int
+    limit: int | None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (inputs for inputs, _ in self.examples.blocks(self.width, self.limit))

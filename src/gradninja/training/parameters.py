@@ -8,7 +8,7 @@ from torch import Tensor
 from gradninja.data import Dataset
 from gradninja.errors import ModelError, RunError
 from gradninja.models import Model
-from gradninja.training.batches import blocks
+from gradninja.training.batches import Examples
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.folder import RunFolder
@@ -56,7 +56,8 @@ def fitted(model: Model, config: Config, dataset: Dataset) -> dict[str, Tensor]:
             f"{model.name} has no exact answer: its file has no function `fit`",
             hint="Train it by steps, without --fit.",
         )
-    values = {**config.sizes, **config.options, "batches": blocks(dataset.train, config.context)}
+    blocks = Examples(dataset.train, config.context, model.whole_words).blocks()
+    values = {**config.sizes, **config.options, "batches": blocks}
     return _own(model, "fit", model.call("fit", values))
 
 

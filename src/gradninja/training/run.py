@@ -16,7 +16,7 @@ from gradninja.errors import GradninjaError, ModelError, RunError
 from gradninja.models import Model, Step
 from gradninja.training import checkpoint
 from gradninja.training import metrics as lines
-from gradninja.training.batches import batches
+from gradninja.training.batches import Examples
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
@@ -24,6 +24,7 @@ from gradninja.training.loop import Hooks, Progress, descend
 from gradninja.training.metrics import Metrics
 from gradninja.training.native import Engine, compiled, descend_natively
 from gradninja.training.network import Network
+from gradninja.training.optimisers import moments
 from gradninja.training.parameters import drawn, fitted, refuse_foreign
 from gradninja.training.sampling import Word, sample
 from gradninja.training.signals import stop_signals
@@ -75,6 +76,11 @@ class Run:
         """The number of trained numbers."""
         return sum(value.numel() for value in self.state.parameters.values())
 
+    @property
+    def examples(self) -> Examples:
+        """What it is trained on."""
+        return _examples(self.model, self.config, self.dataset)
+
 
 def begin(
     config: Config,
@@ -99,6 +105,7 @@ def begin(
         words=None if words is None else str(words),
         sha256=dataset.sha256,
         vocabulary=dataset.vocabulary.symbols,
+        context=_context(model, config, dataset),
         options={**model.options, **config.options},
         steps=0 if config.fit else config.steps,
         torch=torch.__version__,
@@ -109,13 +116,14 @@ def begin(
     if not config.fit:
         model.check({**config.sizes, **config.options, "n": config.batch})
     with torch.inference_mode():
-        state = State(0, fitted(model, config, dataset) if config.fit else drawn(model, config))
+        weights = fitted(model, config, dataset) if config.fit else drawn(model, config)
+        state = State(0, weights, moments=moments(config, weights))
         step, backward = _step(model, config, state, dataset)
         config = replace(config, backward=backward)
         engine = None
         if step is not None:
-            _try(step, state, config, dataset)
-            engine = _engine(step, state, dataset, config, tell)
+            _try(step, state, config, _values(model, state, config, dataset))
+            engine = _engine(step, state, _examples(model, config, dataset), config, tell)
         config = replace(config, engine="torch" if engine is None else "native")
         room = 2 * len(checkpoint.pack(state)) + _ROOM
     folder = open_new(out, model.name, overwrite=overwrite, size=room)
@@ -146,8 +154,8 @@ def resume(
         step, _ = _step(model, config, state, dataset)
         engine = None
         if step is not None and state.step < config.steps:
-            _try(step, state, config, dataset)
-            engine = _engine(step, state, dataset, config, tell)
+            _try(step, state, config, _values(model, state, config, dataset))
+            engine = _engine(step, state, _examples(model, config, dataset), config, tell)
     return Run(folder, config, model, dataset, state, step, engine)
 
 
@@ -217,12 +225,11 @@ def _train(
         checkpoint.write(run.folder.weights, state)
 
     config, state = run.config, run.state
-    stream = batches(
-        run.dataset.train,
-        context=config.context,
+    stream = run.examples.batches(
         batch=config.batch,
         seed=config.seed,
         start=state.step,
+        padded=config.backward == DERIVED,  # which holds for the sizes that it was derived for
     )
     verify = verifier(step, state.parameters) if verify_every else None
     with stop_signals() as stop:
@@ -247,7 +254,7 @@ def _finish(run: Run, metrics: Metrics) -> Result:
     }
     metrics.write({"step": state.step, **losses})
     metrics.sync()
-    found = {} if run.step is None else run.step(_values(run.state, config, run.dataset))
+    found = {} if run.step is None else run.step(_values(run.model, run.state, config, run.dataset))
     rows = lines.read(run.folder.metrics)
     plots.draw(run.folder.path, rows, found, config)
     words = sample(
@@ -268,7 +275,7 @@ def _step(
         return None, None
     from gradninja.derive import derive
 
-    values = _values(state, config, dataset)
+    values = _values(model, state, config, dataset)
     inputs = {name: values[name] for name in model.arguments("forward") if name in values}
     with torch.inference_mode(False):  # derive holds what it gives to autograd
         # On the sizes of this run: what the forward unrolls or decides by them holds for them.
@@ -277,13 +284,13 @@ def _step(
 
 
 def _engine(
-    step: Step, state: State, dataset: Dataset, config: Config, tell: Callable[[str], None]
+    step: Step, state: State, examples: Examples, config: Config, tell: Callable[[str], None]
 ) -> Engine | None:
     """The compiled code that takes a run's steps; None where PyTorch is to take them."""
     if config.engine == "torch" or (config.engine == "auto" and config.steps < _WORTH_COMPILING):
         return None
     try:
-        return compiled(step, state, dataset.train, config, tell)
+        return compiled(step, state, examples, config, tell)
     except Exception as error:
         if config.engine == "native":
             raise
@@ -299,9 +306,9 @@ def _plain(value: object) -> object:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _try(step: Step, state: State, config: Config, dataset: Dataset) -> None:
+def _try(step: Step, state: State, config: Config, values: dict[str, object]) -> None:
     """Take one step without its update, and hold what it found to the convention."""
-    found = step(_values(state, config, dataset))
+    found = step(values)
     loss = found.get("loss")
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         raise ModelError(f"{config.model}: the forward must set `loss`, a tensor of no axes")
@@ -317,17 +324,29 @@ def _try(step: Step, state: State, config: Config, dataset: Dataset) -> None:
             raise ModelError(f"{config.model}: d{name} has the shape {shapes}")
 
 
-def _values(state: State, config: Config, dataset: Dataset) -> dict[str, object]:
-    """What a step takes, with the batch that comes after the last one of the run."""
-    inputs, targets = next(
-        batches(
-            dataset.train,
-            context=config.context,
-            batch=config.batch,
-            seed=config.seed,
-            start=config.steps,
+def _context(model: Model, config: Config, dataset: Dataset) -> int:
+    """How many letters an example has room for."""
+    needed = dataset.longest + 1  # and the end mark
+    if not model.whole_words:
+        return config.context or 3
+    if 0 < config.context < needed:
+        raise ModelError(
+            f"{model.name} reads whole words, and the longest has {needed - 1} letters: a context "
+            f"of {config.context} is too short for it",
+            hint=f"Leave --context out, or make it {needed} or more.",
         )
-    )
+    return config.context or needed
+
+
+def _examples(model: Model, config: Config, dataset: Dataset) -> Examples:
+    return Examples(dataset.train, config.context, model.whole_words)
+
+
+def _values(model: Model, state: State, config: Config, dataset: Dataset) -> dict[str, object]:
+    """What a step takes, with the batch that comes after the last one of the run."""
+    examples = _examples(model, config, dataset)
+    stream = examples.batches(batch=config.batch, seed=config.seed, start=config.steps)
+    inputs, targets = next(stream)
     values: dict[str, object] = {**config.sizes, **config.options, **state.parameters}
     return {**values, "Xb": inputs, "Yb": targets}
 

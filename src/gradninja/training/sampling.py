@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gradninja.data import Vocabulary
-from gradninja.errors import RunError
+from gradninja.errors import DataError, RunError
 from gradninja.training.batches import rows_at_once
 from gradninja.training.network import Network
 
@@ -48,22 +48,25 @@ def sample(
     """Draw `count` words that start with `prefix`.
 
     Logits are divided by `temperature` (above 0): below 1 the likely letters get likelier.
-    `contains` tells training words; with `new_only` they are drawn again. Raises DataError for a
-    prefix with a letter outside of the vocabulary, and RunError when no new words come.
+    `contains` tells training words; with `new_only` it tells all words of the file, and they are
+    drawn again, as is what was drawn before. Raises DataError for a prefix with a letter outside
+    of the vocabulary or as long as the longest word, and RunError when no new words come.
     """
     words = _words(network, count, seed, temperature, prefix, forever=new_only)
     if contains is None or not new_only:
         with _no_collection():
             return [Word(text, None if contains is None else contains(text)) for text in words]
     patience = _PATIENCE * max(count, _FEW)
-    tried = islice(words, patience)
-    new = list(islice((Word(text, False) for text in tried if not contains(text)), count))
-    if len(new) < count:
-        raise RunError(
-            f"only {len(new)} of {patience} sampled words are not in the training set",
-            hint="Ask for fewer with --count, or raise --temperature.",
-        )
-    return new
+    new: dict[str, Word] = {}
+    for text in islice(words, patience):
+        if not contains(text):
+            new.setdefault(text, Word(text, False))
+        if len(new) == count:
+            return list(new.values())
+    raise RunError(
+        f"only {len(new)} different words of {patience} that were drawn are not in the word list",
+        hint="Ask for fewer with --count, or raise --temperature.",
+    )
 
 
 @contextlib.contextmanager
@@ -84,7 +87,12 @@ def _words(
     """`count` words, or words without end, drawn by one generator."""
     vocabulary = Vocabulary(network.config.vocabulary)
     start = torch.tensor(vocabulary.encode(prefix).tolist(), dtype=torch.int64)
-    if network.contexts() <= count and network.has_table():
+    if len(start) >= (room := _room(network)):
+        raise DataError(
+            f"{prefix!r} has {len(start)} letters, and no word has more than {room}",
+            hint="This network was trained on whole words, the longest of so many letters.",
+        )
+    if network.has_table() and network.contexts() <= count:
         yield from _by_table(network, count, seed, temperature, prefix, forever=forever)
         return
     generator = torch.Generator().manual_seed(seed)
@@ -126,23 +134,33 @@ def _by_table(
         count -= 0 if forever else size
 
 
+def _room(network: Network) -> int:
+    """The most letters that a word may get."""
+    return min(LONGEST, network.config.context) if network.model.whole_words else LONGEST
+
+
 def _draw(
     network: Network, count: int, start: Tensor, temperature: float, generator: torch.Generator
 ) -> Tensor:
     """Tokens of `count` words, int64 (count, letters): the prefix, the rest, then 0s."""
-    size, vocab = network.config.context, len(network.config.vocabulary)
-    padded = torch.cat([torch.zeros(size, dtype=torch.int64), start])
-    contexts = padded[len(padded) - size :].expand(count, size)
+    whole, vocab = network.model.whole_words, len(network.config.vocabulary)
+    # What is read: the last letters, or 0 and all of them.
+    padded = torch.cat(
+        [torch.zeros(1 if whole else network.config.context, dtype=torch.int64), start]
+    )
+    contexts = (padded if whole else padded[len(start) :]).expand(count, -1)
     alive = torch.arange(count)
     columns = [token.expand(count) for token in start]
-    while len(alive) and len(columns) < LONGEST:
+    room = _room(network)
+    while len(alive) and len(columns) < room:
+        wide = network.width * contexts.shape[1] if whole else vocab
         distinct, which = _distinct(contexts, vocab)
         uniform = torch.rand((len(alive), 1), generator=generator, dtype=torch.float64)
         letters = torch.empty(len(alive), dtype=torch.int64)
         # As many at once as memory allows, those of one context together.
-        for rows in torch.split(which.argsort(stable=True), rows_at_once(vocab)):
+        for rows in torch.split(which.argsort(stable=True), rows_at_once(wide)):
             first, last = which[rows[0]], which[rows[-1]]
-            logits = network.logits(distinct[first : last + 1]).double() / temperature
+            logits = network.after(distinct[first : last + 1]).double() / temperature
             if not columns:
                 logits[:, 0] = -torch.inf  # no word of the data is empty, so none here
             # A letter is where a uniform number falls among the cumulated probabilities; the last
@@ -155,7 +173,8 @@ def _draw(
         columns.append(column)
         going = letters != 0
         alive = alive[going]
-        contexts = torch.cat([contexts[going, 1:], letters[going, None]], dim=1)
+        kept = contexts[going] if whole else contexts[going, 1:]
+        contexts = torch.cat([kept, letters[going, None]], dim=1)
     return torch.stack([*columns, torch.zeros(count, dtype=torch.int64)], dim=1)
 
 

@@ -24,12 +24,14 @@ def verifier(
     """A judge of steps: called with the step's number, its values and what was found from them.
 
     It compares every `d<name>` with autograd's, in the order in which the backward pass completes
-    them, so that the first wrong one is where to look. Raises RunError there.
+    them, so that the first wrong one is where to look. A name that a loop binds again and again is
+    left out: at the end it stands for one of many values. Raises RunError there.
     """
     done = _last_lines(step.source)
+    loops = _bound_in_loops(step.source)
 
     def verify(number: int, values: Mapping[str, object], found: Mapping[str, object]) -> None:
-        truth = _autograd(number, step, values, parameters)
+        truth = _autograd(number, step, values, parameters, loops)
         scale = max(truth[f"d{name}"].abs().max().item() for name in parameters)
         for name, true in sorted(truth.items(), key=lambda item: done.get(item[0], 0)):
             if message := wrong(found.get(name), true, scale):
@@ -57,7 +59,11 @@ def wrong(given: object, true: Tensor, scale: float, judge: str = "autograd") ->
 
 
 def _autograd(
-    number: int, step: Step, values: Mapping[str, object], parameters: Mapping[str, Tensor]
+    number: int,
+    step: Step,
+    values: Mapping[str, object],
+    parameters: Mapping[str, Tensor],
+    left_out: set[str],
 ) -> dict[str, Tensor]:
     """Autograd's gradient of every name that the step has a gradient of."""
     with torch.inference_mode(False), torch.enable_grad():
@@ -71,7 +77,9 @@ def _autograd(
         names = [
             name[1:]
             for name in found
-            if name.startswith("d") and _differentiable(found.get(name[1:])) and name != "d"
+            if name.startswith("d")
+            and name[1:] not in left_out
+            and _differentiable(found.get(name[1:]))
         ]
         names += [name for name in parameters if name not in names]
         loss, *wanted = (_tensor(found[name]) for name in ["loss", *names])
@@ -99,6 +107,17 @@ def _last_lines(source: str) -> dict[str, int]:
             if isinstance(part, ast.Name):
                 lines[part.id] = max(lines.get(part.id, 0), node.lineno)
     return lines
+
+
+def _bound_in_loops(source: str) -> set[str]:
+    """The names that are assigned to inside a loop."""
+    loops = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.For | ast.While)]
+    return {
+        node.id
+        for loop in loops
+        for node in ast.walk(loop)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def _tensor(value: object) -> Tensor:
