@@ -278,6 +278,7 @@ def test_the_recipe_is_complete(tmp_path):
         sha256=load_words(tmp_path / "words.txt").sha256,
         vocabulary=run.dataset.vocabulary.symbols,
         seed=3,
+        context=3,
         backward="backward_fused",
         engine="torch",  # as so few steps are not worth compiling
         options={"correction": 1},

@@ -69,15 +69,15 @@ def test_training_words_are_marked_or_left_out(network):
     assert {word.seen for word in marked} == {True, False}
     assert all(word.seen == (word.text in seen) for word in marked)
     new = sample(network, 500, seed=6, temperature=0.5, contains=seen.__contains__, new_only=True)
-    assert len(new) == 500
+    assert len({word.text for word in new}) == 500  # none twice
     assert not any(word.seen or word.text in seen for word in new)
     usual = {word.text for word in marked if not word.seen}
-    assert sum(word.text in usual for word in new) > 250
+    assert sum(word.text in usual for word in new) > 150
 
 
 def test_new_words_that_never_come_are_told(network, monkeypatch):
     monkeypatch.setattr("gradninja.training.sampling._PATIENCE", 1)
-    with pytest.raises(RunError, match="only 0 of 1000 sampled words"):
+    with pytest.raises(RunError, match="only 0 different words of 1000"):
         sample(network, 3, seed=7, contains=lambda word: True, new_only=True)
 
 

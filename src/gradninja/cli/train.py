@@ -193,9 +193,7 @@ def train(
         bool, typer.Option("--json", help="One JSON object.", rich_help_panel=FOLDER)
     ] = False,
 ) -> None:
-    """Train a network on a list of words, without autograd. What is not given is the model's own,
-    or as in brackets. Ctrl-C saves; --resume goes on to the same end, bit for bit.
-    """
+    """Train a network on a list of words, without autograd; Ctrl-C saves."""
     from gradninja.training import Interrupted, begin, go, plan
     from gradninja.training import resume as resume_run
 

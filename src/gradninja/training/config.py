@@ -31,7 +31,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 # What stands for a field in a config.json that is older than the field.
-_BEFORE: dict[str, object] = {
+BEFORE: dict[str, object] = {
     "engine": "torch",
     "width": 64,
     "layers": 1,
@@ -144,7 +144,7 @@ class Config:
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
         if isinstance(values, dict):
-            for name, before in _BEFORE.items():
+            for name, before in BEFORE.items():
                 values.setdefault(name, before)
         known = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or values.keys() != known:
