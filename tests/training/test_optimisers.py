@@ -12,8 +12,8 @@ import torch
 from gradninja.errors import ModelError, RunError
 from gradninja.training import Config, go, plan, plots, resume
 from gradninja.training import run as run_module
-from gradninja.training.optimisers import moments, update
 from gradninja.training.run import Interrupted
+from gradninja.training.steps.optimisers import moments, update
 from small_runs import small_run, stopping_after, word_file
 
 EMPTY = Config("mlp", None, "", ())

@@ -14,9 +14,9 @@ from gradninja import models
 from gradninja.data import load_words
 from gradninja.errors import ModelError, RunError
 from gradninja.training import begin, go, plots
-from gradninja.training.batches import Examples
 from gradninja.training.checkpoint import read
 from gradninja.training.metrics import read as read_metrics
+from gradninja.training.steps.batches import Examples
 from small_runs import LECTURES, SMALL, edited_model, small_run, word_file
 
 
@@ -98,7 +98,7 @@ def test_training_ends_where_autograd_ends(tmp_path, model, backward):
 def test_batches_from_a_step_are_those_that_an_unbroken_stream_has_there(
     tmp_path, monkeypatch, start
 ):
-    monkeypatch.setattr("gradninja.training.batches._BLOCK", 512)  # 64 steps of 8
+    monkeypatch.setattr("gradninja.training.steps.batches._BLOCK", 512)  # 64 steps of 8
     split = load_words(word_file(tmp_path)).train
     unbroken = Examples(split, 3).batches(batch=8, seed=5)
     for _ in range(start):
@@ -123,7 +123,7 @@ def test_batches_are_examples_of_the_split_and_differ_by_step_and_seed(tmp_path)
 
 
 def test_no_two_blocks_of_batches_are_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr("gradninja.training.batches._BLOCK", 512)  # 64 steps of 8
+    monkeypatch.setattr("gradninja.training.steps.batches._BLOCK", 512)  # 64 steps of 8
     stream = Examples(load_words(word_file(tmp_path)).train, 3).batches(batch=8, seed=5)
     drawn = [tuple(next(stream)[0].flatten().tolist()) for _ in range(5 * 64)]
     assert len(set(drawn)) == len(drawn)
@@ -131,7 +131,7 @@ def test_no_two_blocks_of_batches_are_alike(tmp_path, monkeypatch):
 
 def test_losses_are_the_mean_cross_entropy_of_the_whole_splits(tmp_path, monkeypatch):
     """Against one float64 forward over each split, normalised by the training set's moments."""
-    monkeypatch.setattr("gradninja.training.batches._BLOCK", 50)
+    monkeypatch.setattr("gradninja.training.steps.batches._BLOCK", 50)
     for correction in (0, 1):
         run = small_run(tmp_path, f"run{correction}", options={"correction": correction})
         result = go(run)

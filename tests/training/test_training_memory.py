@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gradninja.data import load_words
-from gradninja.training import batches, go, load_network, sample
-from gradninja.training.batches import Examples, rows_at_once
+from gradninja.training import go, load_network, sample
 from gradninja.training.network import Network
+from gradninja.training.steps.batches import Examples, rows_at_once
 from small_runs import small_run
 
 

@@ -12,8 +12,8 @@ from gradninja.data import load_words
 from gradninja.errors import DataError, ModelError
 from gradninja.training import go, load_network, plots, resume, sample
 from gradninja.training import run as run_module
-from gradninja.training.batches import Examples
 from gradninja.training.run import Interrupted
+from gradninja.training.steps.batches import Examples
 from small_runs import WORDS, small_run, stopping_after, word_file
 
 WHOLE = ("bow", "rnn", "gru", "lstm", "transformer", "microgpt")

@@ -15,7 +15,7 @@ from gradninja.models import Step
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.metrics import Metrics, diagnostics, mean_loss
-from gradninja.training.optimisers import update
+from gradninja.training.steps.optimisers import update
 
 _LOOK_EVERY = 0.2  # seconds between two looks at the losses: progress, divergence, checkpoints
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from gradninja.errors import GradninjaError, RunError
 from gradninja.models import Step
-from gradninja.training.batches import Examples, block_steps
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.loop import Hooks, Watch, diagnosed
 from gradninja.training.metrics import Metrics
-from gradninja.training.verify import wrong
+from gradninja.training.steps.batches import Examples, block_steps
+from gradninja.training.steps.verify import wrong
 
 _CALL = 0.1  # seconds that a call into compiled code should take: Ctrl-C waits for its end
 # A rate so large that the update is all that is left of a parameter: its gradient, to be read off.

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from gradninja.data import Split
 from gradninja.errors import ModelError
 from gradninja.models import Model
-from gradninja.training.batches import Examples
 from gradninja.training.config import Config
+from gradninja.training.steps.batches import Examples
 
 _TABLE = 2**23  # logits of all contexts, 64 MB: 27 letters' contexts of 3, and up to 2**23 in all
 _AT_ONCE = 2**15  # contexts

@@ -8,10 +8,10 @@ from torch import Tensor
 from gradninja.data import Dataset
 from gradninja.errors import ModelError, RunError
 from gradninja.models import Model
-from gradninja.training.batches import Examples
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.folder import RunFolder
+from gradninja.training.steps.batches import Examples
 
 
 def drawn(model: Model, config: Config) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from gradninja.errors import GradninjaError, ModelError, RunError
 from gradninja.models import Model, Step
 from gradninja.training import checkpoint
 from gradninja.training import metrics as lines
-from gradninja.training.batches import Examples
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
@@ -24,11 +23,12 @@ from gradninja.training.loop import Hooks, Progress, descend
 from gradninja.training.metrics import Metrics
 from gradninja.training.native import Engine, compiled, descend_natively
 from gradninja.training.network import Network
-from gradninja.training.optimisers import moments
 from gradninja.training.parameters import drawn, fitted, refuse_foreign
 from gradninja.training.sampling import Word, sample
-from gradninja.training.signals import stop_signals
-from gradninja.training.verify import verifier
+from gradninja.training.steps.batches import Examples
+from gradninja.training.steps.optimisers import moments
+from gradninja.training.steps.signals import stop_signals
+from gradninja.training.steps.verify import verifier
 
 SAMPLES = 20
 DERIVED = "derived"  # in place of the name of a backward: the one that gradninja derives

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from gradninja.data import Vocabulary
 from gradninja.errors import DataError, RunError
-from gradninja.training.batches import rows_at_once
 from gradninja.training.network import Network
+from gradninja.training.steps.batches import rows_at_once
 
 LONGEST = 200  # letters; a network that never ends a word is cut off here
 _AT_ONCE = 2**16  # words
