@@ -47,7 +47,9 @@ def test_shorter_blocks_give_the_same(network: Network, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Network, "logits", logits)
     vocab = len(network.config.vocabulary)
-    monkeypatch.setattr(batches, "_BUDGET", 32 * 7 * vocab)  # seven rows at once
+    monkeypatch.setattr(
+        "gradninja.training.steps.batches._BUDGET", 32 * 7 * vocab
+    )  # seven rows at once
     assert network.loss(split) == pytest.approx(loss, rel=1e-6)
     assert max(asked) <= 7
     for name, value in network.calibrated(split).statistics.items():
