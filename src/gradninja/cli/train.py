@@ -193,7 +193,7 @@ def train(
         bool, typer.Option("--json", help="One JSON object.", rich_help_panel=FOLDER)
     ] = False,
 ) -> None:
-    """Train a network on a list of words, without autograd; Ctrl-C saves."""
+    """Train a network on a list of words, without autograd."""
     from gradninja.training import Interrupted, begin, go, plan
     from gradninja.training import resume as resume_run
 
