@@ -48,7 +48,7 @@ def shard(
     timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Split named axes over ranks: the lines of one rank, with all_reduce where it must be."""
+    """Split named axes over ranks, with all_reduce where it must be."""
     from gradninja.algebra.fuse import fuse
     from gradninja.derive import derive
     from gradninja.ranks import shard as sharded
