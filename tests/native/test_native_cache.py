@@ -240,3 +240,26 @@ def test_a_kernel_refuses_what_it_was_not_compiled_for() -> None:
     for wrong in (np.zeros((3, 2), "f"), np.zeros((2, 3)), np.zeros((3, 2), "f").T):
         with pytest.raises(Exception, match="the kernel was compiled for"):
             kernel._flat("W", wrong)
+
+
+def test_what_is_made_is_kept_and_damage_to_it_is_seen(folder) -> None:
+    made: list[str] = []
+
+    def make() -> bytes:
+        made.append("once")
+        return b"machine code"
+
+    told: list[str] = []
+    for _ in range(2):
+        assert cache.kept("text", make, told.append, "compiling") == b"machine code"
+    assert len(made) == len(told) == 1
+    (file,) = folder.glob("native/*/code")
+    for damaged in (file.read_bytes()[:-1], b"", file.read_bytes() + b"more"):
+        file.write_bytes(damaged)
+        made.clear()
+        assert cache.kept("text", make) == b"machine code"
+        assert len(made) == 1
+    opened_to_others(file.parent, "everyone")
+    with pytest.warns(RuntimeWarning, match="GRADNINJA_CACHE"):
+        cache.kept("text", make)
+    assert len(made) == 2

@@ -211,7 +211,7 @@ def test_compile_shows_the_text(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, ["compile", *arguments, "--show", "--batch", "8"])
     assert done.exit_code == 0, done.output
     assert "def run(" in done.stdout
-    assert "for step in range(positions.shape[0]):" in done.stdout
+    assert "for step in range(steps):" in done.stdout
     assert done.stderr == ""
 
 

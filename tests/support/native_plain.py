@@ -41,20 +41,10 @@ def _gemm(at, m, n, k, alpha, A, a, ars, acs, B, b, brs, bcs, beta, C, c, crs, c
     into[:] = alpha * product + (beta * into if beta else 0)
 
 
-def _contexts(stream, positions, Xb, Yb):
-    for i, position in enumerate(positions):
-        Yb[i], inside = stream[position], True
-        for back in range(1, Xb.shape[1] + 1):
-            token = stream[position - back] if inside and position >= back else 0
-            inside = token != 0
-            Xb[i, Xb.shape[1] - back] = token
-
-
 def function(source: str, name: str) -> Callable[..., Any]:
     """A function of a generated text, uncompiled."""
     scope: dict[str, Any] = {
         **{name: _plainly(getattr(elementary, name)) for name in _FUNCTIONS},
-        "njit": lambda **options: lambda compiled: compiled,
         "select": lambda condition, a, b: a if condition else b,
         "plus": lambda total, value: total + value,
         "int_add": lambda a, b: np.int64(a) + np.int64(b),
@@ -62,8 +52,6 @@ def function(source: str, name: str) -> Callable[..., Any]:
         "int_mul": lambda a, b: np.int64(a) * np.int64(b),
         "gemm": _gemm,
         "series": series.py_func,
-        "contexts": _contexts,
-        "wide_vectors": lambda: None,
     }
     text = re.sub(r"^from (gradninja|numba).*$", "", source, flags=re.MULTILINE)
     exec(compile(text, "<generated>", "exec"), scope)

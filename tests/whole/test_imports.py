@@ -63,7 +63,7 @@ DOORS = {
     "native": [
         {"cache", "trust", "reading"},
         {"maps", "kernels"},
-        {"ops", "plan"},
+        {"ops", "plan", "machine"},
         {"calls"},
     ],
     "ranks": [

@@ -1,4 +1,4 @@
-"""Native: lines -> loops -> text for Numba -> machine code."""
+"""Native: lines -> loops -> text -> LLVM -> machine code."""
 
 from gradninja.native.calls.compiling import Compiled, compile
 from gradninja.native.calls.stepping import Specialised

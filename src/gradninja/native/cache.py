@@ -35,6 +35,8 @@ Say = Callable[[str], None]
 
 _SOURCES = Path(__file__).parent
 _FILE = "kernel.py"
+_CODE = "code"  # what is made of a text, behind a sum of it: damage is seen
+_SUM = hashlib.sha256().digest_size
 _MARK = ".gradninja"  # lies in each folder that is made here, and may be removed again
 _KEPT = 500  # texts, each of some 100 kB with its machine code
 _UNUSED = 30 * 24 * 3600.0  # seconds after which a text is forgotten
@@ -111,6 +113,36 @@ def compiled(
     return _made(_alone(text), name, arguments)
 
 
+def kept(
+    text: str, make: Callable[[], bytes], say: Say | None = None, told: str | None = None
+) -> bytes:
+    """What is made of a text, from the disk where it was made before.
+
+    Args:
+        text: all that it is made of, beside the `surroundings`.
+        say: told, before anything is made, what is: `told`.
+    """
+    place = folder() / "native" / key_of(text)
+    if problem := distrust(place):
+        _warn(f"machine code is not kept and not taken from {place}: {problem}", say)
+        return make()
+    file = place / _CODE
+    with contextlib.suppress(OSError):
+        found = file.read_bytes()
+        if hashlib.sha256(found[_SUM:]).digest() == found[:_SUM]:
+            _used(place)
+            return found[_SUM:]
+    if say is not None and told is not None:
+        say(f"{told}; the machine code is kept for the next time")
+        tidy(place.parent)
+    made = make()
+    with contextlib.suppress(OSError):  # no folder to write to
+        _own(place)
+        _put(file, hashlib.sha256(made).digest() + made)
+        _used(place)
+    return made
+
+
 def may_keep(file: str) -> bool:
     """Whether Numba may keep the machine code of one of our own files where it would.
 
@@ -176,23 +208,38 @@ def _made(module: ModuleType, name: str, arguments: Sequence[Any]) -> Any:
 
 def _written(place: Path, text: str) -> ModuleType:
     """The text's module, from its file in the cache."""
-    for made in (*reversed(place.parents), place):  # each closed to others, whatever the umask
-        if not made.exists():
-            made.mkdir(exist_ok=True, mode=0o700)
-    (place / _MARK).touch(mode=0o600)
+    _own(place)
     file = place / _FILE
     if not file.exists() or file.read_text(encoding="utf-8") != text:
-        fresh = place / f"{_FILE}.{os.getpid()}"
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(file)
-    with contextlib.suppress(OSError):  # a cache to be read alone
-        os.utime(place)  # used now, and so kept
+        _put(file, text.encode())
+    _used(place)
     name = f"gradninja_native_{place.name}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     return module
+
+
+def _own(place: Path) -> None:
+    """Make a folder, each above it closed to others whatever the umask."""
+    for made in (*reversed(place.parents), place):
+        if not made.exists():
+            made.mkdir(exist_ok=True, mode=0o700)
+    (place / _MARK).touch(mode=0o600)
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Write a file at once: another process sees all of it or nothing."""
+    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
+def _used(place: Path) -> None:
+    """A folder is used now, and so kept."""
+    with contextlib.suppress(OSError):  # a cache to be read alone
+        os.utime(place)
 
 
 def _alone(text: str) -> ModuleType:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gradninja.algebra.measure.cost import cost_of
+from gradninja.algebra.measure.cost import Cost, cost_of
 from gradninja.derive.statement import Statement, is_view
 from gradninja.derive.template import rebuild
 from gradninja.derive.temporaries import SYMBOL_NAMES
@@ -26,25 +26,26 @@ class Sharing:
     values: Mapping[str, Any]
     taken: set[str]
     texts: dict[int, tuple[ast.expr, str]] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
 
     def run(self, statements: Sequence[Statement]) -> list[Statement]:
         """The statements with repeated parts on lines of their own, where that is cheaper."""
-        scope = dict(self.values)
+        scope = dict(self.values)  # with what the lines so far have written
         written = [s.target for s in statements]
         self.once = {name for name in written if written.count(name) == 1}
         found: list[Statement] = []
         for start in range(0, len(statements), LONGEST):
             stretch = list(statements[start : start + LONGEST])
+            cost_of([s.tree() for s in stretch], scope, 0.0, keep=scope)
             for _ in range(ROUNDS):
                 shared = self._once(stretch, scope)
                 if shared is None:
                     break
                 stretch = shared
             found += stretch
-            cost_of([s.tree() for s in stretch], scope, 0.0, keep=scope)
         return found
 
-    def _once(self, stretch: list[Statement], scope: Mapping[str, Any]) -> list[Statement] | None:
+    def _once(self, stretch: list[Statement], scope: dict[str, Any]) -> list[Statement] | None:
         """One name for the part whose repetition costs most."""
         written = {s.target for s in stretch}
         places: dict[str, list[int]] = {}
@@ -60,21 +61,24 @@ class Sharing:
             for text, found in places.items()
             if len(found) > 1 and self._fixed(trees[text], written)
         }
-        if not twice:
-            return None
-        running = dict(scope)
-        cost_of([s.tree() for s in stretch], running, 0.0, keep=running)
         for text, found in twice.items():
-            try:
-                cost = cost_of([ast.Assign([_store("_")], trees[text], lineno=0)], running, 0.0)
-            except Exception:  # not a tensor expression on its own
-                continue
+            cost = self._cost(text, trees[text], scope)
             saved = cost.total() * (len(found) - 1)
             if cost.traffic and (best is None or saved > best[0]):
                 best = saved, text
         if best is None:
             return None
-        return self._named(stretch, best[1], trees[best[1]], places[best[1]][0], running)
+        return self._named(stretch, best[1], trees[best[1]], places[best[1]][0], scope)
+
+    def _cost(self, text: str, tree: ast.expr, scope: Mapping[str, Any]) -> Cost:
+        """What a part costs, which is asked in each round; nothing where it is no tensor."""
+        if text not in self.costs:
+            try:
+                cost = cost_of([ast.Assign([_store("_")], tree, lineno=0)], scope, 0.0)
+            except Exception:  # not an expression on its own
+                cost = Cost()
+            self.costs[text] = cost
+        return self.costs[text]
 
     def _text(self, part: ast.expr) -> str:
         """The text of a syntax tree, which is asked for many times."""
@@ -93,11 +97,11 @@ class Sharing:
         text: str,
         tree: ast.expr,
         at: int,
-        scope: Mapping[str, Any],
+        scope: dict[str, Any],
     ) -> list[Statement]:
         first = stretch[at]
         name = self._name(first, tree)
-        value = eval(text, dict(scope))
+        value = scope[name] = eval(text, dict(scope))
         found = []
         for place, statement in enumerate(stretch):
             if place == at:

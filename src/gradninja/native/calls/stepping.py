@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from gradninja.lines import Program
-from gradninja.native.cache import Say, compiled
+from gradninja.native.cache import Say
 from gradninja.native.calls.arguments import Array, flat
 from gradninja.native.calls.outside import Outside, size_names
+from gradninja.native.machine.build import Machine
 from gradninja.native.maps.graph import Leaf, Node
 from gradninja.native.maps.lowering import Lowering
 from gradninja.native.maps.text import module
@@ -60,7 +61,7 @@ class Specialised:
         given = [flat(arrays[leaf.label], leaf) for leaf in self._inputs]
         arguments = [*given, *(o.reshape(-1) for o in outputs), *self._outside.values(self._say)]
         if self._function is None:
-            self._function = compiled(self.source, "step", arguments, self._say)
+            self._function = Machine(self.source, arguments, self._say)
         try:
             self._function(*arguments)
         except IndexError as error:

@@ -12,9 +12,10 @@ import torch
 
 from gradninja.errors import GradninjaError, Spot
 from gradninja.lines.source import parse
-from gradninja.native.cache import Say, compiled
+from gradninja.native.cache import Say
 from gradninja.native.calls.outside import Outside, size_names
 from gradninja.native.kernels.threads import Team
+from gradninja.native.machine.build import Machine
 from gradninja.native.maps.graph import Leaf
 from gradninja.native.maps.text import module
 from gradninja.native.ops.table import lowered
@@ -24,12 +25,23 @@ from gradninja.native.plan.memory import Memory
 from gradninja.native.reading.read import read_step
 from gradninja.native.reading.refusal import NativeError
 
+# The batch: the tokens at its positions, and before each, the nearest last, those of its word,
+# which follows the end mark 0 of the one before; from there backwards all are 0.
 _LOOP = """\
-for step in range(positions.shape[0]):
-    contexts(stream, positions[step], batch, Yb)
+for step in range(steps):
+    for example in range({batch}):
+        position = positions[{batch} * step + example]
+        Yb[example] = stream[position]
+        inside = True
+        for back in range(1, {context} + 1):
+            token = 0
+            if inside and position >= back:
+                token = int64(stream[position - back])
+            inside = token != 0
+            Xb[{context} * example + {context} - back] = token
     rate = {dtype}(rates[step])
 """
-_GIVEN = ("stream", "positions", "rates", "losses", "batch", "Yb")
+_GIVEN = ("stream", "positions", "rates", "losses", "Xb", "Yb", "steps")
 
 
 @dataclass(eq=False)
@@ -79,14 +91,16 @@ class Kernel:
         flat = [self._flat(name, parameters[name]) for name in self.names]
         if positions.ndim != 2 or positions.shape[1] != self.batch:
             raise NativeError(f"positions {positions.shape} are not of batches of {self.batch}")
-        batch = np.zeros((self.batch, self.context), np.int64)
+        contexts = np.zeros(self.batch * self.context, np.int64)
         targets = np.zeros(self.batch, np.int64)
-        arguments = [*flat, stream, positions, rates, losses, batch, targets]
+        places, rates = np.ascontiguousarray(positions, np.int64), np.ascontiguousarray(rates)
+        steps = len(places)
+        arguments = [*flat, stream, places.reshape(-1), rates, losses, contexts, targets, steps]
         if self.threads > 1 and self.team is None:
             self.team = Team(self.dtype.name, self.threads, self.say)
         arguments += self.outside.values(self.say, self.team)
         if self.function is None:
-            self.function = compiled(self.source, "run", arguments, self.say)
+            self.function = Machine(self.source, arguments, self.say)
         try:
             with nullcontext() if self.team is None else self.team.at_work():
                 self.function(*arguments)
@@ -167,19 +181,20 @@ def _compile_training(
     plan = Plan(lowering.graph, [loss], updates)
     memory, writer = Memory(plan), Writer(plan, size_names(values, program))
     body = [*writer.body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
-    loop = [*_LOOP.format(dtype=loss.dtype).splitlines(), *(INDENT + line for line in body)]
+    batch, context = given["Xb"].shape
+    loop = _LOOP.format(batch=batch, context=context, dtype=loss.dtype).splitlines()
+    loop += [INDENT + line for line in body]
     given_names = [leaf.buffer.name for leaf, _ in updates]
     outside = Outside(memory, writer)
     head = f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):"
-    lines = ["Xb = batch.reshape(-1)", *outside.lines, *loop]
-    batch = given["Xb"].shape
+    lines = [*outside.lines, *loop]
     return Kernel(
         source=module(head, lines, lowering.constants.values()),
         names=tuple(leaf.label for leaf, _ in updates),
         dtype=np.dtype(loss.dtype),
         shapes={leaf.label: leaf.shape for leaf, _ in updates},
-        context=batch[1],
-        batch=batch[0],
+        context=context,
+        batch=batch,
         outside=outside,
         say=say,
     )

@@ -1,4 +1,4 @@
-"""Stages -> Python text for Numba, with the person's names and lines beside the loops."""
+"""Stages -> Python text, with the person's names and lines beside the loops."""
 
 from __future__ import annotations
 

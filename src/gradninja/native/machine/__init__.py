@@ -1,0 +1,1 @@
+"""The text of a compiled function -> LLVM's language -> machine code."""
