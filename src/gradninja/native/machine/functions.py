@@ -182,12 +182,17 @@ def _grouped(statements: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
             starts = [s for s in before if _stored([s]) & grown]
             before = [s for s in before if s not in starts]
             group = [*starts, node]
-            while rest and isinstance(rest[0], ast.Assign) and grown & _names([rest[0]]):
+            while rest and _is_store(rest[0]) and grown & _names([rest[0]]):
                 group.append(rest.pop(0))
         yield from ([s] for s in before)
         yield group
         before = []
     yield from ([s] for s in before)
+
+
+def _is_store(node: ast.stmt) -> bool:
+    """Whether a statement writes to an array."""
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript)
 
 
 def _target(node: ast.For) -> str:

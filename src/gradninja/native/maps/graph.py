@@ -116,6 +116,13 @@ class Graph:
         self.scalars = Scalars()
         self.checks: list[Check] = []
         self.nodes: list[Node] = []
+        self.known: dict[object, Node] = {}  # by how they are made: what is made twice is one
+
+    def once(self, key: object, make: Callable[[], Node]) -> Node:
+        """The node that is made like this."""
+        if key not in self.known:
+            self.known[key] = make()
+        return self.known[key]
 
     def add(self, node: Node) -> Node:
         node.number = len(self.nodes)
@@ -127,7 +134,12 @@ class Graph:
     def number(self, value: Any, dtype: str, shape: Sequence[int] = ()) -> Node:
         """The same number everywhere."""
         scalar = self.scalars.number(value, dtype)
-        return self.add(Map(tuple(shape), dtype, pull=lambda get, at: scalar, range=scalar.range))
+        return self.once(
+            (scalar, tuple(shape)),
+            lambda: self.add(
+                Map(tuple(shape), dtype, pull=lambda get, at: scalar, range=scalar.range)
+            ),
+        )
 
     def arange(self, start: int, step: int, size: int, dtype: str = "int64") -> Node:
         """start, start + step, ..."""
@@ -142,19 +154,27 @@ class Graph:
         """The same elements as another type."""
         if node.dtype == dtype:
             return node
-        return self.add(
-            Map(
-                node.shape,
-                dtype,
-                (node,),
-                range=node.range if dtype == "int64" else None,
-                pull=lambda get, at: self.scalars.cast(get(node, at), dtype),
-                weight=CHEAP,
+
+        def make() -> Node:
+            return self.add(
+                Map(
+                    node.shape,
+                    dtype,
+                    (node,),
+                    range=node.range if dtype == "int64" else None,
+                    pull=lambda get, at: self.scalars.cast(get(node, at), dtype),
+                    weight=CHEAP,
+                )
             )
-        )
+
+        return self.once(("cast", node, dtype), make)
 
     def map(self, template: str, dtype: str, *args: Node, weight: int = CHEAP) -> Node:
         """An operation on elements, its arguments broadcast against each other."""
+        key = (template, dtype, args)
+        return self.once(key, lambda: self._map(template, dtype, *args, weight=weight))
+
+    def _map(self, template: str, dtype: str, *args: Node, weight: int = CHEAP) -> Node:
         if dtype == "int64":
             template = _ROUND.get(template, template)
         shape = broadcast(*(a.shape for a in args))
@@ -167,7 +187,7 @@ class Graph:
 
     def copy(self, node: Node) -> Node:
         """The same elements in an array of their own."""
-        made = self.map("{0}", node.dtype, node)
+        made = self._map("{0}", node.dtype, node)
         made.label = f"{node.label or node.near}_copy"
         return made
 
@@ -189,18 +209,27 @@ class Graph:
         shape = tuple(shape)
         if shape == node.shape:
             return node
-        return self.view(node, shape, lambda at: unflat(flat(at, shape), node.shape))
+        return self.once(
+            ("reshape", node, shape),
+            lambda: self.view(node, shape, lambda at: unflat(flat(at, shape), node.shape)),
+        )
 
     def expand(self, node: Node, shape: Sequence[int]) -> Node:
         if tuple(shape) == node.shape:
             return node
-        return self.view(node, shape, lambda at: narrow(at, node.shape))
+        return self.once(
+            ("expand", node, tuple(shape)),
+            lambda: self.view(node, shape, lambda at: narrow(at, node.shape)),
+        )
 
     def permute(self, node: Node, order: Sequence[int]) -> Node:
         """Axis i of the result is axis order[i]."""
         back = {axis: place for place, axis in enumerate(order)}
         shape = [node.shape[axis] for axis in order]
-        return self.view(node, shape, lambda at: tuple(at[back[i]] for i in range(len(at))))
+        return self.once(
+            ("permute", node, tuple(order)),
+            lambda: self.view(node, shape, lambda at: tuple(at[back[i]] for i in range(len(at)))),
+        )
 
     def swapped(self, node: Node, one: int = -2, other: int = -1) -> Node:
         """Two axes change places."""
@@ -215,8 +244,11 @@ class Graph:
         rest = [size for axis, size in enumerate(node.shape) if axis not in axes]
         found: Node = node
         if axes:
-            made = Reduce(tuple(rest), node.dtype, (node,), kind=kind, axes=tuple(sorted(axes)))
-            found = self.add(made)
+            gone = tuple(sorted(axes))
+            found = self.once(
+                (kind, node, gone),
+                lambda: self.add(Reduce(tuple(rest), node.dtype, (node,), kind=kind, axes=gone)),
+            )
         if keep:
             found = self.reshape(found, [1 if a in axes else s for a, s in enumerate(node.shape)])
         return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gradninja.native.maps.graph import Leaf, Map, Node, Reduce, Scan, Scatter
+from gradninja.native.maps.graph import Gemm, Leaf, Map, Node, Reduce, Scan, Scatter
 from gradninja.native.maps.places import Index, Var, index_of
 from gradninja.native.plan.fusing import Plan, Stage
 from gradninja.native.plan.layout import place_of
 from gradninja.native.plan.loops import LETTERS, Body, Store, fit, number
+from gradninja.native.plan.products import Axis, Product, product_of, variables
 
 INDENT = "    "
 _PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
@@ -230,40 +231,66 @@ class Writer:
         return lines + [INDENT * len(outer) + line for line in rest]
 
     def _gemm(self, stage: Stage) -> list[str]:
-        plan, node = self.plan, stage.nodes[0]
-        left, right = (plan.strided(arg) for arg in node.args)
-        assert left is not None and right is not None
-        (a, a0, a_strides), (b, b0, b_strides) = left, right
-        if stage.into is None:
-            c, c_strides, scale, keep = plan.buffers[node], plan.strides[node], "1", "0"
-        else:
-            c, c_strides, scale, keep = stage.into.buffer, stage.into.strides, "-rate", "1"
-        scale = scale if scale == "-rate" else number(1.0, node.dtype)
-        keep = number(float(keep), node.dtype)
-        m, k = node.args[0].shape[-2:]
-        n = node.args[1].shape[-1]
-        free = [name for name in LETTERS if name not in self.taken]
-        free += [
-            f"loop_{axis}" for axis in range(len(node.shape)) if f"loop_{axis}" not in self.taken
-        ]
-        batch = [Var(name, size) for name, size in zip(free, node.shape[:-2], strict=False)]
-
-        def start(first: int, strides: Sequence[int]) -> str:
-            total = Index(first)
-            for var, stride in zip(batch, strides, strict=False):
-                total = total + index_of(var) * stride
-            return Body(batch, [], ()).index(total)
-
-        at, first, second = (self._size(size) for size in (m, n, k))
+        """A call for each turn of the loops around; sums side by side where those are the batch."""
+        node, leaf = stage.nodes[0], stage.into
+        assert isinstance(node, Gemm)
+        found = product_of(self.plan, node, None if leaf is None else (leaf.buffer, leaf.strides))
+        assert found is not None
+        if found.across is not None and leaf is None:
+            return self._summed(node, found, found.across)
+        a, b, c = found.arrays
+        scale, keep = number(1.0, node.dtype), number(0.0, node.dtype)
+        if leaf is not None:
+            scale, keep = "-rate", number(1.0, node.dtype)
+        axes = (found.rows, found.columns, found.depth)
+        at, first, second = (self._size(axis.size) for axis in axes)
+        (ars, _, crs), (_, bcs, ccs), (acs, brs, _) = (axis.strides for axis in axes)
+        loops = variables(found.around, self._free(len(found.around)))
+        one, two, three = (self._start(found, loops, place) for place in range(3))
         call = (
             f"gemm({_PRODUCT[node.dtype]}, {at}, {first}, {second}, {scale}, "
-            f"{a.name}, {start(a0, a_strides)}, {a_strides[-2]}, {a_strides[-1]}, "
-            f"{b.name}, {start(b0, b_strides)}, {b_strides[-2]}, {b_strides[-1]}, "
-            f"{keep}, {c.name}, {start(0, c_strides)}, {c_strides[-2]}, {c_strides[-1]})"
+            f"{a.name}, {one}, {ars}, {acs}, {b.name}, {two}, {brs}, {bcs}, "
+            f"{keep}, {c.name}, {three}, {crs}, {ccs})"
         )
         self.products.add(node.dtype)
-        loops = [INDENT * depth + self._for(var) for depth, var in enumerate(batch)]
-        return [*loops, INDENT * len(batch) + call]
+        lines = [INDENT * depth + self._for(var) for depth, var in enumerate(loops)]
+        return [*lines, INDENT * len(loops) + call]
+
+    def _free(self, count: int) -> list[str]:
+        names = [name for name in LETTERS if name not in self.taken]
+        names += [name for n in range(count) if (name := f"loop_{n}") not in self.taken]
+        return names[:count]
+
+    def _start(self, found: Product, loops: Sequence[Var], array: int) -> str:
+        total = Index(found.starts[array])
+        for var, axis in zip(loops, found.around, strict=True):
+            total = total + index_of(var) * axis.strides[array]
+        return Body(loops, [], ()).index(total)
+
+    def _summed(self, node: Gemm, found: Product, across: Axis) -> list[str]:
+        """Small products of a batch that lies innermost: each step of the sum is over all of it."""
+        outer = [axis for axis in (*found.around, found.rows, found.columns) if axis != across]
+        outer = [axis for axis in outer if axis.size > 1]
+        axes = [*outer, found.depth, across]
+        loops = variables(axes, self._free(len(axes)))
+        places = []
+        for array in range(3):
+            total = Index(found.starts[array])
+            for var, axis in zip(loops, axes, strict=True):
+                total = total + index_of(var) * axis.strides[array]
+            places.append(total)
+        left, right = (
+            self.scalars.load(*at) for at in zip(found.arrays[:2], places[:2], strict=True)
+        )
+        value = self.scalars.call("{0} * {1}", node.dtype, left, right)
+        body = Body(loops, [(value, len(loops))], self.taken)
+        element = f"{found.arrays[2].name}[{body.index(places[2])}]"
+        pad = INDENT * len(outer)
+        lines = [INDENT * depth + self._for(var) for depth, var in enumerate(loops[:-2])]
+        lines += [pad + self._for(loops[-1]), f"{pad}{INDENT}{element} = {number(0.0, node.dtype)}"]
+        grown = f"{element} = plus({element}, {body.text(value)})"
+        inside = self._nested(loops[-2:], body, [grown], len(outer))
+        return [*lines, *(pad + line for line in inside)]
 
     def _scatter(self, stage: Stage) -> list[str]:
         plan, node = self.plan, stage.nodes[0]

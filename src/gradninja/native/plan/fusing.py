@@ -31,6 +31,7 @@ from gradninja.native.maps.places import Var, index_of
 from gradninja.native.maps.scalars import Buffer, Scalar
 from gradninja.native.maps.text import RESERVED
 from gradninja.native.plan.layout import Axes, place_of, strides_of
+from gradninja.native.plan.products import product_of
 from gradninja.rules.rule import FUNCTION
 
 MOST_TOGETHER = 8  # arrays written in one loop
@@ -88,10 +89,10 @@ class Plan:
 
     def _lay_out(self) -> None:
         axes = Axes(self.nodes)
-        batch = axes.batch()
+        inner = axes.inner()
         for node in self.nodes:
             natural = isinstance(node, Leaf) or node in self.outputs
-            order = tuple(range(len(node.shape))) if natural else axes.order(node, batch)
+            order = tuple(range(len(node.shape))) if natural else axes.order(node, inner)
             self.order[node] = order
             self.strides[node] = (
                 node.strides if isinstance(node, Leaf) else strides_of(node.shape, order)
@@ -128,7 +129,9 @@ class Plan:
             if node in kept:
                 self._buffer(node)
         for node in self.nodes:
-            for arg in node.args if isinstance(node, Gemm) else ():
+            if not isinstance(node, Gemm) or product_of(self, node) is not None:
+                continue
+            for arg in node.args:
                 if arg not in self.buffers and self.strided(arg) is None:
                     self._buffer(arg)
 

@@ -57,8 +57,13 @@ class Axes:
             for axis in range(len(node.shape)):
                 self._join((node, axis), (node.args[0], axis))
 
-    def batch(self) -> Axis | None:
-        """The class that no float input has and the most arrays have; None where there is none."""
+    def inner(self) -> tuple[Axis, ...]:
+        """The classes that lie innermost, the batch's last; none where there is no batch.
+
+        The batch is what no float input has and the most arrays have. Beside it lie the other axes
+        of rows that products take by one matrix (`x @ W` of x (batch, time, width)): the rows are
+        then one axis, with one stride.
+        """
         taken = {
             self.find((node, axis))
             for node in self.nodes
@@ -72,13 +77,32 @@ class Axes:
             for axis, size in enumerate(node.shape)
             if size > 1
         )
-        free = [(axis, count) for axis, count in counts.most_common() if axis not in taken]
-        return free[0][0] if free else None
+        batch = next((axis for axis, _ in counts.most_common() if axis not in taken), None)
+        if batch is None:
+            return ()
+        beside = Counter(
+            axis
+            for node in self.nodes
+            if isinstance(node, Gemm) and _is_spread(node.args[1])
+            for axis in self._rows(node)
+            if batch in self._rows(node) and axis != batch
+        )
+        return (*(axis for axis, _ in reversed(beside.most_common())), batch)
 
-    def order(self, node: Node, batch: Axis | None) -> tuple[int, ...]:
+    def _rows(self, node: Gemm) -> list[Axis]:
+        sizes = node.shape[:-1]
+        return [self.find((node, axis)) for axis, size in enumerate(sizes) if size > 1]
+
+    def order(self, node: Node, inner: Sequence[Axis]) -> tuple[int, ...]:
         """The axes of an array from the outermost to the innermost."""
-        inner = [a for a in range(len(node.shape)) if self.find((node, a)) == batch]
-        return (*(a for a in range(len(node.shape)) if a not in inner), *inner)
+        rank = {axis: place for place, axis in enumerate(inner, 1)}
+        axes = range(len(node.shape))
+        return tuple(sorted(axes, key=lambda axis: rank.get(self.find((node, axis)), 0)))
+
+
+def _is_spread(node: Node) -> bool:
+    """Whether a matrix is the same one for all of its product's leading axes."""
+    return isinstance(node, Map) and bool(node.args) and node.args[0].size < node.size
 
 
 def _probe(node: Map, join: object) -> None:

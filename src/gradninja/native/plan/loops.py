@@ -67,6 +67,18 @@ def fit(segments: Sequence[Sequence[int]], evaluate: Evaluate, taken: Iterable[s
     return best
 
 
+def factored(
+    sizes: Sequence[int], evaluate: Evaluate, most: int = 8
+) -> tuple[list[Var], list[Store]]:
+    """Loops of these sizes, each split where an index is divided by what divides it; the stores."""
+    factors = [[[size] for size in sizes]]
+    for _ in range(most):
+        whole, found = _split(factors, evaluate, _names(()))
+        if not _refine(factors, whole, [part for store in found for part in _parts(store)]):
+            break
+    return list(whole), found
+
+
 def _names(taken: Iterable[str]) -> list[str]:
     held = set(taken)
     candidates = (*LETTERS, *(f"{c}{n}" for n in range(9) for c in LETTERS))
