@@ -30,6 +30,7 @@ def check(
     only: Iterable[str] | None = None,
     lenient: bool = False,
     book: Book | None = None,
+    split: Mapping[str, str] | None = None,
 ) -> Report:
     """Judge a backward pass, line by line.
 
@@ -47,6 +48,9 @@ def check(
         lenient: numbers that are right are right, also where an axis of size 1 is lost or too many.
         book: the rules that a mend is drawn from, with the functions of one's own; those of
             `gradninja.rule` by default.
+        split: the backward is that of one rank of many, with its collectives, where named axes are
+            split as for `gradninja.shard`: `{"n": "data"}`. It takes the forward's values as the
+            rank has them, `n_all` for the length on all ranks, and the group by its mesh axis.
 
     Raises:
         ReadError: the forward is outside of what is read.
@@ -56,6 +60,10 @@ def check(
     from gradninja.check.verdicts.asked import Asked
     from gradninja.rules import BOOK
 
+    if split is not None:
+        from gradninja.check.ranks.judge import judge as judge_ranks
+
+        return judge_ranks(forward, backward, inputs, split)
     asked = Asked.of(complete, only, lenient)
     return judge(forward, backward, inputs, asked, BOOK if book is None else book)
 

@@ -34,6 +34,7 @@ def check_apart(
     backward: str | None,
     timeout: float,
     memory: float = 4.0,
+    split: dict[str, str] | None = None,
     **asked: bool | list[str] | None,
 ) -> Report:
     """The report on a file, judged in a process of its own.
@@ -42,6 +43,7 @@ def check_apart(
         file: `FILE.py`, `FILE.py:name`, or the name of a model that comes with gradninja.
         timeout: seconds, after which it is given up.
         memory: GB that it may take, beside what is there before the file runs.
+        split: the axes over ranks, as `gradninja.check` has them.
         asked: `complete`, `only`, `lenient`, as `gradninja.check` has them.
 
     Raises:
@@ -51,7 +53,7 @@ def check_apart(
         answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
         token = secrets.token_hex(16)
         request = json.dumps(
-            [token, file, backward, timeout, memory, str(answer), str(trace), asked]
+            [token, file, backward, timeout, memory, str(answer), str(trace), split, asked]
         )
         command = [sys.executable, "-m", "gradninja.check.worker"]
         try:
@@ -141,8 +143,9 @@ def _limit(memory: float) -> None:
 
 def main(request: str) -> None:
     """Answer one request."""
-    token, file, backward, timeout, memory, answer, trace, asked = json.loads(request)
+    token, file, backward, timeout, memory, answer, trace, split, asked = json.loads(request)
     from gradninja.check.judge import judge
+    from gradninja.check.ranks.judge import judge as judge_ranks
     from gradninja.check.verdicts.asked import Asked
 
     _limit(memory)
@@ -150,7 +153,11 @@ def main(request: str) -> None:
         faulthandler.dump_traceback_later(timeout, exit=True, file=watched)
         found: dict[str, Any]
         try:
-            found = {"report": judge(_bundled(file), backward, None, Asked.of(**asked)).to_dict()}
+            if split is None:
+                report = judge(_bundled(file), backward, None, Asked.of(**asked))
+            else:
+                report = judge_ranks(_bundled(file), backward, None, split)
+            found = {"report": report.to_dict()}
         except GradninjaError as error:
             found = {"error": str(error)}
         except KeyboardInterrupt as error:  # Ctrl-C does not come here: the file raises it

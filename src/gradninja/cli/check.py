@@ -13,7 +13,7 @@ import typer
 
 from gradninja.check.tell.formats import Format, to_github, to_json, to_sarif
 from gradninja.cli.limits import given
-from gradninja.cli.options import Json
+from gradninja.cli.options import Json, parsed
 from gradninja.errors import GradninjaError
 
 if TYPE_CHECKING:
@@ -64,6 +64,14 @@ def check(
         bool,
         typer.Option("--lenient", help="A lost keepdim is no mistake where the numbers are right."),
     ] = False,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AXIS=MESH",
+            help="The backward is that of one rank of many: n=data, as for `gradninja shard`.",
+            show_default=False,
+        ),
+    ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="github: annotations; sarif: for code scanning.")
     ] = Format.TEXT,
@@ -79,6 +87,8 @@ def check(
 
     def once() -> int:
         asked: dict[str, Any] = {"complete": complete, "only": names, "lenient": lenient}
+        if split:
+            asked["split"] = parsed(split)
         if len(files) > 1 or Path(files[0]).is_dir():
             return _all(files, timeout, memory, form, asked)
         return _once(files[0], backward, timeout, memory, form, asked)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gradninja.choices import Form
+from gradninja.errors import GradninjaError
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that train made.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
@@ -42,3 +43,16 @@ def show_source(text: str) -> None:
         console.print(Syntax(text, "python", background_color="default", word_wrap=True))
     else:
         print(text, end="" if text.endswith("\n") else "\n")
+
+
+def parsed(given: list[str]) -> dict[str, str]:
+    """`["n=data"]` as `{"n": "data"}`. Raises GradninjaError for what is no such pair."""
+    found: dict[str, str] = {}
+    for text in given:
+        axis, equals, mesh = text.partition("=")
+        if not (axis and equals and mesh.isidentifier()):
+            raise GradninjaError(
+                f"--split {text} names no two axes", hint="as in --split n=data: axis=mesh axis"
+            )
+        found[axis] = mesh
+    return found

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import ForwardFile, Json, Wrt, show_source
-from gradninja.errors import GradninjaError
+from gradninja.cli.options import ForwardFile, Json, Wrt, parsed, show_source
 
 if TYPE_CHECKING:
     from gradninja.ranks import Sharded
@@ -23,19 +22,6 @@ Split = Annotated[
         show_default=False,
     ),
 ]
-
-
-def parsed(given: list[str]) -> dict[str, str]:
-    """`["n=data"]` as `{"n": "data"}`. Raises GradninjaError for what is no such pair."""
-    found: dict[str, str] = {}
-    for text in given:
-        axis, equals, mesh = text.partition("=")
-        if not (axis and equals and mesh.isidentifier()):
-            raise GradninjaError(
-                f"--split {text} names no two axes", hint="as in --split n=data: axis=mesh axis"
-            )
-        found[axis] = mesh
-    return found
 
 
 def shard(

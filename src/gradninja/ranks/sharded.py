@@ -138,6 +138,12 @@ class Sharded:
         body = [*self._lines(self.forward, told), f"return {returned}"]
         return self._text("forward", names, body)
 
+    @cached_property
+    def forward_locals(self) -> str:
+        """The same, giving all that its lines bind, by name."""
+        names = self._arguments(self._given(self.forward))
+        return self._text("forward", names, [*self._lines(self.forward, False), "return locals()"])
+
     def _backward_text(self, told: bool) -> str:
         body = [*self._lines(self.backward, told), f"return {', '.join(self.backward.returned)}"]
         return self._text("backward", self.backward_arguments, body)

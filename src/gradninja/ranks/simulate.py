@@ -20,18 +20,18 @@ PATIENCE = 60.0  # seconds that one rank waits for the others
 class Meeting:
     """Where the ranks along a line of the mesh hand each other tensors."""
 
-    def __init__(self, members: Sequence[int]) -> None:
-        self.members = list(members)
+    def __init__(self, members: Sequence[int], patience: float) -> None:
+        self.members, self.patience = list(members), patience
         self.barrier = threading.Barrier(len(members))
         self.slots: dict[int, tuple[str, Any]] = {}
 
     def exchange(self, rank: int, call: str, handed: Any) -> list[Any]:
         """What all have handed in, by rank."""
         self.slots[rank] = (call, handed)
-        self.barrier.wait(PATIENCE)
+        self.barrier.wait(self.patience)
         calls = {self.slots[member][0] for member in self.members}
         found = [self.slots[member][1] for member in self.members]
-        self.barrier.wait(PATIENCE)
+        self.barrier.wait(self.patience)
         if len(calls) > 1:
             raise DeriveError(f"the ranks call different collectives: {', '.join(sorted(calls))}")
         return found
@@ -43,9 +43,14 @@ class Group:
     def __init__(self, meeting: Meeting, rank: int, count: Callable[[str, Tensor], None]) -> None:
         self.meeting, self.rank, self.count = meeting, rank, count
 
-    def exchange(self, call: str, tensor: Tensor) -> list[Tensor]:
+    def exchange(self, call: str, tensor: Tensor, even: bool = True) -> list[Tensor]:
+        """What all ranks hand in; of one shape, where they must be `even`."""
         self.count(call, tensor)
-        return self.meeting.exchange(self.rank, call, tensor.clone())
+        found = self.meeting.exchange(self.rank, call, tensor.clone())
+        shapes = list(dict.fromkeys(tuple(part.shape) for part in found))
+        if even and len(shapes) > 1:
+            raise DeriveError(f"the ranks hand {call} tensors of shapes {shapes[0]}, {shapes[1]}")
+        return found
 
 
 REDUCE: dict[str, Callable[[list[Tensor]], Tensor]] = {
@@ -73,7 +78,7 @@ class Collectives:
 
     @staticmethod
     def all_gather_tensor(tensor: Tensor, dim: int, group: Group) -> Tensor:
-        return torch.cat(group.exchange("all_gather", tensor), dim)
+        return torch.cat(group.exchange("all_gather", tensor, even=False), dim)
 
     @staticmethod
     def reduce_scatter_tensor(tensor: Tensor, op: str, dim: int, group: Group) -> Tensor:
@@ -96,6 +101,9 @@ class Traffic:
         self.calls.append((call, tensor.numel()))
 
 
+Surroundings = Callable[[int, Mapping[str, Group]], Mapping[str, Any]]
+
+
 def simulate(
     text: str,
     function: str,
@@ -104,19 +112,26 @@ def simulate(
     groups: Sequence[str],
     namespace: Mapping[str, Any],
     patience: float = PATIENCE,
+    surroundings: Surroundings | None = None,
 ) -> tuple[list[Any], Traffic]:
     """What each rank's call of a text's function returns, and what the first rank handed in.
 
     Args:
         arguments: each rank's, by name, without the groups.
         groups: for each mesh axis the name by which the function takes it.
+        surroundings: names that a rank's text finds besides, of the rank and its groups.
 
     Raises:
         DeriveError: a rank's call fails, or the ranks do not call the same collectives.
     """
     traffic = Traffic()
     meetings = [
-        {rank: meeting for line in mesh.lines(axis) for meeting in [Meeting(line)] for rank in line}
+        {
+            rank: meeting
+            for line in mesh.lines(axis)
+            for meeting in [Meeting(line, patience)]
+            for rank in line
+        }
         for axis in range(len(mesh.axes))
     ]
     code = compile(text, "<ranks>", "exec")
@@ -125,12 +140,13 @@ def simulate(
 
     def rank_main(rank: int) -> None:
         scope: dict[str, Any] = {**LIBRARY, **namespace}
-        exec(code, scope)
-        scope[COLLECTIVES] = Collectives
         given = {
             name: Group(meetings[axis][rank], rank, traffic if rank == 0 else _uncounted)
             for axis, name in enumerate(groups)
         }
+        exec(code, scope)
+        scope[COLLECTIVES] = Collectives
+        scope.update({} if surroundings is None else surroundings(rank, given))
         wanted = _parameters(scope[function])
         try:
             with torch.no_grad():
@@ -154,7 +170,10 @@ def simulate(
         if not first:
             raise DeriveError("the ranks wait for each other: not all make the same calls")
         rank, error = first[0]
-        raise DeriveError(f"rank {rank} stops: {type(error).__name__}: {error}") from error
+        said = (
+            error.message if isinstance(error, DeriveError) else f"{type(error).__name__}: {error}"
+        )
+        raise DeriveError(f"rank {rank} stops: {said}") from error
     return results, traffic
 
 
