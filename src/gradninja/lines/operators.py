@@ -41,7 +41,9 @@ COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.NotIn: ("not in", lambda item, among: item not in among),
 }
 TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH"})
-STATIC_ATTRIBUTES = frozenset({"shape", "ndim", "dtype", "device", "is_floating_point", "itemsize"})
+STATIC_ATTRIBUTES = frozenset(
+    {"shape", "ndim", "dtype", "device", "is_floating_point", "is_cuda", "itemsize"}
+)
 # Operations whose outputs have names that read better than numbers.
 NAMED_OUTPUTS = frozenset({"max", "min", "median", "mode", "sort", "topk", "kthvalue", "cummax"})
 OUTPUT_ATTRIBUTES = {"values": 0, "indices": 1, "eigenvalues": 0, "eigenvectors": 1}

@@ -6,12 +6,14 @@ import ast
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import CodeType
 from typing import Any
 
 import torch
 
 from gradninja.check.diagnosis.work import PER_ELEMENT, runs_of
-from gradninja.check.given.plan import written
+from gradninja.check.given.plan import bound, written
 from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
 from gradninja.check.given.statements import Reuse, Written
 from gradninja.lines import Program
@@ -77,6 +79,7 @@ class Case:
     beside: tuple[Case, ...] = ()
     wrong: bool = True  # as it stands
     origin: Written | None = None  # the whole that the statements are of
+    _codes: dict[int, tuple[ast.stmt, CodeType]] = field(default_factory=dict)
     _runs: dict[int, float] = field(default_factory=dict)
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
 
@@ -98,9 +101,9 @@ class Case:
         """What a Function's `ctx` holds of the forward; None of other backwards."""
         return None if self.origin is None else self.origin.held
 
-    def plain(self, text: str) -> str:
-        """A line of code with the person's own names."""
-        return text if self.origin is None else self.origin.code(text)
+    def plain(self, text: str, line: int | None = None) -> str:
+        """A line of code with the person's own names, as they are at a line of the text."""
+        return text if self.origin is None else self.origin.code(text, line)
 
     def legible(
         self, new: ast.stmt | None, old: ast.stmt | None, after: ast.stmt | None = None
@@ -112,6 +115,8 @@ class Case:
             later = set(self.origin.parameters) - set(self.situations[0].values)
             if later & {n.id for n in ast.walk(new) if isinstance(n, ast.Name)}:
                 return False  # it runs in the forward, where no gradient is known
+        if not self._bound_by_then(new, old or after):
+            return False
         if not self.reuses:
             return True
         if hasattr(old, "unwritten") or hasattr(after, "unwritten"):
@@ -132,6 +137,33 @@ class Case:
                 return False
         return True
 
+    def _bound_by_then(self, new: ast.stmt | None, place: ast.stmt | None) -> bool:
+        """Whether what a new statement reads is there: bound before, and in the same function."""
+        if new is None or place is None or self.origin is None or self.held is None:
+            return True
+        reads = {n.id for n in ast.walk(new) if isinstance(n, ast.Name)}
+        helper = self.origin.helper(place.lineno)
+        if helper is not None:
+            ours = {*self.situations[0].scope, *self.situations[0].bound} - set(self.namespace)
+            if (reads & ours) - {*helper.names.values(), self.name}:
+                return False
+        early = any(hasattr(statement, "early") for statement in self.statements)
+        only_there = reads & set(self.situations[0].values) - self.held
+        if early and only_there and not hasattr(place, "early"):
+            return False  # another line runs in the forward, which has it
+        late = reads & self._late.get(id(place), frozenset())
+        return not late - {*self.gradients, *self.situations[0].values, *bound(new), *_names(place)}
+
+    @cached_property
+    def _late(self) -> dict[int, frozenset[str]]:
+        """For each statement, by its id: the names that only it and later ones bind."""
+        found, late = {}, set[str]()
+        binds = [set(bound(node)) for node in self.body]
+        for at in reversed(range(len(self.body))):
+            late |= binds[at]
+            found[id(self.body[at])] = frozenset(late - set().union(*binds[:at]))
+        return found
+
     def evaluate(self, statements: Sequence[ast.stmt], draw: int) -> Any:
         """The gradient's value after these statements stand in the place of `self.statements`.
 
@@ -141,10 +173,11 @@ class Case:
         working = self._working(draw)
         scope: dict[str, Any] = {**self.namespace}
         scope.update((name, held[0]) for name, held in working.items())
-        code = compiled(statements, self.file, widen=True)
+        codes = [self._code(statement) for statement in statements]
         try:
             with precision(torch.float64), torch.no_grad(), quiet():
-                exec(code, scope)
+                for code in codes:
+                    exec(code, scope)
         except Exception:
             # What raises may have written before, and torch counts no version for that.
             for name in {name for statement in statements for name in written(statement)}:
@@ -156,6 +189,14 @@ class Case:
         if self.name not in scope:
             raise NameError(f"name '{self.name}' is not defined")
         return scope[self.name]
+
+    def _code(self, statement: ast.stmt) -> CodeType:
+        """A statement's code, kept with it: most of what is run again is as it was."""
+        held, code = self._codes.get(id(statement), (None, None))
+        if held is not statement or code is None:
+            code = compiled([statement], self.file, widen=True)
+            self._codes[id(statement)] = (statement, code)
+        return code
 
     def matches(self, value: Any, draw: int) -> bool:
         """Whether a value is the true gradient: the shape, and every element up to rounding."""
@@ -211,6 +252,10 @@ class Case:
                     working[name] = _held(original)
             elif isinstance(now, list | dict):
                 working[name] = _held(original)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 def _held(original: Any) -> tuple[Any, Any, int]:

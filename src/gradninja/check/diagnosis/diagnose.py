@@ -171,7 +171,8 @@ class _Diagnosis:
     def asked(self) -> set[str]:
         """The forward's values that the person's lines can read."""
         if self.case.held is not None:
-            return set(self.case.held)
+            early = any(hasattr(statement, "early") for statement in self.case.statements)
+            return set(self.situation.values) if early else set(self.case.held)
         if self.function is None:
             return set(self.situation.values)
         arguments = self.function.args

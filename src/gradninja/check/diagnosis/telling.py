@@ -50,7 +50,6 @@ def _plain(review: Review, line: LineReport) -> LineReport:
         line,
         name=line.name if written.called else written.prose(line.name),
         diagnosis=written.prose(line.diagnosis or "") or None,
-        fix=written.code(line.fix or "") or None,
         place=written.code(line.place or "") or None,
         notes=tuple(written.prose(note) for note in line.notes),
     )
@@ -74,7 +73,7 @@ def _line(
         expected_shape=finding.expected_shape,
         kind=finding.kind,
         diagnosis=finding.text,
-        fix=row.fix,
+        fix=None if row.fix is None else review.trials.written.code(row.fix),
         place=row.place,
         tolerance=finding.tolerance,
         as_written=review.told_as_written(row.name),

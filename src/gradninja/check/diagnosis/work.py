@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-EACH = 3000.0  # runs, for one wrong gradient: about two seconds
-WHOLE = 9000.0  # runs, for a report
+EACH = 5000.0  # runs, for one wrong gradient: about two seconds
+WHOLE = 12000.0  # runs, for a report
 LONGEST = 40.0  # seconds for a report, whatever the work: the last resort
 NAMED = 0.05  # runs that finding one edit is worth
 PER_OPERATION, PER_ELEMENT, PER_FLOP = 1 / 200, 1 / 500_000, 1 / 5_000_000

@@ -28,8 +28,9 @@ from gradninja.check.functions.held import (
     pairs,
     place,
 )
+from gradninja.check.functions.helpers import laid_in
 from gradninja.check.functions.text import Text, Unreadable
-from gradninja.check.given.statements import EMPTY, Within, Written
+from gradninja.check.given.statements import EMPTY, Inside, Within, Written
 from gradninja.check.walks.trials import Trial
 
 
@@ -45,10 +46,21 @@ def lines_of(text: Text, held: Held, trial: Trial) -> Written:
     return _Backward(text, held, trial).written()
 
 
+def other_meanings(text: Text, held: Held) -> frozenset[str]:
+    """The names `d<input>` that a backward has for something else: the slope, and no gradient."""
+    ends = [n for n in ast.walk(text.backward) if isinstance(n, ast.Return)]
+    parts = (elements(ends[-1].value) if ends and ends[-1].value is not None else None) or []
+    mine = set(changed(text.backward.body)) - {ast.unparse(part) for part in parts}
+    pairs = zip(held.inputs, parts, strict=False)
+    return frozenset(f"d{name}" for name, part in pairs if isinstance(part, ast.Name)) & mine
+
+
 class _Backward:
     def __init__(self, text: Text, held: Held, trial: Trial) -> None:
         self.text, self.held, self.trial = text, held, trial
         self.function = deepcopy(text.backward)
+        self.laid = laid_in(self.function, text.helpers)
+        self.function.body = self.laid.body
         arguments = self.function.args
         positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
         if not positional:
@@ -106,6 +118,7 @@ class _Backward:
             parameters=parameters,
             is_function=True,
             called=self._called(renamed),
+            inside=self._inside(renamed),
             held=self.values,
             again=lambda patched: lines_of(text.again(patched), self.held, trial),
         )
@@ -274,7 +287,7 @@ class _Backward:
 
         def take(name: str, ours: str) -> None:
             mine = name in self.bound and name not in {*found, *gradients}
-            if mine and ours not in {*used, *found.values()}:
+            if mine and ours not in {*used, *found.values(), *self.trial.wide.cotangents}:
                 found[name] = ours
 
         for name, part in parts:
@@ -321,6 +334,18 @@ class _Backward:
         found.update({ours: name for name, ours in renamed.items()})
         # A text in which our name means something else is left as it is.
         return {ours: name for ours, name in found.items() if ours not in {name, *self.taken}}
+
+    def _inside(self, renamed: dict[str, str]) -> tuple[Inside, ...]:
+        """For each helper that was laid in: its names -> ours."""
+
+        def ours(name: str) -> str:
+            alias = self.aliases.get(name)
+            return alias.id if isinstance(alias, ast.Name) else renamed.get(name, name)
+
+        return tuple(
+            Inside(one.first, one.last, {there: ours(name) for there, name in one.names.items()})
+            for one in self.laid.inside
+        )
 
 
 def _laid_out(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -12,7 +12,7 @@ import torch
 
 from gradninja.check.by_lines import judge_lines, trials_of
 from gradninja.check.functions import conditions
-from gradninja.check.functions.backward import lines_of
+from gradninja.check.functions.backward import lines_of, other_meanings
 from gradninja.check.functions.choices import choices
 from gradninja.check.functions.forward import plain_forward
 from gradninja.check.functions.guess import Guesses, optional
@@ -94,7 +94,11 @@ class _Read:
         """The draws with their truth. `label`: what to call the values that are given."""
         digits = digits_of([self.text.forward, self.text.backward])
         found = tried(replace(self.subject, inputs=given), lambda name: True)
-        found = [replace(trial, digits=digits) for trial in found]
+        taken = other_meanings(self.text, self.held)
+        found = [
+            replace(trial, digits=digits, names=replace(trial.names, taken=taken))
+            for trial in found
+        ]
         if label is None:
             return found
         return [replace(t, draw=replace(t.draw, label=label)) for t in found]

@@ -6,12 +6,13 @@ import ast
 import inspect
 import linecache
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from gradninja.check.given.backwards import is_function_of
 from gradninja.check.tell.types import CheckError
 
 
@@ -31,6 +32,13 @@ class Text:
     backward: ast.FunctionDef
     setup: ast.FunctionDef | None
     namespace: Mapping[str, Any]  # the names around the backward
+    known: frozenset[str]  # the names of plain helpers, in the same file
+
+    @property
+    def helpers(self) -> dict[str, ast.FunctionDef]:
+        """The plain helpers of the file, by the names that they are called by."""
+        found = dict(_helpers(self.tree))
+        return {name: node for name, node in found.items() if name in self.known}
 
     def again(self, text: str) -> Text:
         """The same Function in a text of which lines have been mended."""
@@ -50,6 +58,7 @@ class Text:
             same(self.backward),
             same(self.setup),
             self.namespace,
+            self.known,
         )
 
 
@@ -73,6 +82,7 @@ def text_of(function: Any) -> Text:
     if function.setup_context is not torch.autograd.Function.setup_context:
         setup = _node(tree, _plain(function, "setup_context"))
     closed = inspect.getclosurevars(backward).nonlocals
+    around = {**backward.__globals__, **closed}
     return Text(
         function,
         file,
@@ -81,8 +91,29 @@ def text_of(function: Any) -> Text:
         _node(tree, forward),
         _node(tree, backward),
         setup,
-        {**backward.__globals__, **closed},
+        around,
+        frozenset(n for n, node in _helpers(tree) if is_function_of(_live(around, n), node, file)),
     )
+
+
+def _helpers(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The functions of a file and the static methods of its classes, by how they are called."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        if isinstance(node, ast.ClassDef):
+            for one in node.body:
+                if isinstance(one, ast.FunctionDef):
+                    yield f"{node.name}.{one.name}", one
+
+
+def _live(namespace: Mapping[str, Any], name: str) -> Any:
+    owner, _, method = name.partition(".")
+    found = namespace.get(owner)
+    if not method:
+        return found
+    static = isinstance(found, type) and isinstance(vars(found).get(method), staticmethod)
+    return getattr(found, method) if static else None
 
 
 def _plain(function: Any, name: str) -> types.FunctionType:

@@ -78,11 +78,11 @@ def beside(here: Text, source: Source | None, namespace: Names) -> Any:
     name = _function_beside(here, source)
     if name is not None and not (source is None and functions):  # one that an op registers
         return named(name, here, namespace)
+    if functions:  # which may call helpers `x_fwd` and `x_bwd`
+        return functions[0] if len(functions) == 1 else Several(functions)
     pair = pair_of(here)
     if pair is not None:
         return namespace[pair[0]], namespace[pair[1]]
-    if functions:
-        return functions[0] if len(functions) == 1 else Several(functions)
     raise CheckError(
         f"{here.file} has no function named backward",
         hint="write `def backward(...)`, or the lines of one below the forward; "

@@ -39,11 +39,18 @@ def compiled(statements: Sequence[ast.stmt], file: str, *, widen: bool) -> CodeT
     Raises:
         SyntaxError, ValueError: Python does not take them.
     """
-    body = list(statements)
-    if widen and any(isinstance(n, ast.Attribute) for s in body for n in ast.walk(s)):
-        body = [_Widen().visit(deepcopy(statement)) for statement in body]
+    body = [_widened(statement) if widen else statement for statement in statements]
     module = ast.fix_missing_locations(ast.Module(body, []))
     return compile(module, file, "exec")
+
+
+def _widened(statement: ast.stmt) -> ast.stmt:
+    """A statement for a run in float64; itself where nothing in it is cast."""
+    names = {n.attr for n in ast.walk(statement) if isinstance(n, ast.Attribute)}
+    if not names & LOWER:
+        return statement
+    found: ast.stmt = _Widen().visit(deepcopy(statement))
+    return found
 
 
 class Reached(Exception):
@@ -75,7 +82,10 @@ def precision(dtype: torch.dtype, seed: int = 0) -> Iterator[None]:
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            if torch.accelerator.is_available():
+                torch.manual_seed(seed)
+            else:  # which would note down where it was called from, for each device that is none
+                torch.default_generator.manual_seed(seed)
             yield
     finally:
         torch.set_default_dtype(before)

@@ -24,6 +24,15 @@ class Reuse:
     line: int
 
 
+@dataclass(frozen=True)
+class Inside:
+    """The lines of a helper, `first` to `last`, in which `names` stand for names of ours."""
+
+    first: int
+    last: int
+    names: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Within:
     """Where a line of ours stands that is a part of a person's statement: what is returned."""
@@ -74,7 +83,8 @@ class Written:
     """A backward pass as statements. `parameters`: name -> default, EMPTY where there is none.
 
     Of a `torch.autograd.Function`: `called` is what stands in the text for names of ours, `held`
-    the values of the forward that its `ctx` holds, and `again` reads the text anew, mended.
+    the values of the forward that its `ctx` holds, `inside` the helpers that are laid into it, and
+    `again` reads the text anew, mended.
     """
 
     name: str
@@ -87,11 +97,20 @@ class Written:
     reuses: tuple[Reuse, ...] = ()
     called: Mapping[str, str] = field(default_factory=dict)
     held: frozenset[str] | None = None
+    inside: tuple[Inside, ...] = ()
     again: Callable[[str], Written] | None = None
 
-    def code(self, text: str) -> str:
-        """A line of ours as the person would write it."""
-        return plain(text, self.reuses, self.called)
+    def code(self, text: str, line: int | None = None) -> str:
+        """A line of ours as the person would write it, at that line of the text."""
+        helper = self.helper(line)
+        if helper is None:
+            return plain(text, self.reuses, self.called)
+        return plain(text, self.reuses, {n: there for there, n in helper.names.items()})
+
+    def helper(self, line: int | None) -> Inside | None:
+        """The helper that a line of the text stands in."""
+        around = (h for h in self.inside if line is not None and h.first <= line <= h.last)
+        return next(around, None)
 
     def prose(self, text: str) -> str:
         """What is told, with the person's names; the forward's values by the forward's names."""

@@ -39,16 +39,18 @@ class Names:
     """The person's names and the program's: a name bound more than once has several versions.
 
     `versions` maps `h` to (`h`, `h_1`, ...), the first binding first, for the names of the forward
-    itself; those of functions that it calls are not among them.
+    itself; those of functions that it calls are not among them. `taken` are names that stand for
+    something else.
     """
 
     versions: Mapping[str, tuple[str, ...]]
     outputs: Mapping[str, str]  # the program's output -> the person's name for it
+    taken: frozenset[str] = frozenset()
 
     def gradient(self, name: str) -> str:
         """`dX` for X; where the forward uses that name itself, or Python does, `d_X`, as derive."""
         found = f"d{name}"
-        while found in self.versions or keyword.iskeyword(found):
+        while found in self.versions or found in self.taken or keyword.iskeyword(found):
             found = f"d_{name}" if found == f"d{name}" else found + "_"
         return found
 

@@ -86,10 +86,11 @@ class Style:
         self,
         source: str,
         statements: Iterator[ast.stmt] | list[ast.stmt],
-        plain: Callable[[str], str] = lambda text: text,
+        plain: Callable[[str, int | None], str] = lambda text, line: text,
     ) -> None:
-        """`plain`: puts the author's names for those that the trees have."""
-        self.source, self.plain = source, plain
+        """`plain`: puts the author's names, at a line, for those that the trees have."""
+        self.source, self._plain = source, plain
+        self._at: int | None = None
         self._lines = source.splitlines(keepends=True)
         every = [part for s in statements for part in (s, *_around(s))]
         self._own = {id(node): node for s in every for node in ast.walk(s)}
@@ -100,7 +101,12 @@ class Style:
 
     def statement(self, new: ast.stmt, old: ast.stmt | None = None) -> str:
         """The text of a statement; `old` is the one that it came from, where it is an edit."""
+        self._at = getattr(new if old is None else old, "lineno", None)
         return self.plain(self._statement(new, old))
+
+    def plain(self, text: str) -> str:
+        """A text with the author's names where the statement stands that is written."""
+        return self._plain(text, self._at)
 
     def _statement(self, new: ast.stmt, old: ast.stmt | None) -> str:
         within = getattr(old, "within", None)
