@@ -13,7 +13,7 @@ from torch import Tensor
 from functions_trial import judged, planted, texts
 from gradninja.check import check
 
-SHOWN = "linear mul_constant layer_norm cross_entropy leaky_inplace embedding".split()
+SHOWN = "linear mul_constant layer_norm cross_entropy leaky_inplace embedding launcher".split()
 
 
 @pytest.mark.parametrize("name", SHOWN)
