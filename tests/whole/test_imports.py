@@ -69,13 +69,13 @@ DOORS = {
     "ranks": [
         {"types"},
         {"mesh", "lines", "operations"},
-        {"values", "simulate", "placing"},
+        {"values", "simulate"},
         {"split"},
         {"trying", "moves"},
         {"text"},
         {"walk"},
         {"sharded"},
-        {"making"},
+        {"making", "telling"},
     ],
     "check": [
         {"tell"},

@@ -21,6 +21,7 @@ from gradninja.cli.explain import explain
 from gradninja.cli.fuse import fuse
 from gradninja.cli.hint import hint
 from gradninja.cli.learn import learn
+from gradninja.cli.ranks import told
 from gradninja.cli.sample import sample
 from gradninja.cli.shard import shard
 from gradninja.cli.train import train
@@ -84,7 +85,8 @@ def main() -> None:
     try:
         app()
     except GradninjaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not told(error):  # one of several ranks tells what started it
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG)
     except MemoryError as error:
         print(f"error: there is not enough memory for this: {error}", file=sys.stderr)

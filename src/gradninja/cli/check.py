@@ -13,7 +13,7 @@ import typer
 
 from gradninja.check.tell.formats import Format, to_github, to_json, to_sarif
 from gradninja.cli.limits import given
-from gradninja.cli.options import Json, parsed
+from gradninja.cli.options import Json, Split, parsed
 from gradninja.errors import GradninjaError
 
 if TYPE_CHECKING:
@@ -64,14 +64,7 @@ def check(
         bool,
         typer.Option("--lenient", help="A lost keepdim is no mistake where the numbers are right."),
     ] = False,
-    split: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="AXIS=MESH",
-            help="The backward is that of one rank of many: n=data, as for `gradninja shard`.",
-            show_default=False,
-        ),
-    ] = None,
+    split: Split = None,
     form: Annotated[
         Format, typer.Option("--format", help="github: annotations; sarif: for code scanning.")
     ] = Format.TEXT,

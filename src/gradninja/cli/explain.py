@@ -9,7 +9,7 @@ import typer
 
 from gradninja.choices import View
 from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import ForwardFile
+from gradninja.cli.options import ForwardFile, Split, parsed
 from gradninja.errors import RunError
 
 NARROWEST = 40  # columns that words are broken to, however narrow the terminal is
@@ -25,6 +25,7 @@ def explain(
         bool,
         typer.Option("--steps", help="Walk the fused backward, with the steps that led to it."),
     ] = False,
+    split: Split = None,
     timeout: Timeout = 300.0,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file.", show_default="print")
@@ -37,14 +38,16 @@ def explain(
     from gradninja.derive import derive
     from gradninja.explain import Walkthrough, text
     from gradninja.explain import explain as explained
+    from gradninja.ranks import shard
 
     with running(file, timeout) as path:
         back = fuse(path) if steps else derive(path)
+        found = shard(back, split=parsed(split)) if split else None
     console = Console()
-    if out is None and view == "text" and console.is_terminal:
+    if found is None and out is None and view == "text" and console.is_terminal:
         print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")
         return
-    told = explained(back, view)
+    told = explained(back, view) if found is None else explained(found, view)
     if out is None:
         print(told, end="" if told.endswith("\n") else "\n")
         return

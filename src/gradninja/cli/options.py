@@ -45,6 +45,16 @@ def show_source(text: str) -> None:
         print(text, end="" if text.endswith("\n") else "\n")
 
 
+Split = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="AXIS=MESH",
+        help="An axis that an annotation names, and the ranks that it is split over: n=data.",
+        show_default=False,
+    ),
+]
+
+
 def parsed(given: list[str]) -> dict[str, str]:
     """`["n=data"]` as `{"n": "data"}`. Raises GradninjaError for what is no such pair."""
     found: dict[str, str] = {}

@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import ForwardFile, Json, Wrt, parsed, show_source
+from gradninja.cli.options import ForwardFile, Json, Split, Wrt, parsed, show_source
 
 if TYPE_CHECKING:
     from gradninja.ranks import Sharded
 
-Split = Annotated[
-    list[str],
-    typer.Option(
-        metavar="AXIS=MESH",
-        help="An axis that an annotation names, and the axis of ranks that it is split over: "
-        "`n=data`, `hidden=model`; can be given again.",
-        show_default=False,
-    ),
-]
-
 
 def shard(
     file: ForwardFile,
-    split: Split,
+    split: Split = None,
     fused: Annotated[
         bool, typer.Option("--fused", help="The backward all in one go, in place of line by line.")
     ] = False,
@@ -39,7 +29,7 @@ def shard(
     from gradninja.derive import derive
     from gradninja.ranks import shard as sharded
 
-    asked = parsed(split)
+    asked = parsed(split or [])
     with running(file, timeout) as path:
         back = (fuse if fused else derive)(path, wrt=wrt or None)
         found = sharded(back, split=asked)

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradninja.cli.ranks import is_rank, launch, refuse_on_ranks
 from gradninja.errors import RunError
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Engine(StrEnum):
 
 
 # What --resume may stand beside: nothing of this changes where a run ends.
-FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json"}
+FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json", "ranks"}
 
 
 NETWORK, STEPS, FOLDER = "Network", "Steps", "Run folder, and what is shown"
@@ -153,6 +155,7 @@ def train(
             rich_help_panel=STEPS,
         ),
     ] = 1,
+    ranks: Annotated[int, _count("Processes that share each batch (1).", STEPS)] = 1,
     verify: Annotated[int, _count("Compare with autograd each N steps.", STEPS, 0)] = 0,
     out: Annotated[
         Path | None,
@@ -194,8 +197,10 @@ def train(
     ] = False,
 ) -> None:
     """Train a network on a list of words, without autograd."""
-    from gradninja.training import Interrupted, begin, go, plan
+    from gradninja.training import Interrupted, begin, go, plan, take_part
     from gradninja.training import resume as resume_run
+    from gradninja.training.folder import RunFolder
+    from gradninja.training.steps.ranks import joined, place_of, restarted
 
     quiet = quiet or as_json
 
@@ -203,48 +208,67 @@ def train(
         if not quiet:
             print(text, file=sys.stderr)
 
+    if ranks > 1 and not is_rank():
+        raise typer.Exit(launch(sys.argv[1:], ranks, model, named=out or resume))
+    if is_rank():
+        refuse_on_ranks(native=engine is Engine.native, verify=verify > 0, fit=fit)
+        engine = Engine.torch
     if resume is not None:
         _refuse_changes(given)
-        run = resume_run(resume, words, tell=tell)
-    else:
-        chosen: dict[str, object] = {
-            "hidden": hidden,
-            "embedding": embedding,
-            "context": context,
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "backward": backward,
-            "steps": steps,
-            "batch": batch,
-            "rate": rate,
-            "schedule": schedule and schedule.value,
-            "warmup": warmup,
-            "optimizer": optimizer and optimizer.value,
-            "decay": decay,
-            "clip": clip,
-            "seed": seed,
-        }
-        chosen = {name: value for name, value in chosen.items() if value is not None}
-        options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
-        chosen |= {"threads": threads, "fit": fit, "options": options, "engine": engine.value}
-        config = plan(model, words, **chosen)
-        run = begin(config, out=out, overwrite=overwrite, tell=tell)
-    if not quiet:
-        _introduce(run)
-    try:
-        with _bar(run, hidden=quiet) as show:
-            result = go(run, show=show, verify_every=verify, save_every=checkpoint_every)
-    except (Interrupted, KeyboardInterrupt):  # the latter after the last step, or pressed twice
-        print(
-            f"stopped; go on with:\n  gradninja train --resume {run.folder.path}", file=sys.stderr
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    except RunError:
-        if run.state.step and not quiet:
-            print(f"the run is in {run.folder.path}", file=sys.stderr)
-        raise
-    print(json.dumps(_row(result), ensure_ascii=False) if as_json else _told(result))
+    with joined() as place:
+        folder = place_of(place, out)
+        quiet = quiet or (place is not None and not place.first)
+        goes_on = resume or (out if place is not None and restarted(out) else None)
+        if goes_on is not None:
+            run = resume_run(goes_on, words, tell=tell)
+            if place is not None and not place.first:
+                assert folder is not None
+                run = replace(run, folder=RunFolder(folder))
+        else:
+            chosen: dict[str, object] = {
+                "hidden": hidden,
+                "embedding": embedding,
+                "context": context,
+                "width": width,
+                "layers": layers,
+                "heads": heads,
+                "backward": backward,
+                "steps": steps,
+                "batch": batch,
+                "rate": rate,
+                "schedule": schedule and schedule.value,
+                "warmup": warmup,
+                "optimizer": optimizer and optimizer.value,
+                "decay": decay,
+                "clip": clip,
+                "seed": seed,
+            }
+            chosen = {name: value for name, value in chosen.items() if value is not None}
+            options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
+            chosen |= {"threads": threads, "fit": fit, "options": options, "engine": engine.value}
+            config = plan(model, words, **chosen)
+            run = begin(config, out=folder, overwrite=overwrite, tell=tell)
+        run = replace(run, ranks=place, engine=None if place is not None else run.engine)
+        if place is not None and not place.first:
+            try:
+                take_part(run)
+            except (Interrupted, KeyboardInterrupt):
+                raise typer.Exit(INTERRUPTED) from None
+            return
+        if not quiet:
+            _introduce(run)
+        try:
+            with _bar(run, hidden=quiet) as show:
+                result = go(run, show=show, verify_every=verify, save_every=checkpoint_every)
+        except (Interrupted, KeyboardInterrupt):  # the latter after the last step, or pressed twice
+            said = f"stopped; go on with:\n  gradninja train --resume {run.folder.path}"
+            print(said, file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except RunError:
+            if run.state.step and not quiet:
+                print(f"the run is in {run.folder.path}", file=sys.stderr)
+            raise
+        print(json.dumps(_row(result), ensure_ascii=False) if as_json else _told(result))
 
 
 def _refuse_changes(given: typer.Context) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from gradninja.choices import View
 from gradninja.derive import Backward, derive
@@ -13,6 +13,8 @@ from gradninja.explain.markdown import markdown
 from gradninja.explain.page import fragment, page
 from gradninja.explain.text import text
 from gradninja.explain.walkthrough import Walkthrough
+from gradninja.ranks.sharded import Sharded
+from gradninja.ranks.telling import told
 
 __all__ = ["VIEWS", "Explanation", "Walkthrough", "explain", "text"]
 
@@ -40,9 +42,19 @@ class Explanation(str):
         return markdown(self.walk)
 
 
+@overload
+def explain(backward: Sharded, as_: View = "text") -> str: ...
+
+
+@overload
 def explain(
     backward: Backward | str | Path | Callable[..., Any], as_: View = "text"
-) -> Explanation:
+) -> Explanation: ...
+
+
+def explain(
+    backward: Backward | Sharded | str | Path | Callable[..., Any], as_: View = "text"
+) -> Explanation | str:
     """The walk from the forward's last line to its first, each with the lines that answer it.
 
     Every line stands with its shapes, in which what was broadcast and what was summed is named, and
@@ -50,7 +62,8 @@ def explain(
 
     Args:
         backward: what `gn.derive` or `gn.fuse` gave (of the latter the steps are told as well), or
-            a forward as `gn.derive` takes it.
+            a forward as `gn.derive` takes it. What `gn.shard` gave is explained as text: why each
+            collective stands where it stands, and what a step sends.
         as_: "text", "markdown" (with formulas in LaTeX), or "html" (one page that needs nothing
             else, with the graph drawn).
 
@@ -60,6 +73,10 @@ def explain(
     view = VIEWS.get(as_)
     if view is None:
         raise DeriveError(f"there is no view {as_!r}", hint=f"views are: {', '.join(VIEWS)}")
+    if isinstance(backward, Sharded):
+        if as_ != "text":
+            raise DeriveError("what is split over ranks is explained as text alone")
+        return told(backward)
     if not isinstance(backward, Backward):
         backward = derive(backward)
     return Explanation.of(Walkthrough(backward), view)

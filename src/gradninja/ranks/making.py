@@ -19,8 +19,8 @@ from gradninja.derive.verify import cotangents_of
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.source import load
+from gradninja.ranks.lines import merged
 from gradninja.ranks.mesh import cut, same
-from gradninja.ranks.placing import merged
 from gradninja.ranks.sharded import Part, Sharded
 from gradninja.ranks.split import Split, splitting
 from gradninja.ranks.types import R, Type

@@ -15,9 +15,8 @@ from gradninja.derive import Backward
 from gradninja.derive.statement import signature, with_imports
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
-from gradninja.ranks.lines import COLLECTIVES, Collective, RankLine
+from gradninja.ranks.lines import COLLECTIVES, Collective, Items, RankLine
 from gradninja.ranks.mesh import Mesh, cut, join
-from gradninja.ranks.placing import Items
 from gradninja.ranks.simulate import Traffic, simulate
 from gradninja.ranks.split import Split
 from gradninja.ranks.types import Type
@@ -119,13 +118,18 @@ class Sharded:
     @cached_property
     def step_source(self) -> str:
         """Both in one function, `def step(...)`: the outputs, then the gradients."""
+        returned = ", ".join((*self.forward.returned, *self.backward.returned))
+        return self._step_text(returned)
+
+    @cached_property
+    def step_locals(self) -> str:
+        """The same, giving all that its lines bind, by name."""
+        return self._step_text("locals()")
+
+    def _step_text(self, returned: str) -> str:
         names = self._arguments([*self.cotangents, *self._given(self.forward, self.backward)])
-        body = [
-            *self._lines(self.forward, False),
-            *self._lines(self.backward, False),
-            f"return {', '.join((*self.forward.returned, *self.backward.returned))}",
-        ]
-        return self._text("step", names, body)
+        lines = [*self._lines(self.forward, False), *self._lines(self.backward, False)]
+        return self._text("step", names, [*lines, f"return {returned}"])
 
     def _arguments(self, given: Sequence[str]) -> list[str]:
         inputs = self._inputs()

@@ -119,9 +119,9 @@ def _subsets(count: int) -> list[tuple[int, ...]]:
 def splitting(program: Program, asked: Mapping[str, str], ranks: int, taken: set[str]) -> Split:
     """The split that a person asked for: `{"n": "data"}`.
 
-    An axis is the one that an annotation names, `x: Float[Tensor, "n d"]`; of an input without one
-    it is named by its place, `x.0`. `taken` are the names that the text has; those that it is given
-    are added.
+    An axis is the one that an annotation names, `x: Float[Tensor, "n d"]`; of inputs without one
+    it is named by its places, `x.0`, or `x.0 y.0` where several have it. `taken` are the names that
+    the text has; those that it is given are added.
 
     Raises:
         DeriveError: no input has the axis, it is too short, or two are to share a mesh axis.
@@ -144,6 +144,12 @@ def splitting(program: Program, asked: Mapping[str, str], ranks: int, taken: set
                 sizes[name] = size
     axes = []
     for name, mesh_axis in asked.items():
+        places = name.split() if " " in name else [name]
+        if len(places) > 1 and all(place in known for place in places):
+            known[name] = {of: dim for place in places for of, dim in known[place].items()}
+            sizes[name] = sizes[places[0]]
+            if {sizes[place] for place in places} != {sizes[name]}:
+                raise DeriveError(f"`{name}` is not one axis: its sizes differ")
         if name not in known:
             annotated = sorted(n for n in known if n.isidentifier())
             shown = annotated or sorted(known)
@@ -155,7 +161,7 @@ def splitting(program: Program, asked: Mapping[str, str], ranks: int, taken: set
                 f"the axis `{name}` is of size {sizes[name]}, too short to be split",
                 hint="give `inputs` in which it is longer",
             )
-        said = name.replace(".", "_").replace("*", "_")
+        said = "".join(c if c.isalnum() else "_" for c in places[0])
         whole, start, group = (
             _fresh(base, taken) for base in (f"{said}_all", f"{said}_start", mesh_axis)
         )

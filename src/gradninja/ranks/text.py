@@ -107,7 +107,7 @@ class Text:
                 (name,),
                 (into,),
                 self.mesh.axes[axis],
-                self.current,
+                (self.current,),
                 (self.split.named(shape),),
                 numel(value.held[0].shape),
                 str(value.whole.dtype).removeprefix("torch."),

@@ -19,6 +19,7 @@ from gradninja.training.run import (
     load_dataset,
     load_network,
     resume,
+    take_part,
 )
 from gradninja.training.sampling import Word, sample
 
@@ -37,4 +38,5 @@ __all__ = [
     "plan",
     "resume",
     "sample",
+    "take_part",
 ]

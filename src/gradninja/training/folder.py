@@ -70,7 +70,7 @@ def open_new(out: Path | None, model: str, *, overwrite: bool, size: int) -> Run
     """
     try:
         if out is None:
-            folder = RunFolder(_numbered(model))
+            folder = RunFolder(numbered(model))
         else:
             folder = RunFolder(out)
             _refuse_used(folder, overwrite)
@@ -132,7 +132,8 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _numbered(model: str) -> Path:
+def numbered(model: str) -> Path:
+    """A new folder, the first free `runs/<model>-<number>`."""
     number = 1
     while True:
         path = Path("runs") / f"{model}-{number}"

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gradninja.errors import RunError
-from gradninja.models import Step
 from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.metrics import Metrics, diagnostics, mean_loss
@@ -47,7 +46,7 @@ class Hooks:
 
 def descend(
     state: State,
-    step: Step,
+    step: Callable[[Mapping[str, object]], Mapping[str, object]],
     batches: Iterator[tuple[Tensor, Tensor]],
     config: Config,
     metrics: Metrics,

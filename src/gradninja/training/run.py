@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ from gradninja.training.steps.batches import Examples
 from gradninja.training.steps.optimisers import moments
 from gradninja.training.steps.signals import stop_signals
 from gradninja.training.steps.verify import verifier
+
+if TYPE_CHECKING:
+    from gradninja.training.steps.ranks import Ranks
 
 SAMPLES = 20
 DERIVED = "derived"  # in place of the name of a backward: the one that gradninja derives
@@ -60,7 +64,7 @@ class Run:
     """A run that can go on: its recipe, where it is kept, and how far it got.
 
     `step` is None for a run that is fitted and has no steps; `engine` is the compiled code that
-    takes them, None where PyTorch does.
+    takes them, None where PyTorch does; `ranks` is this process's place among several.
     """
 
     folder: RunFolder
@@ -70,6 +74,7 @@ class Run:
     state: State
     step: Step | None
     engine: Engine | None = None
+    ranks: Ranks | None = None
 
     @property
     def size(self) -> int:
@@ -212,6 +217,18 @@ def go(
         torch.set_num_threads(threads)
 
 
+def take_part(run: Run) -> None:
+    """Take the steps of a run that another rank keeps. Raises as `go`."""
+    assert run.ranks is not None and run.step is not None
+    torch.set_num_threads(run.config.threads)
+    with torch.inference_mode():
+        metrics = Metrics(run.folder.metrics, until=run.state.step)
+        try:
+            _train(run, run.step, metrics, lambda progress: None, 0, float("inf"))
+        finally:
+            metrics.close()
+
+
 def _train(
     run: Run,
     step: Step,
@@ -232,9 +249,16 @@ def _train(
         padded=config.backward == DERIVED,  # which holds for the sizes that it was derived for
     )
     verify = verifier(step, state.parameters) if verify_every else None
-    with stop_signals() as stop:
+    ranks = run.ranks
+    with stop_signals(patient=ranks is not None) as stop:
         hooks = Hooks(save, show, stop, save_every, verify, verify_every)
-        if run.engine is not None:
+        if ranks is not None:
+            own = None if config.backward == DERIVED else config.backward
+            values = _values(run.model, state, config, run.dataset)
+            hooks = replace(hooks, stop=ranks.agreed(stop, lambda: state.step))
+            mine = ranks.step(run.model, own, values)
+            descend(state, mine, stream, config, metrics, hooks)
+        elif run.engine is not None:
             descend_natively(state, run.engine, step, config, metrics, hooks)
         else:
             descend(state, step, stream, config, metrics, hooks)

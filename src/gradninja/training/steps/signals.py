@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
+def stop_signals(patient: bool = False) -> Iterator[Callable[[], bool]]:
     """Let Ctrl-C (SIGINT), SIGTERM and a terminal that closes (SIGHUP) wait for the end of a
-    step; a second one does not wait. What was told to ignore SIGHUP (nohup) goes on ignoring it.
+    step; a second one does not wait, except where `patient`: one of several ranks is sent a signal
+    by the terminal, and by what started it. What was told to ignore SIGHUP (nohup) goes on so.
     """
     asked = False
     before: dict[signal.Signals, object] = {}
@@ -19,7 +20,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: object) -> None:
         nonlocal asked
         asked = True
-        restore()
+        if not patient:
+            restore()
 
     def restore() -> None:
         for name, handler in before.items():
