@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test learn lint docs package clean
+.PHONY: train test test-fast learn lint docs package clean
 
 train: $(VENV)/.installed
 	$(BIN)/gradninja train $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The first case of every quick test: for the loop of editing. CONTRIBUTING says more.
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --lane fast $(ARGS)
 
 learn: $(VENV)/.installed
 	$(BIN)/gradninja learn $(ARGS)
