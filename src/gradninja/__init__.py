@@ -2,6 +2,7 @@
 
     write   derive(forward)               the backward, one line at a time
             fuse(forward)                 all in one go: the short formula
+            shard(forward, split=...)     the lines of one rank of several
             explain(forward)              either of them, to be read
             compile(forward)              forward and backward as one loop of machine code
             rule(function, x=..., why=)   teach it a function of your own

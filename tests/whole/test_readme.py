@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gradninja.cli import PANELS
 from pages import blocks, prepare, run_blocks
 from paths import ROOT
 from picture import EXAMPLE, PICTURE, printed, words
@@ -32,6 +33,8 @@ def test_the_first_screen() -> None:
     assert text.index(f"]({PICTURE.relative_to(ROOT)})") < text.index("```")
     assert len(text.splitlines()) <= MOST_LINES
     assert text.count("```") == 2 * len(blocks(text))
+    for verb in (verb for verbs in PANELS.values() for verb in verbs):
+        assert f"| `gradninja {verb.__name__}` |" in text, verb.__name__
     for link in re.findall(r"\]\(([^):#]+)\)", text):
         assert (ROOT / link).exists(), link
 
