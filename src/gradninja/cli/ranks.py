@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -55,6 +56,7 @@ def launch(arguments: list[str], ranks: int, model: str, named: Path | None) -> 
         RunError: a rank failed: which, and why.
     """
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # of the launcher: we tell what is wrong
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

@@ -102,6 +102,8 @@ def join(
                     return None
                 whole = torch.cat(parts, kind.dim)
             elif kind.partial:
+                if len({part.shape for part in parts}) > 1:
+                    return None
                 whole = torch.stack(parts).sum(0)
             else:
                 whole = parts[0]

@@ -180,7 +180,7 @@ class Judge:
     def _extreme(
         self, whole: Tensor, held: Sequence[Tensor], types: Sequence[Type], axis: int, reduce: Any
     ) -> bool:
-        if whole.dtype == torch.bool:
+        if whole.dtype == torch.bool or len({part.shape for part in held}) > 1:
             return False
         rest = [reduce(torch.stack([held[at] for at in line]), 0) for line in self.mesh.lines(axis)]
         others = tuple(kind for at, kind in enumerate(types) if at != axis)

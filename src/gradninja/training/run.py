@@ -246,7 +246,8 @@ def _train(
         batch=config.batch,
         seed=config.seed,
         start=state.step,
-        padded=config.backward == DERIVED,  # which holds for the sizes that it was derived for
+        # What is derived, and a rank's text, hold for the sizes that they were made for.
+        padded=config.backward == DERIVED or run.ranks is not None,
     )
     verify = verifier(step, state.parameters) if verify_every else None
     ranks = run.ranks

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gradninja.errors import RunError
+from gradninja.errors import DeriveError, RunError
 from gradninja.models import Model
 from gradninja.ranks import Sharded, shard
 from gradninja.ranks.lines import COLLECTIVES
@@ -82,7 +82,7 @@ class Ranks:
         """A step that takes a whole batch, works on this rank's share and gives whole gradients.
 
         Args:
-            backward: the name of the model file's own; derived when it is None.
+            backward: the name of the model file's own; derived when None, or no plain lines.
             values: a batch, the weights and sizes, to read the forward with.
 
         Raises:
@@ -100,8 +100,15 @@ class Ranks:
         given = {n: values[n] for n in model.arguments("forward") if n in values}
         with torch.inference_mode(False):
             plain = {n: v.clone() if isinstance(v, Tensor) else v for n, v in given.items()}
-            own = None if backward is None else f"{model.path}:{backward}"
-            found = shard(derive(model.path, plain), own, split={BATCH: AXIS})
+            back = derive(model.path, plain)
+            try:
+                own = None if backward is None else f"{model.path}:{backward}"
+                found = shard(back, own, split={BATCH: AXIS})
+            except DeriveError:
+                if backward is None:
+                    raise
+                # Its own is no plain lines, as one with a loop over layers: it is derived.
+                found = shard(back, split={BATCH: AXIS})
         return self._function(found, batch)
 
     def _function(
