@@ -11,6 +11,8 @@ KERNEL = "PyTorch has one kernel for the whole step, which rounds in an order of
 FACTORS = "PyTorch goes back through the factors that its forward kept, which round otherwise"
 
 NOT_EXACT = {
+    **dict.fromkeys("fft ifft rfft irfft fft2 ifft2 fftn ifftn rfft2".split(), KERNEL),
+    **dict.fromkeys(("polar", "angle", "abs of complex"), KERNEL),
     **dict.fromkeys(("solve", "det", "slogdet", "logdet", "pinv", "lstsq"), FACTORS),
     **dict.fromkeys(("eigh", "svd", "svdvals", "qr", "cholesky", "cholesky_inverse"), FACTORS),
     **dict.fromkeys(("matrix_power", "multi_dot"), ORDER),

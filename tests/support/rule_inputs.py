@@ -116,7 +116,8 @@ class Trial:
         """The float outputs of the expression."""
         found = eval(_compiled(self.expression), {**SCOPE, **inputs})
         several = found if isinstance(found, tuple | list) else (found,)
-        return tuple(t for t in several if isinstance(t, Tensor) and t.is_floating_point())
+        tensors = (t for t in several if isinstance(t, Tensor))
+        return tuple(t for t in tensors if t.is_floating_point() or t.is_complex())
 
     def resized(self, size: int, to: int) -> Trial:
         """With axes of one size of another; an index into them stays within them."""

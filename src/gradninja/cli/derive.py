@@ -31,10 +31,11 @@ def derive(
 
     with running(file, timeout) as path:
         back = derived(path, wrt=wrt or None, style=style)
+        loops = back.looped if form == "lines" and style == "readable" and not as_json else ""
     if as_json:
         print(json.dumps(_row(back), ensure_ascii=False))
     else:
-        show_source(back.annotated if form == "lines" else back.function_source)
+        show_source(loops or (back.annotated if form == "lines" else back.function_source))
 
 
 def _row(back: Backward) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +18,7 @@ from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
 from gradninja.lines.ndarray import TORCH
+from gradninja.lines.plain import continuous, wide
 from gradninja.lines.reading.building import DoesNotRun
 from gradninja.rules import BOOK, Book
 
@@ -59,8 +60,35 @@ def derive(
     with default_dtype(torch.float64), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         program = _check_outputs(read_program(forward, inputs, wrt, book))
-        with default_dtype(program.default):
-            return _walk(program, book, style)
+        try:
+            with default_dtype(program.default):
+                return _walk(program, book, style)
+        except DeriveError:
+            if not _casts(program):
+                raise
+            narrow = _as_called(forward, inputs, wrt, book)
+            if narrow is None:
+                raise
+        with default_dtype(narrow.default):
+            return _walk(_check_outputs(narrow), book, style)
+
+
+def _casts(program: Program) -> bool:
+    """Whether a line of a forward that is read in float64 casts to another precision."""
+    made = (value for line in program.lines for value in line.outputs)
+    floats = {v.dtype for v in made if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    return program.default == torch.float64 and bool(floats - {torch.float64})
+
+
+def _as_called(
+    forward: str | Path | Callable[..., Any], inputs: Any, wrt: Iterable[str] | None, book: Book
+) -> Program | None:
+    """The program read in the precision that it is called in; None where that does not run."""
+    try:
+        with default_dtype(torch.float32):
+            return read(forward, inputs, wrt, book=book)
+    except ReadError:
+        return None
 
 
 def read_program(
@@ -76,33 +104,38 @@ def read_program(
     """
     given = inputs
     if isinstance(inputs, torch.Tensor | tuple | list):
-        several = inputs if isinstance(inputs, tuple | list) else (inputs,)
-        inputs = tuple(
-            v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v
-            for v in several
-        )
+        inputs = _wide(tuple(inputs) if isinstance(inputs, list) else inputs)
     if isinstance(inputs, Mapping):
-        floats = {
-            value.dtype
-            for value in inputs.values()
-            if isinstance(value, torch.Tensor) and value.is_floating_point()
-        }
+        floats = {value.dtype for value in _tensors(inputs) if value.is_floating_point()}
         if len(floats) == 1 and floats != {torch.float64}:
-            inputs = {
-                name: value.double()
-                if isinstance(value, torch.Tensor) and value.is_floating_point()
-                else value
-                for name, value in inputs.items()
-            }
+            inputs = _wide(dict(inputs))
     try:
         return read(forward, inputs, wrt, book=book)
     except DoesNotRun:
-        try:
-            with default_dtype(torch.float32):
-                return read(forward, given, wrt, book=book)
-        except ReadError:
-            pass
-        raise
+        narrow = _as_called(forward, given, wrt, book)
+        if narrow is None:
+            raise
+        return narrow
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in an input, which may be a dictionary or a list of such."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(part)
+
+
+def _wide(value: Any) -> Any:
+    """The same in double precision."""
+    if isinstance(value, torch.Tensor):
+        return wide(value)
+    if isinstance(value, dict):
+        return {key: _wide(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_wide, value))
+    return value
 
 
 def _check_outputs(program: Program) -> Program:
@@ -112,7 +145,7 @@ def _check_outputs(program: Program) -> Program:
         raise DeriveError(
             f"`{program.name}` has no float input", hint="gradients are of float tensors"
         )
-    if not flows & {n for n in program.outputs if values[n].is_floating_point()}:
+    if not flows & {n for n in program.outputs if continuous(values[n])}:
         raise DeriveError(
             f"the output of `{program.name}` does not depend on a float input that a gradient is "
             "wanted for",

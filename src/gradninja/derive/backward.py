@@ -14,13 +14,16 @@ import torch
 
 from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.function import function_source
+from gradninja.derive.loops import looped
 from gradninja.derive.said import hold_said, pair_source
 from gradninja.derive.sizes import HINT, Sizes, hold
-from gradninja.derive.statement import Statement, signature, with_imports
+from gradninja.derive.statement import Statement, returned, signature, with_imports
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import Line, Program
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
+from gradninja.lines.packed import spread
+from gradninja.lines.plain import continuous
 
 WIDEST = 64  # characters of a line that still moves the column in which the rules stand
 
@@ -111,7 +114,7 @@ class Backward:
     def outputs(self) -> tuple[str, ...]:
         """The float outputs: ints that are returned beside them have no cotangent."""
         values = self.program.values
-        return tuple(n for n in self.program.outputs if values[n].is_floating_point())
+        return tuple(n for n in self.program.outputs if continuous(values[n]))
 
     @property
     def cotangents(self) -> tuple[str, ...]:
@@ -170,6 +173,18 @@ class Backward:
             _ = self.source  # which is held to what was derived
         return self._text(self.arguments, self._seed, rules=True, say=self.program.say)
 
+    @cached_property
+    def looped(self) -> str:
+        """A forward and its backward as text in which the person's loops stay loops.
+
+        Empty where there is no loop of four turns or more, or where its turns differ. The forward
+        gives its outputs and then what the backward takes, in lists where it is a turn's.
+        """
+        if self.program.dialect == NUMPY:
+            return ""
+        with self.as_read():
+            return looped(self)
+
     @property
     def _seed(self) -> list[str]:
         if not self.scalar:
@@ -185,8 +200,8 @@ class Backward:
     ) -> str:
         if not self.scalar:
             arguments = tuple(dict.fromkeys((*arguments, *self.cotangents)))
-        returned = ", ".join(self.gradient_names[name] for name in self.program.differentiable)
-        lines = [*map(say, first), *self.body(rules, say), f"return {returned}"]
+        end = returned([self.gradient_names[name] for name in self.program.differentiable])
+        lines = [*map(say, first), *self.body(rules, say), *end]
         body = "\n".join(f"    {line}" for line in lines)
         return with_imports(f"{signature('backward', arguments)}\n{body}\n")
 
@@ -229,13 +244,13 @@ class Backward:
         """The forward in names that are bound once, giving its output alone."""
         return self._forward(*self.program.outputs)
 
-    def _forward(self, *returned: str) -> str:
+    def _forward(self, *handed: str) -> str:
         names = [
             f"{given.name}={given.value!r}" if given.optional else given.name
             for given in self.program.inputs
         ]
         body = [f"    {self.program.say(line.code)}" for line in self.program.lines]
-        body.append(f"    return {', '.join(returned)}")
+        body += [f"    {line}" for line in returned(handed)]
         return with_imports("\n".join([signature("forward", names), *body]) + "\n")
 
     # -- running ----------------------------------------------------------------------------
@@ -262,6 +277,7 @@ class Backward:
         names = [given.name for given in self.program.inputs]
         if live is not None:
             inputs = {live.paths.get(name, name): value for name, value in inputs.items()}
+        inputs = spread(self.program.packed, inputs)
         unknown = set(inputs) - set(names)
         if unknown:
             raise DeriveError(

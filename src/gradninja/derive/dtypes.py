@@ -123,6 +123,8 @@ def _scope(back: Backward, dtype: torch.dtype) -> dict[str, Any] | None:
         for name, value in given.items()
         if isinstance(value, torch.Tensor) and value.is_floating_point()
     }
+    if any(isinstance(v, torch.Tensor) and v.is_complex() for v in program.values.values()):
+        return None  # complex numbers come in doubles or singles alone
     if any(value.dtype != torch.float64 for value in floats.values()):
         return None  # it was read as it is called
     inputs = {**given, **{name: value.to(dtype) for name, value in floats.items()}}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gradninja.derive.statement import with_imports
+from gradninja.derive.statement import returned, with_imports
 
 if TYPE_CHECKING:
     from gradninja.derive.backward import Backward
@@ -42,7 +42,7 @@ def function_source(back: Backward) -> str:
     forward += [f"ctx.save_for_backward({', '.join(tensors)})"] if tensors else []
     forward += [f"ctx.{name} = {name}" for name in plain]
     forward += [f"ctx.mark_non_differentiable({', '.join(ints)})"] if ints else []
-    forward += [f"return {', '.join(program.outputs)}"]
+    forward += returned(program.outputs)
 
     backward = []
     if tensors:
@@ -51,8 +51,9 @@ def function_source(back: Backward) -> str:
     backward += [f"{name} = ctx.{name}" for name in plain]
     backward += back.body()
     wanted = set(program.differentiable)
-    returned = [back.gradient_names[i.name] if i.name in wanted else "None" for i in program.inputs]
-    backward += [f"return {', '.join(returned)}"]
+    backward += returned(
+        [back.gradient_names[i.name] if i.name in wanted else "None" for i in program.inputs]
+    )
 
     names = [given.name for given in program.inputs]
     defaults = [f"{i.name}={i.value!r}" if i.optional else i.name for i in program.inputs]

@@ -14,6 +14,9 @@ from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
+from gradninja.lines.packed import leaves as leaves_of
+from gradninja.lines.packed import put_together
+from gradninja.lines.plain import continuous, wide
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
 SINGLE = 1e-3  # where the module casts to float32 itself
@@ -31,7 +34,7 @@ def hold(
     assert live is not None
     outputs, found = truth(program, live, cotangents)
     values = program.values
-    floats = [values[name] for name in program.outputs if values[name].is_floating_point()]
+    floats = [values[name] for name in program.outputs if continuous(values[name])]
     single = any(
         isinstance(v, torch.Tensor) and v.is_floating_point() and v.dtype != torch.float64
         for v in values.values()
@@ -64,7 +67,8 @@ def truth(
     leaves = {n: values[n].detach().clone().requires_grad_() for n in program.differentiable}
     held = {}
     for name, tensor in live.tensors.items():
-        value = tensor.detach().double() if tensor.is_floating_point() else tensor.detach()
+        value = tensor.detach()
+        value = wide(value) if program.default == torch.float64 else value
         value = leaves[name] if name in leaves else value.clone()
         if isinstance(tensor, nn.Parameter):
             value = nn.Parameter(value, requires_grad=name in leaves)
@@ -78,13 +82,16 @@ def truth(
         for i in program.inputs
         if i.name not in live.tensors
     }
+    for name, structure in program.packed.items():
+        parts = {part: given.pop(part) for part, _ in leaves_of(structure, structure)}
+        given[name] = put_together(structure, parts)
     with torch.enable_grad(), _masks_drawn_alike():
         try:
             returned = twin(**given)
         except Exception as error:  # whatever the person's own module raises
             first = str(error).strip().partition("\n")[0]
             raise DeriveError(f"{live.name} itself does not run: {first}") from None
-        outputs = [o for o in tensors_in(returned) if o.is_floating_point()]
+        outputs = [o for o in tensors_in(returned) if continuous(o)]
         pairs = [(o, g) for o, g in zip(outputs, cotangents.values(), strict=False)]
         flowing = [(o, g) for o, g in pairs if o.requires_grad and o.shape == g.shape]
         try:
@@ -136,6 +143,6 @@ def tensors_in(returned: Any) -> Iterator[torch.Tensor]:
 def _close(mine: torch.Tensor, true: torch.Tensor, tolerance: float, scale: float = 0.0) -> bool:
     if mine.shape != true.shape:
         return False
-    largest = float(true.nan_to_num(0, 0, 0).abs().amax()) if true.numel() else 0.0
+    largest = float(true.abs().nan_to_num(0, 0, 0).amax()) if true.numel() else 0.0
     bound = tolerance * (largest + 1e-3 * max(scale, 1.0))
     return bool(torch.isclose(mine.to(true.dtype), true, 0, bound, equal_nan=True).all())

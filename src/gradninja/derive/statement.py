@@ -13,9 +13,10 @@ from gradninja.rules import Rule
 
 # What may hand out a view of its operand's memory: nothing may be added into such a value in place.
 VIEWS = frozenset(
-    "H T broadcast_to chunk contiguous detach diagonal double expand expand_as flatten float mH mT "
-    "moveaxis movedim narrow permute ravel reshape reshape_as select split squeeze swapaxes "
-    "swapdims t to transpose type_as unbind unflatten unfold unsqueeze view view_as".split()
+    "H T adjoint broadcast_to chunk conj contiguous detach diagonal double expand expand_as "
+    "flatten float imag mH mT moveaxis movedim narrow permute ravel real reshape reshape_as "
+    "select split squeeze swapaxes swapdims t to transpose type_as unbind unflatten unfold "
+    "unsqueeze view view_as view_as_complex view_as_real".split()
 )
 
 MOST_ON_A_LINE = 8  # names of a signature
@@ -77,6 +78,13 @@ def signature(function: str, names: Sequence[str]) -> str:
     if len(names) <= MOST_ON_A_LINE:
         return f"def {function}({', '.join(names)}):"
     return f"def {function}(\n" + "".join(f"    {name},\n" for name in names) + "):"
+
+
+def returned(names: Sequence[str]) -> list[str]:
+    """`return a, b`, one name a line where there are more than eight."""
+    if len(names) <= MOST_ON_A_LINE:
+        return [f"return {', '.join(names)}"]
+    return ["return (", *(f"    {name}," for name in names), ")"]
 
 
 def with_imports(text: str) -> str:

@@ -168,6 +168,47 @@ def execute(tree: ast.stmt, values: Mapping[str, Any], into: torch.Tensor) -> to
     return into
 
 
+def complex_in(site: Site) -> dict[str, str]:
+    """The names of a row's text that stand for complex values, and what conjugates each.
+
+    None where the text holds as it is.
+    """
+    if "z" in site.bound:
+        return {}
+    values = {"y": site.y, **{name: operand.value for name, operand in site.bound.items()}}
+    return {
+        name: "conjugate" if isinstance(value, complex) else "conj"
+        for name, value in values.items()
+        if _is_complex(value)
+    }
+
+
+def _is_complex(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_is_complex(part) for part in value)
+    return value.is_complex() if isinstance(value, torch.Tensor) else isinstance(value, complex)
+
+
+def conjugated(names: Mapping[str, str], tree: Node) -> Node:
+    """The text for complex values: a derivative is conjugated, and so is all that it is made of."""
+    if not names:
+        return tree
+
+    def replacement(node: ast.AST) -> ast.AST | None:
+        if isinstance(node, ast.Attribute) and node.attr in SHAPE_ATTRIBUTES | TYPE_ATTRIBUTES:
+            return node
+        func = node.func if isinstance(node, ast.Call) else None
+        method = func.attr if isinstance(func, ast.Attribute) else ""
+        if method in SHAPE_CALLS | TYPE_CALLS and isinstance(node, ast.Call):
+            return ast.Call(rebuild(node.func, replacement), node.args, node.keywords)
+        name = _key(node).partition("[")[0]
+        if name in names and isinstance(node, ast.expr):
+            return ast.Call(ast.Attribute(node, names[name], ast.Load()), [], [])
+        return None
+
+    return rebuild(tree, replacement)
+
+
 def uses(tree: ast.AST, name: str) -> int:
     """How often a name stands in a tree."""
     return sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))

@@ -11,6 +11,7 @@ from gradninja.derive.holes import FULL, empty_of
 from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.plain import continuous
 
 # Relative to the largest element. Reading is in float64, so a right gradient is within 1e-10; a
 # wrong rule is off by parts of one. Programs that cast to float32 themselves get its precision.
@@ -23,7 +24,7 @@ def cotangents_of(
 ) -> dict[str, torch.Tensor]:
     """A cotangent for each float output, on its device; 1 for a loss alone."""
     generator = torch.Generator().manual_seed(seed)
-    floats = [name for name in program.outputs if values[name].is_floating_point()]
+    floats = [name for name in program.outputs if continuous(values[name])]
     return {
         name: torch.ones_like(values[name])
         if values[name].ndim == 0 and len(floats) == 1
@@ -145,7 +146,7 @@ def differs(
     rounding = ROUNDINGS * torch.finfo(dtype).eps * _largest(on_the_way)
     for name, expected in true.items():
         got = derived[name]
-        largest = float(expected.nan_to_num(0, 0, 0).abs().amax()) if expected.numel() else 0.0
+        largest = _largest([expected])
         bound = tolerance * (scale * 1e-3 + largest) + rounding
         if got.shape != expected.shape:
             return name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import keyword
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -161,15 +162,18 @@ class Walk:
             found = site.rule.template(formal, self.style)
             text = found(site) if callable(found) else found
             assert text is not None
+            conjugate = partial(templates.conjugated, templates.complex_in(site))
             if operand.op == TUPLE:
                 assert isinstance(text, list), site.rule.name
                 for part, part_text in zip(operand.args, text, strict=True):
                     if part.differentiable:
-                        plan.append((part, templates.expand_macros(site, part_text), False))
+                        tree = conjugate(templates.expand_macros(site, part_text))
+                        plan.append((part, tree, False))
             else:
                 assert isinstance(text, str), site.rule.name
                 is_statement = templates.is_statement(text)
-                plan.append((operand, templates.expand_macros(site, text), is_statement))
+                tree = conjugate(templates.expand_macros(site, text))
+                plan.append((operand, tree, is_statement))
         return plan
 
     # -- cotangents -------------------------------------------------------------------------
@@ -255,6 +259,8 @@ class Walk:
             value = templates.evaluate(tree, {**values, "g": full.value})
         assert isinstance(tree, ast.Expr)
         syntax = self.printer.fill(site, cotangents, tree.value)
+        if value.is_complex() and not operand.value.is_complex():
+            syntax, value = ast.Attribute(syntax, "real", ast.Load()), value.real
         fit = sum_broadcast(Gradient(syntax, value), operand.shape)
         gradient = fit.gradient
         if gradient.value.dtype != operand.value.dtype:

@@ -84,7 +84,7 @@ class Walkthrough:
         scope.update({given.name: given.value for given in program.inputs})
         self.shapes = Shapes(scope, program.axes_of)
         self.translator = Translator(self.shapes, gradients)
-        with torch.random.fork_rng(devices=[]):
+        with back.as_read():
             self.steps = tuple(self._step(i, line) for i, line in enumerate(program.lines))
             values = program.values
             for output in back.outputs:

@@ -57,22 +57,16 @@ STATIC_BUILTINS = frozenset(
 )
 
 STATEMENTS = {
-    ast.While: "`while` depends on data; write the steps out, or a `for` over a constant range",
     ast.ClassDef: "classes are outside; write plain functions and lines",
-    ast.Try: "`try` is outside; write the lines that run",
-    ast.Raise: "`raise` is outside; check inputs before the forward",
     ast.Global: "`global` is outside; hand values in as inputs",
     ast.Nonlocal: "`nonlocal` is outside; return the value instead",
     ast.Match: "`match` is outside; write the lines that run",
     ast.AsyncFunctionDef: "`async` is outside; write a plain function",
-    ast.Break: "`break` is outside; give the `for` a range of the right length",
-    ast.Continue: "`continue` is outside; give the `for` the right range",
 }
 
 EXPRESSIONS = {
     ast.Await: "`await` is outside",
     ast.Yield: "`yield` is outside; return the value",
-    ast.NamedExpr: "`:=` is outside; give the value a line of its own",
     ast.Set: "sets are outside; name each value on a line",
     ast.SetComp: "sets are outside; name each value on a line",
 }

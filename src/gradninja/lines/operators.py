@@ -40,9 +40,9 @@ COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.In: ("in", lambda item, among: item in among),
     ast.NotIn: ("not in", lambda item, among: item not in among),
 }
-TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH"})
+TENSOR_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 STATIC_ATTRIBUTES = frozenset(
-    {"shape", "ndim", "dtype", "device", "is_floating_point", "is_cuda", "itemsize"}
+    "shape ndim dtype device itemsize is_cuda is_cpu is_mps is_sparse is_quantized layout".split()
 )
 # Operations whose outputs have names that read better than numbers.
 NAMED_OUTPUTS = frozenset({"max", "min", "median", "mode", "sort", "topk", "kthvalue", "cummax"})

@@ -16,6 +16,7 @@ import torch
 from gradninja.errors import ReadError
 from gradninja.lines.modules.finding import run_file
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, forward_of
+from gradninja.lines.packed import leaves, put_together
 from gradninja.lines.program import Program
 from gradninja.lines.source import Source
 
@@ -74,6 +75,10 @@ def _hold(program: Program, source: Source) -> None:
     own = set() if live is None else set(live.tensors)
     given = {i.name: as_arrays(i.value) for i in program.inputs if i.name not in own}
     values = program.values
+    for name, structure in program.packed.items():
+        given[name] = put_together(structure, given)
+    within = {part for s in program.packed.values() for part, _ in leaves(s, s)}
+    given = {name: value for name, value in given.items() if name not in within}
     if live is not None:
         thing = copy.deepcopy(as_float64(live.original or live.instance))
         if live.takes_self:

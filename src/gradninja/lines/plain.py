@@ -45,8 +45,22 @@ def belongs(value: Any) -> bool:
 
 def literal(value: Any) -> ast.expr:
     """Syntax for a plain Python value."""
+    if isinstance(value, torch.dtype):
+        return ast.parse(str(value), mode="eval").body
     if isinstance(value, torch.device):
         value = str(value)
     if isinstance(value, float) and not math.isfinite(value):
         return ast.parse(f"float('{value}')", mode="eval").body
     return ast.parse(repr(value), mode="eval").body
+
+
+def continuous(value: torch.Tensor) -> bool:
+    """Whether a tensor is of numbers that have a gradient: floats, or complex ones."""
+    return value.is_floating_point() or value.is_complex()
+
+
+def wide(value: torch.Tensor) -> torch.Tensor:
+    """A tensor in double precision; ints and bools as they are."""
+    if value.is_complex():
+        return value.to(torch.complex128)
+    return value.double() if value.is_floating_point() else value

@@ -78,6 +78,7 @@ class Line:
     expr: Expr
     number: int  # of the line in the person's text, from 1
     source: str  # the statement as the person wrote it
+    turns: tuple[tuple[int, int], ...] = ()  # the loops it stands in, outermost first, and when
 
     @property
     def name(self) -> str:
@@ -121,6 +122,14 @@ class Assumption:
 
 
 @dataclass(frozen=True, eq=False)
+class Loop:
+    """A `for` of the person's that was read turn by turn; `over`: what it goes through."""
+
+    over: Expr
+    turns: int
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """A forward pass: inputs, lines in order of evaluation, and the names that it returns."""
 
@@ -137,6 +146,8 @@ class Program:
         default_factory=dict
     )  # size -> name, where that is unique
 
+    loops: tuple[Loop, ...] = ()  # by the numbers in `Line.turns`
+    packed: Mapping[str, Any] = field(default_factory=dict)  # names in the structure of an input
     live: Live | None = None  # the object whose forward this is
     dialect: str = TORCH  # that the person speaks
     default: torch.dtype = torch.float64  # what new tensors had when it was read

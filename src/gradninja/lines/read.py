@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.lines.modules.finding import found_live
-from gradninja.lines.modules.live import Live
-from gradninja.lines.ndarray import NUMPY, as_tensors, holds_arrays
+from gradninja.lines.modules.live import Live, live_defaults
+from gradninja.lines.ndarray import NUMPY, as_tensors, holds_arrays, is_array
 from gradninja.lines.original import held_to_numpy
-from gradninja.lines.plain import is_plain
+from gradninja.lines.packed import holds_tensors, taken_apart
+from gradninja.lines.plain import continuous, is_plain, wide
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
 from gradninja.lines.reading.building import DoesNotRun
-from gradninja.lines.reading.inlining import live_defaults
 from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.source import Source, load
 from gradninja.lines.vocabulary import Vocabulary
@@ -66,7 +67,8 @@ def read(
         reader = Reader(source, book)
         if held is not None:
             torch.manual_seed(0)  # the object's own run draws the same numbers
-        prepared = tuple(_input(source, f, values, wanted) for f in formals)
+        packed: dict[str, Any] = {}
+        prepared = tuple(_inputs(source, formals, values, wanted, packed))
         if held is not None:
             given_ones = [i for i in prepared if not i.optional]
             defaults = [i for i in prepared if i.optional]
@@ -74,7 +76,7 @@ def read(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return reader.program(prepared, names, held), reader
+                return reader.program(prepared, names, held, packed), reader
             except RecursionError:
                 raise ReadError(
                     "the expressions are nested too deep to read",
@@ -83,6 +85,9 @@ def read(
                 ) from None
 
     known_names = [*(f.name for f in formals), *(held.tensors if held is not None else ())]
+    for formal in formals:
+        if holds_tensors(given.get(formal.name)):
+            known_names += taken_apart(formal.name, given[formal.name], set(known_names))[1]
     unknown = (wanted or set()) - set(known_names)
     if unknown:
         raise ReadError(
@@ -145,12 +150,12 @@ def by_name(inputs: Any, names: Sequence[str]) -> Mapping[str, Any] | None:
 
 
 def _tensors_of(held: Live, wanted: set[str] | None) -> list[Input]:
-    """The object's own tensors as inputs, in float64, as all reading is."""
+    """The object's own tensors as inputs: in float64, as reading is, or in their own precision."""
     found = []
     for name, tensor in held.tensors.items():
         value = tensor.detach()
-        if value.is_floating_point():
-            value = value.double()
+        if torch.get_default_dtype() == torch.float64:
+            value = wide(value)
         flows = name in held.wanted if wanted is None else name in wanted
         found.append(Input(name, value, differentiable=flows))
     return found
@@ -210,7 +215,10 @@ def _given(
     if inputs is None:
         bare = [f for f in formals if f.kind is None and f.default is None]
         beside = "inputs" in source.functions or callable(source.outside.get("inputs"))
-        if bare and beside:
+        open_ones = [
+            f for f in formals if f.kind is None
+        ]  # a default of None may stand for a tensor
+        if (bare or (open_ones and source.outside)) and beside:
             inputs = by_name(_call_inputs(source), [f.name for f in formals])
         elif bare:
             raise ReadError(
@@ -273,11 +281,11 @@ def _call_inputs(source: Source) -> Any:
             f"`inputs()` does not run: {type(error).__name__}: {error}",
             spot=spot,
         ) from None
-    if not isinstance(found, Mapping) and not source.is_method:
+    if not isinstance(found, Mapping | tuple | list | torch.Tensor) and not is_array(found):
         raise ReadError(
-            "`inputs()` does not return a dictionary",
+            f"`inputs()` returns a {type(found).__name__}",
             spot=spot,
-            hint='return {"x": torch.randn(4, 3), ...}',
+            hint='return {"x": torch.randn(4, 3), ...}, or a tuple in the order of the signature',
         )
     return found
 
@@ -285,6 +293,24 @@ def _call_inputs(source: Source) -> Any:
 def _settings(value: Any) -> bool:
     """Whether a value is a dictionary of plain values by name: `{"mode": "train"}`."""
     return isinstance(value, dict) and bool(value) and all(map(is_plain, value.values()))
+
+
+def _inputs(
+    source: Source,
+    formals: tuple[Parameter, ...],
+    values: Mapping[str, Any],
+    wanted: set[str] | None,
+    packed: dict[str, Any],
+) -> Iterator[Input]:
+    """The inputs: of a dictionary or list one for each tensor, its structure in `packed`."""
+    taken = {formal.name for formal in formals}
+    for formal in formals:
+        if not holds_tensors(values[formal.name]):
+            yield _input(source, formal, values, wanted)
+            continue
+        packed[formal.name], parts = taken_apart(formal.name, values[formal.name], taken)
+        for name in parts:
+            yield _input(source, replace(formal, name=name, axes=None), parts, wanted)
 
 
 def _input(
@@ -305,9 +331,7 @@ def _input(
             spot=source.spot(formal.node),
             hint="give it as `.to_dense()`",
         )
-    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
-    if isinstance(value, torch.Tensor) and value.is_complex():
-        raise ReadError(f"`{formal.name}` is complex; only real tensors are read")
+    floating = isinstance(value, torch.Tensor) and continuous(value)
     if wanted is not None and formal.name in wanted and not floating:
         raise ReadError(
             f"`{formal.name}` is no float tensor, so it has no gradient",

@@ -26,6 +26,7 @@ from gradninja.lines.program import (
     Expr,
     Input,
     Line,
+    Loop,
     Program,
     names_in,
     needed,
@@ -33,14 +34,20 @@ from gradninja.lines.program import (
 from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.reading.containers import GROWS
 from gradninja.lines.reading.inlining import Function, Returned
-from gradninja.lines.reading.writing import Writing
+from gradninja.lines.reading.looping import Looping
+from gradninja.lines.reading.numbers import hold_reckoned
 from gradninja.lines.source import Source
 from gradninja.lines.vocabulary import Vocabulary
 
+# Contexts that leave the numbers what they are.
+HARMLESS_CONTEXTS = frozenset(
+    "record_function profile sdp_kernel sdpa_kernel nullcontext set_detect_anomaly "
+    "detect_anomaly save_on_cpu range".split()
+)
 QUIET = frozenset({"print", "warnings.warn", "torch._assert"})  # calls that change nothing
 
 
-class Reader(Writing):
+class Reader(Looping):
     """Reads one function; `book` says what there is to be read."""
 
     def __init__(self, source: Source, book: Vocabulary) -> None:
@@ -58,6 +65,10 @@ class Reader(Writing):
         self.tensors: dict[int, Expr] = {}
         self.twins: Mapping[int, Any] = {}
         self.state: dict[tuple[int, str], Expr] = {}
+        self.objects: list[Any] = []
+        self.loops: list[Loop] = []
+        self.whole_names: set[str] = set()
+        self.turns: list[tuple[int, int]] = []
         self.depth = 0
         self.statement: ast.stmt = source.function
         self.spent, self.whole = 0, source.function.body
@@ -195,63 +206,39 @@ class Reader(Writing):
     def run_If(self, node: ast.If) -> None:
         self.run(node.body if self.decide(node.test) else node.orelse)
 
-    def run_For(self, node: ast.For) -> None:
-        if node.orelse:
-            self.fail(node, "`else` of a `for` is outside of what is read")
-        over = self.read(node.iter)
-        self.assume(over)
-        elements = self.elements_of(node.iter, over)
-        if len(elements) > fence.MOST_STEPS:
-            self.fail(node.iter, f"{len(elements):,} steps are more than are unrolled")
-        for element in elements:
-            self.statement = node
-            self._loop_variable(node.target, element)
-            self.run(node.body)
+    def run_Raise(self, node: ast.Raise) -> None:
+        self.fail(node, "the forward raises here", "give inputs that it takes")
 
-    def _loop_variable(self, target: ast.expr, element: Expr) -> None:
-        """A loop's int is written out as a number; a tensor gets a name like any other."""
-        if isinstance(target, ast.Name) and element.op == STATIC:
-            self.scope[target.id] = element
-        elif isinstance(target, ast.Tuple) and element.op in (TUPLE, STATIC):
-            for inner, part in zip(target.elts, self.elements_of(target, element), strict=False):
-                self._loop_variable(inner, part)
-        else:
-            self.assign(target, element)
-
-    def comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> list[Expr]:
-        if len(node.generators) != 1 or node.generators[0].is_async:
-            self.fail(node, "a comprehension with more than one `for` is outside")
-        loop = node.generators[0]
-        over = self.read(loop.iter)
-        self.assume(over)
-        before, found = self.scope, []
-        self.scope = dict(before)
-        elements = self.elements_of(node, over)
-        if len(elements) > fence.MOST_STEPS:
-            self.fail(node, f"{len(elements):,} steps are more than are unrolled")
-        for element in elements:
-            self.spend()
-            self._loop_variable(loop.target, element)
-            if all(self.decide(test) for test in loop.ifs):
-                found.append(self.read(node.elt))
-        self.scope = before
-        return found
+    def run_Try(self, node: ast.Try) -> None:
+        """What runs; where it does not, that is told."""
+        for part in (node.body, node.orelse, node.finalbody):
+            self.run(part)
 
     def run_With(self, node: ast.With) -> None:
-        calls = [ast.unparse(item.context_expr) for item in node.items]
-        quiet = {"torch.no_grad()", "torch.inference_mode()", "no_grad()"}
-        if not set(calls) <= quiet:
-            mixed = any("autocast" in call for call in calls)
-            self.fail(
-                node,
-                f"`with {calls[0]}` is outside; only torch.no_grad() is read",
-                "leave the precision to who calls the forward: take the lines out of the `with`"
-                if mixed
-                else None,
-            )
-        before, self.grad_enabled = self.grad_enabled, False
-        self.run(node.body)
-        self.grad_enabled = before
+        before = self.grad_enabled
+        for item in node.items:
+            call = item.context_expr
+            told = ast.unparse(call.func if isinstance(call, ast.Call) else call)
+            name = told.rpartition(".")[2]
+            given = {ast.unparse(a) for a in ast.walk(call) if isinstance(a, ast.Constant)}
+            if name in {"no_grad", "inference_mode"}:
+                self.grad_enabled = False
+            elif name == "enable_grad":
+                self.grad_enabled = True
+            elif name == "set_grad_enabled" and isinstance(call, ast.Call):
+                self.grad_enabled = self.decide(call.args[0])
+            elif not (name in HARMLESS_CONTEXTS or (name == "autocast" and "False" in given)):
+                self.fail(
+                    node,
+                    f"`with {ast.unparse(call)}` is outside; torch.no_grad() is read",
+                    "leave the precision to who calls the forward: take the lines out of the `with`"
+                    if name == "autocast"
+                    else None,
+                )
+        try:
+            self.run(node.body)
+        finally:
+            self.grad_enabled = before
 
     def run_Return(self, node: ast.Return) -> None:
         if node.value is None and self.depth:
@@ -281,6 +268,7 @@ class Reader(Writing):
         inputs: tuple[Input, ...],
         axis_names: Mapping[int, str],
         live: Live | None = None,
+        packed: Mapping[str, Any] | None = None,
     ) -> Program:
         """The program of the function, read with these inputs; `live`: the object whose it is."""
         function = self.source.function
@@ -290,6 +278,8 @@ class Reader(Writing):
         self.twins = {} if live is None else live.twins
         for given in inputs:
             self._take(given, live)
+        for name, structure in (packed or {}).items():
+            self.scope[name] = self._together(structure)
         if live is not None:
             if live.takes_self:
                 itself = function.args.args[0].arg
@@ -319,6 +309,8 @@ class Reader(Writing):
             lines=tuple(self.lines),
             outputs=outputs,
             assumptions=tuple(self.assumptions),
+            loops=tuple(self.loops),
+            packed=packed or {},
             namespace=dict(self.book.own),
             axis_names=axis_names,
             live=live,
@@ -343,6 +335,17 @@ class Reader(Writing):
         else:
             self.scope[given.name] = expr
 
+    def _together(self, structure: Any) -> Expr:
+        """An input that is a dictionary or list, of the inputs that its parts are."""
+        node = self.source.function
+        if isinstance(structure, dict):
+            entries = {key: self._together(inner) for key, inner in structure.items()}
+            return self.dictionary(node, entries)
+        if isinstance(structure, list | tuple):
+            return self.container(node, map(self._together, structure), type(structure))
+        self.whole_names.add(structure)
+        return self.scope.pop(structure)
+
     def _outputs(self, reached: Returned) -> tuple[str, ...]:
         value, names = reached.value, []
         several = tuple(_returned(value))
@@ -350,6 +353,7 @@ class Reader(Writing):
             several = tuple(self.elements_of(reached.node, value))
         given = set(self.scope_inputs())
         for expr in several:
+            hold_reckoned(expr.value)
             if not expr.is_tensor:
                 self.fail(
                     reached.node, "the return value is no tensor", "return the loss or output"

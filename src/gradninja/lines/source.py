@@ -114,10 +114,12 @@ def load(
     forward: str | Path | Callable[..., Any] | Source,
     default: str = "forward",
     dialect: str | None = None,
+    whole: bool = False,
 ) -> Source:
     """The source of a function, of `FILE.py`, of `FILE.py:name`, or of text with a line break.
 
-    `dialect`: what it speaks, where that is known. A Source that was made already is handed back.
+    `dialect`: what it speaks, where that is known; `whole`: with the cache that it returns.
+    A Source that was made already is handed back.
 
     Raises:
         ReadError: the file or function is missing, or the text is no Python.
@@ -125,7 +127,7 @@ def load(
     if isinstance(forward, Source):
         return forward
     if callable(forward) and not isinstance(forward, str | Path):
-        return _from_function(forward, dialect)
+        return _from_function(forward, dialect, whole)
     if isinstance(forward, str) and "\n" in forward:
         return parse(forward, "<text>", None, dialect=dialect)
     path, _, name = str(forward).partition(".py:")
@@ -149,6 +151,7 @@ def parse(
     default: str = "forward",
     dialect: str | None = None,
     around: Mapping[str, Any] | None = None,
+    whole: bool = False,
 ) -> Source:
     """The source of function `name` in `text`; without a name `forward`, or the only function.
 
@@ -188,7 +191,7 @@ def parse(
             f"{file} has {missing}", hint=f"it has: {', '.join(functions)}; give FILE.py:name"
         )
     function, kept = functions[wanted], None
-    if dialect == NUMPY:
+    if dialect == NUMPY and not whole:
         function, kept = forward_of(function)
     return Source(
         file=file,
@@ -202,7 +205,7 @@ def parse(
     )
 
 
-def _from_function(function: Callable[..., Any], dialect: str | None) -> Source:
+def _from_function(function: Callable[..., Any], dialect: str | None, whole: bool) -> Source:
     if not isinstance(function, types.FunctionType):
         if isinstance(function, type):
             raise ReadError(
@@ -228,7 +231,7 @@ def _from_function(function: Callable[..., Any], dialect: str | None) -> Source:
         ) from None
     # Blank lines put the function on its own line numbers, so that carets point into the file.
     text = "\n" * (first - 1) + textwrap.dedent("".join(lines))
-    source = parse(text, file, function.__name__, "", dialect, _around(function))
+    source = parse(text, file, function.__name__, "", dialect, _around(function), whole)
     return replace(source, live=function)
 
 

@@ -8,6 +8,7 @@ from gradninja.rules.criteria.margins import MARGINS
 from gradninja.rules.elementwise.activations import ACTIVATIONS
 from gradninja.rules.elementwise.arithmetic import ARITHMETIC
 from gradninja.rules.elementwise.casts import CASTS
+from gradninja.rules.elementwise.complexes import COMPLEXES
 from gradninja.rules.elementwise.functions import FUNCTIONS
 from gradninja.rules.elementwise.rectifiers import RECTIFIERS
 from gradninja.rules.elementwise.special import SPECIAL
@@ -16,6 +17,7 @@ from gradninja.rules.layers.images import IMAGES
 from gradninja.rules.layers.normalisation import NORMALISATION
 from gradninja.rules.layers.resampling import RESAMPLING
 from gradninja.rules.products.einsum import EINSUM
+from gradninja.rules.products.fourier import FOURIER
 from gradninja.rules.products.linalg import LINALG
 from gradninja.rules.products.linear import LINEAR
 from gradninja.rules.products.spectra import SPECTRA
@@ -30,6 +32,7 @@ from gradninja.rules.shaping.overwriting import OVERWRITING
 from gradninja.rules.shaping.views import VIEWS
 
 BOOK = Book(
+    COMPLEXES,
     ARITHMETIC,
     FUNCTIONS,
     CASTS,
@@ -46,6 +49,7 @@ BOOK = Book(
     LINEAR,
     LINALG,
     SPECTRA,
+    FOURIER,
     EINSUM,
     IMAGES,
     RESAMPLING,

@@ -82,7 +82,7 @@ class Spelling:
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
             name = node.func.value.id
             if name not in {"torch", "F"}:
-                owner = (Formal(name, True),)
+                owner = (_formal(node.func.value),)
                 callee = f"Tensor.{node.func.attr}"
         rest = [_formal(arg) for arg in node.args]
         rest += [_keyword(keyword) for keyword in node.keywords]
@@ -142,6 +142,8 @@ def _static_fits(formal: Formal, given: Expr) -> bool:
         return is_bool
     if formal.static == "basic":
         return given.op == STATIC and _is_basic(given.value)
+    if formal.static == "complex":
+        return given.is_tensor and bool(given.value.is_complex())
     if formal.static == "tensor":
         return given.is_tensor
     if formal.static:
@@ -167,6 +169,8 @@ def _default(formal: Formal, expr: Expr) -> Expr:
 
 
 def _formal(node: ast.expr) -> Formal:
+    if isinstance(node, ast.Name) and node.id == "z":  # a complex tensor
+        return Formal("z", True, static="complex")
     if isinstance(node, ast.Starred):
         assert isinstance(node.value, ast.Name)
         return Formal(node.value.id, False, default=(), many=True)

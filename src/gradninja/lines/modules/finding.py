@@ -57,7 +57,9 @@ def _in_file(forward: str) -> Live | None:
     if not name:
         if "forward" in functions:
             return _with_surroundings(text, str(file), tree, "forward")
-        if MAKER in functions:
+        if "forward" in _assigned(tree):  # `forward = train_step`, `forward = Model(8)`
+            name = "forward"
+        elif MAKER in functions:
             name = MAKER
         else:
             _unsaid(file, tree, classes, functions)
@@ -76,7 +78,14 @@ def _in_file(forward: str) -> Live | None:
                 spot=spot,
                 hint=f"add a function `{MAKER}()` that makes one, with its sizes, to the file",
             ) from None
+    if isinstance(found, types.FunctionType):  # by another name: `forward = train_step`
+        return _around(found)
     return live(found)
+
+
+def _around(function: types.FunctionType) -> Live:
+    """A function of a file that was run, with what stands around it."""
+    return surrounded(function) or Live(Surrounded(function), function, {}, {}, frozenset())
 
 
 def _with_surroundings(text: str, file: str, tree: ast.Module, name: str) -> Live | None:
@@ -97,12 +106,13 @@ def _with_surroundings(text: str, file: str, tree: ast.Module, name: str) -> Liv
     found = run_file(text, file).get(name)
     if not isinstance(found, types.FunctionType):
         return None
-    return surrounded(found) or Live(Surrounded(found), found, {}, {}, frozenset())
+    return _around(found)
 
 
 def _computed(tree: ast.Module) -> set[str]:
-    """The names that a file's own statements bind to more than plain values."""
+    """The names that a file's own statements bind to more than plain values, its classes too."""
     defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    classes = {n.name for n in tree.body if isinstance(n, ast.ClassDef)}
     stored = {
         node.id
         for statement in tree.body
@@ -110,7 +120,7 @@ def _computed(tree: ast.Module) -> set[str]:
         for node in ast.walk(statement)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    return stored - set(constants(tree))
+    return classes | (stored - set(constants(tree)))
 
 
 def _unsaid(

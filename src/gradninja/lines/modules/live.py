@@ -15,13 +15,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributions, nn
 from torch.utils import checkpoint
 
 from gradninja.errors import ReadError
 from gradninja.lines.modules.layers import meaning
 from gradninja.lines.modules.surroundings import Surrounded
 from gradninja.lines.ndarray import as_tensors, holds_arrays
+from gradninja.lines.plain import continuous
 
 DEEPEST_OBJECT = 60  # attributes within attributes
 RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}
@@ -185,7 +186,7 @@ def _wanted(instance: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str
     """What has a gradient: what asks for one; of plain classes that ask for none, all floats."""
     if isinstance(instance, Surrounded):
         return frozenset().union(*(_wanted_of(value, tensors) for value in vars(instance).values()))
-    floats = {name for name, t in tensors.items() if t.is_floating_point()}
+    floats = {name for name, t in tensors.items() if continuous(t)}
     asked = {name for name in floats if tensors[name].requires_grad and tensors[name].is_leaf}
     if asked or isinstance(instance, nn.Module):
         return frozenset(asked)
@@ -234,11 +235,23 @@ def _held(value: Any, path: str, seen: dict[int, Any], depth: int) -> Iterator[t
         yield from within(dict(enumerate(value)))
     elif isinstance(value, types.FunctionType):
         names, cells = value.__code__.co_freevars, value.__closure__ or ()
-        if cells and all(_filled(cell) for cell in cells):
+        closed = {n: c.cell_contents for n, c in zip(names, cells, strict=True) if _filled(c)}
+        around = {**closed, **live_defaults(value)}
+        if around and len(closed) == len(cells):
             yield path, value
-            yield from within({n: c.cell_contents for n, c in zip(names, cells, strict=True)})
+            yield from within(around)
     elif _own(value):
         yield from within(vars(value))
+
+
+def live_defaults(function: Callable[..., Any] | None) -> dict[str, Any]:
+    """The defaults of a live function, as they are."""
+    if not isinstance(function, types.FunctionType):
+        return {}
+    code, defaults = function.__code__, function.__defaults__ or ()
+    places = code.co_varnames[: code.co_argcount]
+    found = dict(zip(places[len(places) - len(defaults) :], defaults, strict=True))
+    return {**found, **(function.__kwdefaults__ or {})}
 
 
 def _filled(cell: types.CellType) -> bool:
@@ -270,11 +283,14 @@ def _readable(path: str, taken: set[str]) -> str:
 def callee_path(function: Callable[..., Any]) -> str | None:
     """The path by which torch's own function is called: `torch.nn.functional.relu`."""
     name = getattr(function, "__name__", "")
+    if isinstance(function, type):
+        return None
     if getattr(function, "__module__", "") == "einops.einops":
         return f"einops.{name}"
     homes = (("torch.nn.functional", nn.functional), ("torch", torch))
     more = (("torch.linalg", torch.linalg), ("torch.special", torch.special))
-    for path, home in (*homes, *more, ("torch.utils.checkpoint", checkpoint)):
+    others = (("torch.utils.checkpoint", checkpoint), ("torch.distributions", distributions))
+    for path, home in (*homes, *more, *others, ("torch.nn.Transformer", nn.Transformer)):
         if getattr(home, name, None) is function:
             return f"{path}.{name}"
     return None

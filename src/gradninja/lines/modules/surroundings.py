@@ -29,7 +29,7 @@ class Surrounded:
     def __call__(self, *given: Any, **inputs: Any) -> Any:
         around = self._function.__globals__
         held = {**around, **vars(self)}
-        for name, value in around.items():
+        for name, value in {**around, **vars(self)}.items():
             if isinstance(value, types.FunctionType) and value.__globals__ is around:
                 held[name] = _within(value, held, vars(self))
         return _within(self._function, held, vars(self))(*given, **inputs)
@@ -66,6 +66,8 @@ def read_around(function: types.FunctionType) -> dict[str, Any]:
             if isinstance(value, types.FunctionType):
                 if value.__globals__ is around and value.__code__ not in seen:
                     waiting.append(value.__code__)
+                if value.__defaults__ or value.__closure__:  # `lambda x, eo=embedder: eo.embed(x)`
+                    found[name] = value
             elif name in around and not isinstance(value, type | types.ModuleType):
                 found[name] = value
     return found

@@ -11,8 +11,9 @@ import torch
 from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines.operators import output_syntax
-from gradninja.lines.plain import belongs, is_plain, literal
+from gradninja.lines.plain import belongs, continuous, is_plain, literal
 from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
+from gradninja.lines.reading.numbers import hold_reckoned
 from gradninja.lines.source import Source
 from gradninja.lines.vocabulary import Vocabulary
 
@@ -58,6 +59,7 @@ class Builder:
         """Run an operation on its operands' values and keep it as an expression."""
         kwargs = kwargs or {}
         operands = (*args, *kwargs.values())
+        hold_reckoned(*(e.value for e in operands if not e.is_tensor))
         size = fence.too_large(op, [e.value for e in operands if not e.is_tensor])
         if size is not None:
             self.fail(node, f"a size of {size:,} is more than is read", "use smaller sizes here")
@@ -91,7 +93,7 @@ class Builder:
             self.grad_enabled
             and not self.book.constant(op)
             and any(e.differentiable for e in operands)
-            and any(v.is_floating_point() for v in _tensors(value))
+            and any(continuous(v) for v in _tensors(value))
         )
         if op in fence.NO_GRADIENT and any(e.differentiable for e in operands):
             name = op.removeprefix("Tensor.")
@@ -121,7 +123,7 @@ class Builder:
         value = several.value[index]
         syntax = output_syntax(several.op, several.syntax, index)
         at = self.static(node, index, ast.Constant(index))
-        flows = several.differentiable and value.is_floating_point()
+        flows = several.differentiable and continuous(value)
         return Expr(
             ITEM,
             (several, at),

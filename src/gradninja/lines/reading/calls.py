@@ -13,6 +13,7 @@ import torch
 from gradninja.lines import fence
 from gradninja.lines.plain import is_object, is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
+from gradninja.lines.reading import numbers
 from gradninja.lines.reading.expressions import Expressions
 
 
@@ -176,10 +177,20 @@ class Calls(Expressions):
             )
 
     def _method(self, node: ast.Call, func: ast.Attribute) -> Expr:
-        owner = self.read(func.value)
+        return self.method_of(node, func, self.read(func.value))
+
+    def method_of(self, node: ast.Call, func: ast.Attribute, owner: Expr) -> Expr:
+        """A call of a method of what was read."""
         attribute = ast.Attribute(owner.syntax, func.attr, ast.Load())
         if owner.is_tensor:
             op = f"Tensor.{func.attr}"
+            if func.attr in numbers.METHODS:
+                self._arguments(node)
+                return numbers.taken_out(
+                    self.source.spot(node), owner, func.attr, ast.Call(attribute, [], [])
+                )
+            if self._hands_on(node, func.attr, owner):
+                return owner
             if self.in_place(op):
                 return self.write_method(node, func, owner)
             self._refuse_outside(node, op)
@@ -199,12 +210,10 @@ class Calls(Expressions):
             if found is not None:
                 return found
         if owner.op in (STATIC, TUPLE) and isinstance(owner.value, list | tuple):
-            if func.attr in {"append", "extend", "insert"}:
+            if func.attr in {"append", "extend", "insert", "clear", "reverse", "remove", "sort"}:
                 self.fail(
                     node, f"`{func.attr}` can only stand as a line of its own, on a list's name"
                 )
-            if func.attr in {"pop", "remove", "clear", "sort", "reverse"}:
-                self.fail(node, "only `append`, `extend` and `insert` of a list are read")
             if func.attr in {"numel", "index", "count"}:
                 args, _ = self._arguments(node)
                 syntax = ast.Call(attribute, [e.syntax for e in args], [])
@@ -217,6 +226,14 @@ class Calls(Expressions):
                 args, kwargs = self._arguments(node)
                 return self.call_value(node, callee, args, kwargs)
         self.fail(node, f"`.{func.attr}()` is outside of what is read")
+
+    def _hands_on(self, node: ast.Call, name: str, owner: Expr) -> bool:
+        """Whether a method gives the tensor itself: what is on the CPU, or asks for no gradient."""
+        if name == "cpu":
+            return not node.args and owner.value.device.type == "cpu"
+        given = [*node.args, *(k.value for k in node.keywords)]
+        off = len(given) == 1 and isinstance(given[0], ast.Constant) and given[0].value is False
+        return name == "requires_grad_" and off and not owner.differentiable
 
     def builtin(
         self, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
@@ -235,6 +252,8 @@ class Calls(Expressions):
         if args and args[0].is_tensor and name in {"abs", "pow"}:
             run = getattr(builtins, name)
             return self.operation(node, f"torch.{name}", tuple(args), syntax, run, kwargs)
+        if args and args[0].is_tensor and name in numbers.BUILTINS:
+            return numbers.taken_out(self.source.spot(node), args[0], name, syntax)
         if name == "len" and len(args) == 1 and not kwargs:
             return self._length(node, args[0], syntax)
         if name in {"list", "tuple", "zip", "enumerate", "reversed", "sum"} and not kwargs:

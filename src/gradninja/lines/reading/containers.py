@@ -12,7 +12,7 @@ from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading.naming import Naming
 
-GROWS = frozenset({"append", "extend", "insert", "update"})
+GROWS = frozenset({"append", "extend", "insert", "update", "pop", "clear", "reverse"})
 
 
 class Containers(Naming):
@@ -62,6 +62,8 @@ class Containers(Naming):
         """`d.items()`, `d.get(key, default)`, `xs.copy()`; None where it is another method."""
         if name == "copy" and not args and owner.op == TUPLE:
             return self._anew(node, owner)
+        if name == "pop":
+            return self._popped(node, owner, args)
         if not isinstance(owner.value, dict):
             return None
         entries = self._entries(node, owner)
@@ -77,6 +79,27 @@ class Containers(Naming):
             return self.container(node, [self.container(node, pair) for pair in pairs], list)
         return self.container(node, keys if name == "keys" else entries.values(), list)
 
+    def _popped(self, node: ast.Call, owner: Expr, args: list[Expr]) -> Expr:
+        """`hs.pop()`, `kwargs.pop("mask", None)`: what is taken out; the rest stays."""
+        assert isinstance(node.func, ast.Attribute)
+        if isinstance(owner.value, dict):
+            entries = self._entries(node, owner)
+            key = self._plain_key(node, args[0])
+            if key not in entries and len(args) < 2:
+                self.fail(node, f"this line does not run: KeyError: {key!r}")
+            found = entries.pop(key) if key in entries else args[1]
+            rest = self.dictionary(node, entries, type(owner.value))
+        else:
+            elements = self.elements_of(node, owner)
+            at = args[0].value if args else -1
+            try:
+                found = elements.pop(at)
+            except (IndexError, TypeError) as error:
+                self.fail(node, f"this line does not run: {error}")
+            rest = self.container(node, elements, list)
+        self.replace_container(node.func.value, owner, rest)
+        return found
+
     def _anew(self, node: ast.AST, several: Expr) -> Expr:
         if isinstance(several.value, dict):
             return self.dictionary(node, self._entries(node, several))
@@ -88,15 +111,26 @@ class Containers(Naming):
         """`hs.append(h)`; False where it is another method."""
         assert isinstance(call.func, ast.Attribute)
         name = call.func.attr
-        if name == "update" and isinstance(held.value, dict) and len(call.args) == 1:
-            more = self._entries(call, self.read(call.args[0]))
+        if name == "pop":
+            args, _ = self._arguments(call)
+            self._popped(call, held, args)
+            return True
+        if name == "update" and isinstance(held.value, dict):
+            args, named = self._arguments(call)
+            more: dict[object, Expr] = dict(named.items())
+            for given in args:
+                more = {**self._entries(call, given), **more}
             entries = {**self._entries(call, held), **self._leaves(more)}
             self.replace_container(call.func.value, held, self.dictionary(node, entries))
             return True
         if not isinstance(held.value, list) or name == "update":
             return False
-        element = self.read(call.args[-1])
         elements = self.elements_of(node, held)
+        if name in {"clear", "reverse"}:
+            elements = elements[::-1] if name == "reverse" else []
+            self.replace_container(call.func.value, held, self.container(node, elements, list))
+            return True
+        element = self.read(call.args[-1])
         if name == "insert":
             at = self.read(call.args[0])
             if at.op != STATIC:

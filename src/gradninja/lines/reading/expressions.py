@@ -20,8 +20,9 @@ from gradninja.lines.operators import (
     UNARY,
 )
 from gradninja.lines.plain import is_object, is_plain, literal
-from gradninja.lines.program import STATIC, TUPLE, Expr, Record
+from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Record
 from gradninja.lines.reading.building import Builder
+from gradninja.lines.reading.numbers import Logged, hold_reckoned, logged, taken_out
 
 # Python's own types as values: what `isinstance` asks for.
 TYPES = {kind.__name__: kind for kind in (bool, int, float, str, tuple, list, dict)}
@@ -60,7 +61,9 @@ class Expressions(Builder):
             return self.static(node, TYPES[node.id], node)
         outside = self.source.outside
         if node.id in outside:
-            return self.value_of(node, outside[node.id], node)
+            value = outside[node.id]
+            named = isinstance(value, torch.device | torch.dtype)
+            return self.value_of(node, value, literal(value) if named else node)
         self.fail(
             node, f"`{node.id}` is not defined", "every name must be an input or an earlier line"
         )
@@ -109,6 +112,8 @@ class Expressions(Builder):
             return self._path(node, path)
         owner = self.read(node.value)
         syntax = ast.Attribute(owner.syntax, node.attr, ast.Load())
+        if owner.is_tensor and node.attr == "real" and not owner.value.is_complex():
+            return owner
         if owner.is_tensor and node.attr in TENSOR_ATTRIBUTES:
             return self.operation(
                 node, f".{node.attr}", (owner,), syntax, lambda t: getattr(t, node.attr)
@@ -197,7 +202,7 @@ class Expressions(Builder):
         return self.static(node, value, syntax, given)
 
     def read_Subscript(self, node: ast.Subscript) -> Expr:
-        owner, index = self.read(node.value), self.read(node.slice)
+        owner, index = self.read(node.value), self.placed(self.read(node.slice))
         syntax = ast.Subscript(owner.syntax, index.syntax, ast.Load())
         if owner.is_tensor:
             return self.operation(node, "[]", (owner, index), syntax, operator.getitem)
@@ -224,9 +229,20 @@ class Expressions(Builder):
             self.fail(node, f"this line does not run: {said}")
         return picked if isinstance(picked, Expr) else self.container(node, picked)
 
+    def placed(self, index: Expr) -> Expr:
+        """Positions that are listed, `list(y)` of a tensor of ints, as the tensor that they are."""
+        if index.op != TUPLE or isinstance(index.value, dict):
+            return index
+        if isinstance(index.value, tuple):
+            return self.rebuilt(index.syntax, index, [self.placed(part) for part in index.args])
+        return _listed(index) or index
+
     def _static_operation(
         self, node: ast.AST, function: Callable[..., Any], args: tuple[Expr, ...], syntax: ast.expr
     ) -> Expr:
+        told = logged([e.value for e in args])
+        if told is not None and function is not operator.getitem:
+            return self.static(node, told, syntax)  # `round(loss.item(), 3)` is logged as well
         try:
             value = fence.static_call(function, *(e.value for e in args))
         except Exception as error:  # Python's own word on the person's own line
@@ -257,6 +273,7 @@ class Expressions(Builder):
     def read_UnaryOp(self, node: ast.UnaryOp) -> Expr:
         op, function = UNARY[type(node.op)]
         arg = self.read(node.operand)
+        arg = self.asked(arg) if op == "not" else arg
         syntax = ast.UnaryOp(node.op, arg.syntax)
         if arg.is_tensor and op != "not":
             return self.operation(node, op, (arg,), syntax, function)
@@ -275,25 +292,36 @@ class Expressions(Builder):
         value = True
         for op_node, left, right in zip(node.ops, args, args[1:], strict=False):
             step = self._static_operation(node, COMPARE[type(op_node)][1], (left, right), syntax)
+            if isinstance(step.value, Logged):
+                return step
             value = value and bool(step.value)
         return self.static(node, value, syntax, args)
 
     def read_BoolOp(self, node: ast.BoolOp) -> Expr:
-        args = [self.read(value) for value in node.values]
-        for arg in args:
-            self.truth(arg, node)
-        syntax = ast.BoolOp(node.op, [e.syntax for e in args])
-        values = [e.value for e in args]
-        value = values[0]
-        for other in values[1:]:
-            value = (value and other) if isinstance(node.op, ast.And) else (value or other)
-        return self.static(node, value, syntax, args)
+        args = []
+        for value in node.values:  # as Python does: no further than needed, and that one as it is
+            args.append(self.asked(self.read(value)))
+            last = value is node.values[-1]
+            if not last and self.truth(args[-1], node) != isinstance(node.op, ast.And):
+                break
+        if args[-1].op != STATIC:
+            return args[-1]
+        syntax = ast.BoolOp(node.op, [e.syntax for e in args]) if len(args) > 1 else args[0].syntax
+        return self.static(node, args[-1].value, syntax, args)
+
+    def read_NamedExpr(self, node: ast.NamedExpr) -> Expr:
+        return self.bind(node.target.id, self.read(node.value))
+
+    def bind(self, name: str, expr: Expr) -> Expr:
+        """Bind a name of the person's to a value."""
+        raise NotImplementedError
 
     def read_IfExp(self, node: ast.IfExp) -> Expr:
         return self.read(node.body if self.decide(node.test) else node.orelse)
 
     def truth(self, expr: Expr, node: ast.AST) -> bool:
         if expr.op == STATIC:
+            hold_reckoned(expr.value)
             return bool(expr.value)
         if expr.op == TUPLE:
             return bool(expr.args)
@@ -305,9 +333,17 @@ class Expressions(Builder):
 
     def decide(self, test: ast.expr) -> bool:
         """The truth of a plain Python condition; one on sizes becomes an assumption."""
-        expr = self.read(test)
+        expr = self.asked(self.read(test))
         self.assume(expr)
         return self.truth(expr, test)
+
+    def asked(self, expr: Expr) -> Expr:
+        """The truth of a tensor that no gradient leads to is a plain value, like a size."""
+        data = any(part.differentiable or part.random for part in expr.walk())
+        if not expr.is_tensor or data or expr.value.numel() != 1:
+            return expr
+        syntax = ast.Call(ast.Name("bool", ast.Load()), [expr.syntax], [])
+        return taken_out(expr.spot, expr, "bool", syntax)
 
     def assume(self, expr: Expr) -> None:
         """Note that what is read from here on holds for this value of a size."""
@@ -334,6 +370,19 @@ def _holds_tensors(value: Any) -> bool:
     if type(value) in (list, tuple):
         return any(_holds_tensors(v) for v in value)
     return isinstance(value, torch.Tensor)
+
+
+def _listed(several: Expr) -> Expr | None:
+    """The tensor whose elements, all of them in order, a list holds."""
+    first = several.args[0]
+    whole = first.args[0] if first.op == "[]" else first
+    if first.op != "[]" or whole.op != NAME or len(several.args) != len(whole.value):
+        return None
+    in_order = all(
+        part.op == "[]" and part.args[0] is whole and part.args[1].value == at
+        for at, part in enumerate(several.args)
+    )
+    return whole if in_order else None
 
 
 def _sized(expr: Expr) -> Expr:

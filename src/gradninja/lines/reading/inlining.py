@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gradninja.lines import source as sources
+from gradninja.lines.modules.live import live_defaults
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr
 from gradninja.lines.reading.calls import Calls
@@ -22,6 +23,7 @@ HARMLESS = frozenset(
     "export disable jaxtyped jit script_method".split()
 )
 DEEPEST_CALL = 40
+LIBRARIES = ("gradninja.", "torch.")  # whose text stands where the person calls it
 OUTSIDE = frozenset({"torch", "einops"})  # whose functions are known by name
 
 
@@ -123,10 +125,10 @@ class Inlining(Calls):
             self.loaded[live] = (
                 sources.of_lambda(live)
                 if lambdas
-                else sources.load(live, dialect=self._dialect(live))
+                else sources.load(live, dialect=self._dialect(live), whole=True)
             )
         found = self.loaded[live]
-        if live.__module__.startswith("gradninja."):
+        if live.__module__.startswith(LIBRARIES):
             parts = {f.name: getattr(found, f.name) for f in fields(Source)}
             said = self.source.statement(self.statement)
             found = Standing(**parts, place=self.source.spot(node), said=said)
@@ -134,7 +136,7 @@ class Inlining(Calls):
 
     def _dialect(self, live: Callable[..., Any]) -> str | None:
         """A function of the person's speaks as its caller does."""
-        return None if live.__module__.startswith("gradninja.") else self.source.dialect
+        return None if live.__module__.startswith(LIBRARIES) else self.source.dialect
 
     def enter(
         self, node: ast.expr, function: Function, args: list[Expr], kwargs: Mapping[str, Expr]
@@ -229,10 +231,13 @@ class Inlining(Calls):
         if arguments.vararg is not None:
             more[arguments.vararg.arg] = self.container(node, rest)
         if arguments.kwarg is not None:
-            if any(value.op != STATIC for value in extra.values()):
-                self.fail(node, f"`**{arguments.kwarg.arg}` of `{name}` would hold tensors")
             values = {key: value.value for key, value in extra.items()}
-            more[arguments.kwarg.arg] = self.static(node, values, ast.Constant(None))
+            plain = all(value.op == STATIC for value in extra.values())
+            more[arguments.kwarg.arg] = (
+                self.static(node, values, ast.Constant(None))
+                if plain
+                else self.dictionary(node, extra)
+            )
         return given, more
 
     def _leaf_argument(self, name: str, value: Expr) -> Expr:
@@ -252,16 +257,6 @@ class Inlining(Calls):
         target = self.fresh(name)
         self.add_line((target,), value)
         return self.reference(target, value.value, value)
-
-
-def live_defaults(function: Callable[..., Any] | None) -> dict[str, Any]:
-    """The defaults of a live function, as they are."""
-    if not isinstance(function, types.FunctionType):
-        return {}
-    code, defaults = function.__code__, function.__defaults__ or ()
-    places = code.co_varnames[: code.co_argcount]
-    found = dict(zip(places[len(places) - len(defaults) :], defaults, strict=True))
-    return {**found, **(function.__kwdefaults__ or {})}
 
 
 def _used_once(definition: ast.FunctionDef) -> bool:

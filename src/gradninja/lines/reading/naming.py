@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradninja.lines.plain import is_plain
+from gradninja.lines.plain import continuous, is_plain
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Line
 from gradninja.lines.reading.objects import Objects
 
@@ -21,6 +21,8 @@ class Naming(Objects):
     reserved: set[str]
     counts: dict[str, int]  # the number that a base's last fresh name ends in
     made: dict[str, int]  # how deep in calls a name was made
+    turns: list[tuple[int, int]]  # the loops that are being read, and which turn of each
+    whole_names: set[str]  # of the parts of inputs that are dictionaries or lists
     of_object: bool  # whether an object's forward is read
 
     def fresh(self, base: str) -> str:
@@ -37,7 +39,7 @@ class Naming(Objects):
     def add_line(self, targets: tuple[str, ...], expr: Expr) -> None:
         number = self.source.spot(self.statement).line
         text = self.source.statement(self.statement)
-        self.lines.append(Line(targets, expr, number, text))
+        self.lines.append(Line(targets, expr, number, text, tuple(self.turns)))
 
     def bind(self, name: str, expr: Expr) -> Expr:
         """Bind a name of the person's to a value; the scope then holds what to read for it."""
@@ -46,6 +48,8 @@ class Naming(Objects):
 
     def named(self, name: str, expr: Expr) -> Expr:
         """A value under a name like this one, with a line where it needs one."""
+        if expr.op == NAME and str(expr) == name and name in self.whole_names:
+            return expr  # `W1 = parameters["W1"]`
         if self.of_object and expr.op == NAME and self.made.get(str(expr), 0) > self.depth:
             return self._handed_out(name, expr)
         if expr.op == TUPLE:
@@ -108,7 +112,7 @@ class Naming(Objects):
         syntax = ast.Name(name, ast.Load())
         if not isinstance(value, torch.Tensor):
             return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
-        flows = of.differentiable and value.is_floating_point()
+        flows = of.differentiable and continuous(value)
         return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import dataclasses
 import functools
 import types
 from collections.abc import Mapping
@@ -18,12 +17,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines.modules.layers import ASKED, COMPUTED, FUNCTIONS, meaning, trimmed
 from gradninja.lines.modules.live import callee_path, forward_of
-from gradninja.lines.plain import is_object, is_plain, literal
-from gradninja.lines.program import STATIC, Expr, Record
-from gradninja.lines.reading.inlining import Function, Inlining
+from gradninja.lines.plain import is_plain, literal
+from gradninja.lines.program import STATIC, Expr
+from gradninja.lines.reading.inlining import Function
+from gradninja.lines.reading.making import Making
+from gradninja.lines.reading.numbers import Logged, logged
 from gradninja.lines.source import Standing
 
 # Methods that only tell what an object holds.
@@ -34,27 +36,8 @@ TELLING = frozenset(
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
-NEEDED = object()  # no default
-
-
-def _fields(kind: type) -> dict[str, Any] | None:
-    """The fields of a named tuple or a plain dataclass, with their defaults; None of another."""
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        defaults: Mapping[str, Any] = getattr(kind, "_field_defaults", {})
-        return {name: defaults.get(name, NEEDED) for name in kind._fields}
-    if not dataclasses.is_dataclass(kind) or hasattr(kind, "__post_init__"):
-        return None
-    return {
-        field.name: NEEDED if field.default is dataclasses.MISSING else field.default
-        for field in dataclasses.fields(kind)
-        if field.init
-    }
-
-
-class Objects(Inlining):
+class Objects(Making):
     """Attributes and calls of live objects."""
-
-    state: dict[tuple[int, str], Expr]  # attributes that the forward wrote
 
     def member(self, node: ast.expr, owner: Expr, name: str) -> Expr:
         held = self.state.get((id(owner.value), name))
@@ -70,6 +53,8 @@ class Objects(Inlining):
                     "compute it in the forward, or remove the parametrization",
                 )
             return self.enter(node, Function.of(getter, name), [owner], {})
+        if isinstance(owner.value, Logged):  # `acc.cpu().numpy().mean()` is logged as well
+            return owner
         try:
             value = getattr(owner.value, name)
         except AttributeError:
@@ -131,6 +116,8 @@ class Objects(Inlining):
     ) -> Expr:
         """A call of a live thing: a function, a method, a module, a class."""
         value = callee.value
+        if isinstance(value, Logged):
+            return callee
         if isinstance(value, Function):
             return self.enter(node, value, args, kwargs)
         if isinstance(value, functools.partial):
@@ -146,7 +133,7 @@ class Objects(Inlining):
         if isinstance(value, types.FunctionType):
             return self.enter(node, Function.of(value, value.__name__), args, kwargs)
         if isinstance(value, type):
-            return self._made(node, value, args, kwargs)
+            return self.make(node, value, args, kwargs)
         if isinstance(value, types.MethodType):
             return self._bound(node, value, args, kwargs)
         if isinstance(value, types.BuiltinMethodType):
@@ -225,62 +212,10 @@ class Objects(Inlining):
         args: list[Expr],
         kwargs: Mapping[str, Expr],
     ) -> Expr:
-        text = meaning(kind)
-        if text is None:
-            self.fail(
-                node,
-                f"torch.nn.{kind.__name__} is not read yet",
-                "write its forward as lines, in a module of your own",
-            )
+        text = meaning(kind) or forward_of(layer)  # most only call a function: their own text
+        assert text is not None
         held = self._object(node, layer)
         return self.enter(node, Function.of(text, kind.__name__), [held, *args], kwargs)
-
-    def _made(
-        self, node: ast.Call, kind: type, args: list[Expr], kwargs: Mapping[str, Expr]
-    ) -> Expr:
-        """An object that the forward makes: `nn.ReLU()(x)`; it may hold no tensors."""
-        if kind.__module__ == "builtins":
-            return self.builtin(node, kind.__name__, args, kwargs)
-        fields = _fields(kind)
-        if fields is not None:
-            return self._record(node, kind, fields, args, kwargs)
-        if any(e.op != STATIC for e in (*args, *kwargs.values())):
-            self.fail(
-                node,
-                f"a {kind.__name__} is made of tensors here",
-                "return the tensors themselves, or a tuple of them",
-            )
-        try:
-            made = kind(*(e.value for e in args), **{k: e.value for k, e in kwargs.items()})
-        except Exception as error:  # the person's own class, on the person's own line
-            self.fail(node, f"this line does not run: {error}")
-        if isinstance(made, nn.Module) and next(iter(made.parameters()), None) is not None:
-            self.fail(
-                node,
-                f"this {kind.__name__} is made anew in every call, so it never learns",
-                "make it in `__init__`",
-            )
-        return self.value_of(node, made, node)
-
-    def _record(
-        self,
-        node: ast.Call,
-        kind: type,
-        fields: Mapping[str, Any],
-        args: list[Expr],
-        kwargs: Mapping[str, Expr],
-    ) -> Expr:
-        """A named tuple, or a dataclass that does nothing else: its fields."""
-        given = {**dict(zip(fields, args, strict=False)), **kwargs}
-        entries = {}
-        for name, default in fields.items():
-            if name not in given and default is NEEDED:
-                self.fail(node, f"`{kind.__name__}` needs a value for `{name}`")
-            plain = literal(default) if is_plain(default) else ast.Constant(None)
-            entries[name] = given.get(name) or self.value_of(node, default, plain)
-        if len(args) > len(fields) or set(kwargs) - set(fields):
-            self.fail(node, f"`{kind.__name__}` has the fields {', '.join(fields)}")
-        return self.dictionary(node, entries, Record)
 
     # -- names and builtins that only objects need ---------------------------------------------
 
@@ -290,9 +225,12 @@ class Objects(Inlining):
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 expr = self.read(part.value)
-                if expr.op != STATIC or part.format_spec is not None or is_object(expr.value):
-                    self.fail(node, "text has no place in a forward")
-                parts.append(str(expr.value))
+                error = ReadError("text has no place in a forward", spot=self.source.spot(node))
+                told = logged(expr.value)
+                if expr.op != STATIC or told is not None:
+                    return self.static(node, told or Logged(error), node)
+                spec = "" if part.format_spec is None else self.read(part.format_spec).value
+                parts.append(format(expr.value, spec))
             else:
                 assert isinstance(part, ast.Constant)
                 parts.append(str(part.value))

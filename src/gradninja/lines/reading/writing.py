@@ -300,10 +300,28 @@ class Writing(Containers):
                 lambda t, i: t[i],
             )
             inner = self._put(node, piece, rest, value)
+            if owner.value.is_complex() and bounds[2] == 1:
+                return self._joined(node, owner, inner, dim, bounds[0])
             return self._scattered(node, "slice_scatter", owner, inner, dim, settings)
         piece = self._method_of(node, "select", owner, dim, first.index)
         inner = self._put(node, piece, [part.lowered(first.dim) for part in rest], value)
+        if owner.value.is_complex():
+            at = first.index.value % owner.shape[first.dim]
+            return self._joined(
+                node, owner, self._method_of(node, "unsqueeze", inner, dim), dim, at
+            )
         return self._method_of(node, "select_scatter", owner, inner, dim, first.index)
+
+    def _joined(self, node: ast.AST, owner: Expr, inner: Expr, dim: Expr, start: int) -> Expr:
+        """What stands before, what is new, what stands behind: complex parts have no scatter."""
+        parts, end = [inner], start + inner.shape[dim.value]
+        for place, begin, stop in ((0, 0, start), (2, end, owner.shape[dim.value])):
+            if stop > begin:
+                bounds = [self.static(node, n, ast.Constant(n)) for n in (begin, stop - begin)]
+                parts.insert(place, self._method_of(node, "narrow", owner, dim, *bounds))
+        several = self.container(node, parts, list)
+        call = ast.Call(fence.callee_syntax("torch.cat"), [several.syntax, dim.syntax], [])
+        return self.operation(node, "torch.cat", (several, dim), call, torch.cat)
 
     def _scattered(
         self,

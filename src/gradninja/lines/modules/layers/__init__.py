@@ -11,6 +11,7 @@ from typing import Any
 from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     activations,
     cells,
+    distributions,
     losses,
     norms,
     patterns,
@@ -26,11 +27,12 @@ from gradninja.lines.modules.layers.table import (
     COMPUTED,
     FUNCTIONS,
     LAYERS,
+    STANDING,
     meaning,
     trimmed,
 )
 
-__all__ = ["ASKED", "COMPUTED", "DRAWN", "FUNCTIONS", "LAYERS", "meaning", "trimmed"]
+__all__ = ["ASKED", "COMPUTED", "DRAWN", "FUNCTIONS", "LAYERS", "STANDING", "meaning", "trimmed"]
 
 
 def _in_order(drops: Callable[..., Any]) -> Callable[..., Any]:

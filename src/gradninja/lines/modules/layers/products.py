@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from gradninja.lines.modules.layers.table import means, reads
 
 
+@reads("torch.nn.Transformer.generate_square_subsequent_mask")
+def square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+    return torch.triu(torch.full((sz, sz), float("-inf"), dtype=dtype, device=device), diagonal=1)
+
+
 @means(nn.Linear)
 def linear(self: Any, x: Tensor) -> Tensor:
     if self.bias is None:

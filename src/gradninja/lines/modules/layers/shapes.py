@@ -90,3 +90,12 @@ def vmap(func: Any, in_dims: Any = 0, out_dims: int = 0) -> Any:
 def checkpoint(function: Any, *args: Any, **kwargs: Any) -> Any:
     """What is computed again in the backward is the same as what is kept."""
     return function(*args)
+
+
+@means(nn.Upsample)
+def upsample(self: Any, x: Tensor) -> Tensor:
+    if self.size is not None:
+        return F.interpolate(x, size=self.size, mode=self.mode, align_corners=self.align_corners)
+    return F.interpolate(
+        x, scale_factor=self.scale_factor, mode=self.mode, align_corners=self.align_corners
+    )

@@ -10,6 +10,7 @@ Text = Callable[..., Any]
 LAYERS: dict[type, Text] = {}
 FUNCTIONS: dict[str, Text] = {}  # functions that are read the same way, by their callee
 NAMED: dict[str, Text] = {}  # layers of einops, which need not be there
+STANDING: dict[type, type] = {}  # classes of torch's that are made in a forward -> ours
 ASKED: dict[str, str] = {}  # of those that are only read so where a keyword is true, that keyword
 COMPUTED: set[Text] = set()  # functions on plain values that a text calls: run, and not read
 
@@ -32,6 +33,16 @@ def reads(callee: str, asked: str | None = None) -> Callable[[Text], Text]:
         if asked is not None:
             ASKED[callee] = asked
         return text
+
+    return enter
+
+
+def stands_for(kind: type) -> Callable[[type], type]:
+    """The class below is what an object of torch's class is, where a forward makes one."""
+
+    def enter(own: type) -> type:
+        STANDING[kind] = own
+        return own
 
     return enter
 

@@ -1,0 +1,78 @@
+"""Constants that a forward makes with NumPy: `torch.from_numpy(np.array([1.0, 0.0]))`.
+
+Of plain values they are computed, and stand in the text as the numbers that they are.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gradninja.lines import fence
+from gradninja.lines.ndarray import TORCH, is_array
+from gradninja.lines.plain import literal
+from gradninja.lines.program import STATIC, Expr
+from gradninja.lines.reading.inlining import Inlining
+
+TAKES_ARRAYS = frozenset({"torch.from_numpy", "torch.tensor", "torch.as_tensor", "torch.Tensor"})
+MOST_NUMBERS = 256  # that are written out
+
+
+class Constants(Inlining):
+    """Calls of NumPy's functions and methods on plain values, in a text that speaks torch."""
+
+    def module_call(
+        self,
+        node: ast.Call,
+        path: str,
+        args: list[Expr] | None = None,
+        kwargs: Mapping[str, Expr] | None = None,
+    ) -> Expr:
+        made = path.startswith("np.") and path not in fence.STATIC_FUNCTIONS
+        made = made and not path.startswith("np.random") and self.source.dialect == TORCH
+        if not made and path not in TAKES_ARRAYS:
+            return super().module_call(node, path, args, kwargs)
+        if args is None or kwargs is None:
+            args, kwargs = self._arguments(node)
+        if made and all(e.op == STATIC for e in (*args, *kwargs.values())):
+            return self._computed(node, fence.find(path), args, kwargs)
+        if not made and args and args[0].op == STATIC and is_array(args[0].value):
+            return self._written_out(node, args, kwargs)
+        return super().module_call(node, path, args, kwargs)
+
+    def _method(self, node: ast.Call, func: ast.Attribute) -> Expr:
+        if not isinstance(func.value, ast.Call):
+            return super()._method(node, func)
+        owner = self.read(func.value)
+        if owner.op != STATIC or not is_array(owner.value):
+            return self.method_of(node, func, owner)
+        args, kwargs = self._arguments(node)
+        return self._computed(node, getattr(owner.value, func.attr, None), args, kwargs)
+
+    def _computed(
+        self, node: ast.Call, function: Any, args: list[Expr], kwargs: Mapping[str, Expr]
+    ) -> Expr:
+        try:
+            value = function(*(e.value for e in args), **{k: e.value for k, e in kwargs.items()})
+        except Exception as error:  # NumPy's own word on the person's own line
+            self.fail(node, f"this line does not run: {error or type(error).__name__}")
+        plain = value.item() if hasattr(value, "item") and not is_array(value) else value
+        syntax = node if is_array(plain) else literal(plain)
+        return self.static(node, plain, syntax, (*args, *kwargs.values()))
+
+    def _written_out(self, node: ast.Call, args: list[Expr], kwargs: Mapping[str, Expr]) -> Expr:
+        """`torch.tensor([1.0, 0.0], dtype=torch.float64)` for an array."""
+        array = args[0].value
+        if array.size > MOST_NUMBERS:
+            self.fail(
+                node,
+                f"an array of {array.size:,} numbers is made in the forward",
+                "make it once, outside of it, and keep it as a buffer",
+            )
+        dtype = torch.from_numpy(array).dtype
+        numbers = self.static(node, array.tolist(), literal(array.tolist()))
+        kind = kwargs.get("dtype") or self.static(node, dtype, literal(dtype))
+        return super().module_call(node, "torch.tensor", [numbers], {**kwargs, "dtype": kind})
