@@ -98,6 +98,8 @@ GATES = [
     ("y = g * F.layer_norm(x, (3,)) + b; y.tanh()", "x 4 3, g 3, b 3"),
     ("y = x.sum(); z = y * g; z * z", "x 3, g 1"),
     ("s = torch.sigmoid(g) * x; s.sum(0).tanh()", "x 4 3, g 3"),
+    ("s = x.square() + 1; y = s.log() + e / s; y.sum()", "x 3, e 3"),  # 1 / s - e / s**2
+    ("s = x.square() + 1; (s.log() + e / s) * e", "x 3, e 3"),
 ]
 
 

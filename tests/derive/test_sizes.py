@@ -162,6 +162,11 @@ TOLD = (
         {"x": (0, 2)},
         {"x": (2, 1)},
     ),
+    (  # a mean of nothing is no number, and its gradients are 0
+        "def forward(x, g):\n    return (x + g * torch.tanh(x)).mean()\n",
+        {"x": (3, 2), "g": (2,)},
+        {"x": (0, 2), "g": (2,)},
+    ),
     ("def forward(x):\n    return torch.linalg.pinv(x).sum()\n", {"x": (4, 3)}, {"x": (3, 4)}),
 )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradninja.derive.holes import empty_of
 from gradninja.derive.template import LIBRARY
 from gradninja.derive.verify import cotangents_of, differs, truth
 from gradninja.errors import DeriveError, Spot
@@ -149,7 +150,9 @@ def _difference(back: Backward, values: Mapping[str, Any]) -> str | None:
         return None
     true = {name: through[name] for name in program.differentiable}
     blank = any(t.numel() and not bool(t.isfinite().any()) for t in true.values())
-    if blank or not all(bool(output.isfinite().all()) for output in outputs):
+    # A mean of nothing is no number, and its gradients are 0.
+    finite = empty_of(values) or all(bool(output.isfinite().all()) for output in outputs)
+    if blank or not finite:
         return None
     ours = back.run(values, cotangents)
     for name, mine in ours.items():
