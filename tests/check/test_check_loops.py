@@ -91,3 +91,40 @@ def test_the_wrong_line_of_a_loop_is_named_and_mended(right: str, wrong: str) ->
     # All other lines stay as they are, comments included.
     pairs = zip(text.splitlines(), mended.splitlines(), strict=True)
     assert sum(old != new for old, new in pairs) == 1
+
+
+TURNS = (
+    "import torch\nfrom jaxtyping import Float\nfrom torch import Tensor\n\n\n"
+    'def forward(x: Float[Tensor, "t d"], a: Float[Tensor, "d"]):\n'
+    "    s = torch.zeros(x.shape[1], dtype=x.dtype)\n    ys = []\n"
+    "    for t in range(x.shape[0]):\n        s = torch.tanh(a * s + x[t])\n"
+    "        ys.append(s)\n    y = torch.stack(ys)\n    return y\n\n\n"
+    "def backward(x, a, y, dy):\n    dx = torch.zeros_like(x)\n    da = torch.zeros_like(a)\n"
+    "    ds = torch.zeros_like(a)\n    for t in range(x.shape[0] - 1, -1, -1):\n"
+    "        ds = ds + dy[t]\n        dz = ds * (1 - y[t] ** 2)\n        dx[t] = dz\n"
+    "        if t > 0:\n            da += dz * y[t - 1]\n        ds = dz * a\n    return dx, da\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("ds = ds + dy[t]", "ds = dy[t]", "first wrong in turn 2 of "),  # nothing came before
+        ("dx[t] = dz\n", "dx[t] = 2 * dz\n", "first wrong in turn 1 of "),
+        ("da += dz * y[t - 1]", "da = dz * y[t - 1]", "first wrong in turn 2 of "),
+    ],
+)
+def test_the_turn_in_which_a_line_is_first_wrong_is_told(right: str, wrong: str, told: str) -> None:
+    assert check(TURNS).ok
+    report = check(TURNS.replace(right, wrong))
+    at = TURNS[: TURNS.index(right)].count("\n") + 1
+    assert [line.line for line in report.wrong] == [at], str(report)
+    (note,) = [note for note in report.wrong[0].notes if "turn" in note]
+    assert note.startswith(told) and "(t = " in note
+
+
+def test_without_a_mend_the_first_turn_that_writes_a_wrong_element_is_told() -> None:
+    odd = TURNS.replace("dx[t] = dz\n", "dx[t] = dz if t > 1 else dz.sin() * a.exp()\n")
+    line = next(line for line in check(odd).wrong if line.name == "dx")
+    assert line.fix is None or "turn" in str(line.notes)
+    assert any("(t = 1)" in note for note in line.notes), line.notes

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def test_a_factor_is_told_in_its_line_and_without_lines_as_a_ratio() -> None:
         return (dy * (1 - y**2)) @ w.T, 2 * x.T @ (dy * (1 - y**2))
 
     (line,) = check(forward, kernel).wrong
+    assert line.fix == "return (dy * (1 - y**2)) @ w.T, x.T @ (dy * (1 - y**2))"
+    (line,) = check(forward, partial(kernel)).wrong
     assert line.diagnosis is not None
     assert "times 2" in line.diagnosis
 
@@ -160,7 +163,8 @@ def test_any_callable() -> None:
     def returned(x: Tensor, w: Tensor, y: Tensor, dy: Tensor) -> Any:
         return (dy * (1 - y**2)) @ w.T, x.T @ (dy * (1 - y**2))
 
-    report = check(forward, returned)
+    assert [line.line for line in check(forward, returned).lines if line.line] != []
+    report = check(forward, partial(returned))
     assert report.ok
     assert any("as a whole" in note for note in report.notes)
     report = check(forward, lambda x, w, y, dy: (dy @ w.T, x.T @ (dy * (1 - y**2))))

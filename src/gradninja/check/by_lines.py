@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gradninja.check.diagnosis import Kind
 from gradninja.check.diagnosis.telling import explained
+from gradninja.check.given.placed import Wanted, placed
 from gradninja.check.given.plan import bound, plan
 from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.subject import Subject
@@ -130,6 +131,7 @@ def trials_of(subject: Subject, written: Written, every: Sequence[Trial] | None 
         every = [replace(t, digits=digits) for t in tried(subject, _takes(written))]
     first = every[0]
     _refuse_parameters(written, first)
+    written = placed(written, _asked(first))
     made = plan(written.statements, first.gradients)
     try:
         compiled = codes(made, written.file)
@@ -140,6 +142,17 @@ def trials_of(subject: Subject, written: Written, every: Sequence[Trial] | None 
         raise CheckError(f"this is not Python: {what}", spot=spot) from None
     trials = Trials(tuple(every), written, subject.namespace, made, compiled, said=subject.unwanted)
     return trials.with_hidden_writes()
+
+
+def _asked(trial: Trial) -> Wanted:
+    program = trial.draw.program
+    return Wanted(
+        [given.name for given in program.inputs],
+        list(program.differentiable),
+        trial.gradients,
+        trial.names.gradient,
+        frozenset(trial.names.versions),
+    )
 
 
 def _refuse_parameters(written: Written, trial: Trial) -> None:

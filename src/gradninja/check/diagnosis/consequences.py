@@ -14,12 +14,13 @@ from gradninja.check.verdicts.review import Review
 
 def mended_by(review: Review, patches: Sequence[Patch]) -> set[str]:
     """The names of the rows that accuse no more when the text with the patches in is judged."""
-    again = Review(review.trials.of(_patched(review.trials.written, patches)))
+    again = Review(review.trials.of(patched(review.trials.written, patches)))
     left = {row.name for row in again.rows if row.accuses}
     return {row.name for row in review.rows if row.accuses} - left
 
 
-def _patched(written: Written, patches: Sequence[Patch]) -> Written:
+def patched(written: Written, patches: Sequence[Patch]) -> Written:
+    """The backward that the text with the patches in has."""
     text = apply(patches, written.text)
     if written.again is not None:
         return written.again(text)

@@ -104,7 +104,8 @@ def _diagnosed(
     others: Sequence[Row] = (),
 ) -> LineReport:
     from gradninja.check.diagnosis import Kind, diagnose
-    from gradninja.check.diagnosis.consequences import mended_by
+    from gradninja.check.diagnosis.consequences import mended_by, patched
+    from gradninja.check.diagnosis.turns import first_wrong
 
     case = case_of(review, row)
     if case is None:
@@ -138,9 +139,11 @@ def _diagnosed(
         if statement and (row.at is not None or diagnosis.kind == Kind.WRONG_NAME):
             source = written.source_of(statement)
             found = replace(found, line=statement.lineno, source=source)
-    if diagnosis.rule:
-        found = replace(found, notes=(*found.notes, diagnosis.rule))
-    return found
+    written = review.trials.written
+    mended_text = patched(written, diagnosis.patches) if diagnosis.patches else None
+    turn = first_wrong(review.trials, mended_text, found.line or 0, row.name)
+    notes = [note for note in (turn, diagnosis.rule) if note]
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _beside(review: Review, case: Case) -> tuple[Case, ...]:

@@ -74,7 +74,7 @@ def plain(text: str, reuses: Iterable[Reuse], called: Mapping[str, str] | None =
         text = text.replace(reuse.alias, reuse.name)
     if called:
         either = "|".join(map(re.escape, called))
-        text = re.sub(rf"(?<![\w.])(?:{either})(?!\w)", lambda found: called[found[0]], text)
+        text = re.sub(rf"(?<![\w.'])(?:{either})(?!\w)", lambda found: called[found[0]], text)
     return text
 
 
