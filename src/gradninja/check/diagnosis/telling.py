@@ -105,7 +105,7 @@ def _diagnosed(
 ) -> LineReport:
     from gradninja.check.diagnosis import Kind, diagnose
     from gradninja.check.diagnosis.consequences import mended_by, patched
-    from gradninja.check.diagnosis.turns import first_wrong
+    from gradninja.check.walks.turns import first_wrong
 
     case = case_of(review, row)
     if case is None:
