@@ -49,6 +49,10 @@ class GradninjaError(Exception):
             parts.append(f"  {self.hint}")
         return "\n".join(parts)
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it, which asks for this: the words, as the command line does."""
+        return str(self).splitlines()
+
 
 class ReadError(GradninjaError):
     """A forward pass that cannot be read, or that uses something outside the fence."""

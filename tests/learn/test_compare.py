@@ -126,7 +126,7 @@ def test_what_is_not_written_is_to_do_and_what_is_no_tensor_is_told() -> None:
     names = run(exercise()[:4])
     here = Session(tuple(cells(exercise()[:4])), names, True)
     assert Desk().compare(here, "h", None, names["h"]).verdict == "to do"
-    assert "not a tensor" in Desk().compare(here, "h", [1.0], names["h"]).text()
+    assert "of type list" in Desk().compare(here, "h", [1.0], names["h"]).text()
 
 
 def test_in_a_script_and_in_a_function(tmp_path: Path, capsys: Any) -> None:

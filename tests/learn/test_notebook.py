@@ -58,6 +58,29 @@ def test_cmp_in_a_notebook(shell: Any, capsys: Any) -> None:
     assert "exact: True" in out and "your line (cell 6, line 1)" in out
 
 
+def test_arrays_and_a_function_of_one_s_own(shell: Any, capsys: Any) -> None:
+    cells = [
+        "import numpy as np\nimport gradninja as gn\nx = np.random.default_rng(0).normal(size=(4, 3))",
+        "def softmax(s):\n    e = np.exp(s - s.max(axis=1, keepdims=True))\n"
+        "    return e / e.sum(axis=1, keepdims=True)",
+        "b = np.zeros(3)\nprobs = softmax(x + b)\nloss = -np.log(probs[:, 0]).mean()",
+        "dprobs = np.zeros_like(probs)\ndprobs[:, 0] = -1 / 4 / probs[:, 0]\ngn.cmp('probs')",
+        "dprobs[:, 0] = 1 / 4 / probs[:, 0]\ngn.cmp('probs')",
+    ]
+    out = said(shell, capsys, *cells)
+    assert "exact: True" in out and "dprobs: wrong (sign)" in out
+
+
+def test_an_error_is_told_in_words_and_a_cell_s_own_as_its_own(shell: Any, capsys: Any) -> None:
+    shell.run_cell("import gradninja as gn\ngn.hint('nothing')", store_history=True)
+    out = capsys.readouterr().out
+    assert "what is the loss?" in out and "Traceback" not in out
+    shell.run_cell("%%backward\ndx = 1 / 0", store_history=True)
+    out = capsys.readouterr().out
+    assert "ZeroDivisionError" in out and "magics.py" not in out
+    assert "there is no stage 'x'" in said(shell, capsys, SETUP, FORWARD, "%hint dprobs x")
+
+
 def test_hints_say_a_little_more_each_time() -> None:
     back = gn.derive(load("mlp_batchnorm").path)
     for line in back.lines:

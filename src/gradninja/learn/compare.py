@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import torch
 
 from gradninja.check.tell.report import shape_told
+from gradninja.learn.arrays import spoken, tensor_of
 from gradninja.learn.forward import Forward, Lacks, Run, forward_of, is_float, run, same_lines
 from gradninja.learn.lines import Found, diagnosed
 from gradninja.learn.session import Session, Statement, session
+from gradninja.lines.ndarray import is_array
 
 RELATIVE = 1e-5  # of the largest element: what float32's rounding may do
+DOUBLE = 1e-9  # and float64's
 ZERO = 1e-6  # of the largest gradient: from here down it is asked whether it is zero in truth
 
 
@@ -85,10 +88,13 @@ class Comparison:
         return f"<d{self.name}: {self.verdict}{f', {self.kind}' if self.kind else ''}>"
 
 
+WRITTEN: Any = object()  # stands for what the names `dX` and `X` hold
+
+
 def cmp(
     name: str,
-    mine: Any,
-    variable: torch.Tensor,
+    mine: Any = WRITTEN,
+    variable: Any = WRITTEN,
     *,
     loss: str | None = None,
     mend: bool = False,
@@ -100,8 +106,8 @@ def cmp(
 
     Args:
         name: what to call it; the name of `variable` in the forward.
-        mine: your gradient, of the shape of `variable`.
-        variable: the forward's tensor.
+        mine: your gradient, of the shape of `variable`; what `dX` holds where `name` is "X".
+        variable: the forward's tensor or array; what `X` holds.
         loss: the name of the scalar; found by itself where there is one.
         mend: print the mended line as well.
     """
@@ -110,15 +116,27 @@ def cmp(
 
 def compare(
     name: str,
-    mine: Any,
-    variable: torch.Tensor,
+    mine: Any = WRITTEN,
+    variable: Any = WRITTEN,
     *,
     loss: str | None = None,
     frame: FrameType | None = None,
 ) -> Comparison:
     """What `cmp` prints, as an object. `frame`: whose names and lines are meant."""
     here = session(frame or sys._getframe(1))
-    return DESK.compare(here, name, mine, variable, loss)
+    label = called(here, name)
+    held = here.namespace
+    mine = held.get(f"d{label}") if mine is WRITTEN else mine
+    variable = held.get(label) if variable is WRITTEN else variable
+    return DESK.compare(here, label, mine, variable, loss)
+
+
+def called(here: Session, thing: Any) -> str:
+    """A name; of a value the name that holds it."""
+    if isinstance(thing, str):
+        return thing.strip()
+    held = [n for n, v in here.namespace.items() if v is thing and not n.startswith("_")]
+    return held[0] if held else f"a {type(thing).__name__}"
 
 
 class Desk:
@@ -134,6 +152,8 @@ class Desk:
         kept = self.ran
         if kept is None or not same_lines(kept.forward, forward) or not _unchanged(kept, forward):
             kept = run(forward)
+        elif kept.stale:  # and run again since: it is as its lines give it
+            kept = replace(kept, stale=())
         self.ran = kept = replace(kept, forward=forward)
         return kept
 
@@ -141,6 +161,17 @@ class Desk:
         self, here: Session, label: str, mine: Any, variable: Any, loss: str | None = None
     ) -> Comparison:
         name = _name_of(here, label, variable)
+        if here.namespace.get(label) is mine and variable is not mine and mine is not None:
+            return Comparison(label, name, "unknown", notes=(ORDER.format(name=label),))
+        other = _other(here, label, name)
+        here = spoken(_with_handed(here, label, name), variable)
+        mine, variable = tensor_of(mine), tensor_of(variable)
+        found = self._compared(here, label, name, mine, variable, loss)
+        return replace(found, notes=(*found.notes, *other))
+
+    def _compared(
+        self, here: Session, label: str, name: str, mine: Any, variable: Any, loss: str | None
+    ) -> Comparison:
         try:
             ran = self.run(here, name, loss)
         except Lacks as lack:
@@ -148,13 +179,13 @@ class Desk:
         if name not in ran.gradients:
             none = Lacks(f"no gradient flows through `{name}`: `{ran.forward.loss}` ignores it")
             return self._without_lines(label, name, mine, variable, none)
-        if ran.stale and isinstance(variable, torch.Tensor) and variable.grad is not None:
+        if ran.stale and (kept := _grad_of(variable)) is not None:
             note = f"{_stale(ran)} Compared with `{name}.grad`."
-            return numbers(label, name, mine, variable.grad, (note,))
+            return numbers(label, name, mine, kept, (note,))
         found = numbers(label, name, mine, ran.gradients[name])
         if ran.stale:
             return replace(found, notes=(*found.notes, _stale(ran)))
-        if found.verdict == "to do":
+        if found.verdict == "to do" or not isinstance(mine, torch.Tensor):
             return replace(found, uses=tuple(ran.forward.uses(name)))
         if found.ok:
             return replace(found, notes=self._remarks(found, ran, name))
@@ -175,7 +206,8 @@ class Desk:
             notes.append(
                 "exact: False with approximate: True is right. The same sums in another order, or "
                 "a product rounded once more, end on other last bits: here off by "
-                f"{_relative(found, true):.0e} of the largest element; float32's step is 6e-08"
+                f"{_relative(found, true):.0e} of the largest element; one step of "
+                f"{str(true.dtype).partition('.')[2]} is {torch.finfo(true.dtype).eps / 2:.0e}"
             )
         return tuple(notes)
 
@@ -183,23 +215,60 @@ class Desk:
         self, label: str, name: str, mine: Any, variable: Any, lack: Lacks
     ) -> Comparison:
         """The numbers against the tensor's own `.grad`, where it has one."""
-        grad = variable.grad if isinstance(variable, torch.Tensor) else None
-        said = lack.message + (f"; {lack.hint}" if lack.hint else "")
+        grad = _grad_of(variable)
+        said = (lack.message, *([lack.hint] if lack.hint else []))
+        if mine is None:
+            return Comparison(label, name, "to do", notes=said)
         if grad is None:
-            note = "nor has it a .grad (call .retain_grad() on it before loss.backward())"
-            return Comparison(label, name, "unknown", notes=(said, note))
-        return numbers(label, name, mine, grad, (f"compared with `{name}.grad` alone: {said}",))
+            return Comparison(label, name, "unknown", notes=said)
+        first, *rest = said
+        notes = (f"compared with `{name}.grad` alone: {first}", *rest)
+        return numbers(label, name, mine, grad, notes)
 
 
 DESK = Desk()
 
 
+ORDER = (
+    "your gradient comes second, what the forward computed third: cmp({name!r}, d{name}, {name})"
+)
+
+
 def _name_of(here: Session, label: str, variable: Any) -> str:
     """The forward's name for a tensor: the label, or the name that holds it."""
-    if here.namespace.get(label) is variable:
+    if here.namespace.get(label) is variable or variable is None:
         return label
-    held = [n for n, v in here.namespace.items() if v is variable and not n.startswith("_")]
-    return held[0] if held else label
+    held = called(here, variable)
+    return held if held in here.namespace else label
+
+
+def _other(here: Session, label: str, name: str) -> tuple[str, ...]:
+    """What is said where the label is the name of another tensor of the forward."""
+    labelled = here.namespace.get(label)
+    if name == label or not (isinstance(labelled, torch.Tensor) or is_array(labelled)):
+        return ()
+    return (f"the tensor that you gave is `{name}`, so it is compared as d{name}, not d{label}",)
+
+
+def _with_handed(here: Session, label: str, name: str) -> Session:
+    """The session with what the call hands over as a line, where it has a name of its own:
+    `cmp("h", dlogits @ W2.T, h)` judges `dh = dlogits @ W2.T`.
+    """
+    found = here.handed(label, 1)
+    if found is None or (isinstance(found[0], ast.Name) and found[0].id == f"d{name}"):
+        return here
+    expression, call = found
+    text = f"d{name} = {ast.unparse(expression)}"
+    (node,) = ast.parse(text).body
+    line = Statement(node, text, call.place, call.line)
+    return replace(here, statements=(*here.statements, line))
+
+
+def _grad_of(variable: Any) -> torch.Tensor | None:
+    """A tensor's own `.grad`; asking one that keeps none for it makes torch warn."""
+    if not isinstance(variable, torch.Tensor) or not (variable.is_leaf or variable.retains_grad):
+        return None
+    return variable.grad
 
 
 def _unchanged(ran: Run, forward: Forward) -> bool:
@@ -230,7 +299,7 @@ def numbers(
     if mine is None:
         return Comparison(label, name, "to do", expected=expected, notes=notes)
     if not isinstance(mine, torch.Tensor):
-        said = f"it is a {type(mine).__name__}, not a tensor"
+        said = f"it is of type {type(mine).__name__}, and should be of that of `{name}`"
         return Comparison(label, name, "wrong", expected=expected, notes=(said, *notes))
     shape = tuple(mine.shape)
     if shape != expected:
@@ -240,7 +309,8 @@ def numbers(
     off = (value - true).abs()
     maxdiff = float(off.max()) if off.numel() else 0.0
     scale = float(true.abs().max()) if true.numel() else 0.0
-    right = (approximate and maxdiff <= max(RELATIVE * scale, 1e-8)) or maxdiff <= RELATIVE * scale
+    relative = DOUBLE if true.dtype == torch.float64 else RELATIVE
+    right = maxdiff <= max(relative * scale, 1e-8 if approximate else 0.0)
     return Comparison(
         label,
         name,
@@ -288,8 +358,3 @@ def _explained(found: Comparison, here: Session, ran: Run, name: str, mine: Any)
         mend=told.mend,
         place=told.place,
     )
-
-
-def gradients_of(namespace: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The person's gradients by the forward's names, as far as they are there."""
-    return {n: namespace[f"d{n}"] for n in names if is_float(namespace.get(f"d{n}"))}

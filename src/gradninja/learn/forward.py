@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -45,6 +45,11 @@ class Forward:
         given = [*self.leaves, *(f"{n}={v!r}" for n, v in self.numbers.items())]
         return f"def forward({', '.join(given)}):\n{body}    return {self.loss}\n"
 
+    def place_of(self, number: int) -> str:
+        """Where the line stands that has this number in `text`."""
+        at = number - 2
+        return self.lines[at].where if 0 <= at < len(self.lines) else f"line {number}"
+
     @property
     def numbers(self) -> dict[str, int | float]:
         """The plain numbers that the lines read by name."""
@@ -82,6 +87,9 @@ def forward_of(session: Session, name: str, loss: str | None = None) -> Forward:
     Raises:
         Lacks: there are no lines, or no scalar comes of `name`.
     """
+    value = session.namespace.get(name)
+    if isinstance(value, torch.Tensor) and not value.is_floating_point():
+        raise Lacks(f"`{name}` holds no floats: it cannot be moved a little, and has no gradient")
     candidates = [loss] if loss is not None else list(_losses(session))
     for candidate in candidates:
         found = _slice(session, candidate)
@@ -171,12 +179,8 @@ def _computed(session: Session, name: str, line: Statement) -> bool:
     if value.requires_grad:
         return False
     # Without autograd nothing tells but the text: what is made of no tensor is a parameter.
-    tracked = any(
-        is_float(v) and v.grad_fn is not None
-        for n, v in session.namespace.items()
-        if n in line.reads
-    )
-    return not tracked and any(is_float(session.namespace.get(n)) for n in line.reads - {name})
+    read = [v for n in line.reads if is_float(v := session.namespace.get(n)) and n != name]
+    return bool(read) and not any(v.grad_fn is not None for v in read)
 
 
 def run(forward: Forward, dtype: torch.dtype | None = None) -> Run:
@@ -185,7 +189,8 @@ def run(forward: Forward, dtype: torch.dtype | None = None) -> Run:
     Raises:
         Lacks: a line does not run, or autograd cannot go through.
     """
-    scope: dict[str, Any] = {**LIBRARY, **forward.namespace}
+    names = {n for line in forward.lines for n in line.reads if n in forward.namespace}
+    scope: dict[str, Any] = {**LIBRARY, **{n: forward.namespace[n] for n in names}}
     for name in forward.leaves:
         value = forward.namespace[name].detach().clone()
         if value.is_floating_point():
@@ -195,7 +200,7 @@ def run(forward: Forward, dtype: torch.dtype | None = None) -> Run:
     with torch.enable_grad(), torch.random.fork_rng(devices=[]), _quiet():
         for line in forward.lines:
             try:
-                exec(compile(ast.Module([line.node], []), line.place, "exec"), scope)
+                exec(compile(ast.Module([line.said], []), line.place, "exec"), scope)
             except Exception as error:  # the person's own line
                 raise Lacks(
                     f"`{line.text}` ({line.where}) does not run again: "
@@ -243,9 +248,3 @@ def same_lines(one: Forward, other: Forward) -> bool:
 def _quiet() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()):
         yield
-
-
-def in_place_of(lines: Sequence[Statement], number: int) -> Statement | None:
-    """The statement that stands on a line of `Forward.text`."""
-    at = number - 2
-    return lines[at] if 0 <= at < len(lines) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tokenize
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gradninja.check.tell.report import shape_told
@@ -62,8 +63,15 @@ class Hint:
     __repr__ = __str__
 
 
-def hints(back: Backward, name: str, stage: int = len(STAGES)) -> Hint:
+def hints(
+    back: Backward,
+    name: str,
+    stage: int = len(STAGES),
+    place: Callable[[int], str] = "line {}".format,
+) -> Hint:
     """The hints for a variable's gradient, `hprebn` or `dhprebn`, up to a stage.
+
+    `place`: where the forward's line of a number stands.
 
     Raises:
         DeriveError: nothing of that name has a gradient.
@@ -77,7 +85,7 @@ def hints(back: Backward, name: str, stage: int = len(STAGES)) -> Hint:
         )
     said = (
         _question(back, lines),
-        _rule(lines),
+        _rule(lines, place),
         _shapes(back, lines),
         "\n   ".join(_half(line.source) for line in lines),
         "\n   ".join(line.source for line in lines),
@@ -106,11 +114,11 @@ def _question(back: Backward, lines: list[BackwardLine]) -> str:
     return " ".join(asked)
 
 
-def _rule(lines: list[BackwardLine]) -> str:
+def _rule(lines: list[BackwardLine], place: Callable[[int], str]) -> str:
     told = []
     for use in _uses(lines):
         why = dict.fromkeys(w for line in lines if line.forward is use for w in line.why)
-        told.append(f"`{use.source}` (line {use.number}): {'; '.join(why)}.")
+        told.append(f"`{use.source}` ({place(use.number)}): {'; '.join(why)}.")
     return " ".join(told)
 
 

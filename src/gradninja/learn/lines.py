@@ -20,16 +20,20 @@ from gradninja.check.diagnosis.work import Allowance
 from gradninja.check.given.plan import plan
 from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.subject import Subject
+from gradninja.check.reference.truth import LIBRARY
 from gradninja.check.tell.types import LineReport
 from gradninja.check.verdicts.asked import Asked
 from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.row import Row
 from gradninja.check.walks.trials import Trial, Trials, tried
 from gradninja.check.walks.walk import codes
+from gradninja.check.wholes.spoken import row_in_numpy
 from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
+from gradninja.learn.arrays import Tensors
 from gradninja.learn.forward import Forward, one_line, same_lines
 from gradninja.learn.session import Session, Statement
+from gradninja.lines.ndarray import NUMPY
 from gradninja.lines.program import names_in
 from gradninja.lines.source import load
 
@@ -56,10 +60,21 @@ class Reading:
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
         self.given = {name: _plain(forward.namespace[name]) for name in forward.leaves}
-        self.function = function = _function(forward)
-        self.namespace: Mapping[str, Any] = function.__globals__
-        subject = Subject(function, load(function), None, self.namespace, self.given, FILE)
+        live = _function(forward)
+        self.numpy = isinstance(forward.namespace, Tensors)
+        source = load(live, dialect=NUMPY if self.numpy else None)
+        self.function: Any = source if self.numpy else live
+        self._globals: Mapping[str, Any] = live.__globals__
+        subject = Subject(self.function, source, None, self._around(()), self.given, FILE)
         self.trials: list[Trial] = tried(subject, lambda name: False)
+
+    def _around(self, lines: Sequence[Statement]) -> Mapping[str, Any]:
+        """The names around these lines and the forward's, in torch's words."""
+        if not self.numpy:
+            return self._globals
+        read = {name for line in (*self.forward.lines, *lines) for name in line.reads}
+        known = self.forward.namespace
+        return {**LIBRARY, **{n: known[n] for n in read if n in self._globals}}
 
     @cached_property
     def backward(self) -> Backward:
@@ -85,16 +100,18 @@ class Reading:
     ) -> LineReport | None:
         """The verdict on one gradient by these lines; the gradients `given` are there, true."""
         text = "".join(f"{one_line(line)}\n" for line in lines)
-        nodes = tuple(ast.parse(text).body)
+        parsed = ast.parse(text).body
+        nodes = tuple(line.words(node) for line, node in zip(lines, parsed, strict=True))
         handed = dict.fromkeys([*self.trials[0].wide.values, *given], EMPTY) if given else {}
         written = Written("backward", FILE, text, nodes, handed, False)
         made = plan(nodes, self.trials[0].gradients)
         compiled = codes(made, FILE)
-        trials = Trials(tuple(self.trials), written, self.namespace, made, compiled)
+        trials = Trials(tuple(self.trials), written, self._around(lines), made, compiled)
         review = Review(trials.with_hidden_writes(), Asked())
         review.rows = [row for row in review.rows if _concerns(row, gradient)]
         rows = explained(review, Allowance(RUNS, SECONDS))
-        return next((row for row in rows if not row.ok), next(iter(rows), None))
+        row = next((row for row in rows if not row.ok), next(iter(rows), None))
+        return row if row is None or not self.numpy else row_in_numpy(row, {})
 
 
 def diagnosed(here: Session, forward: Forward, name: str) -> Found:
@@ -154,7 +171,7 @@ def _judged(
     line = (_standing(lines).get(number) if number is not None else None) or last
 
     def placed(text: str | None) -> str | None:
-        return None if text is None else in_cells(text, lines)
+        return None if text is None else in_cells(text, lines, reading.forward)
 
     kind = row.kind if row.kind != Kind.UNKNOWN else None
     return Found(True, line, kind, placed(row.diagnosis), row.fix, placed(row.place))
@@ -172,16 +189,20 @@ def _standing(lines: Sequence[Statement]) -> dict[int, Statement]:
     return dict(enumerate(rows, 1))
 
 
-def in_cells(text: str, lines: Sequence[Statement]) -> str:
-    """`line 3` of the lines that were judged, as the cell's or the file's own."""
-
+def in_cells(text: str, lines: Sequence[Statement], forward: Forward) -> str:
+    """`line 3` of the lines that were judged, and `(line 3)` of the forward's, as the cell's or the
+    file's own.
+    """
     standing = _standing(lines)
 
     def where(match: re.Match[str]) -> str:
-        line = standing.get(int(match[1]))
+        number = int(match[2])
+        if match[1]:
+            return match[1] + forward.place_of(number)
+        line = standing.get(number)
         return line.where if line is not None else match[0]
 
-    return re.sub(r"(?<!\()\bline (\d+)\b", where, text)
+    return re.sub(r"(\(?)\bline (\d+)\b", where, text)
 
 
 def backward(
@@ -197,11 +218,15 @@ def backward(
     first = next(i for i, line in enumerate(here.statements) if line.node in own)
     needed, kept = set(wanted), list[Statement]()
     bound: dict[str, str] = {}  # by the cell that binds it last
+    parts: dict[str, str] = {}  # `dx[0]`, by the cell that writes it last
     for line in reversed(here.statements[first:]):
         mine = {n for n in line.writes & needed if bound.get(n, line.place) == line.place}
-        if not mine or line.node in own:
+        part = _part(line.node)
+        if not mine or line.node in own or parts.get(part, line.place) != line.place:
             continue
         kept.append(line)
+        if part:
+            parts[part] = line.place
         if not isinstance(line.node, ast.AugAssign):
             bound.update(dict.fromkeys(line.binds, line.place))
         needed |= line.reads - given
@@ -210,6 +235,12 @@ def backward(
         one = line.whole(own)  # `for k in ...: dC[ix[k]] += demb[k]` runs as a whole
         found.setdefault(one.node, one)
     return list(found.values())
+
+
+def _part(node: ast.stmt) -> str:
+    """`dx[0]` of `dx[0] = ...`, of which nothing is left once it is written again; else ""."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else None
+    return ast.unparse(target) if isinstance(target, ast.Subscript) else ""
 
 
 _READINGS: list[Reading] = []  # the last one
@@ -238,6 +269,8 @@ def _function(forward: Forward) -> Any:
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     own = {*forward.leaves, *forward.numbers, *(n for line in forward.lines for n in line.binds)}
     own |= {f"d{name}" for name in own}
-    scope = {n: v for n, v in forward.namespace.items() if n not in own}
+    names = forward.namespace
+    raw = names.raw if isinstance(names, Tensors) else names
+    scope = {n: v for n, v in raw.items() if n not in own}
     exec(compile(text, file, "exec"), scope)
     return scope["forward"]

@@ -8,7 +8,6 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from gradninja.check.tell.report import shape_told
 from gradninja.errors import GradninjaError
-from gradninja.learn.forward import is_float
 from gradninja.learn.notebook import explained, hint_in, standing
 from gradninja.learn.session import Session, notebook, statements
 
@@ -24,19 +23,21 @@ class Desk(Magics):
     @cell_magic
     def forward(self, line: str, cell: str) -> None:
         """Run a cell of forward lines, and show each with the shape of what it gives."""
-        self._run(cell)
+        if not self._run(cell):
+            return
         rows = []
         for statement in statements(cell, "cell"):
             for name in sorted(statement.binds):
                 value = self._names.get(name)
-                if is_float(value):
+                if hasattr(value, "shape"):
                     rows.append(f"{name:15s} {shape_told(tuple(value.shape)):15s} {statement.text}")
         print("\n".join(rows))
 
     @cell_magic
     def backward(self, line: str, cell: str) -> None:
         """Run a cell of backward lines, and judge every gradient that it writes."""
-        self._run(cell)
+        if not self._run(cell):
+            return
         written = {name for statement in statements(cell, "cell") for name in statement.writes}
         mine = [name[1:] for name in written if name[:1] == "d"]
         try:
@@ -54,7 +55,9 @@ class Desk(Magics):
     def hint(self, line: str) -> None:
         """`%hint dhprebn`: one stage further each time; `%hint dhprebn 3`: up to stage 3."""
         name, _, stage = line.strip().partition(" ")
-        self._tell(lambda: hint_in(self.here, name, int(stage) if stage.strip() else None))
+        asked = stage.strip()
+        number = int(asked) if asked.isdigit() else asked or None
+        self._tell(lambda: hint_in(self.here, name, number))
 
     @line_magic
     def explain(self, line: str) -> None:
@@ -67,8 +70,10 @@ class Desk(Magics):
         names: dict[str, Any] = shell.user_ns
         return names
 
-    def _run(self, cell: str) -> None:
-        exec(compile(cell, "<cell>", "exec"), self._names)
+    def _run(self, cell: str) -> bool:
+        """Run a cell as one of its own, so that what it raises is told as that, and no more."""
+        shell: Any = self.shell
+        return bool(shell.run_cell(cell).success)
 
     def _tell(self, what: Any) -> None:
         try:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from types import FrameType
 
 from gradninja.derive import Backward
-from gradninja.learn.compare import DESK, Comparison
-from gradninja.learn.forward import Forward, forward_of
+from gradninja.learn.arrays import spoken
+from gradninja.learn.compare import DESK, Comparison, called
+from gradninja.learn.forward import Forward, Lacks, forward_of
 from gradninja.learn.hints import STAGES, Hint, hints
 from gradninja.learn.lines import read
 from gradninja.learn.session import Session, session
@@ -59,6 +60,7 @@ def standing(
     Raises:
         Lacks: there is no forward to be found.
     """
+    here = spoken(here)
     forward = _forward(here, loss)
     mine = here.namespace
     found = [
@@ -93,16 +95,20 @@ def hint(
     Raises:
         Lacks, DeriveError: there is no forward, or nothing of that name in it.
     """
-    return hint_in(session(frame or sys._getframe(1)), name, stage, loss)
+    here = session(frame or sys._getframe(1))
+    return hint_in(here, called(here, name), stage, loss)
 
 
-def hint_in(here: Session, name: str, stage: int | None, loss: str | None = None) -> Hint:
+def hint_in(here: Session, name: str, stage: Any, loss: str | None = None) -> Hint:
     """The same for a session that is known."""
     variable = name[1:] if _is_gradient(here, name) else name
-    back = derived(forward_of(here, variable, loss))
-    stage = stage or min(_STAGES.get(name, 0) + 1, len(STAGES))
-    _STAGES[name] = stage
-    return hints(back, variable, stage)
+    forward = forward_of(spoken(here, here.namespace.get(variable)), variable, loss)
+    if stage is None:
+        stage = _STAGES.get(variable, 0) + 1
+    elif not isinstance(stage, int):
+        raise Lacks(f"there is no stage {stage!r}", hint=f"stages are 1 to {len(STAGES)}")
+    _STAGES[variable] = stage = max(1, min(stage, len(STAGES)))
+    return hints(derived(forward), variable, stage, forward.place_of)
 
 
 def derived(forward: Forward) -> Backward:
@@ -112,7 +118,7 @@ def derived(forward: Forward) -> Backward:
 
 def explained(here: Session, name: str) -> str:
     """One line of the forward and the lines that answer it, with the rules in words."""
-    back = derived(_forward(here, None))
+    back = derived(_forward(spoken(here), None))
     answers = [line for line in back.lines if name in line.forward.targets]
     rows = [f"{answers[0].forward.source}"] if answers else [f"no line of the forward binds {name}"]
     for line in answers:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import FrameType
 from typing import Any
 
 from gradninja.check.given.plan import bound, written
+
+
+def _as_it_is(node: ast.stmt) -> ast.stmt:
+    return node
+
 
 COMPOUND = ast.For | ast.While | ast.If | ast.With | ast.Try
 
@@ -20,7 +25,7 @@ COMPOUND = ast.For | ast.While | ast.If | ast.With | ast.Try
 class Statement:
     """One simple statement. `place`: the cell or file that it stands in; `line`: in there.
 
-    `loops`: the loops around it, the outermost first.
+    `loops`: the loops around it, the outermost first. `words`: what gives it in torch's words.
     """
 
     node: ast.stmt
@@ -28,12 +33,14 @@ class Statement:
     place: str
     line: int
     loops: tuple[ast.stmt, ...] = ()
+    words: Callable[[ast.stmt], ast.stmt] = _as_it_is
 
     def whole(self, apart: Collection[ast.stmt]) -> Statement:
         """The outermost loop around it that has none of these statements in it; else itself."""
         for loop in self.loops:
             if not any(node in apart for node in ast.walk(loop)):
-                return Statement(loop, ast.unparse(loop), self.place, loop.lineno)
+                text = ast.unparse(loop)
+                return Statement(loop, text, self.place, loop.lineno, words=self.words)
         return self
 
     @property
@@ -41,22 +48,27 @@ class Statement:
         return f"{self.place}, line {self.line}"
 
     @cached_property
+    def said(self) -> ast.stmt:
+        """The statement in torch's words."""
+        return self.words(self.node)
+
+    @cached_property
     def binds(self) -> frozenset[str]:
         """The names that it gives a new value, not counting what it writes in place."""
-        return frozenset(bound(self.node))
+        return frozenset(bound(self.said))
 
     @cached_property
     def writes(self) -> frozenset[str]:
-        return self.binds | frozenset(written(self.node))
+        return self.binds | frozenset(written(self.said))
 
     @cached_property
     def reads(self) -> frozenset[str]:
         """The names whose values it needs."""
         return frozenset(
             node.id
-            for node in ast.walk(self.node)
+            for node in ast.walk(self.said)
             if isinstance(node, ast.Name)
-            and (isinstance(node.ctx, ast.Load) or isinstance(self.node, ast.AugAssign))
+            and (isinstance(node.ctx, ast.Load) or isinstance(self.said, ast.AugAssign))
         )
 
 
@@ -68,10 +80,20 @@ class Session:
     namespace: Mapping[str, Any]
     notebook: bool
 
-    def last(self, name: str) -> Statement | None:
-        """The statement that a name has its value from."""
-        found = [s for s in self.statements if name in s.binds and not _adds(s.node)]
-        return found[-1] if found else None
+    def handed(self, label: str, position: int) -> tuple[ast.expr, Statement] | None:
+        """What stands at a place in the last call `cmp(label, ...)`, and the statement of it."""
+        for statement in reversed(self.statements):
+            for node in ast.walk(statement.node):
+                if isinstance(node, ast.Call) and len(node.args) > position:
+                    name = getattr(node.func, "attr", getattr(node.func, "id", None))
+                    first = node.args[0]
+                    if (
+                        name in {"cmp", "compare"}
+                        and isinstance(first, ast.Constant)
+                        and first.value == label
+                    ):
+                        return node.args[position], statement
+        return None
 
 
 def session(frame: FrameType) -> Session:
@@ -134,15 +156,18 @@ def statements(
             yield Statement(node, said, place, node.lineno, loops)
 
 
+CELLS = frozenset({"forward", "backward", "time", "capture"})  # magics that run their cell here
+
+
 def _inner(tree: ast.Module) -> str | None:
-    """The cell below `%%forward` or `%%backward`, one line further down."""
+    """The cell below `%%forward`, `%%backward` or `%%time`, one line further down."""
     call = (
         tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr) else None
     )
     if not (isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "run_cell_magic"):
         return None
     name, _, body = [str(getattr(node, "value", "")) for node in call.args]
-    return f"\n{body}" if name in {"forward", "backward"} else None
+    return f"\n{body}" if name in CELLS else None
 
 
 def _flat(
@@ -172,7 +197,3 @@ def _shell(namespace: Mapping[str, Any]) -> Any:
     get = namespace.get("get_ipython")
     shell = get() if inspect.ismethod(get) or inspect.isfunction(get) else None
     return shell if shell is not None and shell.user_ns is namespace else None
-
-
-def _adds(node: ast.stmt) -> bool:
-    return isinstance(node, ast.AugAssign)

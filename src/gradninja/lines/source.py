@@ -170,8 +170,8 @@ def parse(
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ReadError(f"this is not Python: {error}") from None
-    known = {**USUAL_ALIASES, **_modules(around or {}), **aliases(tree)}
-    plain = {**_plain(around or {}), **constants(tree)}
+    known = {**USUAL_ALIASES, **modules_of(around or {}), **aliases(tree)}
+    plain = {**plain_of(around or {}), **constants(tree)}
     dialect = dialect_of(tree, known) or dialect or _spoken(around or {})
     if dialect == NUMPY:
         tree = translated(tree, known, frozenset(plain))
@@ -239,8 +239,8 @@ def of_live(
     text: str, file: str, tree: ast.Module, node: ast.FunctionDef, function: types.FunctionType
 ) -> Source:
     """The source of a live function whose `def` is known, in the text of its file."""
-    known = {**USUAL_ALIASES, **_modules(_around(function)), **aliases(tree)}
-    plain = {**_plain(_around(function)), **constants(tree)}
+    known = {**USUAL_ALIASES, **modules_of(_around(function)), **aliases(tree)}
+    plain = {**plain_of(_around(function)), **constants(tree)}
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     return Source(file, text, node, functions, known, plain, function)
 
@@ -287,17 +287,17 @@ def _around(function: types.FunctionType) -> dict[str, Any]:
     return {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
 
 
-def _modules(names: Mapping[str, Any]) -> dict[str, str]:
+def modules_of(names: Mapping[str, Any]) -> dict[str, str]:
     return {n: value.__name__ for n, value in names.items() if isinstance(value, types.ModuleType)}
 
 
 def _spoken(names: Mapping[str, Any]) -> str:
     """The dialect of a module that has these names."""
-    libraries = {path.partition(".")[0] for path in _modules(names).values()}
+    libraries = {path.partition(".")[0] for path in modules_of(names).values()}
     return NUMPY if "numpy" in libraries and "torch" not in libraries else TORCH
 
 
-def _plain(names: Mapping[str, Any]) -> dict[str, Any]:
+def plain_of(names: Mapping[str, Any]) -> dict[str, Any]:
     """The names of plain values."""
     plain = (bool, int, float, str, type(None), tuple)
     return {

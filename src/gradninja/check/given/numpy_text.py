@@ -34,6 +34,7 @@ from gradninja.lines.ndarray import (
     dialect_of,
     holds_arrays,
     is_array,
+    lines_translated,
     translated,
 )
 from gradninja.lines.source import USUAL_ALIASES, Source, aliases, constants, load, parse
@@ -125,7 +126,8 @@ class _Text:
         source, around = with_arrays_around(source, space)
         given = _inputs(inputs, names, source, around)
         if answer is None:
-            lines = within or _in_torch_words(pasted, self.tree)
+            known = {**USUAL_ALIASES, **aliases(self.tree)}
+            lines = within or lines_translated(pasted, known)
             if not lines:
                 return None
             written = Written("backward", self.file, self.text, tuple(lines), {}, False)
@@ -289,18 +291,6 @@ def counterpart(name: str, functions: Mapping[str, Any]) -> str | None:
     wanted = [name.replace("forward", word) for word in ("backward", "backprop")]
     wanted += [f"{name}_backward", f"backward_{name}", f"{name}_grad", "backward", "backprop"]
     return next((w for w in wanted if w in functions and w != name), None)
-
-
-def _in_torch_words(lines: list[ast.stmt], tree: ast.Module) -> list[ast.stmt]:
-    """Lines that stand in no function."""
-    if not lines:
-        return []
-    arguments = ast.arguments([], [], None, [], [], None, [])
-    held = ast.copy_location(ast.FunctionDef("lines", arguments, lines, []), lines[0])
-    known = {**USUAL_ALIASES, **aliases(tree)}
-    (spoken,) = translated(ast.Module([held], []), known).body
-    assert isinstance(spoken, ast.FunctionDef)
-    return spoken.body
 
 
 def with_arrays_around(

@@ -27,7 +27,7 @@ TOLERANCE = 1e-7  # between NumPy's numbers and torch's for the same lines, in f
 def in_numpy(report: Report, subject: NumpySubject, truth: Truth) -> Report:
     """The report with its mends and words as the person speaks."""
     names = subject.names or {}
-    rows = [_row(line, names) for line in report.lines]
+    rows = [row_in_numpy(line, names) for line in report.lines]
     if report.ok:
         why = _otherwise(subject, truth)
         if why is not None:
@@ -35,7 +35,8 @@ def in_numpy(report: Report, subject: NumpySubject, truth: Truth) -> Report:
     return replace(report, lines=tuple(rows), notes=tuple(_words(n) for n in report.notes))
 
 
-def _row(line: LineReport, names: Mapping[str, str]) -> LineReport:
+def row_in_numpy(line: LineReport, names: Mapping[str, str]) -> LineReport:
+    """A row with its mend and words in NumPy's; `names`: plain ones -> as the person writes them."""
     fix = None if line.fix is None else _statement(line.fix, names)
     diagnosis = None if line.diagnosis is None else _words(line.diagnosis)
     notes = tuple(_words(note) for note in line.notes)

@@ -127,7 +127,7 @@ class Exercise:
 
     def hint(self, step: str, stage: int) -> list[str]:
         """The hints for a step up to a stage."""
-        return list(hints(self.back, step, stage).shown)
+        return list(hints(self.back, step, stage, self.forward.place_of).shown)
 
 
 @lru_cache(maxsize=16)

@@ -16,7 +16,7 @@ from gradninja.lines.ndarray.arrays import (
 from gradninja.lines.ndarray.dialect import NUMPY, TORCH, dialect_of
 from gradninja.lines.ndarray.forms import backward_within, beside_of, forward_of
 from gradninja.lines.ndarray.phrases import HELPERS
-from gradninja.lines.ndarray.reading import translated
+from gradninja.lines.ndarray.reading import lines_translated, translated
 from gradninja.lines.ndarray.writing import said
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "forward_of",
     "holds_arrays",
     "is_array",
+    "lines_translated",
     "said",
     "translated",
 ]

@@ -43,6 +43,19 @@ def translated(
     return ast.Module(body, tree.type_ignores)
 
 
+def lines_translated(
+    lines: list[ast.stmt], aliases: Mapping[str, str], constants: frozenset[str] = frozenset()
+) -> list[ast.stmt]:
+    """Lines that stand in no function, in torch's words."""
+    if not lines:
+        return []
+    arguments = ast.arguments([], [], None, [], [], None, [])
+    held = ast.copy_location(ast.FunctionDef("lines", arguments, lines, []), lines[0])
+    (spoken,) = translated(ast.Module([held], []), aliases, constants).body
+    assert isinstance(spoken, ast.FunctionDef)
+    return spoken.body
+
+
 class _Reading(ast.NodeTransformer):
     def __init__(self, aliases: Mapping[str, str], constants: frozenset[str]) -> None:
         self.aliases = aliases
