@@ -96,6 +96,17 @@ def test_the_tensor_of_another_name_is_told_and_a_line_may_stand_in_the_call() -
     assert "the tensor that you gave is `probs`" in found.text()
 
 
+def test_what_a_gradient_holds_at_last_is_judged() -> None:
+    """A line that spoils what was right is the wrong one, whatever stood there before."""
+    line = LINES["hpreact"] + "\ndhpreact = 2 * dhpreact"
+    found = compared(["", SETUP, FORWARD, *list(LINES.values())[:11], line], "hpreact")
+    assert found.kind == "extra factor" and found.line is not None
+    assert found.line.text == "dhpreact = 2 * dhpreact"
+    again = [*NET, "dscores[np.arange(N), y] = 3.0", "dscores[np.arange(N), y] = 1.0"]
+    found = compared(again, "scores")
+    assert "3.0" not in found.text() and found.verdict == "wrong"
+
+
 def test_a_forward_that_was_run_again_is_no_longer_told_of() -> None:
     texts, desk = ["", SETUP, FORWARD, LINES["logprobs"]], Desk()
     names = run([*texts, "W2.data += 1"])

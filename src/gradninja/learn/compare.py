@@ -12,7 +12,7 @@ import torch
 
 from gradninja.check.tell.report import shape_told
 from gradninja.learn.arrays import spoken, tensor_of
-from gradninja.learn.forward import Forward, Lacks, Run, forward_of, is_float, run, same_lines
+from gradninja.learn.forward import Forward, Lacks, Run, forward_of, run, same_lines
 from gradninja.learn.lines import Found, diagnosed
 from gradninja.learn.session import Session, Statement, session
 from gradninja.lines.ndarray import is_array

@@ -29,8 +29,9 @@ class Desk(Magics):
         for statement in statements(cell, "cell"):
             for name in sorted(statement.binds):
                 value = self._names.get(name)
-                if hasattr(value, "shape"):
-                    rows.append(f"{name:15s} {shape_told(tuple(value.shape)):15s} {statement.text}")
+                shape = getattr(value, "shape", None)
+                if shape is not None:
+                    rows.append(f"{name:15s} {shape_told(tuple(shape)):15s} {statement.text}")
         print("\n".join(rows))
 
     @cell_magic

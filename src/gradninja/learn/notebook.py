@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from gradninja.derive import Backward
 from gradninja.learn.arrays import spoken

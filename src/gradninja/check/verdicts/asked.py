@@ -16,12 +16,14 @@ from gradninja.lines.program import names_in
 @dataclass(frozen=True)
 class Asked:
     """`complete`: every input needs its gradient; `only`: these gradients, `dh` or `h`, and no
-    others; `lenient`: an axis of size 1 more or less is no mistake.
+    others; `lenient`: an axis of size 1 more or less is no mistake; `last`: what these names hold
+    at the end is meant, whatever they held before.
     """
 
     complete: bool = False
     only: frozenset[str] | None = None
     lenient: bool = False
+    last: frozenset[str] = frozenset()
 
     @staticmethod
     def of(

@@ -43,16 +43,19 @@ def findings_of(trials: Trials) -> dict[str, Finding]:
     return {name: finding_of(trials, name) for name in plan.gradients if plan.writers(name)}
 
 
-def settled(trials: Trials, findings: dict[str, Finding], all_right: bool) -> Settled:
+def settled(
+    trials: Trials, findings: dict[str, Finding], all_right: bool, last: frozenset[str]
+) -> Settled:
     """The same, with the names that hold something else taken for the person's own.
 
     Args:
         all_right: the inputs' gradients come out right as it is written. Then no other name is
             accused; else a name is taken for the person's own where fewer are wrong then.
+        last: names that stand for the gradient to the end.
     """
     best = Settled(trials, findings)
     inputs = {trials.trials[0].names.gradient(n) for n in trials.inputs}
-    tried = set(inputs)
+    tried = inputs | last
     while name := next((name for name in best.accused if name not in tried), None):
         tried.add(name)
         for other in _otherwise(best, name, all_right):

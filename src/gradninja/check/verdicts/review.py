@@ -86,7 +86,7 @@ class Review:
 
     def _settle_reuse(self) -> None:
         """Let a name hold another value than the gradient that it is called for."""
-        found = settled(self.trials, self.findings, self.all_right)
+        found = settled(self.trials, self.findings, self.all_right, self.asked.last)
         if found.trials is not self.trials:
             self.trials, self.findings = found.trials, found.findings
             self.notes += found.notes

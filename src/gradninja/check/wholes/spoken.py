@@ -36,7 +36,7 @@ def in_numpy(report: Report, subject: NumpySubject, truth: Truth) -> Report:
 
 
 def row_in_numpy(line: LineReport, names: Mapping[str, str]) -> LineReport:
-    """A row with its mend and words in NumPy's; `names`: plain ones -> as the person writes them."""
+    """A row in NumPy's words; `names`: plain ones -> as the person writes them."""
     fix = None if line.fix is None else _statement(line.fix, names)
     diagnosis = None if line.diagnosis is None else _words(line.diagnosis)
     notes = tuple(_words(note) for note in line.notes)
