@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+
+from gradninja.learn.workbook.endless import LEVELS, program
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,9 @@ class Chapter:
     """`setup` binds what is given, `forward` leads to the scalar `loss`.
 
     `asked`: the variables whose gradients are asked for, in this order; all of them, in the order
-    of the way back, where it is empty.
+    of the way back, where it is empty. `trained`: the parameters that are trained with the
+    learner's own lines once all are right; then nothing is at hand but what is written above.
+    `fixed`: what is taken over many examples, not over the batch, when names are sampled.
     """
 
     name: str
@@ -20,6 +23,8 @@ class Chapter:
     setup: str
     forward: str
     asked: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 SEED = "import torch\nimport torch.nn.functional as F\ng = torch.Generator().manual_seed({seed})\n"
@@ -106,6 +111,36 @@ BATCHNORM = Chapter(
     "loss = (hpreact * seen).sum()\n",
     ("bnbias", "bngain", "hprebn"),
 )
+TRAINING = Chapter(
+    "training",
+    "Training with your own backward",
+    "The whole way back of a small network with BatchNorm, each layer in one go, as in the "
+    "lecture's last exercise. You have only what you have written above. When all lines are right, "
+    "they train the network on a list of names: no autograd, just your lines.",
+    SEED.format(seed=7) + "n = 32\n"
+    "C = torch.randn((27, 8), generator=g).requires_grad_()\n"
+    "W1 = (torch.randn((24, 64), generator=g) * 0.3).requires_grad_()\n"
+    "bngain = torch.ones((1, 64)).requires_grad_()\n"
+    "bnbias = torch.zeros((1, 64)).requires_grad_()\n"
+    "W2 = (torch.randn((64, 27), generator=g) * 0.1).requires_grad_()\n"
+    "b2 = torch.zeros(27).requires_grad_()\n"
+    "Xb = torch.randint(0, 27, (n, 3), generator=g)\n"
+    "Yb = torch.randint(0, 27, (n,), generator=g)\n",
+    "emb = C[Xb]\n"
+    "embcat = emb.view(emb.shape[0], -1)\n"
+    "hprebn = embcat @ W1\n"
+    "bnmean = hprebn.mean(0, keepdim=True)\n"
+    "bnvar = hprebn.var(0, keepdim=True, unbiased=True)\n"
+    "bnvar_inv = (bnvar + 1e-5)**-0.5\n"
+    "bnraw = (hprebn - bnmean) * bnvar_inv\n"
+    "hpreact = bngain * bnraw + bnbias\n"
+    "h = torch.tanh(hpreact)\n"
+    "logits = h @ W2 + b2\n"
+    "loss = F.cross_entropy(logits, Yb)\n",
+    ("logits", "W2", "b2", "hpreact", "bngain", "bnbias", "hprebn", "W1", "embcat", "emb", "C"),
+    trained=("C", "W1", "bngain", "bnbias", "W2", "b2"),
+    fixed=("bnmean", "bnvar"),
+)
 ATTENTION = Chapter(
     "attention",
     "Attention by hand",
@@ -140,61 +175,22 @@ LAYERNORM = Chapter(
     "y = norm * gain + bias\n"
     "loss = (y * seen).sum()\n",
 )
-CHAPTERS = (NEURON, LECTURE, CROSS_ENTROPY, BATCHNORM, ATTENTION, LAYERNORM)
+CHAPTERS = (NEURON, LECTURE, CROSS_ENTROPY, BATCHNORM, TRAINING, ATTENTION, LAYERNORM)
 
 ENDLESS = "endless"
-LEVELS = 5
-UNARY = ("torch.tanh({a})", "{a}.exp()", "{a}**2", "torch.sigmoid({a})", "-{a}", "torch.cos({a})")
 
 
 def generated(level: int, number: int) -> Chapter:
     """The program `number` of a level: deeper with the level, and from level 2 on with broadcasts,
     from 3 on with values used twice, from 4 on with matrix products.
     """
-    rng = random.Random(level * 1_000_003 + number)
-    n, d, k = rng.sample(range(3, 8), 3)
-    setup = [f"x = torch.randn({n}, {d}, generator=g).requires_grad_()"]
-    lines: list[str] = []
-    shapes = {"x": (n, d)}
-    now = "x"
-
-    def given(name: str, *shape: int) -> str:
-        size = ", ".join(map(str, shape))
-        setup.append(f"{name} = torch.randn({size}, generator=g).requires_grad_()")
-        return name
-
-    for index in range(2 + level):
-        name, (rows, columns) = f"v{index + 1}", shapes[now]
-        kinds = ["unary"]
-        kinds += ["row", "column", "sum"] * (level >= 2)
-        kinds += ["again", "again"] * (level >= 3)
-        kinds += ["matmul"] * (level >= 4)
-        kind = rng.choice(kinds)
-        shape = (rows, columns)
-        if kind == "row":
-            lines.append(f"{name} = {now} {rng.choice('*+-')} {given(f'r{index}', 1, columns)}")
-        elif kind == "column":
-            lines.append(f"{name} = {given(f'c{index}', rows, 1)} {rng.choice('*-')} {now}")
-        elif kind == "sum" and rows > 1 and columns > 1:
-            axis = rng.choice((0, 1))
-            lines.append(f"{name} = {now} - {now}.sum({axis}, keepdim=True) / {shape[axis]}")
-        elif kind == "again":
-            fit = [v for v, s in shapes.items() if s == shape]
-            lines.append(f"{name} = {now} * {rng.choice(fit)}")
-        elif kind == "matmul":
-            lines.append(f"{name} = {now} @ {given(f'W{index}', columns, k)}")
-            shape = (rows, k)
-        else:
-            lines.append(f"{name} = {rng.choice(UNARY).format(a=now)}")
-        shapes[name] = shape
-        now = name
-    lines.append(f"loss = {now}.mean()")
+    given, forward = program(level, number)
     return Chapter(
         f"{ENDLESS}-{level}-{number}",
         f"Level {level}, program {number}",
         "Every gradient, one after the other. No two programs are the same.",
-        SEED.format(seed=level * 1000 + number) + "\n".join(setup) + "\n",
-        "\n".join(lines) + "\n",
+        SEED.format(seed=level * 1000 + number) + given,
+        forward,
     )
 
 
@@ -209,6 +205,12 @@ def chapter(name: str) -> Chapter:
             return found
     kind, _, rest = name.partition("-")
     level, _, number = rest.partition("-")
-    if kind == ENDLESS and level.isdigit() and number.isdigit() and 1 <= int(level) <= LEVELS:
+    if (
+        kind == ENDLESS
+        and level.isdigit()
+        and number.isdigit()
+        and 1 <= int(level) <= LEVELS
+        and int(number) > 0
+    ):
         return generated(int(level), int(number))
     raise KeyError(name)

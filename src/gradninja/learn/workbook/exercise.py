@@ -17,8 +17,11 @@ from gradninja.learn.forward import Forward, Run, forward_of, is_float, run
 from gradninja.learn.hints import hints
 from gradninja.learn.lines import Reading
 from gradninja.learn.notebook import order
-from gradninja.learn.session import Session, cells, statements
+from gradninja.learn.session import Session, Statement, cells, statements
 from gradninja.learn.workbook.chapters import Chapter, chapter
+from gradninja.learn.workbook.training import Training
+
+DRAWN = 16  # elements, of what is drawn element by element
 
 
 class Exercise:
@@ -33,6 +36,7 @@ class Exercise:
         self.forward: Forward = forward_of(here, (what.asked or ("loss",))[0], "loss")
         self.truth: Run = run(self.forward)
         self.steps = what.asked or tuple(order(self.forward))
+        self.training: Training | None = None
 
     @cached_property
     def reading(self) -> Reading:
@@ -43,7 +47,8 @@ class Exercise:
         """The solution: all in one go where only a few gradients are asked for."""
         if not self.chapter.asked:
             return self.reading.backward
-        return fuse(self.reading.function, dict(self.reading.given), wrt=self.chapter.asked)
+        wanted = [name for name in self.chapter.asked if name in self.forward.leaves]
+        return fuse(self.reading.function, dict(self.reading.given), wrt=wanted)
 
     def told(self) -> dict[str, Any]:
         """The page's view of it: the forward's lines with shapes, and the steps."""
@@ -68,17 +73,40 @@ class Exercise:
             "intro": self.chapter.intro,
             "given": given,
             "lines": lines,
+            "trains": bool(self.chapter.trained),
             "steps": [{"name": step, **self._from(step)} for step in self.steps],
         }
 
     def _from(self, step: str) -> dict[str, Any]:
-        """Where a gradient comes back from."""
+        """Where a gradient comes back from, and what else is at hand."""
         ways = []
         for line in self.forward.uses(step):
             name = min(line.binds)
-            shape = shape_told(tuple(self.names[name].shape))
-            ways.append({"gradient": f"d{name}", "shape": shape, "line": line.text})
-        return {"shape": shape_told(tuple(self.names[step].shape)), "ways": ways}
+            shape = tuple(self.names[name].shape)
+            ways.append(
+                {"gradient": f"d{name}", "shape": shape_told(shape), "size": shape,
+                 "line": line.text, "links": self._links(line, step, name)}
+            )  # fmt: skip
+        size = tuple(self.names[step].shape)
+        have = [f"d{name}" for name in order(self.forward) if f"d{name}" in self._at_hand(step)]
+        return {"shape": shape_told(size), "size": size, "ways": ways, "have": have}
+
+    def _links(self, line: Statement, step: str, name: str) -> list[tuple[int, int]]:
+        """(element of the variable, element of what the line gives) where the one moves the other;
+        none where there are too many to be drawn.
+        """
+        value = self.names[step].detach()
+        if max(value.numel(), self.names[name].numel()) > DRAWN:
+            return []
+
+        def run_with(moved: torch.Tensor) -> Any:
+            scope = {**self.names, step: moved}
+            exec(compile(ast.Module([line.said], []), "forward", "exec"), scope)
+            return scope[name]
+
+        slopes = torch.autograd.functional.jacobian(run_with, value)
+        table = slopes.reshape(self.names[name].numel(), value.numel())
+        return [(int(of), int(to)) for to, of in table.nonzero()]
 
     def judge(self, step: str, text: str) -> dict[str, Any]:
         """The verdict on the lines that are written for one gradient."""
@@ -90,6 +118,7 @@ class Exercise:
         except SyntaxError as error:
             return {"verdict": "unfinished", "said": [f"not Python yet: {error.msg}"]}
         scope = {**self.names, **self._upstream(step)}
+        scope.update({n: v.detach() for n, v in self.names.items() if is_float(v)})
         try:
             with torch.no_grad():
                 exec(compile(tree, "your lines", "exec"), scope)
@@ -120,14 +149,31 @@ class Exercise:
     def _upstream(self, step: str) -> dict[str, torch.Tensor]:
         """The true gradients that are there before a step's: of earlier steps, and of what is
         computed from it."""
+        truth, hand = self.truth.gradients, self._at_hand(step)
+        return {f"d{n}": truth[n].clone() for n in truth if f"d{n}" in hand and is_float(truth[n])}
+
+    def _at_hand(self, step: str) -> set[str]:
+        """The gradients that a step may use."""
         before = {f"d{name}" for name in self.steps[: self.steps.index(step)]}
-        after = (self.reading.after(step) | before) - {f"d{step}"}
-        truth = self.truth.gradients
-        return {f"d{n}": truth[n].clone() for n in truth if f"d{n}" in after and is_float(truth[n])}
+        if self.chapter.trained:  # where the lines must run by themselves
+            return before
+        return (self.reading.after(step) | before) - {f"d{step}"}
+
+    def train(self, lines: str, begin: bool) -> dict[str, Any]:
+        """Train with a learner's lines, from the beginning or a hundred steps more.
+
+        Raises whatever the lines raise.
+        """
+        if begin or self.training is None:
+            self.training = Training(self.chapter, lines)
+        return self.training.go_on()
+
+    def _place(self, number: int) -> str:
+        return f"line {number - 1}"  # as the page counts them: below the `def`
 
     def hint(self, step: str, stage: int) -> list[str]:
         """The hints for a step up to a stage."""
-        return list(hints(self.back, step, stage, self.forward.place_of).shown)
+        return list(hints(self.back, step, stage, self._place).shown)
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from gradninja.errors import GradninjaError
-from gradninja.learn.workbook.chapters import CHAPTERS, ENDLESS, LEVELS
+from gradninja.learn.workbook.chapters import CHAPTERS, ENDLESS
+from gradninja.learn.workbook.endless import LEVELS
 from gradninja.learn.workbook.progress import Progress
 from gradninja.learn.workbook.worker import Worker
 
@@ -85,6 +86,13 @@ class Workbook:
             self.progress.note(name, step, stage=most)
         return found
 
+    def train(self, name: str, begin: bool) -> dict[str, Any]:
+        """A part of the training with what the learner has written in a chapter."""
+        rows = self.progress.of(name)
+        told = self.worker.ask("told", name).get("answer", {})
+        texts = [str(rows.get(step["name"], {}).get("text", "")) for step in told.get("steps", ())]
+        return self.worker.ask("train", name, "\n".join(texts), begin)
+
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to what the page asks.
 
@@ -100,6 +108,8 @@ class Workbook:
                 return self.judge(str(asked["chapter"]), str(asked["step"]), str(asked["text"]))
             case "hint":
                 return self.hint(str(asked["chapter"]), str(asked["step"]), int(asked["stage"]))
+            case "train":
+                return self.train(str(asked["chapter"]), bool(asked["begin"]))
         raise KeyError(asked["action"])
 
 
