@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from gradninja.errors import GradninjaError
+from gradninja.learn.workbook import training
 from gradninja.learn.workbook.chapters import CHAPTERS, generated
 from gradninja.learn.workbook.exercise import Exercise, exercise
 from gradninja.learn.workbook.progress import Progress
 from gradninja.learn.workbook.server import Server, Workbook
 from gradninja.learn.workbook.worker import Worker
 from lecture import LINES
+
+WITHOUT = [f"d{name} = d{name} * 0" for name in ("W1", "W2", "b2", "bngain", "bnbias")]
 
 
 def solution(found: Exercise, step: str) -> str:
@@ -58,9 +61,51 @@ def test_programs_without_end_have_one_right_answer_each() -> None:
             assert found.judge(step, solution(found, step))["verdict"] == "right"
         wrong = solution(found, step) + f"\nd{step} = d{step} * 1.01 + 0.01"
         assert found.judge(step, wrong)["verdict"] == "wrong"
-    texts = {generated(level, number).forward for level in range(1, 6) for number in range(1, 9)}
-    assert len(texts) >= 38
+    programs = [generated(level, number) for level in range(1, 6) for number in range(1, 301)]
+    assert len({program.forward for program in programs}) == 1500  # no two are the same
     assert generated(3, 7) == generated(3, 7)
+    by_level = [programs[at * 300 : (at + 1) * 300] for at in range(5)]
+    assert not any("@" in p.forward for p in (*by_level[0], *by_level[1], *by_level[2]))
+    assert all(p.forward.count("@") == 1 for p in by_level[3])
+
+
+def test_a_step_tells_what_flows_where() -> None:
+    steps = {step["name"]: step for step in exercise("neuron").told()["steps"]}
+    (way,) = steps["w"]["ways"]
+    assert (way["gradient"], way["size"], steps["w"]["size"]) == ("dz", (4, 3), (1, 3))
+    # Each column of dz flows into one element of dw, and each row into all of a sum's.
+    assert sorted(way["links"]) == [(j, 3 * i + j) for j in range(3) for i in range(4)]
+    (way,) = steps["z"]["ways"]
+    assert sorted(way["links"]) == [(3 * i + j, i) for i in range(4) for j in range(3)]
+    assert steps["s"]["have"] == ["dh", "da", "db"]
+    assert exercise("exercise-1").told()["steps"][0]["ways"][0]["links"] == []  # too large
+
+
+def test_training_goes_by_the_learner_s_own_lines() -> None:
+    found = exercise("training")
+    lines = [found.hint(step, 5)[-1].replace("\n   ", "\n") for step in found.steps]
+    told = found.judge("W2", "dW2 = h.T @ dlogits"), found.judge("hprebn", "dhprebn = dbnraw")
+    assert told[0]["verdict"] == "right"
+    assert "dbnraw" in told[1]["said"][0]  # only what is written above is at hand
+    first = found.train("\n".join(lines), begin=True)
+    again = found.train("\n".join(lines), begin=False)
+    assert first["step"] == 100 and again["step"] == 200 and len(again["losses"]) == 10
+    assert first["losses"][0] > 3.0 > again["losses"][-1]
+    still = found.train("\n".join([*lines, "dC = dC * 0", *WITHOUT]), begin=True)
+    assert still["losses"][-1] > 3.2  # lines that give nothing teach nothing
+    away = found.train("\n".join([*lines, "dW2 = dW2 * 1e30"]), begin=True)
+    assert "run away" in away["said"]
+    with pytest.raises(NameError):
+        found.train("dC = nothing", begin=True)
+
+
+def test_names_are_sampled_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS", 20)
+    found = exercise("training")
+    lines = [found.hint(step, 5)[-1].replace("\n   ", "\n") for step in found.steps]
+    told = found.train("\n".join(lines), begin=True)
+    assert len(told["names"]) == 10 and told["step"] == told["of"] == 20
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz") for name in told["names"])
 
 
 def test_progress_is_a_file_that_one_can_read(tmp_path: Path) -> None:
@@ -78,15 +123,23 @@ def test_progress_is_a_file_that_one_can_read(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "[]"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: Any) -> Iterator[Server]:
-    book = Workbook(tmp_path_factory.mktemp("book") / "progress.json", timeout=5.0)
-    server = Server(book, 0)
+def begin(progress: Path, port: int = 0) -> Server:
+    server = Server(Workbook(progress, timeout=10.0), port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
+    return server
+
+
+def end(server: Server) -> None:
     server.shutdown()
     server.server_close()
-    book.worker.stop()
+    server.book.worker.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: Any) -> Iterator[Server]:
+    server = begin(tmp_path_factory.mktemp("book") / "progress.json")
+    yield server
+    end(server)
 
 
 def asked(server: Server, body: Any, **headers: str) -> tuple[int, str]:
@@ -127,18 +180,37 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-def test_a_learner_in_a_browser(server: Server, tmp_path: Path) -> None:
+def test_a_learner_in_a_browser(tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="the dev extra is not installed")
+    found = exercise("training")
+    progress = Progress(tmp_path / "progress.json")
+    for step in found.steps:  # as one who has all of that chapter right
+        text = found.hint(step, 5)[-1].replace("\n   ", "\n")
+        progress.note("training", step, text=text, right=True)
+    server = begin(progress.path)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            page = browser.new_page(viewport={"width": 390, "height": 844})
-            _learn(page, server, playwright.expect, tmp_path)
+            page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+            server = _learn(page, server, playwright.expect, tmp_path)
+            _train(page, playwright.expect, tmp_path)
         finally:
             browser.close()
+            end(server)
 
 
-def _learn(page: Any, server: Server, expect: Any, shots: Path) -> None:
+def _train(page: Any, expect: Any, shots: Path) -> None:
+    page.reload()  # on a phone the chapters are folded away
+    expect(page.get_by_role("heading", name="dcounts_sum_inv")).to_be_visible()
+    page.get_by_text("chapters", exact=True).click()
+    page.get_by_role("button", name="Training with your own backward (11 right)").click()
+    page.get_by_role("button", name="train", exact=True).click()
+    expect(page.get_by_role("img", name="the loss, from")).to_be_visible()
+    expect(page.get_by_text("names that it makes up")).to_be_visible()
+    page.screenshot(path=str(shots / "training.png"), full_page=True)
+
+
+def _learn(page: Any, server: Server, expect: Any, shots: Path) -> Server:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.set_default_timeout(20_000)
@@ -152,6 +224,9 @@ def _learn(page: Any, server: Server, expect: Any, shots: Path) -> None:
     page.screenshot(path=str(shots / "wrong.png"), full_page=True)
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390, f"{wide} px on a phone"
+    dark = page.evaluate("getComputedStyle(document.getElementById('text')).backgroundColor")
+    assert dark == "rgb(21, 27, 35)"
+    expect(page.get_by_role("img", name="dprobs (32, 27) flows back to")).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     hints = page.get_by_role("list", name="hints", exact=True)
@@ -172,10 +247,18 @@ def _learn(page: Any, server: Server, expect: Any, shots: Path) -> None:
     expect(page.get_by_role("button", name="dcounts_sum_inv, right")).to_be_visible()
     page.get_by_role("button", name="dcounts_sum_inv, right").click()
     expect(editor).to_have_value("dcounts_sum_inv = (counts * dprobs).sum(1, keepdim=True)")
-    page.route("**/api", lambda route: route.abort())  # as when the server is killed
+    port, path = server.server_address[1], server.book.progress.path
+    end(server)
     editor.fill("dcounts_sum_inv = counts")
     expect(page.get_by_role("alert")).to_be_visible()
-    page.unroute("**/api")
+    server = begin(path, port)
     expect(page.get_by_role("alert")).to_be_hidden()
     expect(verdict).to_contain_text("wrong shape")
+    with page.expect_download() as got:
+        page.get_by_role("link", name="your progress as a file").click()
+    kept = json.loads(Path(got.value.path()).read_text(encoding="utf-8"))["chapters"]
+    assert kept["exercise-1"]["dcounts_sum_inv"[1:]]["text"] == "dcounts_sum_inv = counts"
+    assert kept == json.loads(path.read_text(encoding="utf-8"))["chapters"]
+    page.set_viewport_size({"width": 390, "height": 844})
     assert errors == []
+    return server
