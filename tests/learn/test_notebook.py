@@ -93,6 +93,10 @@ def test_hints_say_a_little_more_each_time() -> None:
         assert str(line.shape[0]) in shapes
         assert whole not in half and half.split(" ...")[0] in whole
     assert "used twice" in hints(back, "dbndiff").stages[0]
+    twice = gn.derive(
+        "def f(x: Float[Tensor, 'n d']):\n    y = x - x.amax(1, True)\n    return y\n"
+    )
+    assert "used twice, in `y = x - x.amax(1, True)`: what becomes" in hints(twice, "dx").stages[0]
     with pytest.raises(gn.GradninjaError, match="`nothing` is no gradient"):
         hints(back, "nothing")
 

@@ -105,13 +105,13 @@ def _question(back: Backward, lines: list[BackwardLine]) -> str:
     asked = []
     if len(uses) > 1:
         often = "twice" if len(uses) == 2 else f"{len(uses)} times"
-        told = " and in ".join(f"`{use.source}`" for use in uses)
+        told = " and in ".join(dict.fromkeys(f"`{use.source}`" for use in uses))
         asked.append(SEVERAL.format(of=of, count=often, lines=told))
     for use in uses:
         why = " ".join(w for line in lines if line.forward is use for w in line.why)
         found = [text for mark, text in QUESTIONS if mark in why][:1] or [ELEMENTWISE]
         asked += [text.format(of=of, line=use.source, to=use.name) for text in found]
-    return " ".join(asked)
+    return " ".join(dict.fromkeys(asked))
 
 
 def _rule(lines: list[BackwardLine], place: Callable[[int], str]) -> str:
