@@ -69,14 +69,14 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
         ("z = -x ** 2", r"z = - x^{2}"),
         ("z = (x ** 2) ** 3", r"z = {\left( x^{2} \right)}^{3}"),
         ("z = x ** -0.5", r"z = x^{- 0.5}"),
-        ("z = x.exp()", r"z = \operatorname{exp} \left( x \right)"),
+        ("z = x.exp()", r"z = \mathrm{exp} \left( x \right)"),
         ("z = x.sum(0, keepdim=True)", r"z = \sum_{n} \, x"),
         ("z = torch.sum(x + y, dim=(0, 1))", r"z = \sum_{n ,\, d} \, \left( x + y \right)"),
         ("z = x.sum(0) * b", r"z = \left( \sum_{n} \, x \right) \odot b"),
-        ("z = x.max(1).values", r"z = \operatorname*{max}_{d} \, x"),
-        ("z = x.max(1).indices", r"z = \operatorname*{argmax}_{d} \, x"),
-        ("z = r.expand_as(x)", r"z = \operatorname{broadcast}_{n} \left( r \right)"),
-        ("dx += r", r"\mathrm{d} x \mathrel{{+}{=}} \operatorname{broadcast}_{n} \left( r \right)"),
+        ("z = x.max(1).values", r"z = \underset{d}{\mathrm{max}} \, x"),
+        ("z = x.max(1).indices", r"z = \underset{d}{\mathrm{argmax}} \, x"),
+        ("z = r.expand_as(x)", r"z = \mathrm{broadcast}_{n} \left( r \right)"),
+        ("dx += r", r"\mathrm{d} x \mathrel{{+}{=}} \mathrm{broadcast}_{n} \left( r \right)"),
         ("dx.index_put_((i,), y, accumulate=True)", r"\mathrm{d} x \left[ i \right] "
             r"\mathrel{{+}{=}} y"),
         ("dx[:, 1:] += s", r"\mathrm{d} x \left[ {:} ,\, 1 {:} \right] \mathrel{{+}{=}} s"),
@@ -86,22 +86,22 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
         ("z = torch.where(x > 0, x, y)", r"z = \begin{cases} x & \text{where } "
             r"\left[ x \gt 0 \right] \\ y & \text{else} \end{cases}"),
         ("z = x.abs().sqrt()", r"z = \sqrt{\left| x \right|}"),
-        ("z = x.var(0, correction=0)", r"z = \operatorname{var} \left( x ,\, 0 ,\, "
+        ("z = x.var(0, correction=0)", r"z = \mathrm{var} \left( x ,\, 0 ,\, "
             r"\text{correction=} 0 \right)"),
-        ("z = torch.norm(x, 1, 0)", r"z = \operatorname{norm} \left( x ,\, 1 ,\, 0 \right)"),
-        ("z = F.log_softmax(x, 1)", r"z = \operatorname{log-softmax}_{d} \left( x \right)"),
+        ("z = torch.norm(x, 1, 0)", r"z = \mathrm{norm} \left( x ,\, 1 ,\, 0 \right)"),
+        ("z = F.log_softmax(x, 1)", r"z = \mathrm{log\text{-}softmax}_{d} \left( x \right)"),
         ("z = x[None].transpose(-2, -1)", r"z = {\left( x \left[ \text{None} \right] "
             r"\right)}^{\top}"),
-        ("z = x[None].transpose(0, 2)", r"z = \operatorname{transpose} \left( "
+        ("z = x[None].transpose(0, 2)", r"z = \mathrm{transpose} \left( "
             r"x \left[ \text{None} \right] ,\, 0 ,\, 2 \right)"),
         ("z = x / math.sqrt(n)", r"z = \frac{x}{\sqrt{n}}"),
         ("z = (x > 0) | (x < n)", r"z = \left[ x \gt 0 \right] \lor "
             r"\left[ x \lt n \right]"),
         ("z = (x > 0) & (x < n)", r"z = \left[ x \gt 0 \right] \land "
             r"\left[ x \lt n \right]"),
-        ("z = x.clamp(max=float('inf'))", r"z = \operatorname{clamp} \left( x ,\, "
+        ("z = x.clamp(max=float('inf'))", r"z = \mathrm{clamp} \left( x ,\, "
             r"\text{max=} \infty \right)"),
-        ("z = x.roll(1, 0)", r"z = \operatorname{roll} \left( x ,\, 1 ,\, 0 \right)"),
+        ("z = x.roll(1, 0)", r"z = \mathrm{roll} \left( x ,\, 1 ,\, 0 \right)"),
     ],
 )  # fmt: skip
 def test_formulas(text: str, formula: str) -> None:

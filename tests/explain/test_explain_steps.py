@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from test_explain import Page
 
 import gradninja as gn
 from calling import call
+from gradninja.explain.latex import latex
+from gradninja.explain.steps import formula
 
 BATCHNORM = """
 def forward(
@@ -42,15 +45,44 @@ def test_markdown_has_the_steps_as_formulas(fused: gn.Fused) -> None:
     told = gn.explain(fused, "markdown")
     assert told.count("$$") % 2 == 0
     for step in fused.steps:
-        if step.text not in {line.source for line in fused.lines}:
+        if formula(step) is not None:
             assert f"   $$\n   {step.latex}\n   $$" in told
             assert step.latex.count("{") == step.latex.count("}")
+    assert "operatorname" not in told + gn.explain(gn.derive(BATCHNORM), "markdown")
 
 
-def test_the_page_is_well_formed(fused: gn.Fused) -> None:
+def test_a_step_s_formula_says_what_its_latex_says(fused: gn.Fused) -> None:
+    read = [latex(found) for step in fused.steps if (found := formula(step)) is not None]
+    said = [step.latex for step in fused.steps if formula(step) is not None]
+    assert len(read) > 8
+    for one, other in zip(read, said, strict=True):
+        letters = [re.sub(r"\\(mathrm|mathit|text)|[\s{}\\,]", "", text) for text in (one, other)]
+        assert letters[0] == letters[1]
+
+
+def test_the_page_is_well_formed_with_rules_and_algebra_in_lists_of_their_own(
+    fused: gn.Fused,
+) -> None:
+    told = gn.explain(fused, "html")
     page = Page()
-    page.feed(gn.explain(fused, "html"))
+    page.feed(told)
     assert page.open == [] and page.fetched == []
+    algebra = re.findall(r'<ol class="algebra">(.*?)</ol>', told)
+    rules = re.findall(r'<ul class="why">(.*?)</ul>', told)
+    assert any("<munder>" in part for part in algebra) and not any("<math" in p for p in rules)
+    assert "folds back into bnraw" in "".join(algebra) and "folds" not in "".join(rules)
+
+
+def test_the_walk_comes_before_the_graph_and_is_said_to_be_read_first(fused: gn.Fused) -> None:
+    told = gn.explain(fused, "html")
+    assert told.index('class="walk"') < told.index('class="graph"')
+    for view in ("text", "markdown", "html"):
+        assert "Read first how line 11 is answered" in gn.explain(fused, view)
+
+
+def test_inputs_in_the_view_s_place_are_told(fused: gn.Fused) -> None:
+    with pytest.raises(gn.GradninjaError, match="the second argument is the view"):
+        gn.explain(BATCHNORM, {"n": 3})  # type: ignore[arg-type]
 
 
 def test_what_is_answered_in_one_go_is_not_said_to_have_no_gradient(fused: gn.Fused) -> None:

@@ -70,6 +70,11 @@ def explain(
     Raises:
         ReadError, DeriveError: as `gn.derive` has them; also for another `as_`.
     """
+    if not isinstance(as_, str):
+        raise DeriveError(
+            f"the second argument is the view, a word, and no {type(as_).__name__}",
+            hint="with inputs: gn.explain(gn.derive(forward, inputs))",
+        )
     view = VIEWS.get(as_)
     if view is None:
         raise DeriveError(f"there is no view {as_!r}", hint=f"views are: {', '.join(VIEWS)}")

@@ -1,4 +1,4 @@
-"""Formulas as LaTeX, in the commands that amsmath, MathJax and KaTeX share."""
+"""Formulas as LaTeX, in the commands that amsmath, MathJax, KaTeX and GitHub share."""
 
 from __future__ import annotations
 
@@ -52,10 +52,8 @@ def latex(formula: Formula) -> str:
             if text in GREEK:
                 return f"\\{text}"
             return text if len(text) == 1 else f"\\mathit{{{_escaped(text)}}}"
-        case Word(text):
-            if len(text) == 1:
-                return f"\\mathrm{{{_escaped(text)}}}"
-            return f"\\operatorname{{{_escaped(text)}}}"
+        case Word(text):  # GitHub refuses \\operatorname
+            return _upright(text)
         case Number(text):
             return text
         case Symbol(text):
@@ -76,8 +74,10 @@ def latex(formula: Formula) -> str:
             sides = (SYMBOLS.get(left, left), SYMBOLS.get(right, right))
             return f"\\left{sides[0]} {latex(inner)} \\right{sides[1]}"
         case Big(sign, axes):
-            under = "" if axes is None else f"_{{{latex(axes)}}}"
-            return SYMBOLS.get(sign, f"\\operatorname*{{{sign}}}") + under
+            if sign not in SYMBOLS:
+                word = _upright(sign)
+                return word if axes is None else f"\\underset{{{latex(axes)}}}{{{word}}}"
+            return SYMBOLS[sign] + ("" if axes is None else f"_{{{latex(axes)}}}")
         case Cases(rows):
             told = r" \\ ".join(f"{latex(value)} & {latex(where)}" for value, where in rows)
             return f"\\begin{{cases}} {told} \\end{{cases}}"
@@ -87,6 +87,10 @@ def latex(formula: Formula) -> str:
 def _grouped(base: Formula) -> str:
     text = latex(base)
     return f"{{{text}}}" if isinstance(base, Row | Script | Fence | Cases) else text
+
+
+def _upright(text: str) -> str:
+    return "\\mathrm{" + _escaped(text).replace("-", r"\text{-}") + "}"
 
 
 def _escaped(text: str) -> str:

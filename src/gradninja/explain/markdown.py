@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gradninja.explain.formula import Formula
 from gradninja.explain.latex import latex
+from gradninja.explain.steps import formula, words
 from gradninja.explain.walkthrough import (
     BROADCAST_TO_SUM,
     SUM_TO_BROADCAST,
@@ -28,6 +29,7 @@ def markdown(walk: Walkthrough) -> str:
 
 def _blocks(walk: Walkthrough) -> Iterator[str]:
     yield f"# {_plain(walk.title)}"
+    yield f"**{_plain(walk.first)}**"
     yield (
         f"{walk.counts}. The forward's lines from the last to the first; under each the lines "
         "that answer it."
@@ -68,8 +70,14 @@ def _answer(answer: Answer) -> Iterator[str]:
     told += [_plain(sentence) for sentence in answer.why]
     if told:
         yield "\n".join(f"- {sentence}" for sentence in told)
+    if answer.steps:
+        yield "The algebra that led there:"
     for number, step in enumerate(answer.steps, 1):
-        yield f"{number}. {_plain(step.text)}\n\n   $$\n   {step.latex}\n   $$"
+        said = words(step)
+        code = step.latex.startswith(r"\texttt")
+        parts = [_span(said) if code else _plain(said) or "so"]
+        parts += [f"$$\n   {step.latex}\n   $$"] if formula(step) is not None else []
+        yield f"{number}. " + "\n\n   ".join(parts)
 
 
 def _displayed(formula: Formula) -> str:

@@ -28,6 +28,31 @@ def mathml(formula: Formula) -> str:
     return f'<math displaystyle="true">{_element(formula)}</math>'
 
 
+BREAKS = frozenset({"=", "+=", "+", "minus", "odot", "cdot"})
+
+
+def wrapped(formula: Formula) -> str:
+    """The same in parts, each from a sign on, that a narrow page may set on several lines."""
+    parts: list[list[Formula]] = [[]]
+    for part in formula.parts if isinstance(formula, Row) else (formula,):
+        before = parts[-1][-1] if parts[-1] else None
+        sign = isinstance(part, Symbol) and part.text in BREAKS
+        if sign and before is not None and not isinstance(before, Symbol):
+            parts.append([])
+        parts[-1].append(part)
+    return "&#8203;".join(  # where a line may end
+        '<math displaystyle="true">'
+        + "".join(_element(p) if i or not place else _infix(p) for i, p in enumerate(one))
+        + "</math>"
+        for place, one in enumerate(parts)
+    )
+
+
+def _infix(sign: Formula) -> str:
+    """A sign that begins a part: it stands between two all the same."""
+    return _element(sign).replace("<mo>", '<mo form="infix">', 1)
+
+
 def _element(formula: Formula) -> str:
     match formula:
         case Letter(text):

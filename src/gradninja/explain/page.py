@@ -14,7 +14,8 @@ from html import escape
 from importlib.resources import files
 
 from gradninja.explain.graph import HEIGHT, Box, Edge, layout
-from gradninja.explain.mathml import mathml
+from gradninja.explain.mathml import wrapped
+from gradninja.explain.steps import formula, words
 from gradninja.explain.walkthrough import (
     BROADCAST_TO_SUM,
     SUM_TO_BROADCAST,
@@ -63,11 +64,11 @@ class _Page:
                 f"<style>\n{style}{self._hover()}</style>",
                 self._header(),
                 '<div class="sides">',
-                self._drawn(),
                 '<main class="walk">',
                 *(self._visit(number, visit) for number, visit in enumerate(self.walk.visits)),
                 self._rest(),
                 "</main>",
+                self._drawn(),
                 "</div>",
                 "</div>",
             ]
@@ -80,6 +81,7 @@ class _Page:
         seeds = ", ".join(map(self._code, walk.seeds))
         return (
             f"<header><h1>{escape(walk.title)}</h1>"
+            f'<p class="first"><a href="#{self.id}-0">{escape(walk.first)}</a></p>'
             f"<p>{escape(walk.counts)}. The forward runs down the graph; the walk goes back up, "
             "from the last line to the first, and under each line stand the lines that answer it. "
             "Point at a box for its backward, click for its place in the walk.</p>"
@@ -203,19 +205,32 @@ class _Page:
         return (
             f'<div class="forward"><p class="source"><span class="number">{step.line.number}</span>'
             f"{self._code(step.code)}</p>"
-            f'<div class="formula">{mathml(step.formula)}</div>'
+            f'<div class="formula">{wrapped(step.formula)}</div>'
             f"{_listed('shapes', [step.shape, *step.broadcasts])}</div>"
         )
 
     def _answer(self, answer: Answer, *, brief: bool = False) -> str:
         rules = "".join(f'<span class="rule">{escape(rule)}</span>' for rule in answer.line.rules)
-        told = (*answer.why, *(step.text for step in answer.steps))
-        why = "" if brief else _listed("why", told, _sentence)
+        why = "" if brief else _listed("why", answer.why, _sentence) + self._algebra(answer)
         return (
             f'<div class="answer"><p class="source">{self._code(answer.line.source)}{rules}</p>'
-            f'<div class="formula">{mathml(answer.formula)}</div>'
+            f'<div class="formula">{wrapped(answer.formula)}</div>'
             f"{_listed('shapes', [answer.shape, *answer.broadcasts])}{why}</div>"
         )
+
+    def _algebra(self, answer: Answer) -> str:
+        """The steps of the algebra in their order, formulas where they are such."""
+        items = []
+        for step in answer.steps:
+            told, shown = words(step), formula(step)
+            inner = self._code(told) if step.latex.startswith(r"\texttt") else _sentence(told)
+            if shown is not None:
+                inner += f'<div class="formula">{wrapped(shown)}</div>'
+            items.append(f"<li>{inner}</li>")
+        if not items:
+            return ""
+        led = '<p class="led">the algebra that led there</p>'
+        return f'{led}<ol class="algebra">{"".join(items)}</ol>'
 
     def _rest(self) -> str:
         told = "".join(self._line(step) for step in self.walk.rest)

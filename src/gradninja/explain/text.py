@@ -47,8 +47,12 @@ def text(walk: Walkthrough, *, colour: bool = False, width: int = WIDTH) -> str:
             words(given.shape, 8, "cyan")
         for sentence in given.broadcasts:
             words(sentence, 8, "cyan")
-        for sentence in (*given.why, *(step.text for step in given.steps)):
+        for sentence in given.why:
             words(f"- {sentence}", 8)
+        if given.steps:
+            words("the algebra that led there:", 8)
+        for number, step in enumerate(given.steps, 1):
+            words(f"{number}. {step.text}", 10)
 
     def visit(visited: Visit) -> None:
         console.print()
@@ -63,6 +67,7 @@ def text(walk: Walkthrough, *, colour: bool = False, width: int = WIDTH) -> str:
             answer(given)
 
     code(f"{walk.title} ({walk.counts})", 0, "bold")
+    words(walk.first, 0)
     words("The forward's lines from the last to the first; under each the lines that answer it.", 0)
     console.print()
     console.print(Text("inputs", style="bold"))

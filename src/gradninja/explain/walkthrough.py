@@ -167,6 +167,17 @@ class Walkthrough:
         return tuple(f"{name} is handed in" for name in back.cotangents)
 
     @property
+    def first(self) -> str:
+        """What to read first."""
+        step = next((visit.step for visit in self.visits if visit.step is not None), None)
+        if step is None:
+            return "No gradient flows: read which inputs the output does not depend on."
+        return (
+            f"Read first how line {step.line.number} is answered: the way back begins there, and "
+            "each card further down takes up what came out of the one before."
+        )
+
+    @property
     def title(self) -> str:
         """What is explained."""
         program = self.back.program
