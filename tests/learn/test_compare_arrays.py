@@ -85,6 +85,15 @@ def test_as_learners_call_it(capsys: Any) -> None:
     assert "db: wrong" in capsys.readouterr().out
 
 
+def test_what_a_function_reads_from_around_it_is_told() -> None:
+    W, x = torch.ones(3), torch.arange(3.0)
+    names = {"W": W, "x": x, "model": eval("lambda x: x * W", {"W": W})}
+    names["loss"] = names["model"](x).sum()
+    here = Session(tuple(cells(["", "loss = model(x).sum()"])), names, True)
+    said = Desk().compare(here, "W", x, W).text()
+    assert "inside of the function `model`" in said and "as an argument" in said
+
+
 def test_the_tensor_of_another_name_is_told_and_a_line_may_stand_in_the_call() -> None:
     texts = ["", SETUP, FORWARD, LINES["logprobs"], "cmp('logprobs', dlogprobs * probs, probs)"]
     names = run(texts[:-1])

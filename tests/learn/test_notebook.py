@@ -72,9 +72,11 @@ def test_arrays_and_a_function_of_one_s_own(shell: Any, capsys: Any) -> None:
 
 
 def test_an_error_is_told_in_words_and_a_cell_s_own_as_its_own(shell: Any, capsys: Any) -> None:
-    shell.run_cell("import gradninja as gn\ngn.hint('nothing')", store_history=True)
+    said(shell, capsys, "import gradninja as gn", "gn.hint('nothing')")
+    assert "what is the loss?" in str(gn.hint("nothing"))
+    shell.run_cell("gn.derive('nowhere.py')", store_history=True)
     out = capsys.readouterr().out
-    assert "what is the loss?" in out and "Traceback" not in out
+    assert "cannot read nowhere.py" in out and "Traceback" not in out
     shell.run_cell("%%backward\ndx = 1 / 0", store_history=True)
     out = capsys.readouterr().out
     assert "ZeroDivisionError" in out and "magics.py" not in out

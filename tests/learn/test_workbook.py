@@ -152,7 +152,11 @@ def asked(server: Server, body: Any, **headers: str) -> tuple[int, str]:
 
 def test_only_who_has_the_key_is_answered(server: Server) -> None:
     contents = {"action": "contents"}
-    assert asked(server, contents)[0] == 200
+    status, told = asked(server, contents)
+    levels = json.loads(told)["answer"]["endless"]
+    assert status == 200 and [(one["level"], one["next"]) for one in levels] == [
+        (level, 1) for level in range(1, 6)
+    ]
     assert asked(server, contents, **{"X-Gradninja-Key": "guessed"})[0] == 403
     assert asked(server, contents, Host="elsewhere.example:80")[0] == 403
     assert asked(server, {"action": "else"})[0] == 400

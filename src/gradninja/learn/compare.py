@@ -346,7 +346,7 @@ def _explained(found: Comparison, here: Session, ran: Run, name: str, mine: Any)
             f"the lines that write `d{name}` are right, what it holds is not: it was written in "
             "another order, or twice (`+=`). Run them again from the first"
         )
-    elif told.line is None:
+    elif told.line is None and not told.notes:
         notes.append(f"no line that writes `d{name}` is found in what you ran")
     return replace(
         found,

@@ -105,11 +105,29 @@ def forward_of(session: Session, name: str, loss: str | None = None) -> Forward:
             f"no line gives a scalar that comes of `{name}`: what is the loss?",
             hint="run the forward down to a 0-dim loss, or say which: cmp(..., loss='loss')",
         )
+    function = _function_that_reads(session, name)
+    if function is not None:
+        raise Lacks(
+            f"`{name}` is read inside of the function `{function}`, from outside of it: what such "
+            "a function does with it is not looked at",
+            hint=f"give it to the function as an argument, `{function}(..., {name})`, or write its "
+            "lines in the cell",
+        )
     raise Lacks(
         f"`{name}` is not on the way to `{candidates[0]}` in the lines that ran",
         hint="if another scalar is meant, say which: cmp(..., loss='name'); if a line was bound "
         f"anew after `{candidates[0]}` was computed, run the forward's cells again in their order",
     )
+
+
+def _function_that_reads(session: Session, name: str) -> str | None:
+    """A person's own function that reads a name from around it."""
+    read = {n for statement in session.statements for n in statement.reads}
+    for called in sorted(read):
+        code = getattr(session.namespace.get(called), "__code__", None)
+        if code is not None and name in code.co_names:
+            return called
+    return None
 
 
 def _losses(session: Session) -> Iterator[str]:

@@ -43,17 +43,20 @@ ELEMENTWISE = (
 
 @dataclass(frozen=True)
 class Hint:
-    """The hints for one gradient; `stage`: how many of them are shown."""
+    """The hints for one gradient; `stage`: how many are shown; `lacks`: why there are none."""
 
     name: str
     stages: tuple[str, ...]
     stage: int = len(STAGES)
+    lacks: str | None = None
 
     @property
     def shown(self) -> tuple[str, ...]:
         return self.stages[: self.stage]
 
     def __str__(self) -> str:
+        if self.lacks is not None:
+            return self.lacks
         rows = [
             f"{number}. {title}: {said}"
             for number, (title, said) in enumerate(zip(STAGES, self.shown, strict=False), 1)

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from gradninja.derive import Backward
+from gradninja.errors import GradninjaError
 from gradninja.learn.arrays import spoken
 from gradninja.learn.compare import DESK, Comparison, called
 from gradninja.learn.forward import Forward, Lacks, forward_of
@@ -93,15 +94,23 @@ def hint(
         name: the variable, `bnvar_inv`, or its gradient.
         stage: 1 a question, 2 the rule, 3 the shapes, 4 half of the line, 5 the line.
 
-    Raises:
-        Lacks, DeriveError: there is no forward, or nothing of that name in it.
+    What it lacks, a forward or anything of that name in it, it says in the hint's place, as `cmp`
+    does.
     """
     here = session(frame or sys._getframe(1))
-    return hint_in(here, called(here, name), stage, loss)
+    name = called(here, name)
+    try:
+        return hint_in(here, name, stage, loss)
+    except GradninjaError as error:
+        return Hint(name, (), 0, str(error))
 
 
 def hint_in(here: Session, name: str, stage: Any, loss: str | None = None) -> Hint:
-    """The same for a session that is known."""
+    """The same for a session that is known.
+
+    Raises:
+        Lacks, DeriveError: there is no forward, or nothing of that name in it.
+    """
     variable = name[1:] if _is_gradient(here, name) else name
     forward = forward_of(spoken(here, here.namespace.get(variable)), variable, loss)
     if stage is None:

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, field
 
 LEVELS = 5
+SAYS = ("element by element", "broadcasts", "values used twice", "a matrix product", "two of them")
 # The first lines tell the number, so that no two programs are the same; they keep values small.
 MARKS = (
     "torch.tanh({a})",

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from gradninja.errors import GradninjaError
 from gradninja.learn.workbook.chapters import CHAPTERS, ENDLESS
-from gradninja.learn.workbook.endless import LEVELS
+from gradninja.learn.workbook.endless import LEVELS, SAYS
 from gradninja.learn.workbook.progress import Progress
 from gradninja.learn.workbook.worker import Worker
 
@@ -60,7 +60,7 @@ class Workbook:
         for level in range(1, LEVELS + 1):
             names = [n for n in self.progress.rows if n.startswith(f"{ENDLESS}-{level}-")]
             begun = [int(n.rpartition("-")[2]) for n in names]
-            endless.append({"level": level, "next": max(begun, default=1)})
+            endless.append({"level": level, "says": SAYS[level - 1], "next": max(begun, default=1)})
         return {"chapters": told, "endless": endless}
 
     def _done(self, chapter: str) -> int:
