@@ -17,7 +17,8 @@ from gradninja.learn.hints import STAGES, Hint, hints
 from gradninja.learn.lines import read
 from gradninja.learn.session import Session, session
 
-_STAGES: dict[str, int] = {}  # of the hints that were given in this process
+# Of the hints that were given in this process, by the forward's text and the variable.
+_STAGES: dict[tuple[str, str], int] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +115,10 @@ def hint_in(here: Session, name: str, stage: Any, loss: str | None = None) -> Hi
     variable = name[1:] if _is_gradient(here, name) else name
     forward = forward_of(spoken(here, here.namespace.get(variable)), variable, loss)
     if stage is None:
-        stage = _STAGES.get(variable, 0) + 1
+        stage = _STAGES.get((forward.text, variable), 0) + 1
     elif not isinstance(stage, int):
         raise Lacks(f"there is no stage {stage!r}", hint=f"stages are 1 to {len(STAGES)}")
-    _STAGES[variable] = stage = max(1, min(stage, len(STAGES)))
+    _STAGES[forward.text, variable] = stage = max(1, min(stage, len(STAGES)))
     return hints(derived(forward), variable, stage, forward.place_of)
 
 
