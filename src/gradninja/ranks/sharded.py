@@ -88,11 +88,25 @@ class Sharded:
             own.update(_bound(item))
         return found
 
-    def _given(self, *parts: Part) -> list[str]:
+    def _given(self, *parts: Part, guarded: bool = False) -> list[str]:
         """What a text takes besides tensors: sizes of the whole, and groups."""
         names = set().union(*(part.names for part in parts))
+        if guarded:
+            names |= {self.split.axes[at].whole for at in self._gathered(*parts)}
         sizes = [n for axis in self.split.axes for n in (axis.whole, axis.start)]
         return [name for name in (*sizes, *self.groups) if name in names]
+
+    def _gathered(self, *parts: Part) -> list[int]:
+        """The axes whose shares parts hand to calls that want them of one length."""
+        found = {c.mesh_axis for p in parts for c in p.collectives if c.kind != "all_reduce"}
+        return [at for at, of in enumerate(self.split.mesh.axes) if of in found]
+
+    def _guards(self, *parts: Part) -> Iterator[str]:
+        """Lines that refuse shares of other lengths: a backend would hang, or mix them up."""
+        for at in self._gathered(*parts):
+            axis = self.split.axes[at]
+            yield f"if {axis.whole} % torch.distributed.get_world_size({axis.group}):"
+            yield f'    raise ValueError("{axis.name} is gathered: its shares must be equal")'
 
     def _text(self, name: str, arguments: Sequence[str], body: Sequence[str]) -> str:
         lines = "\n".join(f"    {line}" for line in body)
@@ -118,17 +132,22 @@ class Sharded:
     @cached_property
     def step_source(self) -> str:
         """Both in one function, `def step(...)`: the outputs, then the gradients."""
-        returned = ", ".join((*self.forward.returned, *self.backward.returned))
-        return self._step_text(returned)
+        return self._step_text(self._results, guarded=True)
+
+    @property
+    def _results(self) -> str:
+        return ", ".join((*self.forward.returned, *self.backward.returned))
 
     @cached_property
     def step_locals(self) -> str:
         """The same, giving all that its lines bind, by name."""
         return self._step_text("locals()")
 
-    def _step_text(self, returned: str) -> str:
-        names = self._arguments([*self.cotangents, *self._given(self.forward, self.backward)])
-        lines = [*self._lines(self.forward, False), *self._lines(self.backward, False)]
+    def _step_text(self, returned: str, guarded: bool = False) -> str:
+        parts = (self.forward, self.backward)
+        names = self._arguments([*self.cotangents, *self._given(*parts, guarded=guarded)])
+        lines = list(self._guards(*parts)) if guarded else []
+        lines += [*self._lines(self.forward, False), *self._lines(self.backward, False)]
         return self._text("step", names, [*lines, f"return {returned}"])
 
     def _arguments(self, given: Sequence[str]) -> list[str]:
@@ -137,9 +156,10 @@ class Sharded:
         return [*plain, *given, *(name for name in inputs if "=" in name)]
 
     def _forward_text(self, told: bool) -> str:
-        names = self._arguments(self._given(self.forward))
+        names = self._arguments(self._given(self.forward, guarded=True))
         returned = ", ".join((*self.forward.returned, *self.kept))
-        body = [*self._lines(self.forward, told), f"return {returned}"]
+        guards = self._guards(self.forward)
+        body = [*guards, *self._lines(self.forward, told), f"return {returned}"]
         return self._text("forward", names, body)
 
     @cached_property
@@ -293,7 +313,7 @@ class Sharded:
                 )
             values.update(zip(self.cotangents, grads, strict=True))
         results, traffic = simulate(
-            self.step_source,
+            self._step_text(self._results),
             "step",
             self.arguments(values, mesh),
             mesh,
