@@ -264,7 +264,7 @@ def test_metrics_hold_the_curve_and_the_diagnostics_and_no_times(tmp_path):
     for row in told:
         for name, ratio in row["gradient_to_data"].items():
             assert row["update_to_data"][name] == pytest.approx(row["rate"] * ratio)
-    keys = {"step", "loss", "rate", "saturated", "gradient_to_data", "update_to_data"}
+    keys = {"step", "loss", "rate", "saturated", "gradient_to_data", "update_to_data", "validation"}
     assert {key for row in rows[:-1] for key in row} == keys
     assert rows[-1].keys() == {"step", "train_loss", "validation_loss"}
     assert math.isfinite(rows[-1]["train_loss"])

@@ -1,5 +1,7 @@
 """Which pictures a run draws, and of what."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -16,10 +18,11 @@ from small_runs import small_run
     [
         ({}, set()),
         ({"steps": 1}, set()),
+        ({"model": "bow", "steps": 1}, set()),
         ({"model": "bigram"}, {"activations.png"}),
         ({"model": "bigram", "fit": True}, {"activations.png", "loss.png", "ratios.png"}),
     ],
-    ids=["mlp_batchnorm", "one step", "bigram", "bigram by counting"],
+    ids=["mlp_batchnorm", "one step", "whole words", "bigram", "bigram by counting"],
 )
 def test_a_run_draws_what_it_has(tmp_path, settings, missing):
     run = small_run(tmp_path, **settings)
@@ -59,6 +62,37 @@ def test_the_pictures_show_the_numbers(tmp_path):
     assert np.array_equal(axes.images[0].get_array(), dlogits)
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [3, 1], [1, 2]]
     assert [label.get_text() for label in axes.get_xticklabels()] == [".", "a", "b", "c"]
+
+
+def test_letters_of_every_alphabet_stand_on_the_axis(tmp_path):
+    """Letters, or their numbers where no font has them; of many, those that are pushed most."""
+    dlogits = np.zeros((2, 300))
+    dlogits[:, 250] = -5.0
+    dlogits[0, 299], dlogits[1, 17] = -0.1, 0.2
+    letters = (".", *(chr(0x4E00 + k) for k in range(299)))
+    figure = plots._dlogits(dlogits, np.array([299, 3]), letters)
+    axes = figure.axes[0]
+    columns = len(axes.get_xticks())
+    assert columns == 64 and axes.images[0].get_array().shape == (2, columns)
+    told = [label.get_text() for label in axes.get_xticklabels()]
+    for letter in (letters[250], letters[299], letters[17], letters[3]):
+        assert letter in told or f"U+{ord(letter):04X}" in told
+    assert axes.lines[0].get_xdata()[0] == columns - 1  # 299, the last of those shown
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of glyphs that are missing
+        figure.savefig(tmp_path / "a.png")
+        figure = plots._dlogits(np.eye(4), np.arange(4), (".", "ж", "ß", "\u0378"))
+        figure.savefig(tmp_path / "b.png")
+    told = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert told == [".", "ж", "ß", "U+0378"]
+
+
+def test_the_letters_of_whole_words_are_rows_and_the_padding_is_none():
+    targets = torch.tensor([[1, 0, -1], [2, 2, 0]])
+    value = torch.arange(12.0).view(2, 3, 2)
+    rows = plots._letters(value, targets)
+    assert rows.tolist() == [[0, 1], [2, 3], [6, 7], [8, 9], [10, 11]]
+    assert plots._letters(value, targets[:, :2]) is None
 
 
 def test_diagnostics_are_ratios_of_standard_deviations():

@@ -23,7 +23,8 @@ def sample(
     ] = 1.0,
     prefix: Annotated[str, typer.Option(help="What each word starts with.")] = "",
     new_only: Annotated[
-        bool, typer.Option("--new-only", help="Leave out words of the training set.")
+        bool,
+        typer.Option("--new-only", help="Leave out the list's words; none comes twice."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +42,8 @@ def sample(
     # Looking a word up takes the whole list in memory, so large draws are not marked.
     if new_only or count <= 10_000:
         try:
-            contains = load_dataset(network.config).train.contains
+            dataset = load_dataset(network.config)
+            contains = dataset.contains if new_only else dataset.train.contains
         except GradninjaError as error:
             if new_only:
                 raise

@@ -156,6 +156,7 @@ def train(
         ),
     ] = 1,
     ranks: Annotated[int, _count("Processes that share each batch (1).", STEPS)] = 1,
+    patience: Annotated[int, _count("Looks without a better validation loss (0).", STEPS, 0)] = 0,
     verify: Annotated[int, _count("Compare with autograd each N steps.", STEPS, 0)] = 0,
     out: Annotated[
         Path | None,
@@ -246,6 +247,7 @@ def train(
             chosen = {name: value for name, value in chosen.items() if value is not None}
             options: dict[str, object] = {} if bessel is None else {"correction": int(bessel)}
             chosen |= {"threads": threads, "fit": fit, "options": options, "engine": engine.value}
+            chosen["patience"] = patience
             config = plan(model, words, **chosen)
             run = begin(config, out=folder, overwrite=overwrite, tell=tell)
         run = replace(run, ranks=place, engine=None if place is not None else run.engine)
@@ -329,6 +331,7 @@ def _told(result: Result) -> str:
     lines = [
         f"train loss       {result.train_loss:.4f}",
         f"validation loss  {result.validation_loss:.4f}",
+        *(f"note: {note}" for note in result.notes),
         "",
         *(f"{word.text}{'  (a training word)' if word.seen else ''}" for word in result.words),
         "",
@@ -343,5 +346,6 @@ def _row(result: Result) -> dict[str, object]:
         "steps": result.steps,
         "train_loss": result.train_loss,
         "validation_loss": result.validation_loss,
+        "notes": result.notes,
         "words": [{"text": word.text, "training_word": word.seen} for word in result.words],
     }

@@ -53,6 +53,11 @@ class State:
     moments: dict[str, Tensor] = field(default_factory=dict)
     best: Best | None = None
 
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """The parameters that the run would end with: the best ones, where they are kept."""
+        return self.parameters if self.best is None else self.best.parameters
+
 
 def pack(state: State) -> bytes:
     """The bytes of a checkpoint; the same state gives the same bytes."""

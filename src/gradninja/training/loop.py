@@ -15,6 +15,7 @@ from gradninja.training.checkpoint import State
 from gradninja.training.config import Config
 from gradninja.training.metrics import Metrics, diagnostics, mean_loss
 from gradninja.training.steps.optimisers import update
+from gradninja.training.steps.validation import enough, keep_best
 
 _LOOK_EVERY = 0.2  # seconds between two looks at the losses: progress, divergence, checkpoints
 
@@ -33,7 +34,8 @@ class Hooks:
     """What surrounds the loop.
 
     `save` writes a checkpoint (each `save_every` seconds); `stop` tells whether a person asked to
-    stop; `show` takes progress; `verify`, when given, judges each `verify_every`-th step.
+    stop; `show` takes progress; `verify`, when given, judges each `verify_every`-th step;
+    `validate`, when given, tells the validation loss.
     """
 
     save: Callable[[State], None]
@@ -42,6 +44,7 @@ class Hooks:
     save_every: float = 30.0
     verify: Callable[[int, Mapping[str, object], Mapping[str, object]], None] | None = None
     verify_every: int = 0
+    validate: Callable[[State], float] | None = None
 
 
 def descend(
@@ -52,7 +55,8 @@ def descend(
     metrics: Metrics,
     hooks: Hooks,
 ) -> None:
-    """Take the steps from `state.step` to `config.steps`, or until `hooks.stop()`.
+    """Take the steps from `state.step` to `config.steps`, or until `hooks.stop()`, or until the
+    validation loss has not got better for `config.patience` looks.
 
     Parameters are changed in place and `state` is kept up to date. Raises RunError as `Watch`.
     """
@@ -86,7 +90,7 @@ class Watch:
         self._seen = len(state.losses)  # since the last line of metrics, looked at already
 
     def look(self, found: Mapping[str, object] | None) -> bool:
-        """See to what is due after a step; tell whether a person asked to stop.
+        """See to what is due after a step; tell whether to stop.
 
         `found` are the step's values; where `diagnosed` says so, they are needed.
         """
@@ -107,6 +111,11 @@ class Watch:
             if diagnosed(state.step, config):
                 assert found is not None
                 row |= diagnostics(found, state.parameters, rate)
+                if hooks.validate is not None:
+                    row["validation"] = loss = hooks.validate(state)
+                    if config.patience:
+                        keep_best(state, loss)
+                        stop = stop or enough(state, config)
             self._metrics.write(row)
             state.losses.clear()
             self._seen = 0

@@ -39,6 +39,7 @@ class _Row(TypedDict, total=False):
     saturated: _Number
     gradient_to_data: _Ratios
     update_to_data: _Ratios
+    validation: _Number
     train_loss: _Number
     validation_loss: _Number
 

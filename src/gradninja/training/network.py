@@ -79,20 +79,33 @@ class Network:
         """The mean cross-entropy over a whole split, or over its first `limit` examples, in nats a
         letter; nan when the split is empty.
         """
-        examples = self._examples(split)
-        total, count = 0.0, 0
         with torch.inference_mode():
             if limit is None and self.has_table() and self.contexts() <= len(split):
                 from gradninja.native.calls import streams
 
                 costs = -self.table().log_softmax(1)
                 return float(streams.total(split.stream, costs.numpy())) / len(split)
-            for inputs, targets in examples.blocks(self.width, limit):
-                logits = self.logits(inputs).flatten(0, -2).double()
-                wanted = targets.flatten()
-                total += cross_entropy(logits, wanted, ignore_index=-1, reduction="sum").item()
-                count += int((wanted >= 0).sum())
+            total, count = 0.0, 0
+            for costs in self._costs(split, limit):
+                total += costs.sum().item()
+                count += len(costs)
         return total / count if count else float("nan")
+
+    def error(self, split: Split) -> float:
+        """The standard error of the mean cross-entropy of a split, if its letters were drawn one
+        by one; infinite for fewer than two.
+        """
+        with torch.inference_mode():
+            costs = torch.cat(list(self._costs(split, None)))
+        return costs.std().item() / len(costs) ** 0.5 if len(costs) > 1 else float("inf")
+
+    def _costs(self, split: Split, limit: int | None) -> Iterator[Tensor]:
+        """The cross-entropy of each letter, float64, in blocks."""
+        for inputs, targets in self._examples(split).blocks(self.width, limit):
+            logits = self.logits(inputs).flatten(0, -2).double()
+            wanted = targets.flatten()
+            costs = cross_entropy(logits, wanted, ignore_index=-1, reduction="none")
+            yield costs[wanted >= 0]
 
     def calibrated(self, split: Split, limit: int | None = None) -> Network:
         """This network with its statistics measured over a whole split (the training set), or over

@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from gradninja.training import fonts
 from gradninja.training.config import Config
 from gradninja.training.metrics import SATURATED
 
 INK, BLUE, RED = "#222222", "#2a6f97", "#c1121f"
+_COLUMNS = 64  # letters that fit side by side; no fewer than there are rows
 _NOISE = 1e-6  # a gradient this small beside its data is what float32 leaves of a zero
 Rows = list[dict[str, Any]]
 
@@ -52,14 +54,26 @@ def draw(folder: Path, rows: Rows, found: Mapping[str, object], config: Config) 
         ratios = [row for row in rows if {"gradient_to_data", "update_to_data"} <= row.keys()]
         if ratios:
             figures["ratios.png"] = _ratios(ratios)
-        h, dlogits, targets = found.get("h"), found.get("dlogits"), found.get("Yb")
-        if isinstance(h, Tensor) and h.dim() == 2:
+        targets = found.get("Yb")
+        h, dlogits = _letters(found.get("h"), targets), _letters(found.get("dlogits"), targets)
+        if h is not None:
             figures["activations.png"] = _activations(h.numpy())
-        if isinstance(dlogits, Tensor) and isinstance(targets, Tensor) and dlogits.dim() == 2:
-            figures["dlogits.png"] = _dlogits(dlogits.numpy(), targets.numpy(), config.vocabulary)
+        if isinstance(targets, Tensor) and dlogits is not None:
+            wanted = targets[targets >= 0].numpy()
+            figures["dlogits.png"] = _dlogits(dlogits.numpy(), wanted, config.vocabulary)
         for name, figure in figures.items():
             figure.savefig(folder / name)
     return [folder / name for name in figures]
+
+
+def _letters(value: object, targets: object) -> Tensor | None:
+    """A row for each letter of a batch; of whole words (n, length, ...) those inside of a word."""
+    if not isinstance(value, Tensor) or value.dim() not in (2, 3):
+        return None
+    if value.dim() == 2:
+        return value
+    inside = isinstance(targets, Tensor) and targets.shape == value.shape[:2]
+    return value[targets >= 0] if inside else None  # type: ignore[operator]
 
 
 def _loss(rows: Rows, config: Config) -> Figure:
@@ -74,6 +88,12 @@ def _loss(rows: Rows, config: Config) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlim(0, config.steps)
     low, high = min(losses), _crest(losses)
+    seen = [row for row in rows if np.isfinite(row.get("validation", np.nan))]
+    if seen:
+        told = [row["validation"] for row in seen]
+        at = [row["step"] for row in seen]
+        axes.plot(at, told, color=RED, linewidth=1, marker=".", label="validation, on the way")
+        low, high = min(low, *told), max(high, _crest(told))
     for row in rows:
         if {"train_loss", "validation_loss"} <= row.keys():
             for name, colour in (("train", INK), ("validation", RED)):
@@ -84,18 +104,20 @@ def _loss(rows: Rows, config: Config) -> Figure:
                 label = f"{name} at the end: {loss:.4f}"
                 axes.axhline(loss, color=colour, linewidth=1, linestyle="--", label=label)
     axes.set_ylim(low - 0.08 * (high - low), high + 0.05 * (high - low) or None)
-    changed = config.steps / 2
-    axes.axvline(changed, color="#888888", linewidth=0.8, linestyle=":")
-    axes.annotate(
-        f"rate {config.rate:g} → {config.rate / 10:g}",
-        (changed, 0.5),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        color="#666666",
-        fontsize=8,
-    )
-    axes.legend(loc="upper right")
+    if config.schedule == "step":
+        changed = config.steps / 2
+        axes.axvline(changed, color="#888888", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"rate {config.rate:g} → {config.rate / 10:g}",
+            (changed, 0.5),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color="#666666",
+            fontsize=8,
+        )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
     return figure
 
 
@@ -164,6 +186,8 @@ def _activations(h: Any) -> Figure:
 
 def _dlogits(dlogits: Any, targets: Any, vocabulary: tuple[str, ...]) -> Figure:
     dlogits, targets = dlogits[:64], targets[:64]  # more rows would be too thin to see
+    shown = _shown(dlogits, targets)
+    dlogits, targets = dlogits[:, shown], np.searchsorted(shown, targets)
     rows, columns = dlogits.shape
     width, height = min(14.0, 2.5 + 0.2 * columns), min(12.0, 1.4 + 0.16 * rows)
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -172,11 +196,21 @@ def _dlogits(dlogits: Any, targets: Any, vocabulary: tuple[str, ...]) -> Figure:
     image = axes.imshow(dlogits, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
     axes.plot(targets, range(rows), "o", markersize=3, markerfacecolor="none", color="white")
     axes.set_title("dlogits: the right letter (o) is pushed up, the others down")
-    _image_axes(axes, "letter", "example of the batch")
-    if columns <= 60:
-        axes.set_xticks(range(columns), vocabulary)
+    all_of_them = columns == len(vocabulary)
+    _image_axes(axes, "letter" if all_of_them else "letters that are pushed most", "example")
+    labels = fonts.labelled([vocabulary[letter] for letter in shown])
+    axes.set_xticks(range(columns), labels.texts, fontfamily=labels.families)
+    if max(map(len, labels.texts)) > 1:
+        axes.tick_params(axis="x", rotation=90)
     figure.colorbar(image, ax=axes, label="gradient")
     return figure
+
+
+def _shown(dlogits: Any, targets: Any) -> Any:
+    """The letters that there is room for, in order: the right ones, then those pushed most."""
+    order = np.abs(dlogits).max(0)
+    order[targets] = np.inf
+    return np.sort(np.argsort(-order, kind="stable")[:_COLUMNS])
 
 
 def _image_axes(axes: Axes, across: str, down: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from gradninja.training.sampling import Word, sample
 from gradninja.training.steps.batches import Examples
 from gradninja.training.steps.optimisers import moments
 from gradninja.training.steps.signals import stop_signals
+from gradninja.training.steps.validation import enough, notes, validator
 from gradninja.training.steps.verify import verifier
 
 if TYPE_CHECKING:
@@ -50,13 +51,14 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: losses in nats a letter, and words that it made."""
+    """How a run ended: losses in nats a letter, words that it made, and what one should know."""
 
     folder: Path
     steps: int
     train_loss: float
     validation_loss: float
     words: list[Word]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def load_network(path: Path) -> Network:
     model = _model(folder, config)
     state = checkpoint.read(folder.weights)
     refuse_foreign(folder, model, config, state)
-    network = Network(model, config, state.parameters, state.statistics)
+    network = Network(model, config, state.kept, state.statistics)
     if model.has("calibrate") and not state.statistics:
         network = network.calibrated(load_dataset(config).train)
     return network
@@ -242,6 +244,8 @@ def _train(
         checkpoint.write(run.folder.weights, state)
 
     config, state = run.config, run.state
+    if enough(state, config):
+        return
     stream = run.examples.batches(
         batch=config.batch,
         seed=config.seed,
@@ -252,7 +256,8 @@ def _train(
     verify = verifier(step, state.parameters) if verify_every else None
     ranks = run.ranks
     with stop_signals(patient=ranks is not None) as stop:
-        hooks = Hooks(save, show, stop, save_every, verify, verify_every)
+        validate = validator(run.model, config, run.dataset)
+        hooks = Hooks(save, show, stop, save_every, verify, verify_every, validate)
         if ranks is not None:
             own = None if config.backward == DERIVED else config.backward
             values = _values(run.model, state, config, run.dataset)
@@ -263,7 +268,7 @@ def _train(
             descend_natively(state, run.engine, step, config, metrics, hooks)
         else:
             descend(state, step, stream, config, metrics, hooks)
-    if state.step < config.steps:
+    if state.step < config.steps and not enough(state, config):
         raise Interrupted(run.folder.path, state.step)
 
 
@@ -271,7 +276,7 @@ def _finish(run: Run, metrics: Metrics) -> Result:
     from gradninja.training import plots  # matplotlib is slow to import
 
     config, state = run.config, run.state
-    network = Network(run.model, config, state.parameters, {}).calibrated(run.dataset.train)
+    network = Network(run.model, config, state.kept, {}).calibrated(run.dataset.train)
     checkpoint.write(run.folder.weights, replace(state, statistics=network.statistics))
     losses = {
         "train_loss": network.loss(run.dataset.train),
@@ -285,7 +290,8 @@ def _finish(run: Run, metrics: Metrics) -> Result:
     words = sample(
         network, SAMPLES, seed=config.seed + 10, contains=run.dataset.train.contains
     )  # the lecture's seed, too
-    return Result(run.folder.path, state.step, **losses, words=words)
+    told = notes(network, run.dataset, rows, *losses.values()) if run.step is not None else []
+    return Result(run.folder.path, state.step, **losses, words=words, notes=told)
 
 
 def _step(
