@@ -8,6 +8,8 @@
             rule(function, x=..., why=)   teach it a function of your own
     judge   check(forward, backward)      which line is wrong, and the line to write instead
             assert_backward(...)          the same in a test
+    run     train("words.txt", "gru")     a network on a list of words, without autograd
+            sample(run, 20)               new words from it
     learn   cmp("x", dx, x)               the lecture's call, with the kind of the mistake
             hint("x")                     what leads on to a gradient, a stage at a time
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gradninja.native import Compiled, compile
     from gradninja.ranks import Sharded, shard
     from gradninja.rules import rule
+    from gradninja.training.verbs import sample, train
 
 __version__ = "0.2.0"
 __all__ = [
@@ -51,7 +54,9 @@ __all__ = [
     "fuse",
     "hint",
     "rule",
+    "sample",
     "shard",
+    "train",
 ]
 
 _HOME = {
@@ -69,7 +74,9 @@ _HOME = {
     "fuse": "gradninja.algebra",
     "hint": "gradninja.learn",
     "rule": "gradninja.rules",
+    "sample": "gradninja.training.verbs",
     "shard": "gradninja.ranks",
+    "train": "gradninja.training.verbs",
 }
 
 

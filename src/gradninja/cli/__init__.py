@@ -18,6 +18,7 @@ from gradninja.cli.compile import compile
 from gradninja.cli.derive import derive
 from gradninja.cli.evaluate import evaluate
 from gradninja.cli.explain import explain
+from gradninja.cli.export import export
 from gradninja.cli.fuse import fuse
 from gradninja.cli.hint import hint
 from gradninja.cli.learn import learn
@@ -51,7 +52,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn": (learn, hint, explain),
     "Write": (derive, fuse, shard, compile),
     "Judge": (check,),
-    "Run": (train, sample, evaluate),
+    "Run": (train, sample, evaluate, export),
 }
 for panel, verbs in PANELS.items():
     for verb in verbs:

@@ -87,7 +87,7 @@ def _words(
     """`count` words, or words without end, drawn by one generator."""
     vocabulary = Vocabulary(network.config.vocabulary)
     start = torch.tensor(vocabulary.encode(prefix).tolist(), dtype=torch.int64)
-    if len(start) >= (room := _room(network)):
+    if len(start) >= (room := longest(network)):
         raise DataError(
             f"{prefix!r} has {len(start)} letters, and no word has more than {room}",
             hint="This network was trained on whole words, the longest of so many letters.",
@@ -134,7 +134,7 @@ def _by_table(
         count -= 0 if forever else size
 
 
-def _room(network: Network) -> int:
+def longest(network: Network) -> int:
     """The most letters that a word may get."""
     return min(LONGEST, network.config.context) if network.model.whole_words else LONGEST
 
@@ -151,7 +151,7 @@ def _draw(
     contexts = (padded if whole else padded[len(start) :]).expand(count, -1)
     alive = torch.arange(count)
     columns = [token.expand(count) for token in start]
-    room = _room(network)
+    room = longest(network)
     while len(alive) and len(columns) < room:
         wide = network.width * contexts.shape[1] if whole else vocab
         distinct, which = _distinct(contexts, vocab)
