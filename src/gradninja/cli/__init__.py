@@ -22,9 +22,9 @@ from gradninja.cli.export import export
 from gradninja.cli.fuse import fuse
 from gradninja.cli.hint import hint
 from gradninja.cli.learn import learn
-from gradninja.cli.ranks import told
 from gradninja.cli.sample import sample
 from gradninja.cli.shard import shard
+from gradninja.cli.shared.ranks import told
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
 

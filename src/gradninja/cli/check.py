@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradninja.check.tell.formats import Format, to_github, to_json, to_sarif
-from gradninja.cli.limits import given
-from gradninja.cli.options import Json, Split, parsed
+from gradninja.cli.shared.limits import given
+from gradninja.cli.shared.options import Json, Split, parsed
 from gradninja.errors import GradninjaError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import show_source
+from gradninja.cli.shared.limits import Timeout, running
+from gradninja.cli.shared.options import show_source
 
 if TYPE_CHECKING:
     from gradninja.models import Model, Step

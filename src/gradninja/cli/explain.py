@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from gradninja.choices import View
-from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import ForwardFile, Split, parsed
+from gradninja.cli.shared.limits import Timeout, running
+from gradninja.cli.shared.options import ForwardFile, Split, parsed
 from gradninja.errors import RunError
 
 NARROWEST = 40  # columns that words are broken to, however narrow the terminal is

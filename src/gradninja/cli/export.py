@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradninja.cli.options import RunPath
+from gradninja.cli.shared.options import RunPath
 from gradninja.errors import RunError
 
 

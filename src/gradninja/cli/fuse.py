@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradninja.choices import FusedStyle, Prefer
-from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import As, ForwardFile, Json, Wrt, show_source
+from gradninja.cli.shared.limits import Timeout, running
+from gradninja.cli.shared.options import As, ForwardFile, Json, Wrt, show_source
 
 if TYPE_CHECKING:
     from gradninja.algebra import Fused

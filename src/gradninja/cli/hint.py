@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import ForwardFile
+from gradninja.cli.shared.limits import Timeout, running
+from gradninja.cli.shared.options import ForwardFile
 
 
 def hint(

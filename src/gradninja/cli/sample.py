@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradninja.cli.options import Json, RunPath
+from gradninja.cli.shared.options import Json, RunPath
 from gradninja.errors import GradninjaError
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradninja.cli.limits import Timeout, running
-from gradninja.cli.options import ForwardFile, Json, Split, Wrt, parsed, show_source
+from gradninja.cli.shared.limits import Timeout, running
+from gradninja.cli.shared.options import ForwardFile, Json, Split, Wrt, parsed, show_source
 
 if TYPE_CHECKING:
     from gradninja.ranks import Sharded
