@@ -71,7 +71,7 @@ def test_patience_stops_in_time_and_keeps_the_best(tmp_path, monkeypatch) -> Non
     assert (again.steps, again.validation_loss) == (result.steps, result.validation_loss)
     pieces = small_run(tmp_path, "pieces", patience=3, steps=400, **HEART)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "stop_signals", lambda: stopping_after(best + 2))
+        patch.setattr(run_module, "stop_signals", lambda **asked: stopping_after(best + 2))
         with pytest.raises(Interrupted):
             go(pieces)
     go(resume(pieces.folder.path))

@@ -108,7 +108,7 @@ def test_a_run_in_pieces_ends_the_same_with_its_moments(tmp_path, monkeypatch, m
     go(whole)
     run = small_run(tmp_path, "run", **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "stop_signals", lambda: stopping_after(11))
+        patch.setattr(run_module, "stop_signals", lambda **asked: stopping_after(11))
         with pytest.raises(Interrupted):
             go(run)
     run = resume(run.folder.path)

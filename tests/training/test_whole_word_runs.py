@@ -94,7 +94,7 @@ def test_a_run_in_pieces_is_the_same_bit_for_bit(tmp_path, monkeypatch) -> None:
     go(whole)
     run = small_run(tmp_path, "run", **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "stop_signals", lambda: stopping_after(7))
+        patch.setattr(run_module, "stop_signals", lambda **asked: stopping_after(7))
         with pytest.raises(Interrupted):
             go(run)
     go(resume(run.folder.path))
