@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gradninja.check import BackwardWrong, check, plugin
+from gradninja.check import BackwardWrong, CheckError, check, plugin
 from gradninja.check.tell.formats import to_github, to_sarif
 from gradninja.cli import app
 
@@ -42,8 +42,8 @@ def test_a_tree_is_judged_and_printed_for_programs(
     worker = importlib.import_module("gradninja.check.worker")
     paths = [tmp_path / "src" / name for name in ("right.py", "wrong.py")]
     ready = {str(path): check(path) for path in paths}
-    # Files are judged in processes of their own, each started by a thread.
-    monkeypatch.setattr(worker, "check_apart", lambda file, *_, **__: ready[file])
+    # Files are judged in processes of their own, each asked by a thread.
+    monkeypatch.setattr(worker.Judges, "check", lambda self, file, *_, **__: ready[file])
     found = CliRunner().invoke(app, ["check", str(tmp_path / "src"), "--format", "json"])
     assert found.exit_code == 1, found.output
     told: dict[str, Any] = json.loads(found.output)
@@ -55,6 +55,26 @@ def test_a_tree_is_judged_and_printed_for_programs(
     assert f"wrong.py,line=13,title=dx%3A wrong ({row['kind']})::" in to_github([report])
     (result,) = json.loads(to_sarif([report]))["runs"][0]["results"]
     assert result["locations"][0]["physicalLocation"]["region"]["startLine"] == 13
+
+
+def test_one_process_judges_several_files_and_outlives_what_they_do(tmp_path: Path) -> None:
+    """Each file in a fork of it: what one does to its process, the next does not see."""
+    from gradninja.check.worker import Judges
+
+    ends = "import os\nos._exit(3)\n"
+    kills = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
+    for name, first in (("ends", ends), ("wrong", ""), ("kills", kills), ("right", "")):
+        text = WRONG if name == "wrong" else WRONG.replace("grad_out * x", "2 * grad_out * x")
+        (tmp_path / f"{name}.py").write_text(first + text)
+    with Judges() as judges:
+        with pytest.raises(CheckError, match="ended with code 3"):
+            judges.check(str(tmp_path / "ends.py"), None, 60.0)
+        before = judges.process
+        assert not judges.check(str(tmp_path / "wrong.py"), None, 60.0).ok
+        assert judges.process is before
+        with pytest.raises(CheckError, match="before it was judged"):
+            judges.check(str(tmp_path / "kills.py"), None, 60.0)
+        assert judges.check(str(tmp_path / "right.py"), None, 60.0).ok
 
 
 def test_pytest_judges_what_tests_import(request: pytest.FixtureRequest, tmp_path: Path) -> None:

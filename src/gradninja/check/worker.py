@@ -1,31 +1,43 @@
 """Judging in a process of its own, so that a file may hang, print, exit or crash as it likes.
 
-The command line starts `python -m gradninja.check.worker`, waits, and reads the report from a file;
-what the person's lines print goes nowhere. Where time runs out, the watchdog of `faulthandler`
-writes down which line was running and ends the process, whatever that line is doing.
+The command line starts `python -m gradninja.check.worker`, which imports torch once and judges each
+file in a fork of its own; it never runs a line of a person's. The report comes through a file; what
+the person's lines print goes nowhere. Where time runs out, the watchdog of `faulthandler` writes
+down which line was running and ends the process, whatever that line is doing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
 import json
 import linecache
 import os
 import re
 import secrets
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gradninja.check.given.module import spot_of
 from gradninja.check.tell.types import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
 
 START = 60.0  # seconds that importing torch may take on top
+# What every file wants; `autograd.grad` imports the first when it is first called.
+ONCE = (
+    "torch.fx.experimental.symbolic_shapes",
+    "gradninja.check.judge",
+    "gradninja.check.ranks.judge",
+)
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -37,66 +49,117 @@ def check_apart(
     split: dict[str, str] | None = None,
     **asked: bool | list[str] | None,
 ) -> Report:
-    """The report on a file, judged in a process of its own.
+    """The report on one file, judged in a process of its own. See `Judges.check`."""
+    with Judges() as judges:
+        return judges.check(file, backward, timeout, memory, split, **asked)
 
-    Args:
-        file: `FILE.py`, `FILE.py:name`, or the name of a model that comes with gradninja.
-        timeout: seconds, after which it is given up.
-        memory: GB that it may take, beside what is there before the file runs.
-        split: the axes over ranks, as `gradninja.check` has them.
-        asked: `complete`, `only`, `lenient`, as `gradninja.check` has them.
 
-    Raises:
-        GradninjaError: it could not be judged.
+class Judges:
+    """A process that judges files, one after the other, each in a fork of its own.
+
+    It is started by the first file. Where a system has no fork, by each file anew.
     """
-    with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
-        answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
-        token = secrets.token_hex(16)
-        request = json.dumps(
-            [token, file, backward, timeout, memory, str(answer), str(trace), split, asked]
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def check(
+        self,
+        file: str,
+        backward: str | None,
+        timeout: float,
+        memory: float = 4.0,
+        split: dict[str, str] | None = None,
+        **asked: bool | list[str] | None,
+    ) -> Report:
+        """The report on a file.
+
+        Args:
+            file: `FILE.py`, `FILE.py:name`, or the name of a model that comes with gradninja.
+            timeout: seconds, after which it is given up.
+            memory: GB that it may take, beside what is there before the file runs.
+            split: the axes over ranks, as `gradninja.check` has them.
+            asked: `complete`, `only`, `lenient`, as `gradninja.check` has them.
+
+        Raises:
+            GradninjaError: it could not be judged.
+        """
+        with tempfile.TemporaryDirectory(prefix="gradninja-") as folder:
+            answer, trace = Path(folder) / "answer.json", Path(folder) / "trace.txt"
+            token = secrets.token_hex(16)
+            request = json.dumps(
+                [token, file, backward, timeout, memory, str(answer), str(trace), split, asked]
+            )
+            told = self._ask(request, timeout + START)
+            if told is None:
+                raise _out_of_time(timeout, None)
+            code, said = told
+            if answer.exists():
+                found = json.loads(answer.read_text(encoding="utf-8"))
+                if found.get("token") != token:
+                    raise CheckError(
+                        "the file writes its own report", hint="let the judge tell what is right"
+                    )
+                if "error" in found:
+                    raise CheckError(found["error"])
+                return Report.from_dict(found["report"])
+            if trace.exists() and trace.stat().st_size:
+                raise _out_of_time(timeout, _running(trace.read_text(encoding="utf-8"), file))
+        if "gradninja" in said and "Traceback" in said:
+            raise RuntimeError(said)  # our own mistake: it is shown in full
+        raise CheckError(
+            f"the process that ran the file ended with code {code} before it was judged",
+            hint="a line of it ends the program (os._exit, a crash in compiled code), or wants "
+            f"more memory than the {memory:g} GB of --memory",
         )
-        command = [sys.executable, "-m", "gradninja.check.worker"]
-        try:
-            code, said = _run(command, request, timeout + START)
-        except subprocess.TimeoutExpired:
-            raise _out_of_time(timeout, None) from None
-        if answer.exists():
-            found = json.loads(answer.read_text(encoding="utf-8"))
-            if found.get("token") != token:
-                raise CheckError(
-                    "the file writes its own report", hint="let the judge tell what is right"
-                )
-            if "error" in found:
-                raise CheckError(found["error"])
-            return Report.from_dict(found["report"])
-        if trace.exists() and trace.stat().st_size:
-            raise _out_of_time(timeout, _running(trace.read_text(encoding="utf-8"), file))
-    if "gradninja" in said and "Traceback" in said:
-        raise RuntimeError(said)  # our own mistake: it is shown in full
-    raise CheckError(
-        f"the process that ran the file ended with code {code} before it was judged",
-        hint="a line of it ends the program (os._exit, a crash in compiled code), or wants more "
-        f"memory than the {memory:g} GB of --memory",
-    )
 
+    def _ask(self, request: str, timeout: float) -> tuple[int, str] | None:
+        """The fork's exit code and what it wrote to stderr; None where it takes too long.
 
-def _run(command: list[str], request: str, timeout: float) -> tuple[int, str]:
-    """A command's exit code and what it wrote to stderr. Nothing that it started is left.
+        The request goes through a pipe that is read to its end: no argument or file tells of it.
+        """
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(request.encode() + b"\n")
+            process.stdin.flush()
+        until, found = time.monotonic() + timeout, b""
+        while not found.endswith(b"\n"):
+            ready, _, _ = select.select([process.stdout], [], [], until - time.monotonic())
+            part = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+            if not part:  # too long, or the file ended the process that judges
+                self.end()
+                return (process.returncode, "") if ready else None
+            found += part
+        code, said = json.loads(found)
+        return int(code), str(said)
 
-    The request goes through a pipe that it reads to the end: no argument or file tells of it.
+    def _started(self) -> subprocess.Popen[bytes]:
+        """It is in a session of its own: Ctrl-C is for this process, which ends it."""
+        if self.process is None or self.process.poll() is not None:
+            command, pipe = [sys.executable, "-m", "gradninja.check.worker"], subprocess.PIPE
+            self.process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+        return self.process
 
-    It is in a session of its own: Ctrl-C is for this process, which ends it.
-    """
-    quiet: Any = subprocess.DEVNULL
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=quiet, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        try:
-            _, said = process.communicate(request.encode(), timeout=timeout)
-        finally:
+    def end(self) -> None:
+        """Nothing that was started is left."""
+        if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, said.decode(errors="replace").strip()
+                os.killpg(self.process.pid, signal.SIGKILL)
+            for pipe in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+            self.process.wait()
+            self.process = None
 
 
 def _out_of_time(timeout: float, spot: Spot | None) -> CheckError:
@@ -173,8 +236,53 @@ def main(request: str) -> None:
     part.replace(answer)
 
 
+def serve() -> None:
+    """Answer requests, a line each, in forks; where there are none, the first one only."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    for stream in (0, 1):
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    for name in ONCE:
+        importlib.import_module(name)
+
+    for request in requests:
+        with tempfile.TemporaryFile() as said:
+            code = _forked(request.decode(), said.fileno(), (requests, answers))
+            said.seek(0)
+            told = said.read().decode(errors="replace").strip()
+        answers.write(json.dumps([code, told]).encode() + b"\n")
+        answers.flush()
+        if sys.platform != "linux":
+            break
+
+
+def _forked(request: str, said: int, pipes: Sequence[IO[bytes]]) -> int:
+    """Answer a request in a fork, and leave nothing of it running; its exit code."""
+    if sys.platform != "linux":  # a fork there may lack what libraries started
+        os.dup2(said, 2)
+        main(request)
+        return 0
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(status)
+    code = 1
+    try:
+        os.setsid()
+        os.dup2(said, 2)
+        for pipe in pipes:
+            os.close(pipe.fileno())
+        main(request)
+        code = 0
+    except BaseException:  # our own mistake: it is shown in full
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        told = sys.stdin.read()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        main(told)
+        serve()

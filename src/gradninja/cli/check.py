@@ -41,6 +41,14 @@ def check(
             show_default=False,
         ),
     ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="A plain reference for a kernel: FILE.py:Function is judged by its lines.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after this time.")
     ] = 60.0,
@@ -76,6 +84,10 @@ def check(
     wrong; 2: it could not be judged.
     """
     form = Format.JSON if as_json else form
+    if forward is not None:
+        if len(files) > 1 or backward is not None or ".py:" not in files[0]:
+            raise typer.BadParameter("name one Function beside it: FILE.py:Function")
+        files, backward = [forward], files[0].rpartition(":")[2]
     names = None if only is None else only.replace(",", " ").split()
 
     def once() -> int:
@@ -140,18 +152,31 @@ def _all(
 ) -> int:
     """Check several files, or the files of folders, and print; the exit code is the worst."""
     from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
 
-    from gradninja.check.worker import check_apart
+    from gradninja.check.worker import Judges
+
+    judges = [Judges() for _ in range(os.cpu_count() or 1)]
+    free: SimpleQueue[Judges] = SimpleQueue()
+    for judge in judges:
+        free.put(judge)
 
     def judged(file: str) -> Report | GradninjaError:
+        mine = free.get()
         try:
-            return check_apart(file, None, timeout, memory, **asked)
+            return mine.check(file, None, timeout, memory, **asked)
         except GradninjaError as error:
             return error
+        finally:
+            free.put(mine)
 
     paths = [str(path) for name in files for path in _with_functions(Path(name))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(judged, paths))
+    try:
+        with ThreadPoolExecutor(len(judges)) as pool:
+            found = list(pool.map(judged, paths))
+    finally:
+        for judge in judges:
+            judge.end()
     reports = [one for one in found if not isinstance(one, GradninjaError)]
     refused = [
         {"file": path, "why": str(one)}

@@ -46,6 +46,18 @@ def lines_of(text: Text, held: Held, trial: Trial) -> Written:
     return _Backward(text, held, trial).written()
 
 
+def gives(text: Text, name: str) -> ast.stmt | None:
+    """The last statement of a backward that gives an input's gradient its value, by place."""
+    ends = [n for n in ast.walk(text.backward) if isinstance(n, ast.Return)]
+    if not ends or ends[-1].value is None or name not in text.inputs:
+        return None
+    parts, at = elements(ends[-1].value) or [ends[-1].value], text.inputs.index(name)
+    part = ast.unparse(parts[at]) if at < len(parts) else ""
+    lines = changed(text.backward.body).get(part)
+    every = [n for n in ast.walk(text.backward) if isinstance(n, ast.stmt)]
+    return next((n for n in every if lines and n.lineno == lines[-1]), ends[-1])
+
+
 def other_meanings(text: Text, held: Held) -> frozenset[str]:
     """The names `d<input>` that a backward has for something else: the slope, and no gradient."""
     ends = [n for n in ast.walk(text.backward) if isinstance(n, ast.Return)]

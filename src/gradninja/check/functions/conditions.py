@@ -23,6 +23,7 @@ Values = dict[str, Any]
 WIDE = torch.float64
 SINGLE_OFF = 1e-9  # relative, in float64: what lines in another order may differ by
 WORSE = 32.0  # times what the plain forward's own backward loses in a type
+BOUNDLESS = 1e25  # what stands for infinity: a log-probability of -1e30
 UNITS = 32.0  # in the last place, of a type
 FEW = 4  # inputs of which all subsets are tried
 REFUSALS = (NotImplementedError, AssertionError, ValueError)  # as a body raises them
@@ -316,6 +317,9 @@ def _gradients(
         with torch.enable_grad():
             output = call(*taken.values())
             several = output if isinstance(output, tuple) else (output,)
+            tensors = (o.detach() for o in several if isinstance(o, torch.Tensor))
+            if any(size(o) > BOUNDLESS for o in tensors):
+                return OverflowError("no such values are meant")
             floats = [
                 (place, one)
                 for place, one in enumerate(several)

@@ -12,7 +12,8 @@ import torch
 
 from gradninja.check.by_lines import judge_lines, trials_of
 from gradninja.check.functions import conditions
-from gradninja.check.functions.backward import lines_of, other_meanings
+from gradninja.check.functions.backward import gives, lines_of, other_meanings
+from gradninja.check.functions.carried import carried
 from gradninja.check.functions.choices import choices
 from gradninja.check.functions.forward import plain_forward
 from gradninja.check.functions.guess import Guesses, optional
@@ -45,35 +46,80 @@ def judge(subject: Subject) -> Report:
     Raises:
         CheckError: it cannot be called, or there is nothing that it can be compared with.
     """
-    function = subject.backward
+    text = None
     try:
-        text = text_of(function)
-        forward, held = plain_forward(text)
-        source = _source(text, forward)
-        read = _Read(replace(subject, forward=source, source=source), text, held, source)
-        given, notes = _values(subject, source, held)
-        trials = read.trials(given, "guessed values" if notes else None)
-        written = lines_of(text, held, trials[0])
+        text = text_of(subject.backward)
+        return _by_lines(_reading(subject, text), subject)
     except Flat:
-        report = with_intents(whole.judge(subject), text, held.inputs)
+        assert text is not None
+        report = with_intents(whole.judge(subject), text, text.inputs)
         return replace(report, notes=(*report.notes, FLAT), not_looked_at=(OTHERS,))
     except (ReadError, Unreadable) as error:
-        why = f"not judged line by line: {_said(error)}"
+        why = _said(error)
+    if text is not None and subject.source is not None:  # which may carry the lines
         try:
-            report = whole.judge(subject, why=why)
-        except CheckError as refused:
-            message = f"{refused.message}, and it is {why}"
-            raise CheckError(message, spot=refused.spot, hint=refused.hint) from None
-        return replace(report, not_looked_at=("the lines of the backward", OTHERS))
-    lines, called = read.judged(trials, written)
+            reading = _reading(subject, carried(text, subject.source))
+        except (ReadError, Unreadable) as error:
+            why += f"; {_said(error)}"
+        else:
+            by = f"the lines of `{subject.source.function.name}` stand for its forward: {why}"
+            return _by_lines(replace(reading, notes=(*reading.notes, by), own=False), subject)
+    return _as_a_whole(subject, text, f"not judged line by line: {why}")
+
+
+def _as_a_whole(subject: Subject, text: Text | None, why: str) -> Report:
+    """The report where there are no lines to judge, with those that give the gradients."""
+    try:
+        report = whole.judge(subject, why=why)
+    except CheckError as refused:
+        message = f"{refused.message}, and it is {why}"
+        raise CheckError(message, spot=refused.spot, hint=refused.hint) from None
+    if text is not None:
+        names = dict(zip(subject.inputs or (), text.inputs, strict=False))
+        report = replace(report, lines=tuple(_placed(row, text, names) for row in report.lines))
+    return replace(report, not_looked_at=("the lines of the backward", OTHERS))
+
+
+def _placed(row: LineReport, text: Text, names: Mapping[str, str]) -> LineReport:
+    """A row with the line that its gradient comes from, where what is returned tells it."""
+    name = row.name.removeprefix("d")
+    found = gives(text, name if name in text.inputs else names.get(name, name))
+    if found is None or row.line is not None:
+        return row
+    return replace(row, line=found.lineno, source=ast.unparse(found))
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """A Function that was read, on values. `own`: its own forward is what was read."""
+
+    read: _Read
+    trials: Sequence[Trial]
+    written: Written
+    notes: tuple[str, ...]
+    own: bool = True
+
+
+def _reading(subject: Subject, text: Text) -> _Reading:
+    forward, held = plain_forward(text)
+    source = _source(text, forward)
+    read = _Read(replace(subject, forward=source, source=source), text, held, source)
+    given, notes = _values(subject, source, held)
+    trials = read.trials(given, "guessed values" if notes else None)
+    return _Reading(read, trials, lines_of(text, held, trials[0]), notes)
+
+
+def _by_lines(reading: _Reading, subject: Subject) -> Report:
+    read, trials, notes = reading.read, reading.trials, reading.notes
+    lines, called = read.judged(trials, reading.written)
     report = lines if lines.ok == called.ok else _by_call(lines, called)
-    if subject.source is not None:  # a plain forward beside it says what is meant
+    if subject.source is not None and reading.own:  # a plain forward beside it says what is meant
         other = whole.judge(subject)
         report = report if other.ok == report.ok else _by_call(lines, other)
         meant = other.ok and not (lines.ok and called.ok)
         if meant:
             return replace(report, notes=(*notes, *report.notes, MEANT, ONCE))
-    report = with_intents(report, text, held.inputs)
+    report = with_intents(report, read.text, read.held.inputs)
     if report.ok:
         report = _under_conditions(report, read, trials[0])
     else:

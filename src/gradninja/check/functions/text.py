@@ -35,6 +35,13 @@ class Text:
     known: frozenset[str]  # the names of plain helpers, in the same file
 
     @property
+    def inputs(self) -> list[str]:
+        """The names of what it is called with."""
+        arguments = self.forward.args
+        every = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+        return every if self.setup is not None else every[1:]
+
+    @property
     def helpers(self) -> dict[str, ast.FunctionDef]:
         """The plain helpers of the file, by the names that they are called by."""
         found = dict(_helpers(self.tree))
@@ -47,7 +54,7 @@ class Text:
         mine = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef)]
 
         def same(node: ast.FunctionDef | None) -> Any:
-            return None if node is None else methods[mine.index(node)]
+            return methods[mine.index(node)] if node in mine else node
 
         return Text(
             self.function,

@@ -21,6 +21,8 @@ from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import size
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.wholes.callers import as_function, name_of
+from gradninja.check.wholes.complexes import InParts, complex_places, in_parts, is_complex
+from gradninja.check.wholes.complexes import told as about_conjugates
 from gradninja.derive import COTANGENT_SEED
 
 STEP = 6e-6  # of central differences in float64: the cube root of the roundoff
@@ -67,6 +69,9 @@ def by_differences(subject: Subject) -> Report:
             f"no values to call `{name}` with",
             hint="give them by a function inputs(), {name: tensor} in the order of its arguments",
         )
+    complexes = {name for name, value in given.items() if is_complex(value)}
+    function = parts = InParts(function, complex_places(given))
+    given = in_parts(given)
     wanted = [k for k, v in given.items() if _floats(v) and k not in subject.unwanted]
     if not wanted:
         raise CheckError(
@@ -90,9 +95,20 @@ def by_differences(subject: Subject) -> Report:
         notes += [f"`{k}` is given no gradient (None is returned): taken as meant" for k in absent]
         rows = {key: row for key, row in rows.items() if key not in absent}
     notes += [f"`{key}` asks for no gradient" for key in sorted(subject.unwanted)]
+    lines = [_line(key, row, dtype) for key, row in rows.items()]
+    for at, (key, row) in enumerate(rows.items()):
+        got = row.got[0]
+        if key in complexes and got is not None and row.true.ndim > 1:
+
+            def crossed(key: str = key) -> torch.Tensor:
+                other = replace(parts, conjugate=True)
+                return _differences(other, wide, [key])[1][key].true
+
+            allowed = DIFFERENCES[dtype] * max(size(row.true), 1.0)
+            lines[at] = about_conjugates(lines[at], got, row.true, crossed, allowed)
     return Report(
         f"{subject.file}:{name}",
-        tuple(_line(key, row, dtype) for key, row in rows.items()),
+        tuple(lines),
         ("the values of inputs()",),
         f"right means: within {DIFFERENCES[dtype]:.0e} of central differences, relative, in "
         f"{str(dtype).removeprefix('torch.')}, which it computes in",
