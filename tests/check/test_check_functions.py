@@ -74,3 +74,36 @@ def test_names_are_the_persons_own() -> None:
     (row,) = check(Unscaled, inputs=VALUES).wrong
     assert (row.name, row.kind) == ("db", "missing 1/n")
     assert row.fix == "return 2 * grad * a / ctx.n, grad * b / ctx.n, None"
+
+
+class Grouped(torch.autograd.Function):
+    """`dxn` is the gradient of xn in other axes; `setup_context` saves all inputs with a star."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        xn = x / x.reshape(len(x), -1).norm(dim=-1, keepdim=True).reshape(-1, 1, 1)
+        return xn * weight
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, weight, _ = ctx.saved_tensors
+
+        def rows(t: Tensor) -> Tensor:
+            return t.reshape(len(x), -1)
+
+        n = rows(x).norm(dim=-1, keepdim=True)
+        dxn = rows(dy * weight)
+        xn = rows(x) / n
+        dx = (dxn - xn * (xn * dxn).sum(-1, keepdim=True)) / n
+        return dx.reshape(x.shape), (dy * xn.reshape(x.shape)).sum((0, 1))
+
+
+def test_a_gradient_in_other_axes_is_no_mistake() -> None:
+    report = check(Grouped, inputs={"x": torch.randn(2, 3, 4), "weight": torch.randn(4)})
+    assert report.ok, str(report)
+    assert {row.name for row in report.lines} == {"dx", "dweight"}
+    assert "the lines of the backward" not in report.not_looked_at

@@ -27,6 +27,7 @@ from gradninja.check.functions.held import (
     names_in,
     pairs,
     place,
+    returns_in,
 )
 from gradninja.check.functions.helpers import laid_in
 from gradninja.check.functions.text import Text, Unreadable
@@ -48,19 +49,18 @@ def lines_of(text: Text, held: Held, trial: Trial) -> Written:
 
 def gives(text: Text, name: str) -> ast.stmt | None:
     """The last statement of a backward that gives an input's gradient its value, by place."""
-    ends = [n for n in ast.walk(text.backward) if isinstance(n, ast.Return)]
+    ends = list(returns_in(text.backward))
     if not ends or ends[-1].value is None or name not in text.inputs:
         return None
     parts, at = elements(ends[-1].value) or [ends[-1].value], text.inputs.index(name)
-    part = ast.unparse(parts[at]) if at < len(parts) else ""
-    lines = changed(text.backward.body).get(part)
+    lines = changed(text.backward.body).get(ast.unparse(parts[at]) if at < len(parts) else "")
     every = [n for n in ast.walk(text.backward) if isinstance(n, ast.stmt)]
     return next((n for n in every if lines and n.lineno == lines[-1]), ends[-1])
 
 
 def other_meanings(text: Text, held: Held) -> frozenset[str]:
     """The names `d<input>` that a backward has for something else: the slope, and no gradient."""
-    ends = [n for n in ast.walk(text.backward) if isinstance(n, ast.Return)]
+    ends = list(returns_in(text.backward))
     parts = (elements(ends[-1].value) if ends and ends[-1].value is not None else None) or []
     mine = set(changed(text.backward.body)) - {ast.unparse(part) for part in parts}
     pairs = zip(held.inputs, parts, strict=False)
@@ -89,7 +89,7 @@ class _Backward:
         self.values = held.names - self.early
         self.aliases: dict[str, ast.expr] = {}
         self.ends: ast.Return | None = None
-        self.taken = {n.id for n in ast.walk(self.function) if isinstance(n, ast.Name)}
+        self.taken = names_in(self.function)
 
     def written(self) -> Written:
         trial, text = self.trial, self.text
@@ -104,7 +104,7 @@ class _Backward:
         if self.ends is None or self.ends.value is None:
             raise Unreadable("its backward does not end in one `return`")
         ends = self.ends
-        if any(isinstance(n, ast.Return) for s in body for n in ast.walk(s)):
+        if any(returns_in(ast.Module(body, []))):
             raise Unreadable("its backward returns from a branch that depends on data")
         self.bound = set(changed(body))
         renamed = self._renamed(body, self._parts(ends))

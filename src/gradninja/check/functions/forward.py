@@ -13,6 +13,7 @@ from gradninja.check.functions.held import (
     Context,
     Held,
     changed,
+    elements,
     fresh,
     names,
     names_in,
@@ -182,19 +183,20 @@ class _Forward:
         return ast.Name(self.held.kept[name], node.ctx)
 
     def _saved(self, call: ast.Call, node: ast.stmt) -> list[ast.stmt]:
-        if any(isinstance(part, ast.Starred) for part in call.args):
+        args = elements(ast.Tuple(call.args, ast.Load()))
+        if args is None:
             raise Unreadable(f"what is saved is not listed by name (line {node.lineno})")
         if self.often["save_for_backward"] == 1:
             return [
                 made
-                for at, part in enumerate(call.args)
+                for at, part in enumerate(args)
                 for made in self._named(part, f"saved_{at}", node, self.held.saved.append)
             ]
         if not self.held.saved:  # in branches: the same names in each
-            self.held.saved += [self.fresh(f"saved_{at}") for at in range(len(call.args))]
-        if len(self.held.saved) != len(call.args):
+            self.held.saved += [self.fresh(f"saved_{at}") for at in range(len(args))]
+        if len(self.held.saved) != len(args):
             raise Unreadable(f"branches save different numbers of values (line {node.lineno})")
-        pairs = zip(self.held.saved, call.args, strict=True)
+        pairs = zip(self.held.saved, args, strict=True)
         return [self._bound(name, self.without(part), node) for name, part in pairs]
 
     def _bound(self, name: str, value: ast.expr, node: ast.stmt) -> ast.stmt:

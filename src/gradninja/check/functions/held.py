@@ -97,6 +97,15 @@ def names_in(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
+def returns_in(node: ast.AST) -> Iterator[ast.Return]:
+    """The returns of a statement or of a function itself, not those of functions inside of it."""
+    for child in [node] if isinstance(node, ast.Return) else ast.iter_child_nodes(node):
+        if isinstance(child, ast.Return):
+            yield child
+        elif not isinstance(child, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            yield from returns_in(child)
+
+
 def elements(node: ast.expr) -> list[ast.expr] | None:
     """The parts of `(a, b)`, of `(a,) + (None,) * 3`, of `(a, *(None, None))`; None of others."""
     if isinstance(node, ast.Tuple | ast.List):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,10 @@ from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import Flat
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.verdicts.asked import WHOLE
+from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.together import together
+from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
@@ -153,9 +157,16 @@ class _Read:
         """The report on its lines, and the one on what it gives when it is called."""
         function = self.subject.backward
         read = replace(self.subject, namespace=self.text.namespace)
-        with whole.called(function, trials) as calls:  # they run while the lines are judged
-            lines = judge_lines(trials_of(replace(read, backward=written), written, trials))
-            return lines, whole.judged(read, trials, calls.collect())
+        with whole.called(function, trials) as calls:  # they run while the lines are walked
+            made = trials_of(replace(read, backward=written), written, trials)
+            wrong = {row.name: row.finding for row in Review(made, WHOLE).rows if row.accuses}
+            called = whole.judged(read, trials, calls.collect())
+        # `dxn` may be that of xn in other axes: where all that is returned is right, it is.
+        inputs = {trials[0].names.gradient(name) for name in trials[0].draw.program.differentiable}
+        own = {n for n, found in wrong.items() if called.ok or _laid_out_anew(found)} - inputs
+        if own:
+            made = replace(made, own=frozenset(own)).of(written)
+        return judge_lines(made), called
 
     def lines_at(self, given: Mapping[str, Any], variable: str) -> LineReport | None:
         """The row of a gradient that a line is wrong for on some values; None where none is."""
@@ -234,6 +245,15 @@ def _values(
         made |= guesses.filled(values)
         known = {**values, **known} if made else known
     return {**known, **made} or None, (guess_told(made),) if made else ()
+
+
+def _laid_out_anew(finding: Finding) -> bool:
+    """Whether a gradient has as many elements as it should, in another shape."""
+    if finding.verdict is not Verdict.WRONG_SHAPE:
+        return False
+    mine, true = finding.shape or (), finding.expected_shape or ()
+    kept, wanted = ([size for size in shape if size != 1] for shape in (mine, true))
+    return math.prod(mine) == math.prod(true) and kept != wanted
 
 
 # -- conditions ----------------------------------------------------------------------------------

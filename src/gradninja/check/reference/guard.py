@@ -107,6 +107,8 @@ def _is_constant(name: str, value: Any) -> bool:
 
 def _parts(value: Any) -> tuple[Any, ...]:
     """The code and the defaults of a Python function."""
+    if not isinstance(value, types.FunctionType):
+        return ()
     return tuple(_part(value, part) for part in PARTS)
 
 
@@ -126,7 +128,7 @@ def _put_back(owner: Any, kept: dict[str, tuple[Any, Any]]) -> Iterator[str]:
             setattr(owner, name, value)
             yield _name(owner, name)
             continue
-        changed = [(p, was) for p, was in zip(PARTS, parts, strict=True) if _part(value, p) != was]
+        changed = [(p, was) for p, was in zip(PARTS, parts, strict=False) if _part(value, p) != was]
         for part, was in changed:
             setattr(value, part, was)
         if changed:
