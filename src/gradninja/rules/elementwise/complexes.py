@@ -38,7 +38,7 @@ COMPLEXES = (
     _row(
         "imag",
         ("torch.imag(z)", "z.imag"),
-        {"z": "g * 1j"},
+        {"z": "torch.complex(torch.zeros_like(g), g)"},
         PART,
         "torch.complex(a, b).imag where a: 3 4; b: 3 4",
     ),
