@@ -99,7 +99,7 @@ def test_a_run_in_pieces_ends_the_same(tmp_path, monkeypatch, pieces):
     monkeypatch.setattr(engine_module, "_CALL", 1e-4 * pieces)  # other calls, other sizes
     stops = 0
     while True:
-        monkeypatch.setattr(run_module, "stop_signals", lambda: stopping_after(pieces))
+        monkeypatch.setattr(run_module, "stop_signals", lambda **asked: stopping_after(pieces))
         try:
             go(run)
             break

@@ -45,7 +45,7 @@ def test_a_run_in_pieces_is_the_same_bit_for_bit(tmp_path, monkeypatch):
     run = small_run(tmp_path, "run", engine="native", steps=900)
     for _ in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr(run_module, "stop_signals", lambda: stopping_after(3))
+            patch.setattr(run_module, "stop_signals", lambda **asked: stopping_after(3))
             with pytest.raises(Interrupted):
                 go(run)
         assert 0 < run.state.step < 900

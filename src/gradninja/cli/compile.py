@@ -38,9 +38,13 @@ def compile(  # the verb's name
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 32,
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 200,
-    embedding: Annotated[int, typer.Option(min=1, help="Numbers that stand for a letter.")] = 10,
-    context: Annotated[int, typer.Option(min=1, help="Letters that predict the next one.")] = 3,
+    hidden: Annotated[int | None, typer.Option(min=1, help="Hidden units.")] = None,
+    embedding: Annotated[
+        int | None, typer.Option(min=1, help="Numbers that stand for a letter.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="Letters that predict the next one, or of a word.")
+    ] = None,
     vocab: Annotated[int, typer.Option(min=2, help="Letters, the end mark too.")] = LETTERS,
     timeout: Timeout = 300.0,
 ) -> None:
@@ -50,9 +54,10 @@ def compile(  # the verb's name
     from gradninja import models
     from gradninja.native import compile_training
 
-    sizes = {"vocab": vocab, "context": context, "embedding": embedding, "hidden": hidden}
+    asked = {"context": context, "embedding": embedding, "hidden": hidden}
     with running(model, timeout) as path:
         loaded = models.load(path)
+        sizes = _sizes(loaded, {n: size for n, size in asked.items() if size is not None}, vocab)
         loaded.check({**sizes, **loaded.options, "n": batch})
         values, parameters = _values(loaded, sizes, batch)
         begun = time.perf_counter()
@@ -70,6 +75,14 @@ def compile(  # the verb's name
     print(f"{loaded.name}: {lines} lines, ready after {time.perf_counter() - begun:.1f} s")
 
 
+def _sizes(model: Model, asked: dict[str, int], vocab: int) -> dict[str, int]:
+    """All sizes: as asked, as the model's settings have them, or as a run has them."""
+    usual = {"context": 16 if model.whole_words else 3, "embedding": 10, "hidden": 200}
+    usual |= {"width": 64, "layers": 1, "heads": 4}
+    own = {n: size for n, size in model.settings().items() if n in usual and type(size) is int}
+    return {"vocab": vocab, **usual, **own, **asked}
+
+
 def _values(model: Model, sizes: dict[str, int], batch: int) -> tuple[dict[str, Any], list[str]]:
     """Parameters and a batch as arrays, beside the sizes and options; and the parameters' names."""
     import torch
@@ -81,7 +94,8 @@ def _values(model: Model, sizes: dict[str, int], batch: int) -> tuple[dict[str, 
     values |= {name: value.detach().contiguous().numpy() for name, value in made.items()}
     shape = (batch, sizes["context"])
     values["Xb"] = torch.randint(0, sizes["vocab"], shape, generator=generator).numpy()
-    values["Yb"] = torch.randint(0, sizes["vocab"], (batch,), generator=generator).numpy()
+    targets = shape if model.whole_words else (batch,)
+    values["Yb"] = torch.randint(0, sizes["vocab"], targets, generator=generator).numpy()
     return values, sorted(made)
 
 

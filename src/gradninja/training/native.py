@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -18,6 +19,7 @@ from gradninja.training.config import Config
 from gradninja.training.loop import Hooks, Watch, diagnosed
 from gradninja.training.metrics import Metrics
 from gradninja.training.steps.batches import Examples, block_steps
+from gradninja.training.steps.optimisers import SCALARS, kept_as, plain, scalars, written
 from gradninja.training.steps.verify import wrong
 
 _CALL = 0.1  # seconds that a call into compiled code should take: Ctrl-C waits for its end
@@ -60,10 +62,9 @@ class Engine:
         """Take the steps from `state.step` on, up to `end` or the end of a block of batches."""
         start, positions = state.step, self._rows(state.step)[: end - state.step]
         end = start + len(positions)
-        rates = np.full(len(positions), self._config.rate_at(start))
-        if self._config.rate_at(end - 1) != rates[0]:
-            rates[:] = [self._config.rate_at(step) for step in range(start, end)]
-        losses = self._run(state.parameters, positions, rates)
+        losses = self._run(
+            {**state.parameters, **state.moments}, positions, self._rates(start, end)
+        )
         state.losses.append(losses)
         state.step = end
 
@@ -71,12 +72,36 @@ class Engine:
         """The batch of a step, (Xb, Yb), as `batches` gives it."""
         return self._examples.at(self._rows(step)[0])
 
-    def gradients(self, step: int, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of a step's batch, and the gradients, as the kernel sees them."""
+    def gradients(self, step: int, state: State) -> dict[str, Tensor]:
+        """The loss of a step's batch, and the gradients, as the kernel sees them.
+
+        Read off from what a step without a past makes of parameters, or of moments.
+        """
+        config, parameters = self._config, state.parameters
         after = {name: value.clone() for name, value in parameters.items()}
-        losses = self._run(after, self._rows(step)[:1], np.array([_HUGE]))
-        found = {f"d{name}": (value - after[name]) / _HUGE for name, value in parameters.items()}
+        after |= {name: torch.zeros_like(value) for name, value in state.moments.items()}
+        rates = np.array([_HUGE]) if plain(config) else np.array([[_HUGE, 0.0, 1.0, math.inf]])
+        losses = self._run(after, self._rows(step)[:1], rates)
+        found = {}
+        for name, value in parameters.items():
+            gradient = (value - after[name]) / _HUGE
+            if state.moments:
+                share = 1.0 if config.optimizer == "momentum" else 1 - config.beta1
+                gradient = after[f"m/{name}"] / share
+            if config.decay and config.optimizer != "adamw":
+                gradient = gradient - config.decay * value
+            found[f"d{name}"] = gradient
         return {"loss": losses[0], **found}
+
+    def _rates(self, start: int, end: int) -> NDArray[np.float64]:
+        """What the kernel is told of each step."""
+        config = self._config
+        if not plain(config):
+            return np.array([scalars(config, step) for step in range(start, end)])
+        rates = np.full(end - start, config.rate_at(start))
+        if config.schedule != "step" or config.rate_at(end - 1) != rates[0]:
+            rates[:] = [config.rate_at(step) for step in range(start, end)]
+        return rates
 
     def _rows(self, step: int) -> NDArray[np.int64]:
         """The positions of a step's batch, and of those after it in its block."""
@@ -95,7 +120,7 @@ class Engine:
         positions: NDArray[np.int64],
         rates: NDArray[np.float64],
     ) -> Tensor:
-        arrays = {name: value.numpy() for name, value in held.items()}
+        arrays = {kept_as(name): value.numpy() for name, value in held.items()}
         losses = np.empty(len(positions), next(iter(arrays.values())).dtype)
         self.kernel.run(arrays, self._examples.split.stream, positions, rates, losses)
         return torch.from_numpy(losses)
@@ -107,7 +132,7 @@ def compare(engine: Engine, step: Step, state: State, config: Config) -> str | N
     The batch is the one that comes after the last of the run.
     """
     truth = step(_values(engine, config.steps, state, config))
-    found = engine.gradients(config.steps, state.parameters)
+    found = engine.gradients(config.steps, state)
     names = ["loss", *(f"d{name}" for name in state.parameters)]
     true = {name: value for name in names if isinstance(value := truth[name], Tensor)}
     scale = max(true[name].abs().max().item() for name in names[1:])
@@ -134,7 +159,7 @@ def descend_natively(
             values = _values(engine, start, state, config)
             found = step(values)
             if hooks.verify is not None and verify:
-                hooks.verify(start, values, {**found, **engine.gradients(start, state.parameters)})
+                hooks.verify(start, values, {**found, **engine.gradients(start, state)})
             end = start + 1
         else:
             end = min(start + pace, _next_stop(start, config, hooks))
@@ -175,18 +200,28 @@ def compiled(
     """
     from gradninja import native  # numba is slow to import
 
-    if config.optimizer != "sgd" or config.decay or config.clip:
-        raise RunError("its steps are plain descent: sgd without decay and clip")
-    if examples.whole:
-        raise RunError("its examples are letters with those before them, not whole words")
     positions = examples.positions(batch=config.batch, seed=config.seed, block=0)[0]
     inputs, targets = (value.numpy() for value in examples.at(positions))
     values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
     values |= {name: value.numpy() for name, value in state.parameters.items()}
     # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
     names = tuple(sorted(state.parameters))
+    losses = next(iter(state.parameters.values())).numpy().dtype
     try:
-        kernel = native.compile_training(step.source, values, names, tell, threads=config.threads)
+        if plain(config):
+            kernel = native.compile_training(
+                step.source, values, names, tell, threads=config.threads
+            )
+        else:
+            text, stores = written(config, names, step.source)
+            values |= {kept_as(name): value.numpy() for name, value in state.moments.items()}
+            values |= {name: np.ones((), losses) for name in SCALARS}
+            kernel = native.compile_training(
+                *(text, values, names, tell),
+                threads=config.threads,
+                stores=stores,
+                scalars=SCALARS,
+            )
     except GradninjaError as error:
         if error.spot is not None:
             error.spot = step.spot(error.spot)  # in the person's text, not the step's

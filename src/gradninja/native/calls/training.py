@@ -39,7 +39,25 @@ for step in range(steps):
                 token = int64(stream[position - back])
             inside = token != 0
             Xb[{context} * example + {context} - back] = token
-    rate = {dtype}(rates[step])
+"""
+# Whole words: a row of letters from the position on, up to the end mark 0; then -1, and in Xb 0.
+_WORDS = """\
+for step in range(steps):
+    for example in range({batch}):
+        position = positions[{batch} * step + example]
+        Xb[{context} * example] = 0
+        inside = True
+        for place in range({context}):
+            token = -1
+            if inside:
+                token = int64(stream[position + place])
+            inside = token > 0
+            Yb[{context} * example + place] = token
+            back = 0
+            if inside:
+                back = token
+            if place + 1 < {context}:
+                Xb[{context} * example + place + 1] = back
 """
 _GIVEN = ("stream", "positions", "rates", "losses", "Xb", "Yb", "steps")
 
@@ -50,8 +68,9 @@ class Kernel:
 
     Attributes:
         source: the text that was compiled.
-        names: the parameters, in the order in which the text takes them.
+        names: the parameters and what else is kept, in the order in which the text takes them.
         dtype: of the parameters and losses.
+        scalars: how many numbers each step is told; none but the rate where it is 0.
         threads: how many share the large matrix products; the results are the same bit for bit.
     """
 
@@ -64,6 +83,8 @@ class Kernel:
     outside: Outside = field(repr=False)
     say: Say | None = field(default=None, repr=False)
     threads: int = 1
+    scalars: int = 0
+    columns: int = 1
     team: Team | None = field(default=None, repr=False)
     function: Callable[..., None] | None = field(default=None, repr=False)
 
@@ -78,10 +99,11 @@ class Kernel:
         """Take steps; the parameters are changed in place.
 
         Args:
-            parameters: C-contiguous arrays of the kernel's dtype and shapes, by name.
+            parameters: C-contiguous arrays of the kernel's dtype and shapes, by name; also of what
+                is kept beside them.
             stream: tokens, as in a `Split`.
             positions: (steps, batch), int64: each row is a step's examples.
-            rates: (steps,), float64.
+            rates: (steps,), float64; or (steps, scalars).
             losses: (steps,) of the kernel's dtype; filled.
 
         Raises:
@@ -92,9 +114,11 @@ class Kernel:
         if positions.ndim != 2 or positions.shape[1] != self.batch:
             raise NativeError(f"positions {positions.shape} are not of batches of {self.batch}")
         contexts = np.zeros(self.batch * self.context, np.int64)
-        targets = np.zeros(self.batch, np.int64)
-        places, rates = np.ascontiguousarray(positions, np.int64), np.ascontiguousarray(rates)
+        targets = np.zeros(self.batch * self.columns, np.int64)
+        places = np.ascontiguousarray(positions, np.int64)
+        rates = np.ascontiguousarray(rates).reshape(-1)
         steps = len(places)
+        flat += [np.zeros(1, self.dtype) for _ in range(self.scalars)]
         arguments = [*flat, stream, places.reshape(-1), rates, losses, contexts, targets, steps]
         if self.threads > 1 and self.team is None:
             self.team = Team(self.dtype.name, self.threads, self.say)
@@ -128,6 +152,8 @@ def compile_training(
     say: Say | None = None,
     spot: Callable[[Spot], Spot] = lambda place: place,
     threads: int = 1,
+    stores: Mapping[str, str] | None = None,
+    scalars: Sequence[str] = (),
 ) -> Kernel:
     """Compile the steps of a model.
 
@@ -135,17 +161,21 @@ def compile_training(
         text: one function, the forward's lines and below them the backward's, whose locals are
             the `loss` and a `d<name>` for each parameter.
         values: what the function takes by name: NumPy arrays for the parameters and the batch
-            (`Xb` (n, context) and `Yb` (n,), int64), plain values for the rest.
+            (`Xb` (n, context) and `Yb` (n,), int64; or whole words, `Yb` (n, context)), plain
+            values for the rest.
         parameters: the names of those that are trained: W -= rate * dW.
         say: told what takes its time, before it does (compiling, when the kernel runs first).
         spot: where a place in the text stands for the person who wrote it (`Step.spot`).
         threads: how many share the large matrix products.
+        stores: in place of W -= rate * dW: what is kept from step to step, and the local that
+            each becomes after a step.
+        scalars: values of no axes that each step is told anew, in the columns of `rates`.
 
     Raises:
         ReadError, NativeError: a line that is not compiled, with the place in it.
     """
     try:
-        kernel = _compile_training(text, values, parameters, say)
+        kernel = _compile_training(text, values, parameters, say, stores, scalars)
     except GradninjaError as error:
         if error.spot is not None:
             error.spot = spot(error.spot)
@@ -155,7 +185,12 @@ def compile_training(
 
 
 def _compile_training(
-    text: str, values: Mapping[str, Any], parameters: Sequence[str], say: Say | None
+    text: str,
+    values: Mapping[str, Any],
+    parameters: Sequence[str],
+    say: Say | None,
+    stores: Mapping[str, str] | None,
+    scalars: Sequence[str],
 ) -> Kernel:
     given = {
         name: torch.from_numpy(np.ascontiguousarray(value))
@@ -163,28 +198,43 @@ def _compile_training(
         else value
         for name, value in values.items()
     }
-    program, _ = read_step(parse(text, "<step>", None), given, [f"d{name}" for name in parameters])
+    kept = {name: f"d{name}" for name in parameters} if stores is None else stores
+    program, _ = read_step(parse(text, "<step>", None), given, list(kept.values()))
     lowering = lowered(program)
     loss, *gradients = lowering.outputs
     if loss.shape != ():
         raise NativeError(f"the loss has shape {loss.shape}; it must be one number")
     updates: list[tuple[Leaf, Any]] = []
-    for name, gradient in zip(parameters, gradients, strict=True):
+    for (name, becomes), gradient in zip(kept.items(), gradients, strict=True):
         leaf = lowering.leaves.get(name)
         if leaf is None or gradient.shape != leaf.shape or gradient.dtype != leaf.dtype:
-            raise NativeError(f"`d{name}` is not of the shape and type of `{name}`")
+            raise NativeError(f"`{becomes}` is not of the shape and type of `{name}`")
         if isinstance(gradient, Leaf):  # another parameter, which an update may change first
             gradient = lowering.graph.copy(gradient)
         updates.append((leaf, gradient))
     if not {"Xb", "Yb"} <= set(lowering.leaves):
         raise NativeError("the lines take no batch", hint="a forward takes `Xb` and `Yb`")
-    plan = Plan(lowering.graph, [loss], updates)
+    if stores is None:
+        plan = Plan(lowering.graph, [loss], updates)
+    else:
+        plan = Plan(lowering.graph, [loss, *(node for _, node in updates)])
     memory, writer = Memory(plan), Writer(plan, size_names(values, program))
-    body = [*writer.body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
+    told = [lowering.leaves[name].buffer.name for name in scalars if name in lowering.leaves]
+    body = [f"rate = {loss.dtype}(rates[step])"] if stores is None else []
+    for column, name in enumerate(scalars):
+        if name in lowering.leaves:
+            number = f"rates[{len(scalars)} * step + {column}]"
+            body.append(f"{lowering.leaves[name].buffer.name}[0] = {loss.dtype}({number})")
+    body += [*writer.body(), f"losses[step] = {plan.buffers[loss].name}[0]"]
+    if stores is not None:
+        for leaf, node in updates:
+            body.append(f"for place in range({leaf.buffer.size}):")
+            body.append(f"{INDENT}{leaf.buffer.name}[place] = {plan.buffers[node].name}[place]")
     batch, context = given["Xb"].shape
-    loop = _LOOP.format(batch=batch, context=context, dtype=loss.dtype).splitlines()
+    whole = given["Yb"].dim() == 2
+    loop = (_WORDS if whole else _LOOP).format(batch=batch, context=context).splitlines()
     loop += [INDENT + line for line in body]
-    given_names = [leaf.buffer.name for leaf, _ in updates]
+    given_names = [*(leaf.buffer.name for leaf, _ in updates), *told]
     outside = Outside(memory, writer)
     head = f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):"
     lines = [*outside.lines, *loop]
@@ -197,4 +247,6 @@ def _compile_training(
         batch=batch,
         outside=outside,
         say=say,
+        scalars=len(told),
+        columns=context if whole else 1,
     )

@@ -18,7 +18,7 @@ _HOMES = {
 RESERVED = {name for names in _HOMES.values() for name in names} | {
     "math", "np", "float32", "float64", "int64", "range", "abs", "bool", "rate", "rates",
     "step", "steps", "run", "stream", "positions", "losses", "sizes", "work_float32", "example",
-    "position", "inside", "back", "token",
+    "position", "inside", "back", "token", "place",
     "work_float64", "work_int64", "work_bool", "product_float32", "product_float64", "IndexError",
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ ICML 2013, algorithm 1), where it is longer; then, but for adamw, plus `decay * 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -75,6 +75,64 @@ def update(
         slope = rate / (1 - config.beta1 ** (step + 1))
         spread = v.sqrt().div_(math.sqrt(1 - config.beta2 ** (step + 1))).add_(EPSILON)
         value.addcdiv_(m, spread, value=-slope)
+
+
+# What lines of an update are told anew each step.
+SCALARS = ("rate_now", "slope_now", "spread_now", "clip_now")
+
+
+def scalars(config: Config, step: int) -> tuple[float, float, float, float]:
+    """The rate of a step, what of it is left for `m` and how `v` is scaled (of Adam), the clip."""
+    rate = config.rate_at(step)
+    adam = config.optimizer in ("adam", "adamw")
+    slope = rate / (1 - config.beta1 ** (step + 1)) if adam else rate
+    spread = math.sqrt(1 - config.beta2 ** (step + 1)) if adam else 1.0
+    return rate, slope, spread, config.clip
+
+
+def kept_as(name: str) -> str:
+    """The name in lines of what is kept as `m/W`."""
+    return name.replace("/", "_of_")
+
+
+def written(config: Config, names: Sequence[str], source: str) -> tuple[str, dict[str, str]]:
+    """A step's text with the update in lines below it, and the local that each kept name becomes.
+
+    The lines read the parameters, the moments (`kept_as`) and `SCALARS`.
+    """
+    lines, becomes = [], {}
+    if config.clip:
+        squares = " + ".join(f"(d{name} ** 2).sum()" for name in names)
+        lines.append(f"share_now = (clip_now / ({squares}).sqrt()).clamp(max=1)")
+    for name in names:
+        gradient = f"d{name} * share_now" if config.clip else f"d{name}"
+        if config.decay and config.optimizer != "adamw":
+            gradient += f" + {config.decay} * {name}"
+        lines.append(f"g_of_{name} = {gradient}")
+        for kind in MOMENTS[config.optimizer]:
+            held, beta = f"{kind}_of_{name}", config.beta1 if kind == "m" else config.beta2
+            power = f"g_of_{name}" if kind == "m" else f"g_of_{name} ** 2"
+            share = "" if config.optimizer == "momentum" else f"{1 - beta} * "
+            lines.append(f"next_{held} = {beta} * {held} + {share}{power}")
+            becomes[held] = f"next_{held}"
+        kept = f"{name} * (1 - rate_now * {config.decay})"
+        kept = kept if config.decay and config.optimizer == "adamw" else name
+        change = {"sgd": f"rate_now * g_of_{name}", "momentum": f"rate_now * next_m_of_{name}"}
+        spread = f"(next_v_of_{name}.sqrt() / spread_now + {EPSILON})"
+        adam = f"slope_now * next_m_of_{name} / {spread}"
+        lines.append(f"next_{name} = {kept} - {change.get(config.optimizer, adam)}")
+        becomes[name] = f"next_{name}"
+    head, _, body = source.partition("\n")
+    body = body.removesuffix("    return locals()\n")
+    more = [kept_as(f"{kind}/{name}") for kind in MOMENTS[config.optimizer] for name in names]
+    head = head.replace("):", f", {', '.join([*more, *SCALARS])}):")
+    below = "".join(f"    {line}\n" for line in lines)
+    return f"{head}\n{body}{below}    return locals()\n", becomes
+
+
+def plain(config: Config) -> bool:
+    """Whether an update is W -= rate * dW and nothing else."""
+    return config.optimizer == "sgd" and not config.decay and not config.clip
 
 
 def _share(config: Config, gradients: Mapping[str, Tensor]) -> float:
