@@ -105,6 +105,18 @@ def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d k"]):
         assert (found.collectives[0].kind, found.collectives[0].names) == first
 
 
+def test_what_a_mask_takes_away_is_not_zero_by_construction() -> None:
+    text = """
+def forward(y: Float[Tensor, "n d"]):
+    c = y[0]
+    loss = ((c > 0).double() * c).mean()
+    return loss
+"""
+    inputs = {"y": -torch.ones(5, 3).double()}  # the mask takes all away here
+    found = gn.shard(text, split={"n": "data"}, inputs=inputs)
+    assert found({"y": torch.ones(5, 3).double()}, ranks=2)["dy"].sum().item() == pytest.approx(1)
+
+
 def test_means_are_of_the_whole_however_uneven_the_shares() -> None:
     found = gn.shard(
         "def forward(x: Float[Tensor, 'n']):\n    y = x.mean()\n    return y\n", split={"n": "data"}

@@ -80,8 +80,9 @@ class Value:
             whole = torch.randn(whole.shape, generator=generator, dtype=whole.dtype)
         elif number == 2 and any(kind.partial for kind in self.types):  # a count
             whole = whole + torch.randint(1, 9, whole.shape, generator=generator)
-        if whole.dtype == torch.bool and any(kind.varies for kind in self.types):
-            # One that is not as the others: `all` and `any` then tell shares from the whole.
+        if whole.dtype == torch.bool:
+            # One that is not as the others: `all` and `any` then tell shares from the whole, and
+            # what a mask has taken away is not taken for zeros by construction.
             whole = torch.full_like(whole, number == 1)
             whole.flatten()[:1] = number != 1
         return whole

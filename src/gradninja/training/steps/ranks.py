@@ -190,7 +190,11 @@ def joined() -> Iterator[Ranks | None]:
     if count < 2 or "RANK" not in os.environ:
         yield None
         return
-    dist.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE))
+    patience = timedelta(seconds=PATIENCE)
+    store, rank, count = next(dist.rendezvous("env://", timeout=patience))  # type: ignore[attr-defined]
+    # What ranks told each other before one was lost stands in the launcher's store.
+    store = dist.PrefixStore(f"attempt {_attempt()}", store)  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=patience)
     try:
         yield Ranks(dist.get_rank(), count)
     finally:
@@ -204,7 +208,7 @@ def restarted(out: Path | None) -> bool:
     Raises:
         RunError: the run's folder has no name by which to find it.
     """
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+    if _attempt() == 0:
         return False
     if out is None:
         raise RunError(
@@ -212,6 +216,11 @@ def restarted(out: Path | None) -> bool:
             hint="Give --out FOLDER where torchrun may restart.",
         )
     return (out / "config.json").exists() and (out / "weights.safetensors").exists()
+
+
+def _attempt() -> int:
+    """How often torchrun has started the ranks anew."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def place_of(ranks: Ranks | None, out: Path | None) -> Path | None:
