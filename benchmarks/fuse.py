@@ -40,7 +40,7 @@ from torch.profiler import ProfilerActivity, profile
 import gradninja as gn
 from catalogue import Cataloged
 from gradninja.algebra.measure.footprint import forgetting
-from gradninja.derive.template import LIBRARY
+from gradninja.lines.scope import LIBRARY
 from targets import activations, attention, losses, normalisation
 
 Gradients = Sequence[Tensor]

@@ -23,8 +23,8 @@ from catalogue import collect as collect_catalogue
 from full_size import count, largest
 from fuse_targets import Target, collect
 from gradninja.algebra.index.normal import Normal
-from gradninja.derive.template import LIBRARY
 from gradninja.errors import GradninjaError
+from gradninja.lines.scope import LIBRARY
 from gradninja.rules import BOOK, Book, Site
 from random_programs import OTHER_SIZES, SIZES, _judge_call, write
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import gradninja as gn
 from catalogue import autograd, call, cotangents
 from gradninja.algebra.measure.hard import broken_at
-from gradninja.derive.template import LIBRARY
+from gradninja.lines.scope import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")

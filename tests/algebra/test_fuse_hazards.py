@@ -19,7 +19,7 @@ from catalogue import DISTINCT, EQUAL, Cataloged, autograd, call, cotangents, di
 from gradninja.algebra import engine
 from gradninja.algebra.index.normal import Normal
 from gradninja.algebra.index.terms import indices_of
-from gradninja.derive.template import LIBRARY
+from gradninja.lines.scope import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -19,7 +19,7 @@ from fuse_targets import collect
 from gradninja import models
 from gradninja.algebra.measure.cost import cost_of
 from gradninja.algebra.measure.footprint import Held, forgetting
-from gradninja.derive.template import LIBRARY
+from gradninja.lines.scope import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -8,7 +8,7 @@ import torch
 import gradninja as gn
 from catalogue import autograd, cotangents, differences
 from full_size import count, largest
-from gradninja.derive.template import LIBRARY
+from gradninja.lines.scope import LIBRARY
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -9,8 +9,8 @@ from torch import Tensor
 
 import gradninja as gn
 from catalogue import autograd, call, cotangents, differences, largest
-from gradninja.derive.template import LIBRARY
 from gradninja.errors import GradninjaError
+from gradninja.lines.scope import LIBRARY
 from random_writer import SIZES, RandomProgram, Writer
 
 OTHER_SIZES = {"n": 5, "d": 6, "k": 4}

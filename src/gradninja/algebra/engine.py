@@ -27,10 +27,10 @@ from gradninja.algebra.write.ones import without_ones
 from gradninja.algebra.write.tree import Tree, leaves
 from gradninja.algebra.write.writer import Writer
 from gradninja.derive.statement import Statement
-from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import temporary_name
 from gradninja.derive.walk import Walk
 from gradninja.lines import Line
+from gradninja.lines.scope import LIBRARY, value_of
 from gradninja.rules import Rule
 
 MOST_FACTORS = 12  # of one term of a gradient, from where on it gets a name
@@ -316,7 +316,7 @@ class Engine:
             if not keeps_digits(syntax, safe, self.values):
                 syntax, trees = safe, trees[-1:]
         try:
-            value = eval(ast.unparse(syntax), self.values)
+            value = value_of(syntax, self.values)
         except Exception as error:
             raise Mismatch(name, f"`{ast.unparse(syntax)}` does not run: {error}") from None
         if node.name is not None and value.dtype != node.value.dtype:

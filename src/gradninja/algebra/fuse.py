@@ -30,12 +30,12 @@ from gradninja.choices import FusedStyle, Prefer
 from gradninja.derive import Backward, derive
 from gradninja.derive.dtypes import hold_dtypes
 from gradninja.derive.statement import Statement
-from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.verify import cotangents_of, drawn_like
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.scope import LIBRARY, run
 from gradninja.rules import BOOK, Book
 
 CLEARLY = 0.75  # of the derived cost: what is worth more operations
@@ -307,7 +307,7 @@ def _gradients(back: Backward) -> dict[str, torch.Tensor]:
         name: value.clone() if isinstance(value, torch.Tensor) else value
         for name, value in _values(back).items()
     }
-    exec("\n".join(map(str, back.statements)), scope)
+    run(back.statements, scope)
     return {name: scope[back.gradient_names[name]] for name in back.program.differentiable}
 
 

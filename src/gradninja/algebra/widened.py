@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradninja.derive.template import LIBRARY
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Program
+from gradninja.lines.scope import LIBRARY, value_of
 
 CASTS = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
 
@@ -76,7 +76,7 @@ def widened(program: Program) -> Program:
             elif expr.op == NAME:
                 value = scope[str(expr)]
             elif expr.op != STATIC:
-                value = eval(str(expr), scope)
+                value = value_of(str(expr), scope)
                 value = tuple(value) if isinstance(value, list | tuple) else value
             new = _is_float(expr.value) and not as_inputs(expr)
             dtype = expr.value.dtype if new else None

@@ -18,12 +18,12 @@ from gradninja.derive.loops import looped
 from gradninja.derive.said import hold_said, pair_source
 from gradninja.derive.sizes import HINT, Sizes, hold
 from gradninja.derive.statement import Statement, returned, signature, with_imports
-from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import Line, Program
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
 from gradninja.lines.packed import spread
 from gradninja.lines.plain import continuous
+from gradninja.lines.scope import LIBRARY, run, value_of
 
 WIDEST = 64  # characters of a line that still moves the column in which the rules stand
 
@@ -256,13 +256,9 @@ class Backward:
     # -- running ----------------------------------------------------------------------------
 
     @cached_property
-    def _forward_code(self) -> Any:
-        return compile("\n".join(line.code for line in self.program.lines), "<forward>", "exec")
-
-    @cached_property
     def _function(self) -> Callable[..., Any]:
         scope: dict[str, Any] = {**LIBRARY, **self.program.namespace}
-        exec(compile(self.seeded_source, "<backward>", "exec"), scope)
+        run([self.seeded_source], scope, "<backward>")
         function: Callable[..., Any] = scope["backward"]
         return function
 
@@ -298,13 +294,13 @@ class Backward:
         scope.update(values)
         with torch.no_grad(), self._numbers():
             try:
-                exec(self._forward_code, scope)
+                run((line.code for line in self.program.lines), scope, "<forward>")
             except Exception as error:
                 raise DeriveError(f"the forward does not run on these inputs: {error}") from None
         for line in self.program.lines:
             values.update({name: scope[name] for name in line.targets})
         for assumption in self.program.assumptions:
-            now = eval(ast.unparse(assumption.syntax), scope)
+            now = value_of(assumption.syntax, scope)
             if now != assumption.value:
                 raise DeriveError(
                     f"`{ast.unparse(assumption.syntax)}` is {now} and was {assumption.value} when "

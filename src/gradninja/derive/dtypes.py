@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradninja.derive.statement import Statement
-from gradninja.derive.template import LIBRARY, substitute
+from gradninja.derive.template import substitute
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.scope import LIBRARY, run
 
 if TYPE_CHECKING:
     from gradninja.derive.backward import Backward
@@ -48,12 +49,12 @@ def hold_dtypes(back: Backward) -> None:
             try:
                 for statement in back.statements:
                     try:
-                        exec(str(statement), scope)
+                        run([statement], scope)
                     except RuntimeError:  # of two dtypes, perhaps, that do not mix
                         statement.value = _alike(statement, scope)
-                        exec(str(statement), scope)
+                        run([statement], scope)
                     if _cast(statement, scope):
-                        exec(str(statement), scope)
+                        run([statement], scope)
             except FAILURES:  # it cannot be called in this dtype
                 continue
 
@@ -108,7 +109,7 @@ def gradients_in(back: Backward, dtype: torch.dtype) -> dict[str, torch.Tensor] 
         return None
     with default_dtype(torch.float32), torch.no_grad():
         try:
-            exec("\n".join(map(str, back.statements)), scope)
+            run(back.statements, scope)
         except FAILURES:
             return None
     return {n: scope[back.gradient_names[n]] for n in back.program.differentiable}

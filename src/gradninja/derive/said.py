@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from gradninja.derive.statement import signature, with_imports
+from gradninja.derive.verify import cotangents_of
 from gradninja.errors import DeriveError
 from gradninja.lines.ndarray import as_arrays
+from gradninja.lines.scope import run
 
 if TYPE_CHECKING:
     from gradninja.derive.backward import Backward
@@ -24,13 +25,7 @@ def hold_said(back: Backward, text: str) -> str:
         DeriveError: it raises, or gives something else.
     """
     values = back.program.values
-    generator = torch.Generator().manual_seed(0)
-    cotangents = {
-        name: torch.ones_like(values[name])
-        if back.scalar
-        else torch.randn(values[name].shape, generator=generator, dtype=values[name].dtype)
-        for name in back.outputs
-    }
+    cotangents = cotangents_of(back.program, values, seed=0)
     wanted = back.run(values, cotangents)
     given = {name: values[name] for name in back.arguments}
     if not back.scalar:
@@ -38,7 +33,7 @@ def hold_said(back: Backward, text: str) -> str:
     scope: dict[str, Any] = dict(back.program.namespace)
     try:
         with np.errstate(all="ignore"):
-            exec(compile(text, "<backward>", "exec"), scope)
+            run([text], scope, "<backward>")
             found = scope["backward"](**as_arrays(given))
     except Exception as error:  # what NumPy does not take as torch does
         raise DeriveError(

@@ -14,10 +14,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradninja.derive.holes import empty_of
-from gradninja.derive.template import LIBRARY
 from gradninja.derive.verify import cotangents_of, differs, truth
 from gradninja.errors import DeriveError, Spot
 from gradninja.lines import NAME, Program
+from gradninja.lines.scope import LIBRARY, value_of
 
 if TYPE_CHECKING:
     from gradninja.derive.backward import Backward
@@ -173,6 +173,6 @@ def _otherwise(program: Program, values: Mapping[str, Any]) -> Iterator[tuple[st
     ]
     for text, then, spot in [*named, *parts]:
         if isinstance(then, torch.Tensor):
-            now = tuple(eval(text, scope).shape)
+            now = tuple(value_of(text, scope).shape)
             if [size == 1 for size in now] != [size == 1 for size in then.shape]:
                 yield f"`{text}` has shape {now} and had {tuple(then.shape)}", spot

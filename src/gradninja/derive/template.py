@@ -8,15 +8,14 @@ it the shape and dtype that the next step can rely on.
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import CodeType
 from typing import Any, TypeVar
 
 import torch
 
+from gradninja.lines.scope import LIBRARY, run, value_of
 from gradninja.rules import Site
 
 # Where an argument stands only for its shape, any tensor of that shape may be printed for it.
@@ -27,8 +26,6 @@ TYPE_ATTRIBUTES = frozenset({"dtype"})
 TYPE_CALLS = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "type_as"})
 
 Node = TypeVar("Node", bound=ast.AST)
-
-LIBRARY = {"torch": torch, "F": torch.nn.functional, "math": math}
 
 
 @dataclass(frozen=True)
@@ -150,21 +147,16 @@ def _key(node: ast.AST) -> str:
     return ""
 
 
-@lru_cache(maxsize=4096)
-def _compiled(text: str, mode: str) -> CodeType:
-    return compile(text, "<rule>", mode)
-
-
 def evaluate(tree: ast.stmt, values: Mapping[str, Any]) -> torch.Tensor:
     """A text's value, where names stand for values."""
-    found = eval(_compiled(ast.unparse(tree), "eval"), {**LIBRARY, **values})
+    found = value_of(ast.unparse(tree), {**LIBRARY, **values})
     return found if isinstance(found, torch.Tensor) else torch.as_tensor(found)
 
 
 def execute(tree: ast.stmt, values: Mapping[str, Any], into: torch.Tensor) -> torch.Tensor:
     """The value of `into` after a statement that adds into it."""
     scope = {**LIBRARY, **values, "d": into}
-    exec(_compiled(ast.unparse(tree), "exec"), scope)
+    run([ast.unparse(tree)], scope)
     return into
 
 

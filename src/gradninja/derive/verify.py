@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from gradninja.derive.holes import FULL, empty_of
-from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.plain import continuous
+from gradninja.lines.scope import LIBRARY, run
 
 # Relative to the largest element. Reading is in float64, so a right gradient is within 1e-10; a
 # wrong rule is off by parts of one. Programs that cast to float32 themselves get its precision.
@@ -58,7 +58,7 @@ def truth(
     lines = [line for line in program.lines if line.expr.differentiable]
     with torch.enable_grad():
         for line in lines:
-            exec(compile(line.code, "<forward>", "exec"), scope)
+            run([line.code], scope, "<forward>")
         if on_the_way:
             made = {name: scope[name] for line in lines for name in line.targets}
             leaves.update({name: value for name, value in made.items() if value.requires_grad})

@@ -13,11 +13,11 @@ import torch
 from gradninja.algebra import Fused
 from gradninja.algebra.tell.steps import Step as Derivation
 from gradninja.derive import Backward, BackwardLine
-from gradninja.derive.template import LIBRARY
 from gradninja.explain.formula import Formula
 from gradninja.explain.shapes import Shapes
 from gradninja.explain.translate import Translator
 from gradninja.lines import Line, Program
+from gradninja.lines.scope import LIBRARY
 
 # The two sentences that the whole of it rests on; deriving puts them where they act.
 SUM_TO_BROADCAST = "a sum in the forward is a broadcast in the backward"

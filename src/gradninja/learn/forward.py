@@ -11,9 +11,9 @@ from typing import Any, TypeGuard
 
 import torch
 
-from gradninja.check.reference.truth import LIBRARY
 from gradninja.errors import GradninjaError
 from gradninja.learn.session import Session, Statement
+from gradninja.lines.scope import LIBRARY
 
 
 class Lacks(GradninjaError):

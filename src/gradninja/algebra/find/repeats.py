@@ -14,6 +14,7 @@ from gradninja.derive.statement import Statement, is_view
 from gradninja.derive.template import rebuild
 from gradninja.derive.temporaries import SYMBOL_NAMES
 from gradninja.lines.operators import BINARY
+from gradninja.lines.scope import value_of
 
 ROUNDS = 6  # names that are made at most for one stretch of lines
 LONGEST = 24  # statements that are looked at together
@@ -101,7 +102,7 @@ class Sharing:
     ) -> list[Statement]:
         first = stretch[at]
         name = self._name(first, tree)
-        value = scope[name] = eval(text, dict(scope))
+        value = scope[name] = value_of(text, dict(scope))
         found = []
         for place, statement in enumerate(stretch):
             if place == at:

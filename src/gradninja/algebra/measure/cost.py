@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gradninja.algebra.measure.prices import PREFER
+from gradninja.lines.scope import run, value_of
 
 SINGLE = 4  # bytes of a float32: what is fused in float64 is meant for float32
 
@@ -82,7 +83,7 @@ def _statement(node: ast.stmt, scope: dict[str, Any]) -> Cost:
         parts = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
         tensors = {n.id for n in parts if isinstance(scope.get(n.id), torch.Tensor)}
         cost = Cost(traffic=sum(elements(scope[name]) for name in tensors), calls=1)
-    exec(compile(ast.fix_missing_locations(ast.Module([node], [])), "<cost>", "exec"), scope)
+    run([ast.unparse(node)], scope)
     return cost
 
 
@@ -101,7 +102,7 @@ def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
         value, below = _evaluated(child, scope)
         cost += below
         operands.append(value)
-    value = eval(ast.unparse(node), scope)
+    value = value_of(node, scope)
     tensors = [o for o in operands if isinstance(o, torch.Tensor)]
     several = value if isinstance(value, tuple | list) else (value,)
     results = [r for r in several if isinstance(r, torch.Tensor)]

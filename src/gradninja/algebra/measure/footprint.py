@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from gradninja.algebra.measure.cost import element
 from gradninja.derive.statement import Statement
 from gradninja.lines import Program
+from gradninja.lines.scope import run
 
 
 class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -83,7 +84,7 @@ def peak(
     text = forgetting(lines, {*program.outputs, *wanted})
     mode = Held(list(given.values()))
     with torch.no_grad(), mode:
-        exec("\n".join(text), dict(given))
+        run(text, dict(given))
     return mode.most
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import CodeType
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from gradninja.algebra.measure.precision import held, single
 from gradninja.derive import Backward
 from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.statement import Statement
-from gradninja.derive.template import LIBRARY
+from gradninja.lines.scope import LIBRARY, run
 
 Values = dict[str, Any]
 
@@ -59,7 +58,7 @@ def broken_at(
     """
     gradients = [derived.gradient_names[name] for name in derived.program.differentiable]
     mine = [fused.gradient_names[name] for name in derived.program.differentiable]
-    truth, codes = _compiled(derived.statements), [_compiled(form) for form in forms]
+    truth, texts = _text(derived.statements), [_text(form) for form in forms]
     for point, inputs in _some(list(_points(fused)), len(derived.statements)):
         double = point.startswith(DOUBLE)
         as_low, dtype = (held, torch.float64) if double else (single, torch.float32)
@@ -73,9 +72,9 @@ def broken_at(
             continue
         if all(low[name].isnan().all() for name in fused.outputs):
             continue  # what it has come to is no number: nor is any gradient of it
-        for code in codes:
+        for text in texts:
             with default_dtype(dtype):
-                found = _run(code, low)
+                found = _run(text, low)
             for name, gradient in zip(mine, gradients, strict=True):
                 of = found[name], near[gradient], want[gradient]
                 share = LARGE_SHARE if point.startswith(LARGE) else SHARE
@@ -87,9 +86,7 @@ def broken_at(
     return None
 
 
-def _holds_between(
-    mine: Tensor, back: Backward, truth: CodeType, inputs: Values, gradient: str
-) -> bool:
+def _holds_between(mine: Tensor, back: Backward, truth: str, inputs: Values, gradient: str) -> bool:
     """Whether a gradient at a 0 is what lies between those on its two sides.
 
     Of `clamp(x, 0) + log(1 + exp(-|x|))`, which is smooth, autograd gives 1 at 0, a side of the
@@ -143,13 +140,13 @@ def _values(back: Backward, inputs: Mapping[str, Any], as_: Callable[[Any], Any]
     return {**LIBRARY, **back.program.namespace, **values}
 
 
-def _compiled(statements: Sequence[Statement]) -> CodeType:
-    return compile("\n".join(map(str, statements)), "<hard>", "exec")
+def _text(statements: Sequence[Statement]) -> str:
+    return "\n".join(map(str, statements))
 
 
-def _run(code: CodeType, values: Values) -> Values:
+def _run(text: str, values: Values) -> Values:
     scope = dict(values)
-    exec(code, scope)
+    run([text], scope)
     return scope
 
 

@@ -11,6 +11,7 @@ import torch
 
 from gradninja.derive import Backward
 from gradninja.derive.verify import drawn_like
+from gradninja.lines.scope import value_of
 
 # Errors of a few units in the last place are not told apart.
 FLOOR = 16 * torch.finfo(torch.float32).eps
@@ -64,8 +65,8 @@ def keeps_digits(candidate: ast.expr, other: ast.expr, values: Mapping[str, Any]
     read = {name: values[name] for name in named & values.keys()}
     low = {name: single(value) for name, value in read.items()}
     try:
-        true = eval(ast.unparse(other), {name: held(value) for name, value in read.items()})
-        errors = [_error(eval(ast.unparse(e), dict(low)), true) for e in (candidate, other)]
+        true = value_of(other, {name: held(value) for name, value in read.items()})
+        errors = [_error(value_of(e, dict(low)), true) for e in (candidate, other)]
     except (RuntimeError, TypeError):
         return False
     return errors[0] <= WORSE * errors[1] + FLOOR

@@ -19,6 +19,7 @@ from gradninja.algebra.ops.arithmetic import base, broadcast
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, otherwise
 from gradninja.algebra.ops.statics import fraction
 from gradninja.derive import template as templates
+from gradninja.lines.scope import LIBRARY, value_of
 from gradninja.rules import Rule, Site
 
 ROOTS = {"torch.sqrt": Fraction(1, 2), "torch.rsqrt": Fraction(-1, 2)}
@@ -182,9 +183,8 @@ class Slopes:
                 return self._itself(self.graph.add(node), self.where["y"])
         names = {n: node.text for n, node in self.nodes.items()} | self._arguments(tree)
         values = {f: self.site.bound[f].value for f in self.site.bound} | {"y": self.site.y}
-        code = compile(ast.Expression(ast.fix_missing_locations(tree)), "<row>", "eval")
         with torch.no_grad():
-            value = eval(code, {**templates.LIBRARY, **values})
+            value = value_of(tree, {**LIBRARY, **values})
         if not isinstance(value, torch.Tensor) or value.shape != y.shape:
             value = torch.as_tensor(value).expand(y.shape)
 

@@ -15,6 +15,7 @@ import torch
 
 from gradninja.algebra.write.one_hot import Hot, hot_in
 from gradninja.derive.statement import Statement, is_view
+from gradninja.lines.scope import run, value_of
 
 Steps = list[tuple[ast.operator, ast.expr]]  # what is done in place, and with what
 
@@ -42,7 +43,7 @@ class InPlace:
         found: list[Statement] = []
         for statement in statements:
             found += self._lines(statement)
-            exec(str(statement), self.scope)
+            run([statement], self.scope)
         return found
 
     def _lines(self, statement: Statement) -> Iterator[Statement]:
@@ -70,7 +71,7 @@ class InPlace:
         return value.numel() > 1 and (value.numel() == self.full or value.squeeze().ndim > 1)
 
     def _value(self, tree: ast.expr) -> Any:
-        return eval(ast.unparse(tree), self.scope)
+        return value_of(tree, self.scope)
 
     # -- one-hots ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import torch
 
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import rebuild
+from gradninja.lines.scope import value_of
 
 
 def without_ones(
@@ -62,6 +63,6 @@ def _without(statement: Statement, name: str, scope: Mapping[str, Any]) -> State
 
 
 def _same(a: ast.expr, b: ast.expr, scope: Mapping[str, Any]) -> bool:
-    first, second = (eval(ast.unparse(tree), dict(scope)) for tree in (a, b))
+    first, second = (value_of(tree, dict(scope)) for tree in (a, b))
     tensors = isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor)
     return tensors and first.dtype == second.dtype and torch.equal(first, second)

@@ -18,7 +18,7 @@ from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.clues import clues
 from gradninja.check.diagnosis.contributions import Contribution, contributions
 from gradninja.check.diagnosis.derived import derived_lines, fused_lines
-from gradninja.check.diagnosis.facts import LIBRARY, Facts
+from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import Patch, narrowed, patches, signature_patch, stands
 from gradninja.check.diagnosis.search import double, single
@@ -28,6 +28,7 @@ from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
+from gradninja.lines.scope import LIBRARY
 from gradninja.rules import Book
 
 

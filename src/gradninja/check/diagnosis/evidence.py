@@ -17,10 +17,11 @@ from gradninja.check.reference.tolerance import (
     relative_spread,
     tolerance,
 )
-from gradninja.check.reference.truth import LIBRARY, size
+from gradninja.check.reference.truth import size
 from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.row import Row
 from gradninja.check.walks.trials import Trial, Trials
+from gradninja.lines.scope import LIBRARY
 
 
 def case_of(review: Review, row: Row) -> Case | None:

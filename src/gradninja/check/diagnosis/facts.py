@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +14,7 @@ from gradninja.check.diagnosis.candidates.build import expression, number_of
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.lines import Program
-
-LIBRARY = {"torch": torch, "F": torch.nn.functional, "math": math}
+from gradninja.lines.scope import LIBRARY
 
 
 class _Unknown:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -37,9 +36,8 @@ from gradninja.lines.ndarray import (
     lines_translated,
     translated,
 )
+from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import USUAL_ALIASES, Source, aliases, constants, load, parse
-
-LIBRARY = {"torch": torch, "F": torch.nn.functional, "math": math}
 
 
 @dataclass(frozen=True, eq=False)

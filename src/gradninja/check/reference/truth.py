@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import keyword
-import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
 import torch
 
 from gradninja.check.given.draws import Draw
@@ -21,13 +19,13 @@ from gradninja.check.given.run import compiled, copy_of, precision, quiet, tenso
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
+from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import Source
 
 # How `out[:, t] = h` is read.
 PART_WRITTEN = frozenset(
     f"Tensor.{name}" for name in ("select_scatter", "slice_scatter", "index_put", "index_copy")
 )
-LIBRARY: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "math": math, "np": np}
 
 
 class Flat(CheckError):

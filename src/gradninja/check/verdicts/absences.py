@@ -13,13 +13,14 @@ import torch
 from gradninja.check.given.plan import Plan
 from gradninja.check.given.statements import in_place_of, returns
 from gradninja.check.reference.tolerance import comparable
-from gradninja.check.reference.truth import LIBRARY, Truth
+from gradninja.check.reference.truth import Truth
 from gradninja.check.tell.types import Verdict
 from gradninja.check.verdicts.asked import todo
 from gradninja.check.verdicts.row import Row
 from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trials
 from gradninja.check.walks.written import AsWritten
+from gradninja.lines.scope import LIBRARY
 
 
 def unasked(trials: Trials) -> Iterator[Row]:

@@ -11,7 +11,8 @@ import torch
 
 from gradninja.check.given.plan import Plan, Step
 from gradninja.check.given.run import Reached, compiled, copy_of, precision, quiet
-from gradninja.check.reference.truth import LIBRARY, Names, Truth
+from gradninja.check.reference.truth import Names, Truth
+from gradninja.lines.scope import LIBRARY
 
 Match = Callable[[str, Any], str | None]  # gradient, value -> the version that it is right for
 
