@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -42,7 +43,13 @@ CLASSES = (torch.Tensor, torch.nn.Parameter, torch.autograd.Function)
 PARTS = ("__code__", "__defaults__", "__kwdefaults__")
 CONSTANTS = (bool, int, float, str, tuple, frozenset, torch.dtype)
 FREE = frozenset({"print", "open", "input", "help", "display", "breakpoint", "_"})
+Kept = dict[str, tuple[Any, tuple[Any, ...]]]  # by name: the object, and what it consists of
 BEHAVES = (staticmethod, classmethod, property, functools.cached_property, types.FunctionType)
+
+
+# What is held at the moment, by its owner. Within, and in a fork, no second record is taken of it:
+# it is to be as it was before the outermost began.
+_HELD: ContextVar[dict[Any, Kept]] = ContextVar("held")
 
 
 @contextmanager
@@ -54,12 +61,15 @@ def untouched() -> Iterator[None]:
     Raises:
         CheckError: one was, and so nothing that was computed since then is known to be true.
     """
-    before = [(owner, _kept(owner)) for owner in _owners()]
+    outer = _HELD.get({})
+    held = {owner: outer[owner] if owner in outer else _kept(owner) for owner in _owners()}
     modes = _modes()
+    token = _HELD.set(held)
     try:
         yield
     finally:
-        replaced = [name for owner, kept in before for name in _put_back(owner, kept)]
+        _HELD.reset(token)
+        replaced = [name for owner, kept in held.items() for name in _put_back(owner, kept)]
         if replaced:
             raise CheckError(
                 f"the file replaces {_told(replaced)}, which the verdict rests on",
@@ -88,7 +98,7 @@ def _owners() -> Iterator[Any]:
                 yield from (value for value in own if value.__module__ == name)
 
 
-def _kept(owner: Any) -> dict[str, tuple[Any, Any]]:
+def _kept(owner: Any) -> Kept:
     """What an owner's own names behave like: the object, and what a Python function consists of.
 
     Of modules also the constants.
@@ -106,32 +116,25 @@ def _is_constant(name: str, value: Any) -> bool:
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
-    """The code and the defaults of a Python function."""
-    if not isinstance(value, types.FunctionType):
+    """The code and the defaults of a Python function; nothing of another object."""
+    if type(value) is not types.FunctionType:
         return ()
-    return tuple(_part(value, part) for part in PARTS)
+    keywords = value.__kwdefaults__
+    return value.__code__, value.__defaults__, None if keywords is None else dict(keywords)
 
 
-def _part(value: Any, part: str) -> Any:
-    found = getattr(value, part, None) if isinstance(value, types.FunctionType) else None
-    return dict(found) if isinstance(found, dict) else found
-
-
-def _put_back(owner: Any, kept: dict[str, tuple[Any, Any]]) -> Iterator[str]:
+def _put_back(owner: Any, kept: Kept) -> Iterator[str]:
     """Undo what was changed, and name it."""
     own = vars(owner)
     for name, (value, parts) in kept.items():
         now = own.get(name)
-        if _wrapped_by_torch(now, value):
-            continue
-        if now is not value:
+        if now is value:  # as nearly all are: thousands are held, three times a check
+            if parts and _parts(value) != parts:
+                for part, was in zip(PARTS, parts, strict=True):
+                    setattr(value, part, was)
+                yield _name(owner, name)
+        elif not _wrapped_by_torch(now, value):
             setattr(owner, name, value)
-            yield _name(owner, name)
-            continue
-        changed = [(p, was) for p, was in zip(PARTS, parts, strict=False) if _part(value, p) != was]
-        for part, was in changed:
-            setattr(value, part, was)
-        if changed:
             yield _name(owner, name)
     if isinstance(owner, type) and len(owner.__mro__) > 2:
         inherited = set().union(*(vars(base) for base in owner.__mro__[1:-1]))
