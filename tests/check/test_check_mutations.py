@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutants import Mutant
 from mutation_trial import Outcome, campaign, written_by_hand
 
-COUNT = 48
+COUNT = 32
 
 
 def test_mutants_are_found_and_mended() -> None:

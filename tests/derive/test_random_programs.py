@@ -1,4 +1,4 @@
-"""Two thousand random programs: every one derived, and right in float64."""
+"""Eight hundred random programs: every one derived, and right in float64."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from random_programs import judge, write
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 PARTS = 10  # test functions, so that workers share them
-EACH = 200
+EACH = 80
 
 settings = hypothesis.settings(
     max_examples=EACH,

@@ -23,7 +23,7 @@ from random_programs import write
 from random_writer import RandomProgram
 from small_runs import LECTURES
 
-PROGRAMS = 200
+PROGRAMS = 100
 FUSED = 8  # one in so many is fused as well
 # What is not compiled, in the words of the programs that are written.
 
