@@ -13,11 +13,11 @@ from torch import Tensor
 from gradninja.derive import Backward, derive
 from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.sizes import points
-from gradninja.derive.template import LIBRARY
 from gradninja.derive.temporaries import taken_names
 from gradninja.derive.verify import cotangents_of
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import load
 from gradninja.ranks.lines import merged
 from gradninja.ranks.mesh import cut, same

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradninja.derive.template import LIBRARY
 from gradninja.errors import DeriveError
+from gradninja.lines.scope import LIBRARY
 from gradninja.ranks.lines import COLLECTIVES
 from gradninja.ranks.mesh import Mesh
 
