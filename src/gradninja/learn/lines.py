@@ -20,7 +20,6 @@ from gradninja.check.diagnosis.work import Allowance
 from gradninja.check.given.plan import plan
 from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.subject import Subject
-from gradninja.check.reference.truth import LIBRARY
 from gradninja.check.tell.types import LineReport
 from gradninja.check.verdicts.asked import Asked
 from gradninja.check.verdicts.review import Review
@@ -35,6 +34,7 @@ from gradninja.learn.forward import Forward, one_line, same_lines
 from gradninja.learn.session import Session, Statement
 from gradninja.lines.ndarray import NUMPY
 from gradninja.lines.program import names_in
+from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import load
 
 RUNS, SECONDS = 700.0, 5.0  # that the search for a mend may take beside a person who waits

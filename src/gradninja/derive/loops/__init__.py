@@ -16,9 +16,9 @@ import torch
 from gradninja.derive.loops.body import body_of
 from gradninja.derive.loops.text import Segment, Texts, fresh, joined
 from gradninja.derive.loops.turns import Differs, turns_of
-from gradninja.derive.template import LIBRARY
 from gradninja.lines import STATIC, Line, Program
 from gradninja.lines.program import names_in
+from gradninja.lines.scope import LIBRARY, run
 from gradninja.rules import BOOK
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _run(
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
     """The forward's values under autograd, the backward's gradients, and the cotangents."""
     scope: dict[str, Any] = {**LIBRARY, **back.program.namespace}
-    exec(compile(f"{forward}\n{backward}", "<loops>", "exec"), scope)
+    run([forward, backward], scope, "<loops>")
     found = scope["forward"](**inputs)
     several = found if isinstance(found, tuple) else (found,)
     names = _returned(forward)
