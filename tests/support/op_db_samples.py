@@ -185,7 +185,7 @@ def _way(spelling: str) -> str:
 def _ways() -> dict[str, set[str]]:
     """Name in op_db -> the ways in which the book spells it."""
     found: dict[str, set[str]] = {}
-    for row in BOOK:
+    for row in (row for row in BOOK if not row.constant):
         for spelling in row.spellings:
             for name in op_names(spelling):
                 found.setdefault(name, set()).add(_way(spelling))
