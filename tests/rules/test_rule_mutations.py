@@ -22,7 +22,8 @@ from catalogue import cotangents
 from gradninja.derive import derive, read_program
 from gradninja.derive import template as templates
 from gradninja.errors import GradninjaError
-from gradninja.rules import BOOK, Book, Rule, Site
+from gradninja.lines import ITEM, Expr
+from gradninja.rules import BOOK, Book, Refusal, Rule, Site
 from rule_inputs import SCOPE, Trial, book_rows, trials_of
 
 # The draws of test_rules.py, and many more: seed, whether larger, kind of what is normal floats.
@@ -117,9 +118,31 @@ def places(row: Rule, trial: Trial, draw: Draw) -> Iterator[tuple[Text, Place]]:
                 given["gs"] = several
             else:
                 given = {"g": _cotangent(site.y, seed)}
-            for formal, operand in site.bound.items():
-                if operand.differentiable:
-                    yield from _texts(row, site, formal, operand, given)
+            for reached in _reached(row, site, line.expr):
+                for formal, operand in site.bound.items():
+                    if operand.differentiable:
+                        yield from _texts(row, reached, formal, operand, given)
+
+
+def _reached(row: Rule, site: Site, whole: Expr) -> Iterator[Site]:
+    """The site as each output has a cotangent, and as those alone have one that its line reads.
+
+    The first is left out where the row says that there is no gradient to all of them.
+    """
+    read = {
+        part.args[1].value
+        for part in whole.walk()
+        if part.op == ITEM and part.args[0] is site.expr and part.differentiable
+    }
+    try:
+        for formal, operand in site.bound.items():
+            if operand.differentiable and callable(found := row.template(formal, "readable")):
+                found(site)
+        yield site
+    except Refusal:
+        assert read, f"{row.name} refuses its own test text"
+    if read:
+        yield replace(site, reached=frozenset(read))
 
 
 def _cotangent(output: Tensor, seed: int) -> Tensor:
@@ -209,7 +232,7 @@ def test_a_wrong_row_is_not_handed_out(row: Rule) -> None:
     """Through the whole of derive: a row with a text that is twice too large gives no backward."""
     for formal in row.backward:
         wrong = replace(row, backward={**row.backward, formal: _doubled(row, formal)})
-        book = Book(tuple(wrong if other is row else other for other in ROWS))
+        book = Book(tuple(wrong if other is row else other for other in BOOK))
         assert any(_refused(trial, book) for trial in trials_of(row)), formal
 
 

@@ -374,6 +374,8 @@ def _holds_tensors(value: Any) -> bool:
 
 def _listed(several: Expr) -> Expr | None:
     """The tensor whose elements, all of them in order, a list holds."""
+    if not several.args:
+        return None
     first = several.args[0]
     whole = first.args[0] if first.op == "[]" else first
     if first.op != "[]" or whole.op != NAME or len(several.args) != len(whole.value):

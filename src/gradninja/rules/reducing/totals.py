@@ -289,8 +289,8 @@ TOTALS = (
             "b: 3 6",
             "torch.scatter_reduce(a, 0, i, b, 'amax') where a: 3 4; i: 5 2 < 3; b: 5 2",
             "a.scatter_reduce(0, i, b, 'amin') where a: 3 4 ties; i: 5 2 < 3; b: 5 2 ties",
-            "a.scatter_reduce(0, i, b, 'amax', include_self=False) where a: 3 4; i: 5 2 < 3; "
-            "b: 5 2",
+            "a.scatter_reduce(0, i, b, 'amax', include_self=False) where a: 3 4 ties; i: 5 2 < 3; "
+            "b: 5 2 ties",
         ),
     ),
     Rule(
