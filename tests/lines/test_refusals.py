@@ -232,6 +232,13 @@ TOLD: list[tuple[Callable[[Path], Any], str]] = [
         lambda _: gn.derive(SPREAD, X, style="exact")({"x": torch.ones(0)}),
         "these inputs do not fit the derived backward: division by zero",
     ),
+    (
+        lines_of(
+            "import torch.nn.functional as F\ndef forward(x):\n    return F.pixel_shuffle(x, 2)\n",
+            {"x": torch.ones(2, 0, 3, 4)},
+        ),
+        "there is no rule for `pixel_shuffle` where `x` has no elements",
+    ),
     (called(SQUARE, X, {}), "no value for `x` is given"),
     (called(SQUARE, X, {**X, "w": 1}), "the forward has no input `w`"),
     (called(SQUARE, X, X), "the output `out` is no 0-dim tensor"),
@@ -290,6 +297,8 @@ OF_A_ROW = (
     "the source text of a lambda",
     "the backward of `{program.name}` does not run",
     "is not autograd's, so it is not given",
+    "has no elements, and there the gradient derived for",
+    "there is no rule for `{site.rule.name}` where",
     "has a nan on the values",
     "the forward has no lines",
     "no rule covers this call",

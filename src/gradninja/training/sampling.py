@@ -87,7 +87,8 @@ def _words(
     """`count` words, or words without end, drawn by one generator."""
     vocabulary = Vocabulary(network.config.vocabulary)
     start = torch.tensor(vocabulary.encode(prefix).tolist(), dtype=torch.int64)
-    if len(start) >= (room := longest(network)):
+    room = longest(network)
+    if network.model.whole_words and len(start) >= room:
         raise DataError(
             f"{prefix!r} has {len(start)} letters, and no word has more than {room}",
             hint="This network was trained on whole words, the longest of so many letters.",

@@ -77,7 +77,7 @@ def patches(
             line, column = place
             texts, _ = inserted.setdefault(line, ([], column))
             texts.append(style.statement(new))
-        elif old.end_lineno is None or _shares_lines(old, body):
+        elif old.end_lineno is None or _shares_lines(old, body, style):
             return None
         elif new is None:
             filler = ("pass",) if len(body) == 1 else ()
@@ -107,7 +107,7 @@ def stands(
     if old and all(change.new is None for change in changes):
         return in_place_of(*old).replace("in place of", "take out", 1)
     told = [in_place_of(*old)] if old else []
-    if len(old) == 1 and _shares_lines(old[0], body):
+    if len(old) == 1 and _shares_lines(old[0], body, style):
         told = [f"in place of `{style.segment(old[0])}` in line {old[0].lineno}"]
     taken = {number for node in old for number in range(node.lineno, _end(node) + 1)}
     for change in changes:
@@ -200,8 +200,10 @@ def _root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _shares_lines(statement: ast.stmt, body: Sequence[ast.stmt]) -> bool:
+def _shares_lines(statement: ast.stmt, body: Sequence[ast.stmt], style: Style) -> bool:
     """`a = 1; b = 2`: a line that is not one statement's own."""
+    if style.line(statement.lineno).encode()[: statement.col_offset].strip():
+        return True  # with a statement that is none of the body's: `a, b = ctx.saved_tensors; ...`
     mine = getattr(statement, "within", None)
     inside = set(map(id, ast.walk(statement)))
     return any(

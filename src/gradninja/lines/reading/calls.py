@@ -186,7 +186,7 @@ class Calls(Expressions):
             op = f"Tensor.{func.attr}"
             if func.attr in numbers.METHODS:
                 self._arguments(node)
-                return numbers.taken_out(
+                return self.taken_out(
                     self.source.spot(node), owner, func.attr, ast.Call(attribute, [], [])
                 )
             if self._hands_on(node, func.attr, owner):
@@ -253,7 +253,7 @@ class Calls(Expressions):
             run = getattr(builtins, name)
             return self.operation(node, f"torch.{name}", tuple(args), syntax, run, kwargs)
         if args and args[0].is_tensor and name in numbers.BUILTINS:
-            return numbers.taken_out(self.source.spot(node), args[0], name, syntax)
+            return self.taken_out(self.source.spot(node), args[0], name, syntax)
         if name == "len" and len(args) == 1 and not kwargs:
             return self._length(node, args[0], syntax)
         if name in {"list", "tuple", "zip", "enumerate", "reversed", "sum"} and not kwargs:

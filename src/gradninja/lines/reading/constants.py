@@ -6,7 +6,8 @@ Of plain values they are computed, and stand in the text as the numbers that the
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,24 @@ from gradninja.lines.reading.inlining import Inlining
 
 TAKES_ARRAYS = frozenset({"torch.from_numpy", "torch.tensor", "torch.as_tensor", "torch.Tensor"})
 MOST_NUMBERS = 256  # that are written out
+# What only computes; the rest of NumPy may read and write files, or hand out its own internals.
+FUNCTIONS = frozenset(
+    """
+    array asarray ascontiguousarray zeros ones full zeros_like ones_like full_like eye identity
+    arange linspace logspace geomspace tri tril triu diag outer meshgrid indices stack concatenate
+    vstack hstack tile repeat reshape transpose flip roll cumsum cumprod diff sum prod mean std var
+    min max amin amax maximum minimum clip abs sign floor ceil round rint square sqrt exp log log2
+    log10 log1p expm1 sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh power dot matmul kron
+    where argsort sort unique hanning hamming blackman bartlett kaiser float32 float64 float16
+    int32 int64 bool_ deg2rad rad2deg sinc polyval linalg.inv linalg.norm linalg.cholesky linalg.qr
+    """.split()
+)
+METHODS = frozenset(
+    """
+    astype reshape transpose ravel flatten copy sum prod mean std var min max cumsum cumprod round
+    clip repeat squeeze swapaxes dot diagonal trace argmax argmin argsort any all item tolist
+    """.split()
+)
 
 
 class Constants(Inlining):
@@ -38,7 +57,8 @@ class Constants(Inlining):
         if args is None or kwargs is None:
             args, kwargs = self._arguments(node)
         if made and all(e.op == STATIC for e in (*args, *kwargs.values())):
-            return self._computed(node, fence.find(path), args, kwargs)
+            known = path.removeprefix("np.") in FUNCTIONS
+            return self._computed(node, fence.find(path) if known else None, args, kwargs)
         if not made and args and args[0].op == STATIC and is_array(args[0].value):
             return self._written_out(node, args, kwargs)
         return super().module_call(node, path, args, kwargs)
@@ -50,11 +70,22 @@ class Constants(Inlining):
         if owner.op != STATIC or not is_array(owner.value):
             return self.method_of(node, func, owner)
         args, kwargs = self._arguments(node)
-        return self._computed(node, getattr(owner.value, func.attr, None), args, kwargs)
+        known = func.attr in METHODS
+        return self._computed(
+            node, getattr(owner.value, func.attr) if known else None, args, kwargs
+        )
 
     def _computed(
         self, node: ast.Call, function: Any, args: list[Expr], kwargs: Mapping[str, Expr]
     ) -> Expr:
+        if function is None:
+            self.fail(
+                node,
+                f"`{ast.unparse(node.func)}` is outside of what is read",
+                "make the constant outside of the forward, and keep it as a buffer",
+            )
+        if _asked_for((*args, *kwargs.values())) > fence.MOST_ELEMENTS:
+            self.fail(node, "this may be too large to be made while the forward is read")
         try:
             value = function(*(e.value for e in args), **{k: e.value for k, e in kwargs.items()})
         except Exception as error:  # NumPy's own word on the person's own line
@@ -76,3 +107,12 @@ class Constants(Inlining):
         numbers = self.static(node, array.tolist(), literal(array.tolist()))
         kind = kwargs.get("dtype") or self.static(node, dtype, literal(dtype))
         return super().module_call(node, "torch.tensor", [numbers], {**kwargs, "dtype": kind})
+
+
+def _asked_for(given: Sequence[Expr]) -> int:
+    """About how many numbers a call may make at most: its whole numbers are sizes, perhaps."""
+    found = 1
+    for expr in given:
+        several = expr.value if isinstance(expr.value, tuple | list) else (expr.value,)
+        found *= math.prod(max(1, abs(n)) for n in several if type(n) is int)
+    return found

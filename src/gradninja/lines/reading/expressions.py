@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gradninja.errors import Spot
 from gradninja.lines import fence
 from gradninja.lines.ndarray import is_array
 from gradninja.lines.operators import (
@@ -343,7 +344,11 @@ class Expressions(Builder):
         if not expr.is_tensor or data or expr.value.numel() != 1:
             return expr
         syntax = ast.Call(ast.Name("bool", ast.Load()), [expr.syntax], [])
-        return taken_out(expr.spot, expr, "bool", syntax)
+        return self.taken_out(expr.spot, expr, "bool", syntax)
+
+    def taken_out(self, spot: Spot, tensor: Expr, name: str, syntax: ast.expr) -> Expr:
+        """A number that is taken out of a tensor."""
+        return taken_out(spot, tensor, name, syntax)
 
     def assume(self, expr: Expr) -> None:
         """Note that what is read from here on holds for this value of a size."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from gradninja.errors import Spot
 from gradninja.lines import NAME, STATIC, TUPLE, Expr, Input, Program
 from gradninja.lines.operators import OUTPUT_ATTRIBUTES
 from gradninja.lines.reader import Reader
@@ -119,6 +120,14 @@ class StepReader(Reader):
             self.fail(target, "only tensors are written to in place")
         self._write_part(target, owner, expr)
         return expr
+
+    def asked(self, expr: Expr) -> Expr:
+        """A branch stays as it is compiled, so that no tensor's value decides it."""
+        return expr
+
+    def taken_out(self, spot: Spot, tensor: Expr, name: str, syntax: ast.expr) -> Expr:
+        """As if a gradient led to the tensor: the number may be logged, and not reckoned with."""
+        return super().taken_out(spot, replace(tensor, differentiable=True), name, syntax)
 
     def run_Expr(self, node: ast.Expr) -> None:
         call = node.value
