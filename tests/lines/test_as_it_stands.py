@@ -223,3 +223,26 @@ def test_a_file_with_its_forward_by_another_name(tmp_path: Any) -> None:
     file.write_text(FILE)
     back = gn.derive(file)
     assert {"x", "model_weight", "model_bias"} <= set(back.program.differentiable)
+
+
+@pytest.mark.parametrize("scale", ["np.sqrt(2.0)", "np.sqrt(x.shape[-1])", "np.exp(-1.0)"])
+def test_a_number_that_numpy_computes_is_a_number(scale: str) -> None:
+    text = (
+        "import numpy as np\nimport torch\n\n\n"
+        f"def forward(x):\n    return (torch.tanh(x) / {scale}).sum()\n"
+    )
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    leaf = x.clone().requires_grad_()
+    number = eval(scale, {"np": np, "x": x})
+    (want,) = torch.autograd.grad((torch.tanh(leaf) / number).sum(), leaf)
+    for made in (gn.derive(text, {"x": x}), gn.fuse(text, {"x": x})):
+        torch.testing.assert_close(made({"x": x})["dx"], want)
+
+
+@pytest.mark.parametrize("call", ["np.save('f.npy', x)", "np.array([1.0]).tofile('f.npy')"])
+def test_numpy_that_does_not_only_compute_is_not_called(call: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = f"import numpy as np\n\n\ndef forward(x):\n    y = x + {call}\n    return y.sum()\n"
+    with pytest.raises(gn.errors.ReadError):
+        gn.derive(text, {"x": torch.ones(3).double()})
+    assert not list(tmp_path.iterdir())

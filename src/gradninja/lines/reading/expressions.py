@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from gradninja.errors import Spot
@@ -248,6 +249,8 @@ class Expressions(Builder):
             value = fence.static_call(function, *(e.value for e in args))
         except Exception as error:  # Python's own word on the person's own line
             self.fail(node, f"this line does not run: {error or type(error).__name__}")
+        if isinstance(value, np.generic):  # `np.sqrt(2.0)` is a number, not an array
+            value = value.item()
         return self.value_of(node, value, syntax, args)
 
     def read_BinOp(self, node: ast.BinOp) -> Expr:
