@@ -136,7 +136,7 @@ def autograd(
     """Autograd's gradients ({"dx": ...}; zeros where there is no path) and the cotangents."""
     given = {}
     for name, value in inputs.items():
-        leaf = isinstance(value, Tensor) and value.is_floating_point()
+        leaf = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
         leaf = leaf and (wrt is None or name in wrt)
         given[name] = value.detach().requires_grad_() if leaf else value
     outputs = outputs_of(function(**given))

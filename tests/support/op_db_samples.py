@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from gradninja.rules import BOOK
+from gradninja.rules.elementwise.complexes import COMPLEXES
+from gradninja.rules.products.fourier import FOURIER
 
 OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul", "%": "mod"}
 # op_db hands these their tensor first and their first argument second.
@@ -65,16 +67,30 @@ class _NotText(Exception):
     """A sample holds something that has no text, a generator say."""
 
 
-def samples(op: Any, ways: Iterable[str]) -> Iterator[Sample]:
-    """An op's samples, in the ways (`torch`, `F`, `method`, ...) in which the book spells it."""
+def samples(op: Any, ways: Iterable[str], name: str = "") -> Iterator[Sample]:
+    """An op's samples, in the ways (`torch`, `F`, `method`, ...) in which the book spells it.
+
+    `name`: the one of its names that is written, its first unless said.
+    """
     ways = sorted(ways)
-    drawn = op.sample_inputs("cpu", torch.float64, requires_grad=True)
-    for index, sample in enumerate(drawn):
-        # Each way of writing has its turn.
-        try:
-            yield _as_text(op.name, ways[index % len(ways)], sample)
-        except _NotText:
-            continue
+    for dtype in _dtypes(op):
+        drawn = op.sample_inputs("cpu", dtype, requires_grad=True)
+        for index, sample in enumerate(drawn):
+            # Each way of writing has its turn.
+            try:
+                yield _as_text(name or op.name, ways[index % len(ways)], sample)
+            except _NotText:
+                continue
+
+
+def _dtypes(op: Any) -> Iterator[torch.dtype]:
+    """Real numbers, where there are such; complex ones for the rows that are about them."""
+    names = {op.name, *(alias.name for alias in op.aliases or ())}
+    takes_complex = torch.complex128 in op.dtypes and bool(names & ABOUT_COMPLEX)
+    if torch.float64 in op.dtypes or not takes_complex:
+        yield torch.float64
+    if takes_complex:
+        yield torch.complex128
 
 
 def _as_text(name: str, way: str, sample: Any) -> Sample:
@@ -193,3 +209,9 @@ def _ways() -> dict[str, set[str]]:
 
 
 WAYS = _ways()
+ABOUT_COMPLEX = {
+    name
+    for row in (*COMPLEXES, *FOURIER)
+    for spelling in row.spellings
+    for name in op_names(spelling)
+}

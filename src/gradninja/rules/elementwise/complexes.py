@@ -2,7 +2,8 @@
 
 A row of real operations holds for complex operands as well once those are conjugated (see
 `derive/walk.py`), and what comes back to a real operand is the real part. Here is what is peculiar
-to complex numbers; a formal `z` is a complex one, and the text holds as it stands.
+to complex numbers; a formal `z` is a complex one, and the text holds as it stands. What a real
+number is asked as well (it is its own real part, its own mirror) takes an `a`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ def _row(
 COMPLEXES = (
     _row(
         "real",
-        ("torch.real(z)", "z.real"),
-        {"z": "g"},
+        ("torch.real(a)", "a.real"),
+        {"a": "g"},
         PART,
         "torch.polar(a, b).real where a: 3 4 positive; b: 3 4",
+        "torch.real(a) where a: 3 4",
     ),
     _row(
         "imag",
@@ -44,10 +46,11 @@ COMPLEXES = (
     ),
     _row(
         "conj",
-        ("torch.conj(z)", "z.conj()", "torch.conj_physical(z)", "z.conj_physical()"),
-        {"z": "g.conj()"},
+        ("torch.conj(a)", "a.conj()", "torch.conj_physical(a)", "a.conj_physical()"),
+        {"a": "g.conj()"},
         "a mirrored number answers mirrored",
         "torch.polar(a, b).conj().imag where a: 3 4 positive; b: 3 4",
+        "a.conj() where a: 3 4",
     ),
     _row(
         "abs of complex",
@@ -59,9 +62,10 @@ COMPLEXES = (
     _row(
         "angle",
         ("torch.angle(z)", "z.angle()"),
-        {"z": "g * 1j * z / z.abs() ** 2"},
-        "an angle grows across the number's direction, the less the longer it is",
+        {"z": "(g * 1j * z / z.abs() ** 2).masked_fill(z == 0, 0)"},
+        "an angle grows across the number's direction, the less the longer it is (0 has none)",
         "torch.complex(a, b).angle() where a: 3 4; b: 3 4",
+        "torch.complex(a.relu(), b.relu()).angle() where a: 3 4; b: 3 4",
     ),
     _row(
         "complex",

@@ -215,7 +215,7 @@ FUNCTIONS = (
         "abs(a) where a: 3 4",
         "torch.abs(a) where a: 3 4 ties",
         exact="g * a.sgn()",
-        spellings=("torch.absolute(a)",),
+        spellings=("torch.absolute(a)", "a.absolute()"),
         loop="abs({0})",
         cost=CHEAP,
     ),

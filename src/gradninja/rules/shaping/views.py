@@ -161,7 +161,7 @@ VIEWS = (
     ),
     Rule(
         "mT",
-        ("a.mT", "a.mH"),
+        ("a.mT", "a.mH", "a.adjoint()", "torch.adjoint(a)"),
         {"a": "g.mT"},
         why="rows that became columns become rows again",
         source=SHAPES,
