@@ -46,7 +46,9 @@ def _take_along(at: At) -> Lowered:
             zip(at.site.shape("indices"), at.site.shape("a"), strict=True)
         )
     ]
-    whole = [*shape[:axis], at.site.shape("a")[axis], *shape[axis + 1 :]]
+    size = at.site.shape("a")[axis]
+    # PyTorch broadcasts an axis of size 1 to the length of the indices, and so takes any of them.
+    whole = [*shape[:axis], shape[axis] if size == 1 else size, *shape[axis + 1 :]]
     return at.lowering.written_out(at, f"a.expand({whole}).gather({axis}, indices.expand({shape}))")
 
 
