@@ -239,6 +239,23 @@ def test_a_number_that_numpy_computes_is_a_number(scale: str) -> None:
         torch.testing.assert_close(made({"x": x})["dx"], want)
 
 
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = np.power(4, 0.5)
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.tanh(self.fc(x) / self.temperature).sum()
+
+
+def test_a_number_of_numpys_that_a_module_holds_is_a_number() -> None:
+    module, x = Scaled().double(), torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    module(x).backward()
+    found = gn.derive(module, {"x": x})({"x": x})
+    torch.testing.assert_close(found["dfc_weight"], module.fc.weight.grad)
+
+
 @pytest.mark.parametrize("call", ["np.save('f.npy', x)", "np.array([1.0]).tofile('f.npy')"])
 def test_numpy_that_does_not_only_compute_is_not_called(call: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

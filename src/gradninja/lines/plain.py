@@ -6,6 +6,7 @@ import ast
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 # Things of torch's that a text names by how it comes to them, `x.dtype` say.
@@ -29,7 +30,12 @@ def is_plain(value: Any) -> bool:
     """Whether a value is written as it is: a number, a text, or a sequence of such."""
     if isinstance(value, tuple | list):
         return type(value) in (tuple, list) and all(is_plain(v) for v in value)
-    return value is None or type(value) in (bool, int, float, str)
+    return value is None or type(number(value)) in (bool, int, float, str)
+
+
+def number(value: Any) -> Any:
+    """A number of NumPy's as Python's own: `np.sqrt(2.0)` is a plain number, and no array."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def is_object(value: Any) -> bool:
@@ -49,6 +55,9 @@ def literal(value: Any) -> ast.expr:
         return ast.parse(str(value), mode="eval").body
     if isinstance(value, torch.device):
         value = str(value)
+    if isinstance(value, tuple | list):
+        value = type(value)(map(number, value))
+    value = number(value)
     if isinstance(value, float) and not math.isfinite(value):
         return ast.parse(f"float('{value}')", mode="eval").body
     return ast.parse(repr(value), mode="eval").body

@@ -7,7 +7,6 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from gradninja.errors import Spot
@@ -21,7 +20,7 @@ from gradninja.lines.operators import (
     TENSOR_ATTRIBUTES,
     UNARY,
 )
-from gradninja.lines.plain import is_object, is_plain, literal
+from gradninja.lines.plain import is_object, is_plain, literal, number
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Record
 from gradninja.lines.reading.building import Builder
 from gradninja.lines.reading.numbers import Logged, hold_reckoned, logged, taken_out
@@ -75,6 +74,8 @@ class Expressions(Builder):
     ) -> Expr:
         """A live Python value: a tensor that is an input, a sequence of such, or a plain thing."""
         value = self.twins.get(id(value), value)
+        if id(value) not in self.tensors:
+            value = number(value)
         if isinstance(value, torch.Tensor) or is_array(value):
             if id(value) not in self.tensors:
                 self.fail(
@@ -249,8 +250,6 @@ class Expressions(Builder):
             value = fence.static_call(function, *(e.value for e in args))
         except Exception as error:  # Python's own word on the person's own line
             self.fail(node, f"this line does not run: {error or type(error).__name__}")
-        if isinstance(value, np.generic):  # `np.sqrt(2.0)` is a number, not an array
-            value = value.item()
         return self.value_of(node, value, syntax, args)
 
     def read_BinOp(self, node: ast.BinOp) -> Expr:
