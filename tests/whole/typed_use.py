@@ -21,7 +21,7 @@ def used(x: torch.Tensor) -> None:
     gn.fuse("layer.py", prefer="memory", style="in place")
     gn.fuse("layer.py", prefer="fast")  # type: ignore[arg-type]
     gn.explain(back, "html")
-    gn.explain(back, "pdf")  # type: ignore[arg-type]
+    gn.explain(back, "pdf")  # type: ignore[call-overload]
 
     step = gn.compile("layer.py")
     assert_type(step(x=x)["dx"], torch.Tensor)
