@@ -331,7 +331,11 @@ def with_loss(program: Program) -> Program:
     """The same with its outputs brought to one number."""
     found = program.function()(**program.inputs(program.drawn_by, program.read_at))
     several = found if isinstance(found, tuple) else (found,)
-    floats = [place for place, value in enumerate(several) if value.is_floating_point()]
+    floats = [  # an output may be a plain number as well: `return x, n`
+        place
+        for place, value in enumerate(several)
+        if isinstance(value, Tensor) and value.is_floating_point()
+    ]
     part = "out[{}]" if isinstance(found, tuple) else "out"
     total = " + ".join(f"({part.format(place)} * {place + 1}).sin().sum()" for place in floats)
     given = ", ".join(program.given)
