@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Protocol
 
 from gradninja.check.diagnosis.candidates import edits, factors, own, shapes, statements
+from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposals
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.candidates.syntax import Place, places, replaced
@@ -55,13 +56,9 @@ PAIRED: tuple[Family, ...] = (
     shapes.transposes,
     factors.links,
 )
-PAIRED_COST = 2.1  # of each of the two
 NAMES: tuple[Family, ...] = (edits.name_swaps,)
-LIKELY = 2.3  # up to this cost an edit is likelier than two wrong names
-LIKELY_SECOND = 1.5
 FIRST_OF_PAIR = 150
 NAMING = 0.3  # of the work
-PROVEN = 1.0  # what an edit costs more of a line that gives what derive gives
 
 
 class Trial(Protocol):
@@ -92,8 +89,8 @@ def single(
         allowed: what may be tried.
     """
     found = sorted(_bounded(single_edits(facts, written), allowed), key=lambda pair: pair[0])
-    likely = sum(cost <= LIKELY for cost, _ in found)
-    two_names = double_edits(facts, written, NAMES, LIKELY_SECOND)
+    likely = sum(cost <= Cost.LIKELIER_THAN_TWO for cost, _ in found)
+    two_names = double_edits(facts, written, NAMES, Cost.MOST_OF_EACH_OF_TWO_NAMES)
     candidates = chain((make for _, make in found[:likely]), two_names)
     return _first(trial, chain(candidates, (make for _, make in found[likely:])), allowed)
 
@@ -105,7 +102,7 @@ def double(
     # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
     rewritings = chain(own.rewritings(facts, written), statements.rewritings(facts, written))
     derived = _first(trial, map(_ready, rewritings), allowed)
-    pairs = double_edits(facts, written, PAIRED, PAIRED_COST)
+    pairs = double_edits(facts, written, PAIRED, Cost.MOST_OF_EACH_OF_TWO)
     return _first(trial, pairs, allowed) or derived
 
 
@@ -144,7 +141,7 @@ def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
         range(len(written)), key=lambda i: (own.target(facts, written[i]) is None, -i)
     )
     for index in locals_first:
-        extra = PROVEN if own.target(facts, written[index]) in proven else 0.0
+        extra = Cost.PROVEN if own.target(facts, written[index]) in proven else 0.0
         for cost, make in _inner(facts, written, index, FAMILIES):
             yield cost + extra, make
 
@@ -182,7 +179,7 @@ def _inner(
     statement = written[index]
     sound = own.sound(facts, statement)
     for place in places(statement):
-        extra = PROVEN if any(id(parent) in sound for parent in place.parents) else 0.0
+        extra = Cost.PROVEN if any(id(parent) in sound for parent in place.parents) else 0.0
         if any(isinstance(parent, ast.While) for parent in place.parents):
             continue  # an edit there could make it endless
         for family in families:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.syntax import Place, same, shallow
 from gradninja.check.diagnosis.facts import UNKNOWN, Facts
 from gradninja.check.diagnosis.kinds import Kind
@@ -90,7 +91,7 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
         for name in facts.tensors:
             alike = picked is not None and facts.scope[name].shape == picked.shape
             if alike and facts.scope[name].ndim:  # `prev` for `hs[:, t]`
-                yield Proposal(2.2, Kind.WRONG_NAME, build.name(name))
+                yield Proposal(Cost.NAME_FOR_A_PART, Kind.WRONG_NAME, build.name(name))
     if not (isinstance(node, ast.Name) and is_value(place)):
         return
     value = facts.value(node)
@@ -102,22 +103,23 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
         others = names if value is not UNKNOWN else []
         for other in others:
             if other.id != node.id:
-                yield Proposal(2.0, Kind.WRONG_NAME, other)
+                yield Proposal(Cost.OTHER_NUMBER, Kind.WRONG_NAME, other)
         if value is not UNKNOWN and not isinstance(place.parent, ast.Attribute):
             return  # `n.sum(0)` is of no number
     for name in facts.tensors:
         if name == node.id:
             continue
         other_value = facts.scope[name]
-        cost = 2.6
+        cost = Cost.NAME
         if tensor is not None and tensor.is_floating_point() != other_value.is_floating_point():
-            cost = 2.8
+            cost = Cost.NAME_OF_OTHER_KIND
         if name == f"d{node.id}" or node.id == f"d{name}":
-            cost = 1.0
+            cost = Cost.GRADIENT_FOR_VARIABLE
         elif name in facts.relevant:
-            cost = 1.5 if cost < 2.8 else 2.65
+            kind_differs = cost == Cost.NAME_OF_OTHER_KIND
+            cost = Cost.RELEVANT_NAME_OF_OTHER_KIND if kind_differs else Cost.RELEVANT_NAME
         elif tensor is not None and tensor.shape == other_value.shape:
-            cost = 2.0
+            cost = Cost.NAME_OF_THE_SHAPE
         yield Proposal(cost, facts.kind_of_swap(node.id, name), build.name(name))
 
 
@@ -130,7 +132,7 @@ def constants(place: Place, facts: Facts) -> Proposals:
             "keepdims": Kind.LOST_KEEPDIM,
             "accumulate": Kind.LOST_REPEATS,
         }.get(named or "", Kind.WRONG_CONSTANT)
-        yield Proposal(1.0, kind, ast.Constant(not node.value))
+        yield Proposal(Cost.FLAG, kind, ast.Constant(not node.value))
         return
     value = build.number_of(node)
     if value is None or (isinstance(parent, ast.UnaryOp) and build.number_of(parent) is not None):
@@ -144,16 +146,22 @@ def constants(place: Place, facts: Facts) -> Proposals:
     tried: dict[float, float] = {value: 0.0}
     if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult):
         tried[1] = 0.0  # a factor of one is taken out whole
-    near = [(-value, 1.2), (value + 1, 1.6), (value - 1, 1.6), (2 * value, 1.7), (value / 2, 1.7)]
-    near += [(1 / value, 1.8)] if value else []
-    for other, cost in [*near, *((literal, 1.9) for literal in facts.literals)]:
+    near = [
+        (-value, Cost.NUMBER_NEGATED),
+        (value + 1, Cost.NUMBER_ONE_OFF),
+        (value - 1, Cost.NUMBER_ONE_OFF),
+        (2 * value, Cost.NUMBER_DOUBLED),
+        (value / 2, Cost.NUMBER_DOUBLED),
+    ]
+    near += [(1 / value, Cost.NUMBER_INVERTED)] if value else []
+    for other, cost in [*near, *((literal, Cost.LITERAL) for literal in facts.literals)]:
         if other not in tried:
             tried[other] = cost
             sign = other == -value and kind is Kind.WRONG_CONSTANT
             yield Proposal(cost, Kind.SIGN if sign else kind, build.number(_tidy(other)))
     if type(value) is int or value == int(value):
         for scalar in facts.scalars:
-            yield Proposal(2.2, kind, scalar)
+            yield Proposal(Cost.COUNT_FOR_A_NUMBER, kind, scalar)
 
 
 def _tidy(value: float) -> float:
@@ -169,10 +177,10 @@ def counts(place: Place, facts: Facts) -> Proposals:
         for scalar in facts.scalars:
             for sign in (1, -1):
                 share = build.binary(build.number(sign), ast.Div(), scalar)
-                yield Proposal(2.4, Kind.WRONG_CONSTANT, share)
+                yield Proposal(Cost.SHARE, Kind.WRONG_CONSTANT, share)
     if isinstance(node, ast.Name) and facts.tensor(node) is not None:
         for scalar in facts.scalars:
-            yield Proposal(2.75, Kind.WRONG_NAME, scalar)
+            yield Proposal(Cost.COUNT_FOR_A_TENSOR, Kind.WRONG_NAME, scalar)
     if not facts.is_count(node):
         return
     mine = facts.value(node)
@@ -183,7 +191,7 @@ def counts(place: Place, facts: Facts) -> Proposals:
         close = abs(other - mine) == 1
         counts = close and not _in_an_index(place)
         kind = Kind.BESSEL if counts else Kind.WRONG_CONSTANT
-        yield Proposal(1.3 if close else 2.1, kind, scalar)
+        yield Proposal(Cost.COUNT_ONE_OFF if close else Cost.OTHER_COUNT, kind, scalar)
 
 
 def _in_an_index(place: Place) -> bool:
@@ -199,22 +207,24 @@ def signs(place: Place, facts: Facts) -> Proposals:
     if not (is_value(place) and isinstance(node, ast.expr)):
         return
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield Proposal(1.0, Kind.SIGN, node.operand)
+        yield Proposal(Cost.NO_MINUS, Kind.SIGN, node.operand)
         return
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert | ast.Not):
-        yield Proposal(1.6, Kind.WRONG_OPERATOR, node.operand)
+        yield Proposal(Cost.NO_INVERSION, Kind.WRONG_OPERATOR, node.operand)
     tensor = facts.tensor(node)
     if tensor is not None and tensor.dtype == torch.bool:
-        yield Proposal(1.8, Kind.WRONG_OPERATOR, ast.UnaryOp(ast.Invert(), node))
+        yield Proposal(Cost.INVERTED, Kind.WRONG_OPERATOR, ast.UnaryOp(ast.Invert(), node))
         return
     if build.number_of(node) is None and type(facts.value(node)) is not tuple:
-        depth = len(place.path)
+        depth = min(len(place.path), 8)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
             swapped = build.binary(node.right, node.op, node.left)
-            yield Proposal(1.08 + 0.01 * min(depth, 8), Kind.SIGN, swapped)
-        yield Proposal(1.1 + 0.02 * min(depth, 8), Kind.SIGN, build.leading(build.negative, node))
+            yield Proposal(Cost.DIFFERENCE_TURNED + Cost.INSIDE / 2 * depth, Kind.SIGN, swapped)
+        new = build.leading(build.negative, node)
+        yield Proposal(Cost.MINUS + Cost.INSIDE * depth, Kind.SIGN, new)
     if isinstance(node, ast.BinOp) and type(node.op) in FLIPPED:
-        yield Proposal(1.05, Kind.SIGN, build.binary(node.left, FLIPPED[type(node.op)], node.right))
+        new = build.binary(node.left, FLIPPED[type(node.op)], node.right)
+        yield Proposal(Cost.PLUS_FOR_MINUS, Kind.SIGN, new)
 
 
 def operators(place: Place, facts: Facts) -> Proposals:
@@ -225,18 +235,22 @@ def operators(place: Place, facts: Facts) -> Proposals:
                 copy = shallow(node)
                 copy.ops = [op]
                 turned = {type(op), type(node.ops[0])} in TURNED
-                yield Proposal(1.09 if turned else 1.7, Kind.WRONG_OPERATOR, copy)
+                yield Proposal(
+                    Cost.COMPARISON_TURNED if turned else Cost.COMPARISON, Kind.WRONG_OPERATOR, copy
+                )
     if not isinstance(node, ast.BinOp):
         return
     for other in OPERATORS:
         if type(other) is not type(node.op) and type(other) is not type(FLIPPED.get(type(node.op))):
             new = build.binary(node.left, other, node.right)
-            yield Proposal(1.8, Kind.WRONG_OPERATOR, new)
+            yield Proposal(Cost.OPERATOR, Kind.WRONG_OPERATOR, new)
     if isinstance(node.op, ast.BitAnd | ast.BitOr):
         bits: ast.operator = ast.BitOr() if isinstance(node.op, ast.BitAnd) else ast.BitAnd()
-        yield Proposal(1.8, Kind.WRONG_OPERATOR, build.binary(node.left, bits, node.right))
+        new = build.binary(node.left, bits, node.right)
+        yield Proposal(Cost.OPERATOR, Kind.WRONG_OPERATOR, new)
     if isinstance(node.op, ast.Div | ast.Pow):
-        yield Proposal(2.1, Kind.WRONG_OPERATOR, build.binary(node.right, node.op, node.left))
+        new = build.binary(node.right, node.op, node.left)
+        yield Proposal(Cost.OPERANDS_TURNED, Kind.WRONG_OPERATOR, new)
 
 
 def parentheses(place: Place, facts: Facts) -> Proposals:
@@ -273,7 +287,7 @@ def parentheses(place: Place, facts: Facts) -> Proposals:
 
 
 def _bound(new: ast.expr) -> Proposal:
-    return Proposal(2.3, Kind.PARENTHESES, new)
+    return Proposal(Cost.PARENTHESES, Kind.PARENTHESES, new)
 
 
 def _around(call: ast.Call, owner: ast.expr) -> ast.Call:
@@ -298,20 +312,22 @@ def calls(place: Place, facts: Facts) -> Proposals:
                     ("scatter_", "scatter_add_"): Kind.LOST_REPEATS,
                     ("index_copy_", "index_add_"): Kind.LOST_REPEATS,
                 }.get((what, other), Kind.WRONG_OPERATOR)
-                yield Proposal(1.8, kind, ast.Call(func, node.args, node.keywords))
+                yield Proposal(Cost.FUNCTION, kind, ast.Call(func, node.args, node.keywords))
     if what == "index_put_" and len(node.args) == 2 and not node.keywords:
         keywords = [ast.keyword("accumulate", ast.Constant(True))]
-        yield Proposal(1.0, Kind.LOST_REPEATS, ast.Call(node.func, node.args, keywords))
+        yield Proposal(Cost.REPEATS, Kind.LOST_REPEATS, ast.Call(node.func, node.args, keywords))
     module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "F")
     inside = node.args[0] if module and node.args else node.func.value
     if not module or len(node.args) == 1:
         reduces = what in FAMILIES[0].split()
-        yield Proposal(1.7, Kind.EXTRA_SUM if reduces else Kind.WRONG_OPERATOR, inside)
+        kind = Kind.EXTRA_SUM if reduces else Kind.WRONG_OPERATOR
+        yield Proposal(Cost.NO_FUNCTION, kind, inside)
     for i in range(len(node.args)):
         for j in range(i):
             args = list(node.args)
             args[i], args[j] = args[j], args[i]
-            yield Proposal(2.0, Kind.WRONG_OPERATOR, ast.Call(node.func, args, node.keywords))
+            new = ast.Call(node.func, args, node.keywords)
+            yield Proposal(Cost.ARGUMENTS_TURNED, Kind.WRONG_OPERATOR, new)
 
 
 def is_axis(place: Place) -> bool:

@@ -10,6 +10,7 @@ from itertools import zip_longest
 import torch
 
 from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposal, Proposals, is_value
 from gradninja.check.diagnosis.candidates.syntax import Place
 from gradninja.check.diagnosis.facts import Facts
@@ -37,22 +38,22 @@ def drops(place: Place, facts: Facts) -> Proposals:
         return
     if isinstance(node.op, ast.Mult | ast.Div):
         # Taking a number out comes before putting another in front.
-        yield Proposal(1.9 - 0.1 * _is_number(node.right), Kind.EXTRA_FACTOR, node.left)
+        yield Proposal(_dropping(node.right), Kind.EXTRA_FACTOR, node.left)
         if isinstance(node.op, ast.Mult):
-            yield Proposal(1.9 - 0.1 * _is_number(node.left), Kind.EXTRA_FACTOR, node.right)
+            yield Proposal(_dropping(node.left), Kind.EXTRA_FACTOR, node.right)
     elif isinstance(node.op, ast.Add | ast.Sub):
-        yield Proposal(2.0, Kind.EXTRA_TERM, node.left)
+        yield Proposal(Cost.NO_TERM, Kind.EXTRA_TERM, node.left)
         right = node.right if isinstance(node.op, ast.Add) else build.negative(node.right)
-        yield Proposal(2.0, Kind.EXTRA_TERM, right)
+        yield Proposal(Cost.NO_TERM, Kind.EXTRA_TERM, right)
     elif isinstance(node.op, ast.Pow):
-        yield Proposal(1.9, Kind.WRONG_CONSTANT, node.left)
+        yield Proposal(Cost.NO_POWER, Kind.WRONG_CONSTANT, node.left)
     elif isinstance(node.op, ast.MatMult | ast.BitAnd | ast.BitOr):
-        yield Proposal(2.2, Kind.EXTRA_FACTOR, node.left)
-        yield Proposal(2.2, Kind.EXTRA_FACTOR, node.right)
+        yield Proposal(Cost.NO_PRODUCT, Kind.EXTRA_FACTOR, node.left)
+        yield Proposal(Cost.NO_PRODUCT, Kind.EXTRA_FACTOR, node.right)
 
 
-def _is_number(node: ast.expr) -> bool:
-    return build.number_of(node) is not None
+def _dropping(factor: ast.expr) -> float:
+    return Cost.NO_FACTOR if build.number_of(factor) is None else Cost.NO_NUMBER
 
 
 def scales(place: Place, facts: Facts) -> Proposals:
@@ -61,26 +62,28 @@ def scales(place: Place, facts: Facts) -> Proposals:
     if not _may_scale(place, facts):
         return
     assert isinstance(node, ast.expr)
-    depth = 0.0 if len(place.path) == 1 else 0.3
+    depth = 0.0 if len(place.path) == 1 else Cost.SCALED_INSIDE
     for value in facts.literals:
         if value not in (0, 1, -1):
             new = build.times(build.number(value), node)
-            yield Proposal(1.9 + depth, Kind.MISSING_FACTOR, new)
+            yield Proposal(Cost.TIMES_A_LITERAL + depth, Kind.MISSING_FACTOR, new)
             new = build.binary(node, ast.Div(), build.number(value))
-            yield Proposal(2.0 + depth, Kind.MISSING_FACTOR, new)
+            yield Proposal(Cost.OVER_A_LITERAL + depth, Kind.MISSING_FACTOR, new)
     for scalar in facts.scalars:
         if type(facts.value(scalar)) not in (int, float):
             continue
         over = build.binary(node, ast.Div(), scalar)
-        yield Proposal(1.8 + depth, Kind.MISSING_COUNT, over)
+        yield Proposal(Cost.OVER_A_COUNT + depth, Kind.MISSING_COUNT, over)
         times = build.binary(node, ast.Mult(), scalar)
-        yield Proposal(2.1 + depth, Kind.MISSING_FACTOR, times)
+        yield Proposal(Cost.TIMES_A_COUNT + depth, Kind.MISSING_FACTOR, times)
         less = build.binary(scalar, ast.Sub(), build.number(1))
         if type(facts.value(scalar)) is int and isinstance(scalar, ast.Name | ast.Subscript):
             ratio = build.binary(scalar, ast.Div(), less)
-            yield Proposal(2.3 + depth, Kind.BESSEL, build.binary(node, ast.Mult(), ratio))
+            new = build.binary(node, ast.Mult(), ratio)
+            yield Proposal(Cost.BESSEL + depth, Kind.BESSEL, new)
             ratio = build.binary(less, ast.Div(), scalar)
-            yield Proposal(2.3 + depth, Kind.BESSEL, build.binary(node, ast.Mult(), ratio))
+            new = build.binary(node, ast.Mult(), ratio)
+            yield Proposal(Cost.BESSEL + depth, Kind.BESSEL, new)
 
 
 def _may_scale(place: Place, facts: Facts) -> bool:
@@ -109,7 +112,7 @@ def repeats(place: Place, facts: Facts) -> Proposals:
     often = max(map(equal.count, equal), default=0)
     if often > 1:
         new = build.times(build.number(often), node)
-        yield Proposal(1.15, Kind.MISSING_FACTOR, new)
+        yield Proposal(Cost.TIMES_ITS_REPEATS, Kind.MISSING_FACTOR, new)
 
 
 def _is_sum(node: ast.AST) -> bool:
@@ -134,20 +137,21 @@ def factors(place: Place, facts: Facts) -> Proposals:
         other = facts.scope[name]
         if not _broadcast(tensor, other):
             continue
-        far = 0.0 if name in facts.relevant else 0.4
+        far = 0.0 if name in facts.relevant else Cost.FAR_FACTOR
         if len(place.path) > 1:
-            far += 0.05
+            far += Cost.FACTOR_INSIDE
         v = build.name(name)
-        yield Proposal(2.5 + far, Kind.MISSING_FACTOR, build.times(v, node))
+        yield Proposal(Cost.FACTOR + far, Kind.MISSING_FACTOR, build.times(v, node))
         if other.is_floating_point():
-            yield Proposal(2.55 + far, Kind.MISSING_FACTOR, build.binary(node, ast.Div(), v))
+            over = build.binary(node, ast.Div(), v)
+            yield Proposal(Cost.DIVISOR + far, Kind.MISSING_FACTOR, over)
             for power in (2, -2, 0.5, -0.5):
                 new = build.times(build.binary(v, ast.Pow(), build.number(power)), node)
-                yield Proposal(3.6 + far, Kind.MISSING_FACTOR, new)
+                yield Proposal(Cost.FACTOR_POWER + far, Kind.MISSING_FACTOR, new)
             if len(place.path) <= 2 and name not in facts.gradients:
                 for text in FUNCTIONS:
                     new = build.times(put_in(build.expression(text), "v", v), node)
-                    yield Proposal(3.4 + far, Kind.MISSING_FACTOR, new)
+                    yield Proposal(Cost.FACTOR_FUNCTION + far, Kind.MISSING_FACTOR, new)
 
 
 def _broadcast(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -169,15 +173,17 @@ def products(place: Place, facts: Facts) -> Proposals:
         other = facts.scope[name]
         if other.ndim < 2 or not other.is_floating_point():
             continue
-        far = 0.0 if name in facts.relevant else 0.4
+        far = 0.0 if name in facts.relevant else Cost.FAR_FACTOR
         for v in (build.name(name), ast.Attribute(build.name(name), "T", ast.Load())):
             if isinstance(v, ast.Attribute) and other.ndim > 2:
                 continue
             shape = other.shape if isinstance(v, ast.Name) else tuple(reversed(other.shape))
             if tensor.shape[-1] == shape[-2]:
-                yield Proposal(2.8 + far, Kind.MISSING_FACTOR, build.binary(node, ast.MatMult(), v))
+                new = build.binary(node, ast.MatMult(), v)
+                yield Proposal(Cost.MATRIX + far, Kind.MISSING_FACTOR, new)
             if shape[-1] == tensor.shape[-2]:
-                yield Proposal(2.8 + far, Kind.MISSING_FACTOR, build.binary(v, ast.MatMult(), node))
+                new = build.binary(v, ast.MatMult(), node)
+                yield Proposal(Cost.MATRIX + far, Kind.MISSING_FACTOR, new)
 
 
 def terms(place: Place, facts: Facts) -> Proposals:
@@ -191,17 +197,23 @@ def terms(place: Place, facts: Facts) -> Proposals:
     for value in facts.literals:
         if value > 0:
             number = build.number(value)
-            yield Proposal(2.4, Kind.MISSING_TERM, build.binary(number, ast.Sub(), node))
-            yield Proposal(2.4, Kind.MISSING_TERM, build.binary(node, ast.Add(), number))
-            yield Proposal(2.5, Kind.MISSING_TERM, build.binary(node, ast.Sub(), number))
+            yield Proposal(
+                Cost.NUMBER_ADDED, Kind.MISSING_TERM, build.binary(number, ast.Sub(), node)
+            )
+            yield Proposal(
+                Cost.NUMBER_ADDED, Kind.MISSING_TERM, build.binary(node, ast.Add(), number)
+            )
+            new = build.binary(node, ast.Sub(), number)
+            yield Proposal(Cost.NUMBER_TAKEN_OFF, Kind.MISSING_TERM, new)
     for name in facts.tensors:
         if not _broadcast(tensor, facts.scope[name]):
             continue
-        far = 0.0 if name in facts.relevant else 0.3
+        far = 0.0 if name in facts.relevant else Cost.FAR_TERM
         v = build.name(name)
-        yield Proposal(3.0 + far, Kind.MISSING_TERM, build.binary(node, ast.Add(), v))
-        yield Proposal(3.0 + far, Kind.MISSING_TERM, build.binary(node, ast.Sub(), v))
-        yield Proposal(3.1 + far, Kind.MISSING_TERM, build.binary(v, ast.Sub(), node))
+        yield Proposal(Cost.TERM + far, Kind.MISSING_TERM, build.binary(node, ast.Add(), v))
+        yield Proposal(Cost.TERM + far, Kind.MISSING_TERM, build.binary(node, ast.Sub(), v))
+        new = build.binary(v, ast.Sub(), node)
+        yield Proposal(Cost.TERM_TAKEN_FROM + far, Kind.MISSING_TERM, new)
 
 
 def carried(place: Place, facts: Facts) -> Proposals:
@@ -219,7 +231,7 @@ def carried(place: Place, facts: Facts) -> Proposals:
         other = facts.tensor(build.name(name))
         if other is not None and tensor is not None and other.shape == tensor.shape:
             new = build.binary(node, ast.Add(), build.name(name))
-            yield Proposal(1.3, Kind.MISSING_TERM, new)
+            yield Proposal(Cost.CARRIED, Kind.MISSING_TERM, new)
 
 
 def powers(place: Place, facts: Facts) -> Proposals:
@@ -229,15 +241,15 @@ def powers(place: Place, facts: Facts) -> Proposals:
         return
     assert isinstance(node, ast.expr)
     one = build.binary(build.number(1), ast.Div(), node)
-    yield Proposal(2.2, Kind.RECIPROCAL, one)
+    yield Proposal(Cost.RECIPROCAL, Kind.RECIPROCAL, one)
     if _is_gated(facts.tensor(node)):
-        yield Proposal(2.25, Kind.WRONG_OPERATOR, build.positive(node))
+        yield Proposal(Cost.GATE, Kind.WRONG_OPERATOR, build.positive(node))
     for power in dict.fromkeys((2, -2, 3, 0.5, -0.5, *facts.literals)):
         if power not in (0, 1, -1):
             new = build.binary(node, ast.Pow(), build.number(power))
-            yield Proposal(2.2, Kind.WRONG_CONSTANT, new)
+            yield Proposal(Cost.POWER, Kind.WRONG_CONSTANT, new)
     for function in ("exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "square"):
-        yield Proposal(2.6, Kind.WRONG_OPERATOR, build.method(node, function))
+        yield Proposal(Cost.FUNCTION_OF_IT, Kind.WRONG_OPERATOR, build.method(node, function))
 
 
 def gates(place: Place, facts: Facts) -> Proposals:
@@ -258,7 +270,7 @@ def gates(place: Place, facts: Facts) -> Proposals:
     assert isinstance(inside, ast.expr)
     sign = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".sign")
     if _is_gated(of) or sign:
-        yield Proposal(1.75, Kind.WRONG_OPERATOR, build.positive(inside))
+        yield Proposal(Cost.GATE_FOR_A_FUNCTION, Kind.WRONG_OPERATOR, build.positive(inside))
 
 
 def _is_gated(value: torch.Tensor | None) -> bool:
@@ -291,10 +303,12 @@ def links(place: Place, facts: Facts) -> Proposals:
             continue
         new = put_in(contribution.value, cotangents[0], node)
         mine = contribution.of == facts.variable
-        cost = 1.55 if mine and whole and is_gradient else 2.45 if mine else 3.2
+        cost = Cost.FAR_LINK
+        if mine:
+            cost = Cost.LINK if whole and is_gradient else Cost.LINK_INSIDE
         kind = Kind.SKIPPED_LINK if is_gradient else Kind.MISSING_FACTOR
         if _is_share(contribution.value, facts):
-            cost, kind = max(cost, 1.85), Kind.MISSING_COUNT
+            cost, kind = max(cost, Cost.LINK_OF_A_COUNT), Kind.MISSING_COUNT
         yield Proposal(cost, kind, new)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
@@ -25,7 +26,8 @@ def restorations(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]
         new = build.assign(facts.unbound, value)
         if _names(value) <= facts.reach:
             change = Change(None, new)
-            yield Edit(1.6, Kind.MISSING_LINE, (change,), (new, *statements), before=(new,))
+            rest = (new, *statements)
+            yield Edit(Cost.LOCAL, Kind.MISSING_LINE, (change,), rest, before=(new,))
 
 
 def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
@@ -39,7 +41,8 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             new = build.assign(name, value)
             if _names(value) <= facts.reach:
                 rest = (*statements[:index], new, *statements[index + 1 :])
-                yield Edit(6.0, Kind.UNKNOWN, (Change(statement, new),), rest, was=statement)
+                change = Change(statement, new)
+                yield Edit(Cost.REWRITTEN, Kind.UNKNOWN, (change,), rest, was=statement)
 
 
 def proven(facts: Facts, statements: Sequence[ast.stmt]) -> set[str]:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposal, Proposals, is_axis, is_value
 from gradninja.check.diagnosis.candidates.syntax import Place, same
 from gradninja.check.diagnosis.facts import Facts
@@ -25,7 +26,7 @@ def axes(place: Place, facts: Facts) -> Proposals:
         order = (0, 1, -1, 2, -2, 3) if value >= 0 else (-1, -2, -3, 0, 1, 2)
         for other in order:
             if other != value:
-                yield Proposal(1.4, Kind.WRONG_AXIS, build.number(other))
+                yield Proposal(Cost.AXIS, Kind.WRONG_AXIS, build.number(other))
     of_reduction = any(
         isinstance(p, ast.Call) and isinstance(p.func, ast.Attribute) and p.func.attr in REDUCTIONS
         for p in place.parents[-2:]
@@ -37,7 +38,7 @@ def axes(place: Place, facts: Facts) -> Proposals:
             return
         for dims in _axis_sets(4):
             if not same(build.axes(dims), node) and not (len(dims) == 1 and value is not None):
-                yield Proposal(1.6, Kind.WRONG_AXIS, build.axes(dims))
+                yield Proposal(Cost.AXES, Kind.WRONG_AXIS, build.axes(dims))
 
 
 def _axis_sets(ndim: int) -> Iterator[tuple[int, ...]]:
@@ -55,21 +56,21 @@ def keepdims(place: Place, facts: Facts) -> Proposals:
     named = [k for k in node.keywords if k.arg in ("keepdim", "keepdims")]
     rest = [k for k in node.keywords if k.arg not in ("keepdim", "keepdims")]
     if named:
-        yield Proposal(1.1, Kind.LOST_KEEPDIM, ast.Call(node.func, node.args, rest))
+        yield Proposal(Cost.NO_KEEPDIM, Kind.LOST_KEEPDIM, ast.Call(node.func, node.args, rest))
     else:
         kept = [*node.keywords, ast.keyword("keepdim", ast.Constant(True))]
-        yield Proposal(1.0, Kind.LOST_KEEPDIM, ast.Call(node.func, node.args, kept))
+        yield Proposal(Cost.KEEPDIM, Kind.LOST_KEEPDIM, ast.Call(node.func, node.args, kept))
     if node.func.attr in ("sum", "mean", "amax", "amin"):
         has_axis = node.args or any(k.arg in ("dim", "axis") for k in rest)
         if has_axis:
-            yield Proposal(1.7, Kind.WRONG_AXIS, ast.Call(node.func, [], []))
+            yield Proposal(Cost.ALL_AXES, Kind.WRONG_AXIS, ast.Call(node.func, [], []))
         else:
             owner = facts.tensor(node.func.value)
             for dims in _axis_sets(owner.ndim if owner is not None else 3):
                 for keep in (False, True):
                     keywords = [ast.keyword("keepdim", ast.Constant(True))] if keep else []
                     yield Proposal(
-                        1.6 + 0.1 * keep,
+                        Cost.AXES_KEPT if keep else Cost.AXES,
                         Kind.WRONG_AXIS,
                         ast.Call(node.func, [build.axes(dims)], keywords),
                     )
@@ -85,16 +86,16 @@ def sums(place: Place, facts: Facts) -> Proposals:
     if isinstance(node, ast.UnaryOp):
         return  # the sum of what is behind the minus is the same
     behind_minus = len(place.path) == 2 and isinstance(place.parent, ast.UnaryOp)
-    outer = 0.0 if len(place.path) == 1 or behind_minus else 0.6
+    outer = 0.0 if len(place.path) == 1 or behind_minus else Cost.SUM_INSIDE
     for dims in _axis_sets(min(tensor.ndim, 4)):
         if all(tensor.shape[d] == 1 for d in dims):
             continue
-        cost = 1.5 + outer + 0.2 * (len(dims) - 1)
+        cost = Cost.SUM + outer + Cost.SUM_OF_MORE_AXES * (len(dims) - 1)
         if len(dims) == tensor.ndim:
             yield Proposal(cost, Kind.NO_SUM, build.method(node, "sum"))
         yield Proposal(cost, Kind.NO_SUM, build.method(node, "sum", build.axes(dims)))
         kept = build.method(node, "sum", build.axes(dims), keepdim=ast.Constant(True))
-        yield Proposal(cost + 0.01, Kind.NO_SUM, kept)
+        yield Proposal(cost + Cost.SUM_KEPT, Kind.NO_SUM, kept)
 
 
 def transposes(place: Place, facts: Facts) -> Proposals:
@@ -102,7 +103,7 @@ def transposes(place: Place, facts: Facts) -> Proposals:
     if not is_value(place):
         return
     if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
-        yield Proposal(1.2, Kind.TRANSPOSED, node.value)
+        yield Proposal(Cost.OPERAND_TRANSPOSED, Kind.TRANSPOSED, node.value)
         return
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         left, right = node.left, node.right
@@ -115,12 +116,14 @@ def transposes(place: Place, facts: Facts) -> Proposals:
                     node.op,
                     _transposed(two, facts) if flips[1] else two,
                 )
-                cost = 1.3 if one is right and not any(flips) else 1.6
+                swapped = one is right and not any(flips)
+                cost = Cost.FACTORS_SWAPPED if swapped else Cost.FACTORS_TRANSPOSED
                 yield Proposal(cost, Kind.TRANSPOSED, new)
     tensor = facts.tensor(node)
     if tensor is not None and tensor.ndim >= 2 and isinstance(node, ast.expr):
         operand = isinstance(place.parent, ast.BinOp) and isinstance(place.parent.op, ast.MatMult)
-        yield Proposal(1.2 if operand else 1.7, Kind.TRANSPOSED, _transposed(node, facts))
+        cost = Cost.OPERAND_TRANSPOSED if operand else Cost.TRANSPOSED
+        yield Proposal(cost, Kind.TRANSPOSED, _transposed(node, facts))
 
 
 def _transposed(node: ast.expr, facts: Facts) -> ast.expr:
@@ -145,21 +148,21 @@ def repairs(place: Place, facts: Facts) -> Proposals:
     whole = len(place.path) == 1
     if whole and tensor.shape != facts.expected.shape:
         like = build.name(facts.variable)
-        yield Proposal(1.6, Kind.NO_BROADCAST, build.method(node, "expand_as", like))
+        yield Proposal(Cost.EXPANDED, Kind.NO_BROADCAST, build.method(node, "expand_as", like))
         if tensor.numel() == facts.expected.numel():
-            yield Proposal(1.65, Kind.LOST_KEEPDIM, build.method(node, "view_as", like))
-            yield Proposal(1.7, Kind.LOST_KEEPDIM, build.method(node, "reshape_as", like))
+            yield Proposal(Cost.VIEWED, Kind.LOST_KEEPDIM, build.method(node, "view_as", like))
+            yield Proposal(Cost.RESHAPED, Kind.LOST_KEEPDIM, build.method(node, "reshape_as", like))
         for axis in range(tensor.ndim + 1):
             new = build.method(
                 build.method(node, "unsqueeze", build.number(axis)), "expand_as", like
             )
-            yield Proposal(1.8, Kind.NO_BROADCAST, new)
+            yield Proposal(Cost.AXIS_AND_EXPANDED, Kind.NO_BROADCAST, new)
     if tensor.ndim and tensor.is_floating_point():
         for axis in range(tensor.ndim + 1):
             new = build.method(node, "unsqueeze", build.number(axis))
-            yield Proposal(1.7, Kind.LOST_KEEPDIM, new)
+            yield Proposal(Cost.AXIS_OF_ONE, Kind.LOST_KEEPDIM, new)
         if 1 in tensor.shape:
             for axis, size in enumerate(tensor.shape):
                 if size == 1:
                     new = build.method(node, "squeeze", build.number(axis))
-                    yield Proposal(1.7, Kind.LOST_KEEPDIM, new)
+                    yield Proposal(Cost.AXIS_OF_ONE, Kind.LOST_KEEPDIM, new)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposal, Proposals
 from gradninja.check.diagnosis.candidates.syntax import Place, shallow
 from gradninja.check.diagnosis.contributions import Contribution
@@ -56,13 +57,13 @@ def forms(statement: ast.stmt, facts: Facts, nested: bool, first: bool) -> Propo
         if isinstance(target, ast.Name):
             if not first:
                 added = ast.AugAssign(target, ast.Add(), value)
-                yield Proposal(1.0, Kind.ASSIGN_FOR_ADD, added)
+                yield Proposal(Cost.ADDED, Kind.ASSIGN_FOR_ADD, added)
             if is_view(value):
                 clone = ast.Assign([target], build.method(value, "clone"))
-                yield Proposal(1.0, Kind.MISSING_CLONE, clone)
+                yield Proposal(Cost.CLONED, Kind.MISSING_CLONE, clone)
         elif isinstance(target, ast.Subscript):
             kind = Kind.LOST_REPEATS if nested else Kind.ASSIGN_FOR_ADD
-            yield Proposal(1.0, kind, ast.AugAssign(target, ast.Add(), value))
+            yield Proposal(Cost.ADDED, kind, ast.AugAssign(target, ast.Add(), value))
             yield from _accumulated(target, value, facts)
     elif isinstance(statement, ast.AugAssign):
         target, value = statement.target, statement.value
@@ -77,11 +78,11 @@ def forms(statement: ast.stmt, facts: Facts, nested: bool, first: bool) -> Propo
                     statement.op, ast.Add | ast.Sub
                 )
                 yield Proposal(
-                    1.0 if sums else 1.5,
+                    Cost.ADDED if sums else Cost.IN_PLACE_OPERATOR,
                     Kind.SIGN if sums else Kind.WRONG_OPERATOR,
                     ast.AugAssign(target, op, value),
                 )
-        yield Proposal(1.3, Kind.WRONG_OPERATOR, ast.Assign([target], value))
+        yield Proposal(Cost.ASSIGNED, Kind.WRONG_OPERATOR, ast.Assign([target], value))
 
 
 def _accumulated(target: ast.Subscript, value: ast.expr, facts: Facts) -> Proposals:
@@ -95,7 +96,7 @@ def _accumulated(target: ast.Subscript, value: ast.expr, facts: Facts) -> Propos
         return
     whole = ast.Tuple(list(parts), ast.Load())
     call = build.method(owner, "index_put_", whole, value, accumulate=ast.Constant(True))
-    yield Proposal(0.9, Kind.LOST_REPEATS, ast.Expr(call))
+    yield Proposal(Cost.REPEATS_OF_AN_INDEX, Kind.LOST_REPEATS, ast.Expr(call))
 
 
 def _is_index(facts: Facts, node: ast.expr) -> bool:
@@ -126,11 +127,17 @@ def additions(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             new = (build.assign(facts.gradient, own),)
         changes = tuple(Change(None, s) for s in new)
         if not begun and facts.can_read(contribution):
-            yield Edit(1.25, kind, changes, (*new, *statements), contribution=contribution)
+            yield Edit(
+                Cost.CONTRIBUTION_BEFORE,
+                kind,
+                changes,
+                (*new, *statements),
+                contribution=contribution,
+            )
     if not begun:
         zeros = build.method(build.name("torch"), "zeros_like", build.name(facts.variable))
         start = build.assign(facts.gradient, zeros)
-        yield Edit(1.2, Kind.MISSING_LINE, (Change(None, start),), (start, *statements))
+        yield Edit(Cost.ZEROS, Kind.MISSING_LINE, (Change(None, start),), (start, *statements))
 
 
 def absences(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
@@ -141,7 +148,7 @@ def absences(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
         new = derived_lines(facts, facts.gradients[name])
         if new:
             yield Edit(
-                2.7,
+                Cost.ABSENT_GRADIENT,
                 Kind.MISSING_LINE,
                 tuple(Change(None, line) for line in new),
                 (*new, *statements),
@@ -181,7 +188,14 @@ def _appended(
         mended.value = build.method(first.value, "clone")
         rest[rest.index(first)] = mended
         changes.insert(0, Change(first, mended))
-    return Edit(1.2, kind, tuple(changes), (*rest, new), contribution=contribution, added=True)
+    return Edit(
+        Cost.CONTRIBUTION,
+        kind,
+        tuple(changes),
+        (*rest, new),
+        contribution=contribution,
+        added=True,
+    )
 
 
 def removals(statements: Sequence[ast.stmt]) -> Iterator[Edit]:
@@ -190,7 +204,7 @@ def removals(statements: Sequence[ast.stmt]) -> Iterator[Edit]:
         if len(statements) > 1:
             rest = (*statements[:index], *statements[index + 1 :])
             kind = Kind.EXTRA_CONTRIBUTION
-            yield Edit(1.8, kind, (Change(statement, None),), rest, was=statement)
+            yield Edit(Cost.NO_CONTRIBUTION, kind, (Change(statement, None),), rest, was=statement)
 
 
 def redirections(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
@@ -205,7 +219,8 @@ def redirections(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]
         mine.id = facts.gradient
         before = sum(s.lineno < statement.lineno for s in statements)
         rest = (*statements[:before], new, *statements[before:])
-        yield Edit(1.1, Kind.WRONG_NAME, (Change(statement, new),), rest, was=root, now=mine)
+        change = Change(statement, new)
+        yield Edit(Cost.REDIRECTED, Kind.WRONG_NAME, (change,), rest, was=root, now=mine)
 
 
 def _written_name(statement: ast.stmt) -> ast.Name | None:
@@ -232,7 +247,7 @@ def rescalings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
             target = ast.Name(facts.gradient, ast.Store())
             new = ast.AugAssign(target, ast.Div(), scalar)
             change = Change(None, new, after=statements[-1])
-            yield Edit(2.2, Kind.MISSING_COUNT, (change,), (*statements, new))
+            yield Edit(Cost.ALL_OVER_A_COUNT, Kind.MISSING_COUNT, (change,), (*statements, new))
 
 
 def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
@@ -259,7 +274,7 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
                 *(Change(None, s, after=statement) for s in new[1:]),
             )
             yield Edit(
-                0.95 if extreme else 6.0,
+                Cost.TIES if extreme else Cost.REWRITTEN,
                 Kind.TIES if extreme else Kind.UNKNOWN,
                 changes,
                 rest,
