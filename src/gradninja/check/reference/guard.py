@@ -9,11 +9,13 @@ held by its digest (`walks.trials.held`), and here what computes and compares is
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,13 +45,42 @@ CLASSES = (torch.Tensor, torch.nn.Parameter, torch.autograd.Function)
 PARTS = ("__code__", "__defaults__", "__kwdefaults__")
 CONSTANTS = (bool, int, float, str, tuple, frozenset, torch.dtype)
 FREE = frozenset({"print", "open", "input", "help", "display", "breakpoint", "_"})
-Kept = dict[str, tuple[Any, tuple[Any, ...]]]  # by name: the object, and what it consists of
 BEHAVES = (staticmethod, classmethod, property, functools.cached_property, types.FunctionType)
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """What an owner's names stood for, and what of them is held: what behaves, and constants."""
+
+    all: dict[str, Any]
+    held: dict[str, Any]
+    functions: list[Any]  # of those held: what they consist of is held as well
+
+    def still(self, owner: Any) -> bool:
+        now = vars(owner)
+        return (
+            len(now) == len(self.all)
+            and all(map(operator.is_, now.values(), self.all.values()))
+            and [*now] == [*self.all]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """An owner's names, and what the functions among them consisted of."""
+
+    names: Names
+    parts: list[tuple[Any, ...]]
+
+    def still(self, owner: Any) -> bool:
+        functions = self.names.functions
+        return self.names.still(owner) and list(map(_parts, functions)) == self.parts
 
 
 # What is held at the moment, by its owner. Within, and in a fork, no second record is taken of it:
 # it is to be as it was before the outermost began.
 _HELD: ContextVar[dict[Any, Kept]] = ContextVar("held")
+_NAMES: dict[Any, Names] = {}  # of the last check: of nearly all owners they are what they were
 
 
 @contextmanager
@@ -99,37 +130,46 @@ def _owners() -> Iterator[Any]:
 
 
 def _kept(owner: Any) -> Kept:
-    """What an owner's own names behave like: the object, and what a Python function consists of.
+    """What an owner's own names behave like: the objects, and what Python functions consist of."""
+    names = _NAMES.get(owner)
+    if names is None or not names.still(owner):
+        names = _NAMES[owner] = _names(owner)
+    return Kept(names, list(map(_parts, names.functions)))
 
-    Of modules also the constants.
-    """
-    return {
-        name: (value, _parts(value))
-        for name, value in vars(owner).items()
+
+def _names(owner: Any) -> Names:
+    own = dict(vars(owner))
+    held = {
+        name: value
+        for name, value in own.items()
         if (callable(value) or isinstance(value, BEHAVES) or _is_constant(name, value))
         and name not in FREE
     }
+    functions = [value for value in held.values() if type(value) is types.FunctionType]
+    return Names(own, held, functions)
 
 
 def _is_constant(name: str, value: Any) -> bool:
     return isinstance(value, CONSTANTS) and not name.startswith("__")
 
 
-def _parts(value: Any) -> tuple[Any, ...]:
-    """The code and the defaults of a Python function; nothing of another object."""
-    if type(value) is not types.FunctionType:
-        return ()
-    keywords = value.__kwdefaults__
-    return value.__code__, value.__defaults__, None if keywords is None else dict(keywords)
+def _parts(function: Any) -> tuple[Any, ...]:
+    """The code and the defaults of a Python function."""
+    keywords = function.__kwdefaults__
+    return function.__code__, function.__defaults__, None if keywords is None else dict(keywords)
 
 
 def _put_back(owner: Any, kept: Kept) -> Iterator[str]:
     """Undo what was changed, and name it."""
-    own = vars(owner)
-    for name, (value, parts) in kept.items():
+    if kept.still(owner):  # as nearly all are: thousands of names are held, three times a check
+        return
+    own, held = vars(owner), kept.names.held
+    consisted = dict(zip(map(id, kept.names.functions), kept.parts, strict=True))
+    for name, value in held.items():
         now = own.get(name)
-        if now is value:  # as nearly all are: thousands are held, three times a check
-            if parts and _parts(value) != parts:
+        if now is value:
+            parts = consisted.get(id(value))
+            if parts is not None and _parts(value) != parts:
                 for part, was in zip(PARTS, parts, strict=True):
                     setattr(value, part, was)
                 yield _name(owner, name)
@@ -138,7 +178,7 @@ def _put_back(owner: Any, kept: Kept) -> Iterator[str]:
             yield _name(owner, name)
     if isinstance(owner, type) and len(owner.__mro__) > 2:
         inherited = set().union(*(vars(base) for base in owner.__mro__[1:-1]))
-        for name in [name for name in own if name not in kept and name in inherited]:
+        for name in [name for name in own if name not in held and name in inherited]:
             if callable(own[name]) or isinstance(own[name], BEHAVES):
                 delattr(owner, name)  # `torch.Tensor.sub = ...` stands before the base's own
                 yield _name(owner, name)
