@@ -42,7 +42,7 @@ def lines_of(name: str, prefer: str = "memory", style: str = "readable") -> list
 
 def held(text: str, **given: Any) -> float:
     """The most elements that lines hold at a time, each value forgotten when it is read last."""
-    lines = forgetting(ast.parse(text).body, {"y"})
+    lines = forgetting([ast.unparse(line) for line in ast.parse(text).body], {"y"})
     mode = Held(list(given.values()))
     with mode:
         exec("\n".join(lines), {**LIBRARY, **given})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from gradninja.lines import Line
 from gradninja.lines.ndarray import HELPERS
@@ -44,6 +45,9 @@ class Statement:
     clone: bool = False
     rules: tuple[Rule, ...] = ()
     notes: tuple[str, ...] = ()
+    _said: tuple[tuple[Any, ...], str] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def tree(self) -> ast.stmt:
         """The statement's syntax."""
@@ -59,7 +63,11 @@ class Statement:
         return ast.Assign([target], value, lineno=0)
 
     def __str__(self) -> str:
-        return ast.unparse(self.tree())
+        """The text. It is asked for often, as the statement is run on many values."""
+        of = (self.target, self.value, self.scatter, self.adds, self.clone)  # nodes by identity
+        if self._said is None or self._said[0] != of:
+            self._said = of, ast.unparse(self.tree())
+        return self._said[1]
 
 
 def is_view(value: ast.expr) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -67,6 +68,10 @@ class Expr:
         yield self
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return ast.unparse(self.syntax)
 
 
@@ -94,7 +99,7 @@ class Line:
         """Whether the operation gives several outputs (of which there may be only one)."""
         return self.expr.op != STATIC and isinstance(self.expr.value, tuple)
 
-    @property
+    @cached_property
     def code(self) -> str:
         """The statement in names that are bound once."""
         comma = "," if self.several and len(self.targets) == 1 else ""

@@ -90,7 +90,7 @@ class Sharing:
     def _fixed(self, tree: ast.expr, written: set[str]) -> bool:
         """Whether it has the same value wherever it stands."""
         names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-        return not (names & written - self.once) and "rand" not in ast.unparse(tree)
+        return not (names & written - self.once) and "rand" not in self._text(tree)
 
     def _named(
         self,
@@ -120,7 +120,7 @@ class Sharing:
             return statement
 
         def swap(node: ast.AST) -> ast.AST | None:
-            same = isinstance(node, ast.expr) and ast.unparse(node) == text
+            same = isinstance(node, ast.expr) and self._text(node) == text
             return name if same else None
 
         value = None if statement.value is None else rebuild(statement.value, swap)

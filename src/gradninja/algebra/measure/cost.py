@@ -96,6 +96,10 @@ def _evaluated(node: ast.expr, scope: dict[str, Any]) -> tuple[Any, Cost]:
     """A value, and what all operations on tensors below it cost."""
     if isinstance(node, ast.Starred):
         return _evaluated(node.value, scope)
+    if isinstance(node, ast.Constant):
+        return node.value, Cost()
+    if isinstance(node, ast.Name) and node.id in scope:
+        return scope[node.id], Cost()
     operands: list[Any] = []
     cost = Cost()
     for child in _operands(node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -79,8 +80,8 @@ def peak(
     """
     made = {name for line in program.lines for name in line.targets}
     given = {name: value for name, value in values.items() if name not in made}
-    lines = [ast.parse(line.code).body[0] for line in program.lines]
-    lines += [statement.tree() for statement in statements]
+    lines = [line.code for line in program.lines]
+    lines += [str(statement) for statement in statements]
     text = forgetting(lines, {*program.outputs, *wanted})
     mode = Held(list(given.values()))
     with torch.no_grad(), mode:
@@ -88,22 +89,29 @@ def peak(
     return mode.most
 
 
-def forgetting(lines: Sequence[ast.stmt], wanted: set[str]) -> list[str]:
-    """The lines as text, with a `del` for each name after the last line that has it."""
+def forgetting(lines: Sequence[str], wanted: set[str]) -> list[str]:
+    """The lines, with a `del` for each name after the last line that has it."""
     last: dict[str, int] = {}
     made: set[str] = set()
     for at, line in enumerate(lines):
-        own = [n.target for n in ast.walk(line) if isinstance(n, ast.comprehension)]
-        within = {id(name) for target in own for name in ast.walk(target)}
-        for node in ast.walk(line):
-            if isinstance(node, ast.Name):
-                last[node.id] = at
-                if isinstance(node.ctx, ast.Store) and id(node) not in within:
-                    made.add(node.id)
+        names, own = _names(line)
+        last.update(dict.fromkeys(names, at))
+        made |= own
     text = []
     for at, line in enumerate(lines):
-        text.append(ast.unparse(line))
+        text.append(line)
         dead = sorted(name for name in made - wanted if last[name] == at)
         if dead:
             text.append(f"del {', '.join(dead)}")
     return text
+
+
+@lru_cache(maxsize=4096)  # the forward's lines are counted with each of the forms that are compared
+def _names(line: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names in a line, and those of them that it binds."""
+    tree = ast.parse(line)
+    own = [n.target for n in ast.walk(tree) if isinstance(n, ast.comprehension)]
+    within = {id(name) for target in own for name in ast.walk(target)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    made = (n.id for n in names if isinstance(n.ctx, ast.Store) and id(n) not in within)
+    return frozenset(name.id for name in names), frozenset(made)
