@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-LEADING_OUT = re.compile(r"\]\(\.\./([^)#\s]+)(#[^)\s]*)?\)")
+LEADING_OUT = r"\]\((?:\.\./){%d}([^)#\s]+)(#[^)\s]*)?\)"  # as many steps up as lead out of docs/
 
 
 def on_startup(**_: Any) -> None:
@@ -30,15 +30,20 @@ def on_startup(**_: Any) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, config: Any, page: Any = None, **_: Any) -> str:
     """The text of a page, completed."""
+    depth = 1 if page is None else 1 + page.file.src_uri.count("/")
     made = {"rules": rule_table, "verbs": verbs}
     for name, make in made.items():
         mark = f"<!-- {name} -->"
         if mark in markdown:
             markdown = markdown.replace(mark, make())
     markdown = re.sub(r"<!-- notebook: (\S+) -->", lambda m: notebook(ROOT / m[1]), markdown)
-    return LEADING_OUT.sub(lambda m: f"]({_outside(config['repo_url'], m[1], m[2])})", markdown)
+    return re.sub(
+        LEADING_OUT % depth,
+        lambda m: f"]({_outside(config['repo_url'], m[1], m[2])})",
+        markdown,
+    )
 
 
 def _outside(repository: str, path: str, anchor: str | None) -> str:

@@ -10,7 +10,7 @@ from gradninja.rules import BOOK
 from pages import blocks, prepare, run_blocks
 from paths import ROOT
 
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 
 @pytest.fixture

@@ -56,5 +56,6 @@ def test_a_link_out_of_the_docs_leads_to_a_file(tmp_path: Path) -> None:
 
 def test_the_readers_way_leads_to_every_page() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    listed = re.findall(r"([\w.-]+\.md)$", text, re.MULTILINE)
-    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    listed = re.findall(r"([\w./-]+\.md)$", text, re.MULTILINE)
+    there = (ROOT / "docs").rglob("*.md")
+    assert sorted(listed) == sorted(path.relative_to(ROOT / "docs").as_posix() for path in there)
