@@ -122,25 +122,40 @@ def kept(
         text: all that it is made of, beside the `surroundings`.
         say: told, before anything is made, what is: `told`.
     """
+    found = recalled(text, say)
+    if found is not None:
+        return found
+    if say is not None and told is not None:
+        say(f"{told}; the machine code is kept for the next time")
+    made = make()
+    put(text, made)
+    return made
+
+
+def recalled(text: str, say: Say | None = None) -> bytes | None:
+    """What was `put` under a text, undamaged; else None."""
     place = folder() / "native" / key_of(text)
     if problem := distrust(place):
         _warn(f"machine code is not kept and not taken from {place}: {problem}", say)
-        return make()
-    file = place / _CODE
+        return None
     with contextlib.suppress(OSError):
-        found = file.read_bytes()
+        found = (place / _CODE).read_bytes()
         if hashlib.sha256(found[_SUM:]).digest() == found[:_SUM]:
             _used(place)
             return found[_SUM:]
-    if say is not None and told is not None:
-        say(f"{told}; the machine code is kept for the next time")
-        tidy(place.parent)
-    made = make()
+    return None
+
+
+def put(text: str, made: bytes) -> None:
+    """Keep what was made of a text, and the `surroundings`; nothing where nothing can be kept."""
+    place = folder() / "native" / key_of(text)
+    if distrust(place):
+        return
+    tidy(place.parent)
     with contextlib.suppress(OSError):  # no folder to write to
         _own(place)
-        _put(file, hashlib.sha256(made).digest() + made)
+        _put(place / _CODE, hashlib.sha256(made).digest() + made)
         _used(place)
-    return made
 
 
 def may_keep(file: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load, parse
 from gradninja.native.cache import Say
 from gradninja.native.calls.arguments import Array, arrays_of, kind_of, tensor_of
+from gradninja.native.calls.gradients import Kept, lines_of
 from gradninja.native.calls.stepping import Specialised
 from gradninja.native.ops.table import lowered
 from gradninja.native.reading.blame import Places
@@ -174,6 +176,9 @@ class Compiled:
             return self._made_of(program, values, ["loss", *wanted], "given")
         own = self._own()
         given = {name: value for name, value in values.items() if name not in own}
+        quick = None if own else self._quick(given, values)
+        if quick is not None:
+            return quick
         try:
             return self._with(
                 fuse(self._forward, given, self._wrt, book=self._book), values, "fused"
@@ -187,17 +192,28 @@ class Compiled:
                 self._say(f"the fused lines are not compiled, the derived are: {told}")
             return made
 
+    def _quick(self, given: Mapping[str, Any], values: Mapping[str, Any]) -> Specialised | None:
+        """By lines found before or at smaller sizes, where they are right here; else None."""
+        try:
+            kept = Kept(self._forward, given, self._wrt, self._book)
+            for lines in kept.candidates():
+                with contextlib.suppress(Exception):  # what stands in their way is told without
+                    program = lines.step(values)
+                    kept.hold(lines, program)
+                    made = self._made_of(program, values, lines.names, lines.how)
+                    kept.keep(lines)
+                    return made
+        except Exception:  # the forward is not read, or not fused: said where it is in full
+            return None
+        return None
+
     def _with(self, back: Backward, values: Mapping[str, Any], how: str) -> Specialised:
         """The forward with a backward that is derived from it."""
-        if not back.scalar:
-            raise NativeError("the forward returns no single number", hint="return a loss")
-        inputs = back.program.differentiable
-        keep = [back.gradient_names[name] for name in inputs]
+        lines = lines_of(back, how)
         with Places(back) as places:
-            own = back.program.namespace
-            program, _ = read_step(places.forward, values, keep, places.backward, own)
-            names = ["loss", *(f"d{name}" for name in inputs)]
-            return self._made_of(program, values, names, how)
+            forward, backward = places.forward, places.backward
+            program, _ = read_step(forward, values, lines.keep, backward, lines.own)
+            return self._made_of(program, values, lines.names, how)
 
     def _made_of(
         self, program: Program, values: Mapping[str, Any], names: list[str], how: str
