@@ -191,3 +191,118 @@ def test_the_command_line(tmp_path: Path, capsys) -> None:
     assert row["inputs"]["w1"] == ["S(1)"] and row["inputs"]["x"] == ["I"]
     assert call("shard", str(file), "--split", "n") == 2
     assert "--split n=data" in capsys.readouterr().err
+
+
+NORMS = {
+    "batch_norm": (
+        """
+def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d h"], g: Float[Tensor, "h"],
+            b: Float[Tensor, "h"]):
+    a = x @ w
+    return torch.tanh(F.batch_norm(a, None, None, g, b, training=True))
+""",
+        "n",
+        # mean and variance there; the two sums of the backward in one call, then the weights'
+        [1, 1, 2, 3],
+    ),
+    "batch_norm of images": (
+        """
+def forward(x: Float[Tensor, "n c h w"], g: Float[Tensor, "c"], b: Float[Tensor, "c"]):
+    return F.relu(F.batch_norm(x, None, None, g, b, training=True))
+""",
+        "n",
+        [1, 1, 2, 2],
+    ),
+    "layer_norm": (
+        """
+def forward(x: Float[Tensor, "n d"], g: Float[Tensor, "d"], b: Float[Tensor, "d"]):
+    return F.layer_norm(x, (x.shape[-1],), g, b)
+""",
+        "d",
+        [1, 1, 2],
+    ),
+    "rms_norm": (
+        """
+def forward(x: Float[Tensor, "n d"], g: Float[Tensor, "d"]):
+    return F.rms_norm(x, (x.shape[-1],), g)
+""",
+        "d",
+        [1, 2],
+    ),
+    "var": (
+        """
+def forward(x: Float[Tensor, "n d"]):
+    v = x.var(0, keepdim=True)
+    return (x - x.mean(0, keepdim=True)) / (v + 1e-5).sqrt()
+""",
+        "n",
+        [1, 1, 2],
+    ),
+    "std": ('def forward(x: Float[Tensor, "n d"]):\n    return x.std(0)\n', "n", [1, 1]),
+    "softmax": (
+        'def forward(x: Float[Tensor, "n v"]):\n    return x.softmax(-1)\n',
+        "v",
+        [1, 1, 1],
+    ),
+    "log_softmax": (
+        'def forward(x: Float[Tensor, "n v"]):\n    return F.log_softmax(x, 1)\n',
+        "v",
+        [1, 1, 1],
+    ),
+    "logsumexp": (
+        'def forward(x: Float[Tensor, "n v"]):\n    return torch.logsumexp(x, 1)\n',
+        "v",
+        [1, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_what_a_library_call_means_is_summed_and_not_gathered(name: str) -> None:
+    """A mean and a variance over ranks are sums; what a meaning gave once is not summed again."""
+    text, axis, sizes = NORMS[name]
+    found = gn.shard(text, split={axis: "ranks"})
+    assert {call.kind for call in found.collectives} == {"all_reduce"}
+    assert [len(call.names) for call in found.collectives] == sizes
+    values = found.program.values
+    inputs = {i.name: values[i.name] for i in found.program.inputs}
+    grad = None if found.scalar else torch.randn(values[found.program.outputs[0]].shape).double()
+    truth = gn.derive(text)(inputs, grad)
+    for ranks in (1, 2, 3):
+        got = found(inputs, grad, ranks=ranks)
+        assert differences({n: got[n] for n in truth}, truth, 1e-9) == [], ranks
+
+
+def test_a_call_waits_for_no_more_than_what_it_takes() -> None:
+    """Sums that two lines want go in one call, made as soon as the second of them is there."""
+    text = """
+def forward(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]):
+    a = x.sum(0)
+    b = y.sum(0)
+    c = y * y
+    return c * torch.tanh(a) + torch.tanh(b)
+"""
+    lines = gn.shard(text, split={"n": "data"}).forward_source.splitlines()
+    (call,) = (at for at, line in enumerate(lines) if "fc.all_reduce" in line)
+    assert "coalesced([a, b]" in lines[call]
+    assert lines[call - 1].strip() == "b = y.sum(0)"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["s + 1e-12", "torch.add(s, 1e-14)", "s.add(1e-16) * 3", "1e-300 - s", "torch.sub(s, eps)"],
+)
+def test_what_is_too_small_to_be_seen_is_added_once(line: str) -> None:
+    """Each rank adding it to its summand would add it as often as there are ranks."""
+    text = f"""
+def forward(x: Float[Tensor, "n d"], eps: Float[Tensor, "d"]):
+    s = (x * x).sum(0)
+    return torch.log(abs({line}))
+"""
+    inputs = {"x": torch.zeros(6, 2).double(), "eps": torch.full((2,), 1e-15).double()}
+    drawn = {"x": torch.randn(6, 2).double(), "eps": inputs["eps"]}
+    found = gn.shard(text, split={"n": "data"}, inputs=drawn)
+    got = found(inputs, torch.ones(2).double(), ranks=3)
+    out = found.program.outputs[0]
+    truth = gn.derive(text, drawn).forward_values(inputs)[out]
+    torch.testing.assert_close(got[out], truth, rtol=1e-9, atol=0)

@@ -99,5 +99,6 @@ def with_imports(text: str) -> str:
     """The text with the imports of the libraries, and the helpers, that it names."""
     helpers = [helper for name, helper in HELPERS.items() if f"{name}(" in text]
     text = "\n\n".join([*helpers, text])
-    used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", text)]
+    code = re.sub(r"(?m)^\s*#.*$", "", text)  # a forward's line in a comment wants nothing
+    used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", code)]
     return "\n".join([*used, *([""] * 2 if used else []), text]) if used else text

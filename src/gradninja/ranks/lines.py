@@ -69,37 +69,64 @@ Items = list[RankLine | Collective]
 
 
 def merged(items: Items, start: int = 0) -> Items:
-    """The same with all_reduces put together where one is needed and others could be made, too.
+    """The same with all_reduces put together where they can wait for each other.
 
-    Each may stand anywhere between where its value is done and where it is needed whole. Taking
-    the one that is needed first, with all that are done by then, and so on, gives the fewest
-    points that every such interval holds. `start` is the place of the first item in the walk.
+    Each may stand anywhere between where its value is done and the first line that reads the
+    result. Taking the one that is read first, with all that are done by then, and so on, gives the
+    fewest points that every such interval holds; a call is made as soon as all it takes are done,
+    so that its bytes travel beside what is still computed. `start` is the place of the first item
+    in the walk.
     """
-    taken: set[int] = set()
-    calls: dict[int, Collective] = {}
-    for at, item in enumerate(items):
-        if not isinstance(item, Collective) or item.kind != "all_reduce" or at in taken:
+    waiting = {
+        at: _read_at(items, at)
+        for at, item in enumerate(items)
+        if isinstance(item, Collective) and item.kind == "all_reduce"
+    }
+    kept = [item for at, item in enumerate(items) if at not in waiting]
+    places = [at for at in range(len(items)) if at not in waiting]
+    calls: list[tuple[int, Collective]] = []
+    for at in sorted(waiting, key=lambda at: waiting[at]):
+        if at not in waiting:
             continue
-        together = [item]
-        for later, other in enumerate(items[at + 1 :], start=at + 1):
-            if later not in taken and _fits(item, other, start + at):
-                assert isinstance(other, Collective)
-                together.append(other)
-                taken.add(later)
-        calls[at] = _together(together)
-    return [calls.get(at, item) for at, item in enumerate(items) if at not in taken]
+        first, last = items[at], waiting[at]
+        assert isinstance(first, Collective)
+        together = [
+            (other, item)
+            for other in waiting
+            if isinstance(item := items[other], Collective)
+            and _alike(first, item)
+            and item.ready - start <= last
+        ]
+        for other, _ in together:
+            del waiting[other]
+        calls.append((max(item.ready for _, item in together) - start, _together(together)))
+    for at, call in sorted(calls, key=lambda pair: pair[0])[::-1]:
+        kept.insert(sum(place < at for place in places), call)
+    return kept
 
 
-def _fits(first: Collective, other: RankLine | Collective, at: int) -> bool:
-    return (
-        isinstance(other, Collective)
-        and other.kind == first.kind
-        and (other.mesh_axis, other.op, other.dtype) == (first.mesh_axis, first.op, first.dtype)
-        and other.ready <= at
-    )
+def _read_at(items: Items, at: int) -> int:
+    """The first item that reads the result of a collective."""
+    call = items[at]
+    assert isinstance(call, Collective)
+    for later, item in enumerate(items[at + 1 :], start=at + 1):
+        if set(call.into) & _reads(item):
+            return later
+    return len(items)
 
 
-def _together(calls: list[Collective]) -> Collective:
+def _reads(item: RankLine | Collective) -> set[str]:
+    if isinstance(item, Collective):
+        return set(item.names)
+    return {node.id for node in ast.walk(item.node) if isinstance(node, ast.Name)}
+
+
+def _alike(first: Collective, other: Collective) -> bool:
+    return (other.mesh_axis, other.op, other.dtype) == (first.mesh_axis, first.op, first.dtype)
+
+
+def _together(found: list[tuple[int, Collective]]) -> Collective:
+    calls = [call for _, call in found]
     return replace(
         calls[0],
         names=tuple(name for call in calls for name in call.names),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 
 from gradninja.ranks.lines import Collective, RankLine
@@ -11,6 +12,14 @@ from gradninja.ranks.moves import Move, Moves
 from gradninja.ranks.split import Split
 from gradninja.ranks.types import R, Type
 from gradninja.ranks.values import Value
+
+State = tuple[
+    dict[str, Value],
+    list[RankLine | Collective],
+    dict[tuple[str, str, int], str],
+    dict[str, int],
+    dict[str, str],
+]
 
 
 class Text:
@@ -24,6 +33,7 @@ class Text:
         self.lines: list[RankLine | Collective] = []
         self.copies: dict[tuple[str, str, int], str] = {}  # what was gathered or sliced already
         self.last: dict[str, int] = {}  # the place after which a name may be summed
+        self.known: dict[str, str] = {}  # the names of expressions that operations mean
         self.answers = self.current = ""
         self.target = ""  # what the line writes into
 
@@ -45,6 +55,22 @@ class Text:
     def forget(self, name: str) -> None:
         """Copies of a name are not what it is any more."""
         self.copies = {key: into for key, into in self.copies.items() if key[0] != name}
+        named = re.compile(rf"\b{name}\b")
+        self.known = {text: of for text, of in self.known.items() if not named.search(text)}
+
+    def state(self) -> State:
+        """All that lines change, to go back to."""
+        return (
+            dict(self.values),
+            list(self.lines),
+            dict(self.copies),
+            dict(self.last),
+            dict(self.known),
+        )
+
+    def restore(self, state: State) -> None:
+        """Go back to how it was."""
+        self.values, self.lines, self.copies, self.last, self.known = state
 
     def move_name(self, move: Move) -> str:
         """Write the change of a name's type; the name that has the other type."""

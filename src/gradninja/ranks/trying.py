@@ -9,6 +9,7 @@ tried, so that chance (a relu whose summands all are positive) is not taken for 
 
 from __future__ import annotations
 
+import ast
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from gradninja.ranks.values import DRAWS, Value
 
 # What an operation may raise on shares that it does not fit.
 FAILURES = (RuntimeError, ArithmeticError, IndexError, TypeError, ValueError, AttributeError)
+MOST_SIZES = 3  # sizes in one operation that are tried of the share and of the whole
 EXTREMES = {"max": torch.amax, "min": torch.amin}
 
 
@@ -94,6 +96,17 @@ class Trial:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How an operation went on shares: of which operands the whole's size was taken, and what the
+    ranks then hold."""
+
+    found: Found
+    sizes: tuple[bool, ...]
+    held: list[Any]
+    zero: bool
+
+
 class Judge:
     """Holds ranks' results to those on the whole."""
 
@@ -132,6 +145,74 @@ class Judge:
                 several.append(found.types)
             return Found(several=tuple(several))
         return Found()
+
+    def outcome(
+        self,
+        trial: Trial,
+        operands: list[Value],
+        into: Value | None,
+        wholes: list[Any],
+        scales: list[float],
+    ) -> Outcome | None:
+        """How ranks' results make up the whole; None where they do not."""
+        sized = [at for at, v in enumerate(operands) if v.sized]
+        choices = list(itertools.product((False, True), repeat=len(sized)))
+        if len(sized) > MOST_SIZES:
+            choices = [choices[0], choices[-1]]
+        partial = any(kind.partial for v in operands for kind in v.types or ())
+        # One number of a few may be the largest by chance: the operation has to say so.
+        said = tuple(name for name in EXTREMES if name in ast.unparse(trial.operation.syntax))
+        ways = (None,) if partial or into is not None else (None, said)
+        for way, choice in itertools.product(ways, choices):
+            of_whole = dict(zip(sized, choice, strict=True))
+            if any(of_whole[at] and operands[at].whole_syntax is None for at in sized):
+                continue
+            sizes = tuple(of_whole.get(at, False) for at in range(len(operands)))
+            held = [trial.held(operands, sizes, into, number) for number in range(len(wholes))]
+            found = self.types(wholes, held, scales, way)
+            if found is None or not self._homogeneous(trial, operands, sizes, into, found):
+                continue
+            zero = all(w is None or _zeros(w) for w in wholes) and all(
+                h is None or all(_zeros(each) for each in h) for h in held
+            )
+            return Outcome(found, sizes, list(held[0] or []), zero)
+        return None
+
+    def _homogeneous(
+        self,
+        trial: Trial,
+        operands: list[Value],
+        sizes: Sequence[bool],
+        into: Value | None,
+        found: Found,
+    ) -> bool:
+        """Whether what stays partial is 0 where the partial operands are.
+
+        `partial + 1e-12` is not: each rank would add its own, too little to be seen by trying.
+        """
+        for axis in range(len(self.mesh.axes)):
+            kinds = [v.types[axis] for v in (*operands, into) if v is not None and v.types]
+            stays = any(
+                types[axis].partial for types in (found.types or (), *found.several) if types
+            )
+            if not stays or any(kind.varies for kind in kinds):
+                continue
+            if not any(kind.partial for kind in kinds):
+                continue
+            try:
+                result = trial.run(
+                    [
+                        v.whole if whole else _without(v, axis)
+                        for v, whole in zip(operands, sizes, strict=True)
+                    ],
+                    None if into is None else _without(into, axis),
+                )
+            except FAILURES:
+                continue
+            several = result if isinstance(result, tuple | list) else (result,)
+            if not all(_zeros(t.nan_to_num(0)) for t in several if isinstance(t, Tensor)):
+                return False
+        return True
 
     def _tensor(
         self,
@@ -190,3 +271,13 @@ class Judge:
         )
         found = join(rest, others, mesh)
         return found is not None and same(found, whole, *held)
+
+
+def _without(value: Value, axis: int) -> Any:
+    """What the first rank holds, with zeros for what is partial on an axis."""
+    held = value.held[0]
+    return torch.zeros_like(held) if value.types and value.types[axis].partial else held
+
+
+def _zeros(value: Any) -> bool:
+    return isinstance(value, Tensor) and not bool(torch.count_nonzero(value.nan_to_num(1)))

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import ast
 import builtins
-import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 
 from gradninja.errors import DeriveError
+from gradninja.ranks.lines import RankLine
+from gradninja.ranks.meanings import meaning, put_in
 from gradninja.ranks.mesh import cut, numel
 from gradninja.ranks.moves import COST, Move
 from gradninja.ranks.operations import Operation, Taker, target_of
 from gradninja.ranks.split import Split
 from gradninja.ranks.text import Text
-from gradninja.ranks.trying import EXTREMES, FAILURES, Found, Judge, Trial
+from gradninja.ranks.trying import FAILURES, Judge, Outcome, Trial
 from gradninja.ranks.types import R
 from gradninja.ranks.values import Value, constant, exactly
 
-MOST_SIZES = 3  # sizes in one operation that are tried of the share and of the whole
-
-
+REDUCTIONS = ("sum", "mean")  # names of parts that say what they are
 UNFIT = object()  # in place of a number that a share does not have
 
 
@@ -37,15 +35,8 @@ class Again(Exception):
     """A name is whole now, so the line that needs it is gone through once more."""
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """How an operation went on shares: of which operands the whole's size was taken, and what the
-    ranks then hold."""
-
-    found: Found
-    sizes: tuple[bool, ...]
-    held: list[Any]
-    zero: bool
+class Dear(Exception):
+    """An operation wants the whole of what is split, where sums were looked for."""
 
 
 class Walk(Text):
@@ -57,6 +48,7 @@ class Walk(Text):
         super().__init__(split, values, taken)
         self.scope = scope
         self.judge = Judge(split.mesh, split.weights)
+        self.by_sums = False  # whether an operation may not be given the whole of what is split
 
     # -- lines ------------------------------------------------------------------------------
 
@@ -64,12 +56,12 @@ class Walk(Text):
         """Go through one line."""
         self.answers, self.current = answers, ast.unparse(node)
         while True:
-            before = dict(self.values), list(self.lines), dict(self.copies), dict(self.last)
+            before = self.state()
             try:
                 self._line(node)
                 return
             except Again as again:
-                self.values, self.lines, self.copies, self.last = before
+                self.restore(before)
                 name, axis = again.args
                 self.move_name(Move("all_reduce", name, axis, R))
 
@@ -91,6 +83,7 @@ class Walk(Text):
         bound: tuple[str, ...]
         if isinstance(names, ast.Name):
             self.forget(names.id)
+            value = self._taken_over(value, names.id)
             self.values[names.id] = value.named(names.id)
             self.split.note(self.values[names.id])
             bound = (names.id,)
@@ -149,10 +142,18 @@ class Walk(Text):
         if into is not None:
             pairs.append((into, target))
         sizes = trial.sizes(operands)
+        dear = False
         for moves in self.moves.possible(pairs, target):
+            if not dear and any(move.kind == "all_gather" for move in moves):
+                dear = True  # all that follow are
+                meant = self._by_meaning(operation, operands)
+                if meant is not None:
+                    return meant
+                if self.by_sums:
+                    raise Dear
             now = [self.moves.moved(v, key, moves) for v, key in zip(operands, keys, strict=True)]
             target_now = None if into is None else self.moves.moved(into, target, moves)
-            outcome = self._attempt(trial, now, target_now, wholes, sizes)
+            outcome = self.judge.outcome(trial, now, target_now, wholes, sizes)
             if outcome is not None:
                 self._perform(moves, operands, keys)
                 return self._value(operation, operands, target, outcome, wholes[0])
@@ -160,6 +161,58 @@ class Walk(Text):
             "no rank can do it on its share, nor on the whole",
             hint="split another axis, or write the step with other operations",
         )
+
+    def _by_meaning(self, operation: Operation, operands: list[Value]) -> Value | None:
+        """The value by the lines that an operation means; None where these are dear as well."""
+        lines = meaning(operation, operands)
+        if lines is None:
+            return None
+        before, by_sums, self.by_sums = self.state(), self.by_sums, True
+        try:
+            puts = {f"_{at}": self._operand(value) for at, value in enumerate(operands)}
+            for hidden, node in lines:
+                value = self._once(put_in(node, puts), hidden)
+                puts[hidden] = value.syntax
+            return value
+        except Dear:
+            self.restore(before)
+            return None
+        finally:
+            self.by_sums = by_sums
+
+    def _taken_over(self, value: Value, name: str) -> Value:
+        """What an operation means, bound by the line before for this one alone: by its name."""
+        of = value.name
+        if of not in self.known.values():
+            return value
+        last = self.lines[-1]
+        if isinstance(last, RankLine) and last.of == (of,) and isinstance(last.node, ast.Assign):
+            self.lines.pop()
+            value = replace(value, syntax=last.node.value)
+        # The name may be written into from now on.
+        self.known = {text: n for text, n in self.known.items() if n not in (of, name)}
+        return value
+
+    def _operand(self, value: Value) -> ast.expr:
+        """What an operand is written as where it may stand more than once."""
+        if value.types is None or value.name:
+            return value.syntax
+        return self._once(value.syntax, _said(value.syntax)).syntax
+
+    def _once(self, node: ast.expr, suffix: str) -> Value:
+        """The whole or the shares of an expression, by a name: that of before, if it has one."""
+        text = ast.unparse(node)
+        if text not in self.known:
+            value = self.expression(node)
+            if value.types is None or value.name:
+                return value
+            name = self.fresh(suffix)
+            self.bind(name, value)
+            for axis, kind in enumerate(value.types):
+                if kind.partial:
+                    self.move_name(Move("all_reduce", name, axis, R))
+            self.known[text] = name
+        return self.values[self.known[text]]
 
     def _plain_result(self, operation: Operation, operands: list[Value], trial: Trial) -> Value:
         """A plain value: a size, a shape, a number."""
@@ -202,40 +255,6 @@ class Walk(Text):
                 same = at + 1
         parts += [f"*{written}[{same}:]"] if same < len(value.whole) else []
         return ast.parse(f"({', '.join(parts)},)", mode="eval").body
-
-    # -- trying -----------------------------------------------------------------------------
-
-    def _attempt(
-        self,
-        trial: Trial,
-        operands: list[Value],
-        into: Value | None,
-        wholes: list[Any],
-        scales: list[float],
-    ) -> Outcome | None:
-        """How ranks' results make up the whole; None where they do not."""
-        sized = [at for at, v in enumerate(operands) if v.sized]
-        choices = list(itertools.product((False, True), repeat=len(sized)))
-        if len(sized) > MOST_SIZES:
-            choices = [choices[0], choices[-1]]
-        partial = any(kind.partial for v in operands for kind in v.types or ())
-        # One number of a few may be the largest by chance: the operation has to say so.
-        said = tuple(name for name in EXTREMES if name in ast.unparse(trial.operation.syntax))
-        ways = (None,) if partial or into is not None else (None, said)
-        for way, choice in itertools.product(ways, choices):
-            of_whole = dict(zip(sized, choice, strict=True))
-            if any(of_whole[at] and operands[at].whole_syntax is None for at in sized):
-                continue
-            sizes = tuple(of_whole.get(at, False) for at in range(len(operands)))
-            held = [trial.held(operands, sizes, into, number) for number in range(len(wholes))]
-            found = self.judge.types(wholes, held, scales, way)
-            if found is None:
-                continue
-            zero = all(w is None or _zeros(w) for w in wholes) and all(
-                h is None or all(_zeros(each) for each in h) for h in held
-            )
-            return Outcome(found, sizes, list(held[0] or []), zero)
-        return None
 
     def _value(
         self,
@@ -292,11 +311,17 @@ class Walk(Text):
         for move in sorted(moves, key=lambda m: COST[m.kind]):
             by_key.setdefault(move.key, []).append(move)
         for key, several in by_key.items():
+            text = ""
             if isinstance(key, int):
                 for move in several:
                     if move.kind == "all_reduce":
                         self._hoist(operands[key], move.axis)
-                name = self.fresh("part")
+                ways = " ".join(f"{move.kind} {move.axis} {move.to}" for move in several)
+                text = f"{ways}: {ast.unparse(operands[key].syntax)}"
+                if text in self.known:
+                    operands[key] = self.values[self.known[text]]
+                    continue
+                name = self.fresh(_said(operands[key].syntax))
                 self.bind(name, operands[key])
             else:
                 name = key
@@ -306,6 +331,8 @@ class Walk(Text):
                         raise Again(name, move.axis)
             for move in several:
                 name = self.move_name(replace(move, key=name))
+            if text:
+                self.known[text] = name
             for at, other in enumerate(keys):
                 if other == key:
                     operands[at] = self.values[name]
@@ -326,11 +353,16 @@ class Walk(Text):
                 raise Again(name, axis)
 
 
+def _said(node: ast.expr) -> str:
+    """What a part of a line is called by: the function that makes it, if it is one."""
+    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    if calls and isinstance(calls[0].func, ast.Attribute) and calls[0].func.attr.isidentifier():
+        name = calls[0].func.attr
+        return name if name in REDUCTIONS else "part"
+    return "part"
+
+
 def _has_tensor(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return any(isinstance(v, Tensor) for v in value)
     return isinstance(value, Tensor)
-
-
-def _zeros(value: Any) -> bool:
-    return isinstance(value, Tensor) and not bool(torch.count_nonzero(value.nan_to_num(1)))

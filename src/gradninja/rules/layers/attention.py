@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gradninja.rules.rule import Refusal, Rule, Site, Template
 
 BISHOP = "Bishop 2006, Pattern recognition and machine learning, section 4.3.4"
@@ -84,6 +86,17 @@ def _attention_exact(wanted: str) -> Template:
     return template
 
 
+def _shares_meaning(text: str) -> Callable[[Site], str]:
+    """What no axis and no dtype is left out of: exponentials of what the largest is taken off."""
+
+    def meaning(site: Site) -> str:
+        if site.value("dim") is None or site.has("dtype") or not site.ndim("a"):
+            raise Refusal("no axis, or another dtype")
+        return f"below = a - a.amax(dim, keepdim=True)\nshares = torch.exp(below)\n{text}"
+
+    return meaning
+
+
 NETWORKS = (
     Rule(
         "softmax",
@@ -105,6 +118,7 @@ NETWORKS = (
             "F.softmax(a, dim=0) where a: ()",
             "F.softmax(a, dim=1, dtype=torch.float64) where a: 3 4",
         ),
+        means=_shares_meaning("shares / shares.sum(dim, keepdim=True)"),
     ),
     Rule(
         "softmin",
@@ -133,6 +147,7 @@ NETWORKS = (
             "torch.log_softmax(a, dim=0) where a: 3 4",
             "a.log_softmax(-1) where a: 2 3 4",
         ),
+        means=_shares_meaning("below - torch.log(shares.sum(dim, keepdim=True))"),
     ),
     Rule(
         "scaled_dot_product_attention",

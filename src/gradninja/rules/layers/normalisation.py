@@ -216,9 +216,10 @@ def _group_exact(site: Site, output: int) -> str:
 
 def _standard(over: str, axes: tuple[int, ...]) -> str:
     """Mean taken off, divided by the deviation; `over` is a name."""
+    dim = axes[0] if len(axes) == 1 else axes
     return (
-        f"centred = {over} - {over}.mean({axes}, keepdim=True)\n"
-        f"centred * ({over}.var({axes}, correction=0, keepdim=True) + eps) ** -0.5"
+        f"centred = {over} - {over}.mean({dim}, keepdim=True)\n"
+        f"centred * ({over}.var({dim}, correction=0, keepdim=True) + eps) ** -0.5"
     )
 
 

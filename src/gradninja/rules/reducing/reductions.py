@@ -196,6 +196,9 @@ REDUCTIONS = (
             "torch.logsumexp(a, (0, 2)) where a: 3 4 2",
             "torch.logsumexp(a, 0) where a: ()",
         ),
+        means="top = a.amax(dim, keepdim=True)\n"
+        "least = torch.where(torch.abs(top) == math.inf, 0.0, top)\n"
+        "torch.log(torch.exp(a - least).sum(dim, keepdim)) + least.sum(dim, keepdim)",
     ),
     Rule(
         "norm",

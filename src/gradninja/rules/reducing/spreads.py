@@ -55,6 +55,17 @@ def _deviation_exact(g: str, y: str) -> Template:
     return _variance_exact(f"({g} / ({y} * 2)).masked_fill({y} == 0, 0)")
 
 
+def _variance_meaning(site: Site) -> str:
+    freedom = _freedom(site).replace("count(a)", site.count())
+    reduced = "dim, keepdim" if "dim" in site.bound else ""
+    return f"centred = a - a.mean({over(site)})\n(centred**2).sum({reduced}) / ({freedom})"
+
+
+def _deviation_meaning(site: Site) -> str:
+    centred, variance = _variance_meaning(site).split("\n")
+    return f"{centred}\ntorch.sqrt({variance})"
+
+
 def _with_mean(spread: Template) -> Template:
     """The gradients through a spread and through the mean that was given beside it."""
 
@@ -97,6 +108,7 @@ SPREADS = (
             "a.var(1, unbiased=False) where a: 3 0",
             "a.var(unbiased=False) where a: 3 4",
         ),
+        means=_variance_meaning,
     ),
     Rule(
         "std",
@@ -120,6 +132,7 @@ SPREADS = (
             "(a * 0).std(0, correction=0) * a where a: 3 4",
             "(a * 0).std(1, correction=2) * b where a: 3 4; b: 3",
         ),
+        means=_deviation_meaning,
     ),
     Rule(
         "var_mean",
