@@ -167,7 +167,7 @@ def test_more_ranks_than_rows_are_refused() -> None:
 
 
 def test_a_text_that_is_not_the_whole_is_never_handed_out(monkeypatch) -> None:
-    from gradninja.ranks.trying import Judge
+    from gradninja.ranks.operations.trying import Judge
 
     judged = Judge._whole
 

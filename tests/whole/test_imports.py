@@ -68,10 +68,10 @@ DOORS = {
     ],
     "ranks": [
         {"types"},
-        {"mesh", "lines", "operations"},
+        {"mesh", "lines"},
         {"values", "simulate"},
         {"split"},
-        {"trying", "moves"},
+        {"operations", "moves"},
         {"text"},
         {"walk"},
         {"sharded"},

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from gradninja.errors import DeriveError
 from gradninja.ranks.lines import RankLine
-from gradninja.ranks.meanings import meaning, put_in
 from gradninja.ranks.mesh import cut, numel
 from gradninja.ranks.moves import COST, Move
-from gradninja.ranks.operations import Operation, Taker, target_of
+from gradninja.ranks.operations.meanings import meaning, put_in
+from gradninja.ranks.operations.taking import Operation, Taker, target_of
+from gradninja.ranks.operations.trying import FAILURES, Judge, Outcome, Trial
 from gradninja.ranks.split import Split
 from gradninja.ranks.text import Text
-from gradninja.ranks.trying import FAILURES, Judge, Outcome, Trial
 from gradninja.ranks.types import R
 from gradninja.ranks.values import Value, constant, exactly
 

@@ -16,7 +16,7 @@ from gradninja.errors import GradninjaError
 from gradninja.lines import NAME, STATIC, Expr
 from gradninja.lines.reader import Reader
 from gradninja.lines.source import parse
-from gradninja.ranks.operations import Operation
+from gradninja.ranks.operations.taking import Operation
 from gradninja.ranks.values import Value
 from gradninja.rules import BOOK, Refusal
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gradninja.ranks.mesh import Mesh, fits, join, largest, same
-from gradninja.ranks.operations import Operation
+from gradninja.ranks.operations.taking import Operation
 from gradninja.ranks.types import Type
 from gradninja.ranks.values import DRAWS, Value
 

@@ -1,0 +1,1 @@
+"""Operations on shares: taken out of expressions, tried, and done by what they mean."""
