@@ -215,6 +215,15 @@ def test_compile_shows_the_text(arguments: list[str]) -> None:
     assert done.stderr == ""
 
 
+def test_compile_takes_the_sizes_that_train_takes() -> None:
+    sizes = ["--layers", "1", "--width", "6", "--heads", "2", "--context", "4", "--batch", "3"]
+    done = CliRunner().invoke(app, ["compile", "transformer", *sizes, "--show"])
+    assert done.exit_code == 0, done.output
+    assert "(3, 4, 6)" in done.stdout
+    wrong = CliRunner().invoke(app, ["compile", "transformer", *sizes, "--heads", "4", "--show"])
+    assert "cannot share a width of 6" in str(wrong.exception)
+
+
 def test_compile_runs_what_it_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a first call costs is part of being ready: machine code is made then."""
     ran: list[dict[str, tuple[int, ...]]] = []

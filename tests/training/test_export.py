@@ -133,6 +133,9 @@ def test_the_command_line_writes_files(tmp_path: Path) -> None:
     assert "is there already" in str(again.exception)
     out = str(tmp_path / "names.html")
     assert CliRunner().invoke(app, ["export", run, "--out", out]).exit_code == 0
+    named = tmp_path / "mine.JSON"
+    assert CliRunner().invoke(app, ["export", run, "--out", str(named)]).exit_code == 0
+    assert json.loads(named.read_text())["model"] == "gru"
     assert "{{network}}" not in Path(out).read_text()
 
 

@@ -22,7 +22,7 @@ def compile(  # the verb's name
         str,
         typer.Argument(
             metavar="MODEL",
-            help="bigram, mlp, mlp_batchnorm, your own model file, or - to read one.",
+            help="One of docs/models.md, your own model file, or - to read one.",
         ),
     ],
     show: Annotated[
@@ -45,6 +45,9 @@ def compile(  # the verb's name
     context: Annotated[
         int | None, typer.Option(min=1, help="Letters that predict the next one, or of a word.")
     ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="How wide a transformer is.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Its blocks.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Its heads.")] = None,
     vocab: Annotated[int, typer.Option(min=2, help="Letters, the end mark too.")] = LETTERS,
     timeout: Timeout = 300.0,
 ) -> None:
@@ -55,6 +58,7 @@ def compile(  # the verb's name
     from gradninja.native import compile_training
 
     asked = {"context": context, "embedding": embedding, "hidden": hidden}
+    asked |= {"width": width, "layers": layers, "heads": heads}
     with running(model, timeout) as path:
         loaded = models.load(path)
         sizes = _sizes(loaded, {n: size for n, size in asked.items() if size is not None}, vocab)

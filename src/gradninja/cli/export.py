@@ -23,8 +23,12 @@ class Format(StrEnum):
 def export(
     run: RunPath,
     format: Annotated[  # the option's name
-        Format, typer.Option(help="A page that samples in the browser, plain JSON, or ONNX.")
-    ] = Format.html,
+        Format | None,
+        typer.Option(
+            help="A page that samples in the browser, plain JSON, or ONNX.",
+            show_default="as --out ends, else html",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The file.", show_default="in the run folder"),
@@ -39,6 +43,7 @@ def export(
     from gradninja.training.folder import write_whole
 
     network = load_network(run)
+    format = format or _ending(out)
     path = out or run / f"network.{format.value}"
     if path.exists() and not overwrite:
         raise RunError(f"{path} is there already", hint="Replace it with --overwrite.")
@@ -51,3 +56,9 @@ def export(
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from None
     print(f"{path}: {len(data):,} bytes")
+
+
+def _ending(out: Path | None) -> Format:
+    """The format that a file's name ends in; html where it names none."""
+    ending = "" if out is None else out.suffix.removeprefix(".").lower()
+    return Format(ending) if ending in [kind.value for kind in Format] else Format.html
