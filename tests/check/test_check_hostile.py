@@ -58,6 +58,10 @@ UNJUDGED = {
         RIGHT + "def inputs():\n    return {'q': torch.ones(3)}\n", "no input `q`"),
     "a default that raises": (
         FORWARD + "def backward(x, w, dy, k=1/0):\n    dx = dy\n", "division by zero"),
+    "helpers that call each other twice, 25 deep": (
+        FORWARD + "def a(t, n):\n    return b(b(t, n - 1), n - 1) if n else t\n"
+        "def b(t, n):\n    return a(a(t, n - 1), n - 1) if n else t\n"
+        "def backward(x, w, dy):\n    dx = a(dy, 25) * w\n", "among them, more than 1,000,000"),
     "a class that is no forward": ("class A:\n    pass\n", "no function"),
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from calling import call
+from gradninja import memory
 
 FORWARD = """\
 import torch
@@ -27,6 +29,12 @@ def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "d k"], b: Float[Tensor, "
 def scaled(x: Float[Tensor, "n"], factor: float = 2.0):
     y = x * factor
     return y
+"""
+
+DOUBLED = """\
+    h = torch.tanh(hpreact)
+    for i in range(40):
+        h = torch.cat([h, h])
 """
 
 
@@ -160,3 +168,20 @@ def test_derive_ends_after_its_time(tmp_path: Path) -> None:
     assert not done.stdout
     assert "within 1 s" in done.stderr
     assert "while True: pass" in done.stderr
+
+
+def test_what_wants_more_memory_than_is_free_is_refused(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, at the line that wants it; and what the process may take is as it was."""
+    real = memory._kilobytes
+    monkeypatch.setattr(
+        memory, "_kilobytes", lambda *at: 500_000 if at[1] == "MemAvailable" else real(*at)
+    )
+    path = tmp_path / "doubled.py"
+    path.write_text(FORWARD.replace("    h = torch.tanh(hpreact)\n", DOUBLED), encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    assert call("derive", str(path)) == 2
+    said = capsys.readouterr().err
+    assert "memory" in said and "h = torch.cat([h, h])" in said and "Traceback" not in said
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

@@ -135,6 +135,11 @@ REFUSED_LINES = (
     "y = " + "(" * 300 + "x" + ")" * 300,
     "y = " + "-" * 20000 + "x",
     "y = " + "+".join(["x"] * 20000),
+    "y = [x]\n    for i in range(40):\n        y = y + y",
+    "y = [x]\n    for i in range(40):\n        y.extend(y)",
+    "s = [1, 2]\n    for i in range(40):\n        s = s + s\n    y = x * len(s)",
+    "s = 'ab'\n    for i in range(40):\n        s = s * 2\n    y = x * len(s)",
+    "s = 2\n    for i in range(40):\n        s = s * s\n    y = x * s",
     "y = x" + "[None]" * 200,
     "y = x" + "[0]" * 200,
 )

@@ -17,6 +17,7 @@ PACKAGE = Path(gradninja.__file__).parent
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "memory": 0,
     "choices": 0,
     "data": 1,
     "models": 1,

@@ -30,6 +30,7 @@ from typing import IO, Any
 from gradninja.check.given.module import spot_of
 from gradninja.check.tell.types import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
+from gradninja.memory import limit
 
 START = 60.0  # seconds that importing torch may take on top
 # What every file wants; `autograd.grad` imports the first when it is first called.
@@ -192,18 +193,6 @@ def _bundled(file: str) -> str:
     return file
 
 
-def _limit(memory: float) -> None:
-    """Let this process take so many GB more, where the system can hold it to that."""
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + int(memory * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    except (ImportError, OSError, ValueError):
-        return  # no such limit on this system
-
-
 def main(request: str) -> None:
     """Answer one request."""
     token, file, backward, timeout, memory, answer, trace, split, asked = json.loads(request)
@@ -211,7 +200,7 @@ def main(request: str) -> None:
     from gradninja.check.ranks.judge import judge as judge_ranks
     from gradninja.check.verdicts.asked import Asked
 
-    _limit(memory)
+    limit(memory * 2**30)
     with Path(trace).open("w", encoding="utf-8") as watched:
         faulthandler.dump_traceback_later(timeout, exit=True, file=watched)
         found: dict[str, Any]

@@ -75,6 +75,8 @@ EXPRESSIONS = {
 MOST_ELEMENTS = 50_000_000
 MOST_STEPS = 10_000  # of one loop
 MOST_LINES = 20_000  # that loops and calls are unrolled to, all together
+MOST_HELD = 100_000  # elements of one list or text, which lines that double it reach soon
+MOST_BITS = 100_000  # of an int
 MOST_AXES = 64  # PyTorch's own functions take no more
 LARGE_INT = 10_000_000
 
@@ -148,10 +150,8 @@ def static_call(function: Callable[..., Any], *values: Any) -> Any:
         base, power = values[0], values[1]
         if isinstance(base, int) and isinstance(power, int) and abs(power) > 64:
             raise ValueError("a power this large is outside")
-    if getattr(function, "__name__", "") == "mul":
-        lengths = [v for v in values if isinstance(v, tuple | list | str)]
-        if lengths and any(isinstance(v, int) and v > MOST_STEPS for v in values):
-            raise ValueError("a sequence this long is outside")
+    if getattr(function, "__name__", "") in {"mul", "add"}:
+        _hold_small(function, values)
     if function is range:
         steps = range(*values)
         return steps if len(steps) <= LARGE_INT else _refuse_length()
@@ -160,6 +160,17 @@ def static_call(function: Callable[..., Any], *values: Any) -> Any:
     ):
         _refuse_length()
     return function(*values)
+
+
+def _hold_small(function: Callable[..., Any], values: Sequence[Any]) -> None:
+    """Refuse what comes out too long before it is made: lines in a loop double it each turn."""
+    lengths = [len(v) for v in values if isinstance(v, tuple | list | str | bytes)]
+    ints = [v for v in values if isinstance(v, int)]
+    times = ints[0] if lengths and ints and function.__name__ == "mul" else 1
+    if sum(lengths) * max(1, times) > MOST_HELD:
+        raise ValueError("a sequence this long is outside")
+    if not lengths and sum(v.bit_length() for v in ints) > MOST_BITS:
+        raise ValueError("a number this large is outside")
 
 
 def _refuse_length() -> Any:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import linecache
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from types import CodeType
+from itertools import count
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
 
+from gradninja.check.tell.types import CheckError
+from gradninja.errors import Spot
+
+MOST_CALLS = 1_000_000  # of functions, in one run of a person's lines
 LOWER = frozenset({"float32", "float", "float16", "half", "bfloat16"})
 
 
@@ -57,9 +63,39 @@ class Reached(Exception):
     """A `return` inside of a compound statement was reached."""
 
 
+class Endless(CheckError):
+    """A person's lines call functions without an end in sight."""
+
+
+def _counted() -> Callable[[FrameType, str, object], None]:
+    """Counts calls of functions, and refuses the one after the last.
+
+    Helpers that call each other twice, 25 deep, take minutes without an endless loop; the count
+    is the same on every machine, and a clock is not.
+    """
+    left = count(MOST_CALLS, -1)
+
+    def counted(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and next(left) <= 0:
+            path, number = frame.f_code.co_filename, frame.f_code.co_firstlineno
+            text = linecache.getline(path, number).rstrip("\n")
+            raise Endless(
+                f"this calls functions, `{frame.f_code.co_name}` among them, more than "
+                f"{MOST_CALLS:,} times",
+                spot=Spot(path, number, text, len(text) - len(text.lstrip())),
+                hint="call it fewer times, or say the same with operations on whole tensors",
+            )
+
+    return counted
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """What a person's lines print goes aside, and warnings with it."""
+def quiet(*, counted: bool = True) -> Iterator[io.StringIO]:
+    """What a person's lines print goes aside, and warnings with it.
+
+    Args:
+        counted: their calls are, and no more than `MOST_CALLS` are followed.
+    """
     import warnings
 
     said, depth = io.StringIO(), sys.getrecursionlimit()
@@ -68,9 +104,13 @@ def quiet() -> Iterator[io.StringIO]:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
+        before = sys.getprofile()
+        if counted and before is None:
+            sys.setprofile(_counted())
         try:
             yield said
         finally:
+            sys.setprofile(before)
             if sys.getrecursionlimit() < depth:
                 sys.setrecursionlimit(depth)  # a file may not take what judging it needs
 

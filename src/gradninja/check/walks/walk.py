@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.check.given.plan import Plan, Step
-from gradninja.check.given.run import Reached, compiled, copy_of, precision, quiet
+from gradninja.check.given.run import Endless, Reached, compiled, copy_of, precision, quiet
 from gradninja.check.reference.truth import Names, Truth
 from gradninja.lines.scope import LIBRARY
 
@@ -59,7 +59,7 @@ def execute(code: CodeType, scope: dict[str, Any]) -> Exception | None:
     """Run one statement; what it raises is returned, `Reached` for a return."""
     try:
         exec(code, scope)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Endless):
         raise
     except Exception as error:
         return error

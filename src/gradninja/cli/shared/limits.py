@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from gradninja.errors import GradninjaError, ReadError, Spot
+from gradninja.memory import within_what_is_there
 
 WRONG = 2  # the exit code where a file cannot be used
 
@@ -70,7 +71,7 @@ def _watched(file: str, timeout: float) -> Iterator[None]:
     watchdog.daemon = True
     watchdog.start()
     try:
-        with _aside(), _recursion_kept():
+        with _aside(), _recursion_kept(), within_what_is_there():
             yield
     except SystemExit as error:
         raise ReadError(

@@ -137,6 +137,12 @@ class Builder:
     def container(self, node: ast.AST, elements: Iterable[Expr], kind: type = tuple) -> Expr:
         self.spend()
         elements = tuple(elements)
+        if len(elements) > fence.MOST_HELD:
+            self.fail(
+                node,
+                f"a list of {len(elements):,} elements is more than is read",
+                "hold them in one tensor",
+            )
         parts = [element.syntax for element in elements]
         syntax: ast.expr = (
             ast.List(parts, ast.Load()) if kind is list else ast.Tuple(parts, ast.Load())
