@@ -39,7 +39,7 @@ FLOORS = {
 DOORS = {
     "lines": [
         {"operators", "notebook", "packed", "plain", "scope", "vocabulary"},
-        {"ndarray"},
+        {"ndarray", "guess"},
         {"source", "fence", "modules"},
         {"program", "signature"},
         {"reading", "original"},

@@ -11,9 +11,9 @@ from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
+from gradninja.check.given.arrays.subject import NumpySubject, SeveralForwards, numpy_subject
 from gradninja.check.given.backwards import Several, is_autograd_function, is_custom_op
 from gradninja.check.given.module import as_tensors
-from gradninja.check.given.numpy_text import NumpySubject, SeveralForwards, numpy_subject
 from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject, resolve
 from gradninja.check.reference.guard import untouched
@@ -77,7 +77,10 @@ def _judge(subject: Subject, asked: Asked) -> Report:
     forward_as_called(subject, trials.trials)
     report = judge_lines(trials, asked)
     if isinstance(subject, NumpySubject):
-        return in_numpy(report, subject, trials.trials[0].wide)
+        spoken = in_numpy(report, subject, trials.trials[0].wide)
+        if not subject.notes:
+            return spoken
+        return replace(spoken, notes=(*subject.notes, *spoken.notes), draws=("guessed values",))
     return report
 
 

@@ -80,3 +80,20 @@ def spread(packed: Mapping[str, Structure], inputs: Mapping[str, Any]) -> Mappin
             rest = {other: value for other, value in inputs.items() if other != name}
             inputs = {**rest, **dict(leaves(structure, inputs[name]))}
     return inputs
+
+
+def gathered(packed: Mapping[str, Structure], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs by the signature's names: what stands in a dictionary or list is put back there."""
+    whole = {name: put_together(structure, parts) for name, structure in packed.items()}
+    apart = {part for structure in packed.values() for part in _names(structure)}
+    return {**{n: v for n, v in parts.items() if n not in apart}, **whole}
+
+
+def _names(structure: Structure) -> Iterator[str]:
+    if isinstance(structure, dict):
+        structure = list(structure.values())
+    if isinstance(structure, list | tuple):
+        for inner in structure:
+            yield from _names(inner)
+    else:
+        yield structure

@@ -292,7 +292,7 @@ def _call_inputs(source: Source) -> Any:
 
 def _settings(value: Any) -> bool:
     """Whether a value is a dictionary of plain values by name: `{"mode": "train"}`."""
-    return isinstance(value, dict) and bool(value) and all(map(is_plain, value.values()))
+    return isinstance(value, dict) and all(map(is_plain, value.values()))
 
 
 def _inputs(

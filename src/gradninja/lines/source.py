@@ -7,7 +7,7 @@ import inspect
 import linecache
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -323,14 +323,25 @@ def aliases(tree: ast.Module) -> dict[str, str]:
 
 
 def constants(tree: ast.Module) -> dict[str, Any]:
-    """Module-level `NAME = literal`."""
+    """Module-level `NAME = literal` and `N, M = 64, 100`."""
     found: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-            if isinstance(target, ast.Name):
-                try:
-                    found[target.id] = ast.literal_eval(node.value)
-                except (ValueError, TypeError, MemoryError, RecursionError):
-                    continue
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                for name, value in _each_bound(target, node.value):
+                    try:
+                        found[name] = ast.literal_eval(value)
+                    except (ValueError, TypeError, MemoryError, RecursionError):
+                        continue
     return found
+
+
+def _each_bound(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """The names of a target with what each is bound to, as far as the text tells."""
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+        plain = not any(isinstance(e, ast.Starred) for e in (*target.elts, *value.elts))
+        if plain and len(target.elts) == len(value.elts):
+            for one, other in zip(target.elts, value.elts, strict=True):
+                yield from _each_bound(one, other)

@@ -19,6 +19,7 @@ from gradninja.check.given.run import compiled, copy_of, precision, quiet, tenso
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
+from gradninja.lines.packed import gathered
 from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import Source
 
@@ -195,7 +196,8 @@ def truth(
         leaves[name] = scope[name] = inputs[name].detach().clone().requires_grad_()
     with precision(dtype), quiet():
         _run_lines(program, scope, dtype)
-        natural = _locals(source, namespace, inputs, dtype, names.outputs.values())
+        whole = gathered(program.packed, inputs)
+        natural = _locals(source, namespace, whole, dtype, names.outputs.values())
     names_bound = [*inputs, *(t for line in program.lines for t in line.targets)]
     state = {name: scope[name] for name in names_bound}
     flowing = {n: t for n, t in tensors_of(state) if t.requires_grad and t.is_floating_point()}

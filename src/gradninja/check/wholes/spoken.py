@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradninja.check.given.numpy_text import NumpySubject
-from gradninja.check.given.run import quiet
+from gradninja.check.given.arrays.subject import NumpySubject
+from gradninja.check.given.run import precision, quiet
 from gradninja.check.given.statements import Written
 from gradninja.check.reference.truth import Truth
 from gradninja.check.tell.types import LineReport, Report, Verdict
@@ -95,7 +95,7 @@ def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
     values = {**truth.values, **truth.cotangents}
     names = list(written.parameters) if written.is_function else list(truth.draw.inputs)
     given = {name: values[name] for name in names if name in values}
-    with quiet(), torch.no_grad(), np.errstate(all="ignore"):
+    with precision(torch.float64), quiet(), torch.no_grad(), np.errstate(all="ignore"):
         try:
             mine = list(_numbers(twin(**copy.deepcopy(given))))
         except Exception:  # it was judged line by line, and is told there

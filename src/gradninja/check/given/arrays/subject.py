@@ -10,15 +10,29 @@ from __future__ import annotations
 import ast
 import copy
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gradninja.check.given.arrays.fitting import (
+    counterpart,
+    in_torch,
+    names_of,
+    with_arrays_around,
+    with_cache,
+    with_cotangent,
+)
+from gradninja.check.given.arrays.layer import Layer, functional, layer_of
+from gradninja.check.given.arrays.people import (
+    answering,
+    guessed_object,
+    of_layer,
+    with_guesses,
+)
 from gradninja.check.given.backwards import loose_from, written_of
-from gradninja.check.given.layer import Layer, functional, layer_of
 from gradninja.check.given.module import call_inputs, run_module
 from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.subject import Subject
@@ -29,14 +43,11 @@ from gradninja.lines.ndarray import (
     NUMPY,
     as_tensors,
     backward_within,
-    beside_of,
     dialect_of,
     holds_arrays,
-    is_array,
     lines_translated,
     translated,
 )
-from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import USUAL_ALIASES, Source, aliases, constants, load, parse
 
 
@@ -46,6 +57,7 @@ class NumpySubject(Subject):
 
     called: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     names: Mapping[str, str] | None = None  # plain names -> as the person writes them
+    notes: tuple[str, ...] = ()  # what was guessed
 
 
 class SeveralForwards(CheckError):
@@ -122,23 +134,33 @@ class _Text:
         names = run_module(ast.Module(kept, []), self.file)
         space = in_torch(names, list(self.functions.values()), self.file)
         source, around = with_arrays_around(source, space)
-        given = _inputs(inputs, names, source, around)
+        given = _given(inputs, names, source)
+        whole = self.functions[name]
         if answer is None:
             known = {**USUAL_ALIASES, **aliases(self.tree)}
             lines = within or lines_translated(pasted, known)
             if not lines:
                 return None
+            given, notes = with_guesses(source, whole, given, names, names[name], None)
+            given = _tensors(given, around)
             written = Written("backward", self.file, self.text, tuple(lines), {}, False)
             called = (names[name], space[name]) if within else None
-            return NumpySubject(source, source, written, space, given, self.file, called=called)
+            return NumpySubject(
+                source, source, written, space, given, self.file, called=called, notes=notes
+            )
         node, text, file, around_it = self._answer(answer, space)
-        source = with_cache(source, self.functions[name], node)
+        real = {**names, **around_it}.get(node.name)
+        back = answering(real, node, source, whole) if callable(real) else None
+        given, notes = with_guesses(source, whole, given, names, names[name], back, (real,))
+        given = _tensors(given, around)
+        source = with_cache(source, whole, node)
         node = with_cotangent(source, node)
         exec(compile(ast.Module([node], []), file, "exec"), space)
         written = written_of(node, text, file, space, space[node.name])
-        real = {**names, **around_it}.get(node.name)
         called = (real, space[node.name]) if callable(real) else None
-        return NumpySubject(source, source, written, space, given, self.file, called=called)
+        return NumpySubject(
+            source, source, written, space, given, self.file, called=called, notes=notes
+        )
 
     def _answer(
         self, backward: Any, space: dict[str, Any]
@@ -171,7 +193,7 @@ class _Text:
                 f"`{name}` has no `forward` and `backward`", hint="write both as its methods"
             )
         names = run_module(self.tree, self.file)
-        made = _instance(name, names, layer)
+        made, own = self._instance(name, names, layer)
         space = in_torch(names, list(self.functions.values()), self.file)
         plain = functional(layer, as_tensors(made), self.file)
         space.update(plain.held)
@@ -185,16 +207,69 @@ class _Text:
             dialect=NUMPY,
             spoken=_as_numpy(made, layer, plain.written),
         )
-        own = {a.arg for a in plain.forward.args.kwonlyargs}
-        around = {n: v for n, v in plain.held.items() if n in own}
-        given = _inputs(inputs, names, source, around)
+        kept = {a.arg for a in plain.forward.args.kwonlyargs}
+        around = {n: v for n, v in plain.held.items() if n in kept}
+        forward, backward = of_layer(layer, made, None)
+        given, notes = with_guesses(
+            source,
+            layer.node,
+            _given(inputs, names, source),
+            {**names, **vars(made)},
+            forward,
+            backward,
+            [getattr(type(made), method.name) for method in (layer.forward, layer.backward)],
+        )
+        given = _tensors(given, around)
         node = with_cotangent(source, _function(layer.backward, plain.lines))
         # What it keeps in `self` it has of the forward: it is handed that, and no more.
-        known = _names(plain.forward) | set(plain.held)
-        asked = [a.arg for a in node.args.args] + sorted(_names(node) & known)
+        known = names_of(plain.forward) | set(plain.held)
+        asked = [a.arg for a in node.args.args] + sorted(names_of(node) & known)
         handed = dict.fromkeys(asked, EMPTY)
         written = Written("backward", self.file, self.text, tuple(node.body), handed, True)
-        return NumpySubject(source, source, written, space, given, self.file, names=plain.written)
+        return NumpySubject(
+            source,
+            source,
+            written,
+            space,
+            given,
+            self.file,
+            names=plain.written,
+            notes=(*own, *notes),
+        )
+
+    def _instance(
+        self, name: str, names: Mapping[str, Any], layer: Layer
+    ) -> tuple[Any, tuple[str, ...]]:
+        """An object of a class: one that the file makes, one of its defaults, or of a guess.
+
+        Raises:
+            CheckError: it cannot be made without arguments.
+        """
+        kind = names[name]
+        for value in _each([v for n, v in names.items() if n[:2] != "__"]):
+            if type(value) is kind:
+                return value, ()
+        maker = names.get("module")
+        try:
+            return (maker() if callable(maker) else kind()), ()
+        except Exception as error:  # the person's own code: their error, told as such
+            found = None if callable(maker) else guessed_object(layer, kind)
+            if found is not None:
+                return found
+            raise CheckError(
+                f"`{name}()` does not run: {error}",
+                hint="make one in the file, with its sizes, or add a function `module()` that does",
+            ) from None
+
+
+def _each(values: Iterable[Any]) -> Iterator[Any]:
+    """The values, and those in their lists and dictionaries."""
+    for value in values:
+        yield value
+        if isinstance(value, list | tuple):
+            yield from _each(value)
+        elif isinstance(value, dict):
+            yield from value.values()
 
 
 def _function(method: ast.FunctionDef, lines: tuple[ast.stmt, ...]) -> ast.FunctionDef:
@@ -203,26 +278,6 @@ def _function(method: ast.FunctionDef, lines: tuple[ast.stmt, ...]) -> ast.Funct
     found.args.args = found.args.args[1:]
     found.body = list(lines)
     return found
-
-
-def _instance(name: str, names: Mapping[str, Any], layer: Layer) -> Any:
-    """An object of a class: one that the file makes, or one of its defaults.
-
-    Raises:
-        CheckError: it cannot be made without arguments.
-    """
-    kind = names[name]
-    for value in names.values():
-        if type(value) is kind:
-            return value
-    maker = names.get("module")
-    try:
-        return maker() if callable(maker) else kind()
-    except Exception as error:  # the person's own code: their error, told as such
-        raise CheckError(
-            f"`{name}()` does not run: {error}",
-            hint="make one in the file, with its sizes, or add a function `module()` that does",
-        ) from None
 
 
 def _as_numpy(made: Any, layer: Layer, written: Mapping[str, str]) -> Callable[..., Any]:
@@ -240,19 +295,23 @@ def _as_numpy(made: Any, layer: Layer, written: Mapping[str, str]) -> Callable[.
     return call
 
 
-def _inputs(
-    given: Mapping[str, Any] | None,
-    names: Mapping[str, Any],
-    source: Source,
-    around: Mapping[str, Any],
+def _given(
+    given: Mapping[str, Any] | None, names: Mapping[str, Any], source: Source
 ) -> Mapping[str, Any] | None:
-    """The inputs that are given, or made beside the forward, with the arrays around it."""
+    """The inputs that are given, or made beside the forward."""
     beside = names.get("inputs")
     if given is None and isinstance(beside, types.FunctionType):
         given = call_inputs(beside, source)
         # One function may make the values of all forwards of the file.
         takes = {one.arg for one in ast.walk(source.function.args) if isinstance(one, ast.arg)}
         given = {name: value for name, value in given.items() if name in takes} or given
+    return given
+
+
+def _tensors(
+    given: Mapping[str, Any] | None, around: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """The same as tensors, with the arrays around the forward."""
     if given is None and not around:
         return None
     plain = {
@@ -260,94 +319,6 @@ def _inputs(
         for name, value in as_tensors(dict(given or {})).items()
     }
     return {**plain, **around}
-
-
-def in_torch(
-    names: Mapping[str, Any], functions: list[ast.FunctionDef], file: str
-) -> dict[str, Any]:
-    """The names of a module, its arrays as tensors and these functions of it in torch's words."""
-    memo: dict[int, Any] = {}
-    found: dict[str, Any] = {
-        name: as_tensors(value, memo)
-        if is_array(value) or (isinstance(value, list | tuple | dict) and name[:2] != "__")
-        else value
-        for name, value in names.items()
-    }
-    found.update(LIBRARY)
-    for node in functions:
-        bare = copy.deepcopy(node)
-        bare.decorator_list, bare.returns = [], None
-        for part in ast.walk(bare.args):
-            if isinstance(part, ast.arg):
-                part.annotation = None
-        exec(compile(ast.Module([bare], []), file, "exec"), found)
-    return found
-
-
-def counterpart(name: str, functions: Mapping[str, Any]) -> str | None:
-    """The function that answers a forward: `affine_backward` of `affine_forward`."""
-    wanted = [name.replace("forward", word) for word in ("backward", "backprop")]
-    wanted += [f"{name}_backward", f"backward_{name}", f"{name}_grad", "backward", "backprop"]
-    return next((w for w in wanted if w in functions and w != name), None)
-
-
-def with_arrays_around(
-    source: Source, names: Mapping[str, Any]
-) -> tuple[Source, dict[str, torch.Tensor]]:
-    """The forward with the arrays that it reads from around it as inputs, and those."""
-    nodes = [n for n in ast.walk(source.function) if isinstance(n, ast.Name)]
-    stored = {n.id for n in nodes if isinstance(n.ctx, ast.Store)}
-    own = {a.arg for a in ast.walk(source.function.args) if isinstance(a, ast.arg)}
-    read = dict.fromkeys(n.id for n in nodes if n.id not in stored | own)
-    around = {n: names[n] for n in read if isinstance(names.get(n), torch.Tensor)}
-    function = copy.deepcopy(source.function)
-    for name in around:
-        function.args.kwonlyargs.append(ast.copy_location(ast.arg(name), function))
-        function.args.kw_defaults.append(None)
-    return replace(source, function=function), around
-
-
-def with_cache(source: Source, whole: ast.FunctionDef, backward: ast.FunctionDef) -> Source:
-    """The forward with what it hands to its backward under the name that it has there."""
-    beside = beside_of(whole)
-    known = _names(source.function)
-    unknown = [a.arg for a in backward.args.args if a.arg not in known and a.arg[:1] != "d"]
-    if len(beside) != 1 or len(unknown) != 1 or len(backward.args.args) < 2:
-        return source
-    last = source.function.body[-1]
-    target = ast.copy_location(ast.Name(unknown[0], ast.Store()), last)
-    kept = ast.copy_location(ast.Assign([target], beside[0]), last)
-    function = copy.deepcopy(source.function)
-    function.body.insert(-1, kept)
-    return replace(source, function=function)
-
-
-def with_cotangent(source: Source, backward: ast.FunctionDef) -> ast.FunctionDef:
-    """The backward with the output's gradient by the name that goes with the output's."""
-    last = source.function.body[-1]
-    value = last.value if isinstance(last, ast.Return) else None
-    if value is None or isinstance(value, ast.Tuple):
-        return backward
-    wanted = f"d{value.id}" if isinstance(value, ast.Name) else "dout"
-    known = {*_names(source.function), *(f"d{name}" for name in _names(source.function)), wanted}
-    defaults = len(backward.args.defaults)
-    free = backward.args.args[: len(backward.args.args) - defaults]
-    unknown = [a.arg for a in free if a.arg not in known]
-    names = {n.id for n in ast.walk(backward) if isinstance(n, ast.Name)}
-    if len(unknown) != 1 or wanted in names:
-        return backward
-    found = copy.deepcopy(backward)
-    for part in ast.walk(found):
-        if isinstance(part, ast.Name) and part.id == unknown[0]:
-            part.id = wanted
-        elif isinstance(part, ast.arg) and part.arg == unknown[0]:
-            part.arg = wanted
-    return found
-
-
-def _names(function: ast.FunctionDef) -> set[str]:
-    names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
-    return names | {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
 
 
 def _live(
@@ -374,11 +345,23 @@ def _live(
     space = in_torch(names, helpers, source.file)
     whole = source.functions[source.function.name]
     source, around = with_arrays_around(source, space)
-    given = _inputs(inputs, names, source, around)
     node = answer.functions[answer.function.name]
+    given, notes = with_guesses(
+        source,
+        whole,
+        _given(inputs, names, source),
+        names,
+        forward,
+        answering(backward, node, source, whole),
+        (backward,),
+    )
+    given = _tensors(given, around)
     source = with_cache(source, whole, node)
     node = with_cotangent(source, node)
     exec(compile(ast.Module([node], []), answer.file, "exec"), space)
     live = space[node.name]
     written = written_of(node, answer.text, answer.file, space, live)
-    return NumpySubject(source, source, written, space, given, source.file, called=(backward, live))
+    called = (backward, live)
+    return NumpySubject(
+        source, source, written, space, given, source.file, called=called, notes=notes
+    )

@@ -1,0 +1,1 @@
+"""NumPy in the forms in which people write a backward there."""

@@ -1,0 +1,185 @@
+"""A person's forward and backward as NumPy itself runs them, and the values that they lack."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradninja.check.given.arrays.layer import Layer
+from gradninja.check.given.arrays.values import Person, guessed
+from gradninja.errors import ReadError
+from gradninja.lines.guess import Guess, hints_of, reached, told
+from gradninja.lines.ndarray import is_array
+from gradninja.lines.signature import parameters
+from gradninja.lines.source import Source
+
+SOME = 0.1  # in the place of a default of 0.0, which hides what it stands before
+
+
+def lacking(source: Source, given: Mapping[str, Any]) -> list[str]:
+    """The parameters that have no value: no annotation, no default but None, and none given."""
+    try:
+        formals = parameters(source, source.function)
+    except ReadError:
+        return []
+    around = {a.arg for a in source.function.args.kwonlyargs}
+    return [
+        f.name
+        for f in formals
+        if f.name not in {*given, *around}
+        and f.kind is None
+        and (f.default is None or (isinstance(f.default, ast.Constant) and f.default.value is None))
+    ]
+
+
+def _shown(source: Source, given: Mapping[str, Any]) -> dict[str, float]:
+    """Settings whose default of 0.0 would hide their part in the gradients."""
+    formals = [f for f in parameters(source, source.function) if f.name not in given]
+    zeros = [f for f in formals if isinstance(f.default, ast.Constant)]
+    return {
+        f.name: SOME
+        for f in zeros
+        if type(f.default.value) is float and not f.default.value  # type: ignore[union-attr]
+    }
+
+
+def with_guesses(
+    source: Source,
+    tree: ast.AST,
+    given: Mapping[str, Any] | None,
+    names: Mapping[str, Any],
+    forward: Callable[..., Any],
+    backward: Callable[[Mapping[str, Any], Any, Sequence[Any]], Any] | None,
+    also: Sequence[Any] = (),
+) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    """The values that are given, with guesses for those that are not, and what is said of these.
+
+    Args:
+        given: in NumPy's arrays.
+        forward, backward: see `Person`.
+        also: other functions whose names are looked at where they end: the backward itself.
+    """
+    known = dict(given or {})
+    missing = lacking(source, known)
+    if not missing or "inputs" in source.functions:
+        return given, ()
+    shown = _shown(source, known)
+    codes = tuple(one.__code__ for one in (forward, *also) if hasattr(one, "__code__"))
+    around = {name: value for name, value in names.items() if is_array(value)}
+    hints = hints_of(reached(tree, source.functions))
+    person = Person(forward, _outputs(source.kept), backward, codes, missing, hints, around)
+    found = guessed(person, {**known, **shown})
+    if found is None:
+        return given, ()
+    return {**known, **shown, **found.values}, (said(found, shown),)
+
+
+def said(guess: Guess, shown: Mapping[str, Any]) -> str:
+    """What was guessed, in words."""
+    return told({**guess.parts, **shown})
+
+
+def _outputs(kept: tuple[int, ...] | None) -> Callable[[Any, Mapping[str, Any]], Sequence[Any]]:
+    def of(returned: Any, names: Mapping[str, Any]) -> Sequence[Any]:
+        if returned is None:  # kept in the object
+            returned = getattr(names.get("self"), "output", None)
+        several = returned if isinstance(returned, tuple) else (returned,)
+        wanted = several if kept is None else [several[at] for at in kept]
+        return [np.asarray(one, dtype=float) for one in wanted if one is not None]
+
+    return of
+
+
+def answering(
+    real: Callable[..., Any], node: ast.FunctionDef, source: Source, whole: ast.FunctionDef
+) -> Callable[[Mapping[str, Any], Any, Sequence[Any]], Any]:
+    """A person's backward, called with what it asks for by name: values, caches, cotangents.
+
+    Args:
+        node: its `def`.
+        source, whole: the forward up to its outputs, and as it stands.
+    """
+    last = source.function.body[-1]
+    value = last.value if isinstance(last, ast.Return) else None
+    outs = value.elts if isinstance(value, ast.Tuple) else [value]
+    wanted = [f"d{ast.unparse(out)}" if out is not None else "" for out in outs]
+    free = node.args.args[: len(node.args.args) - len(node.args.defaults)]
+    asked = [argument.arg for argument in free]
+
+    def call(names: Mapping[str, Any], returned: Any, cotangents: Sequence[Any]) -> Any:
+        several = returned if isinstance(returned, tuple) else (returned,)
+        kept = source.kept
+        beside = [] if kept is None else [p for at, p in enumerate(several) if at not in kept]
+        flowing = list(cotangents)
+        found: dict[str, Any] = {}
+        for name in asked:
+            if name in wanted and len(flowing) == len(cotangents):
+                found[name] = cotangents[wanted.index(name)]
+            elif name in names and not name.startswith("d"):
+                found[name] = names[name]
+        for name in asked:
+            if name in found:
+                continue
+            cotangent = name.startswith(("d", "grad", "g_")) or "grad" in name or not beside
+            taken = flowing if cotangent and flowing else beside
+            found[name] = taken.pop(0)
+        return real(**found)
+
+    return call
+
+
+def of_layer(layer: Layer, made: Any, kind: type | None) -> tuple[Any, Any]:
+    """The forward and the backward of a class, of its object or of one that is made for each call.
+
+    Args:
+        made: the object; None where `kind` is given, whose arguments are guessed as well.
+    """
+    held: dict[str, Any] = {}
+    formals = [a.arg for a in layer.forward.args.args[1:]]
+
+    def forward(**values: Any) -> Any:
+        import copy
+
+        own = {name: value for name, value in values.items() if name not in formals}
+        held["it"] = copy.deepcopy(made) if kind is None else kind(**own)
+        method = getattr(held["it"], layer.forward.name)
+        return method(**{name: value for name, value in values.items() if name in formals})
+
+    def backward(names: Mapping[str, Any], returned: Any, cotangents: Sequence[Any]) -> Any:
+        method = getattr(held["it"], layer.backward.name)
+        asked = layer.backward.args.args[2:]
+        free = asked[: len(asked) - len(layer.backward.args.defaults)]
+        return method(cotangents[0], *(SOME for _ in free))
+
+    return forward, backward
+
+
+def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | None:
+    """An object of a class whose arguments are guessed, and what is said of them."""
+    methods = {part.name: part for part in layer.node.body if isinstance(part, ast.FunctionDef)}
+    making = methods.get("__init__")
+    if making is None:
+        return None
+    free = making.args.args[1 : len(making.args.args) - len(making.args.defaults)]
+    asked = layer.forward.args.args[
+        1 : len(layer.forward.args.args) - len(layer.forward.args.defaults)
+    ]
+    own, taken = [a.arg for a in free], [a.arg for a in asked]
+    if set(own) & set(taken):
+        return None
+    forward, backward = of_layer(layer, None, kind)
+    codes = (
+        getattr(kind, layer.forward.name).__code__,
+        getattr(kind, layer.backward.name).__code__,
+    )
+    person = Person(forward, _outputs(None), backward, codes, [*own, *taken], hints_of(layer.node))
+    found = guessed(person, {})
+    if found is None:
+        return None
+    values = {name: found.values[name] for name in own}
+    np.random.seed(0)
+    parts = {path: value for path, value in found.parts.items() if path.partition("[")[0] in own}
+    return kind(**values), (said(Guess(values, parts), {}),)
