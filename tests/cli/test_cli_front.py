@@ -123,5 +123,30 @@ def test_what_is_wrong_on_the_standard_input_is_told_of_it(
     typed(monkeypatch, text + "def forward(x):\n    y = oops(x)\n    return y\n")
     assert call("derive", "-") == 2
     told = capsys.readouterr().err
-    assert "  -, line 8\n" in told and "stdin.py" not in told
+    assert "  the standard input, line 8\n" in told and "stdin.py" not in told
     assert str(tmp_path) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["layer.py"], "gradninja check layer.py judges its backward"),
+        (["shard", "layer.py"], "--split n=data"),
+        (["check", "loose.ipynb"], "`%load_ext gradninja`, then `gn.cmp`"),
+        (["derive", "loose.ipynb"], "`%load_ext gradninja`, then `gn.cmp`"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_a_newcomer_may_type_is_answered_with_what_to_type(
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("layer.py").write_text(LAYER)
+    cell = {"cell_type": "code", "source": ["y = 2"], "metadata": {}, "outputs": []}
+    Path("loose.ipynb").write_text(json.dumps({"cells": [cell], "nbformat": 4}))
+    assert call(*words) == 2
+    assert said in re.sub(r"\s+", " ", capsys.readouterr().err)

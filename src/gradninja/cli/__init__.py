@@ -81,9 +81,20 @@ def gradninja(
 WRONG = 2  # exit code when a person's input cannot be used
 
 
+def _verb_of(first: list[str]) -> None:
+    """A file where a verb belongs. Raises GradninjaError with what to write."""
+    for word in first:
+        if word.endswith((".py", ".ipynb")):
+            raise GradninjaError(
+                f"what is to be done with {word}?",
+                hint=f"gradninja check {word} judges its backward; gradninja derive {word} writes it",
+            )
+
+
 def main() -> None:
     """Run the command line. Errors for the person are printed without a traceback."""
     try:
+        _verb_of(sys.argv[1:2])
         app()
     except GradninjaError as error:
         if not told(error):  # one of several ranks tells what started it

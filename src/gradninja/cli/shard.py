@@ -9,6 +9,7 @@ import typer
 
 from gradninja.cli.shared.limits import Timeout, running
 from gradninja.cli.shared.options import ForwardFile, Json, Split, Wrt, parsed, show_source
+from gradninja.errors import GradninjaError
 
 if TYPE_CHECKING:
     from gradninja.ranks import Sharded
@@ -30,6 +31,11 @@ def shard(
     from gradninja.ranks import shard as sharded
 
     asked = parsed(split or [])
+    if not asked:
+        raise GradninjaError(
+            "nothing is to be split",
+            hint="name an axis of an annotation, and the ranks it is split over: --split n=data",
+        )
     with running(file, timeout) as path:
         back = (fuse if fused else derive)(path, wrt=wrt or None)
         found = sharded(back, split=asked)

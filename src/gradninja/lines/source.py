@@ -179,7 +179,7 @@ def parse(
     if not functions:
         raise ReadError(
             f"{file} has no function",
-            hint="put the lines in `def forward(...):` and return the loss",
+            hint=where_to_put(file),
         )
     wanted = name or (default if default in functions else None)
     likely = [n for n in functions if "forward" in n] if len(functions) > 1 else [*functions]
@@ -203,6 +203,16 @@ def parse(
         dialect=dialect,
         kept=kept,
     )
+
+
+def where_to_put(file: str) -> str:
+    """What to do where a file has no function."""
+    if file.endswith(".ipynb"):
+        return (
+            "a notebook's loose lines are judged in the notebook: `%load_ext gradninja`, then "
+            "`gn.cmp`; here they must stand in `def forward(...):`"
+        )
+    return "put the lines in `def forward(...):` and return the loss"
 
 
 def _from_function(function: Callable[..., Any], dialect: str | None, whole: bool) -> Source:

@@ -21,7 +21,7 @@ from gradninja.derive.dtypes import default_dtype
 from gradninja.errors import ReadError
 from gradninja.lines import Program
 from gradninja.lines.modules.finding import found_live
-from gradninja.lines.source import Source, load
+from gradninja.lines.source import Source, load, where_to_put
 from gradninja.rules import BOOK, Book
 
 
@@ -85,7 +85,7 @@ def _of_text(forward: str | Path, backward: Any, inputs: Mapping[str, Any] | Non
     if source is None and not (here.classes or ops) and pair_of(here) is None:
         raise ReadError(
             f"{here.path or 'the text'} has no function named forward",
-            hint="put the lines in `def forward(...):` and return the loss",
+            hint=where_to_put(here.file),
         )
     loose = pasted(here, source) if backward is None else []
     run = definitions(here.tree, loose) if loose else here.tree

@@ -30,7 +30,7 @@ Timeout = Annotated[
 def given(file: str) -> Iterator[str]:
     """The file that a person named: of `-` one that holds the text of the standard input.
 
-    What it imports is looked for where the person stands, and it is called `-` in what is said.
+    What it imports is looked for where the person stands, and errors call it the standard input.
 
     Raises:
         GradninjaError: what comes from within.
@@ -45,7 +45,7 @@ def given(file: str) -> Iterator[str]:
         try:
             yield str(path)
         except GradninjaError as error:
-            raise GradninjaError(str(error).replace(str(path), "-")) from None
+            raise GradninjaError(str(error).replace(str(path), "the standard input")) from None
         finally:
             sys.path.remove(str(Path.cwd()))
 
