@@ -87,7 +87,7 @@ def _verb_of(first: list[str]) -> None:
         if word.endswith((".py", ".ipynb")):
             raise GradninjaError(
                 f"what is to be done with {word}?",
-                hint=f"gradninja check {word} judges its backward; gradninja derive {word} writes it",
+                hint=f"gradninja check {word} judges its backward, derive {word} writes one",
             )
 
 
