@@ -81,6 +81,11 @@ def test_an_error_is_told_in_words_and_a_cell_s_own_as_its_own(shell: Any, capsy
     out = capsys.readouterr().out
     assert "ZeroDivisionError" in out and "magics.py" not in out
     assert "there is no stage 'x'" in said(shell, capsys, SETUP, FORWARD, "%hint dprobs x")
+    assert "%hint of what?" in said(shell, capsys, "%hint")
+    assert "there are: loss, logprobs, probs" in said(shell, capsys, "%explain nothing")
+    assert said(shell, capsys, "%explain dbnraw") == said(shell, capsys, "%explain bnraw")
+    out = said(shell, capsys, LINES["logprobs"], "gn.cmp(dlogprobs, logprobs)")
+    assert "cmp('logprobs', dlogprobs, logprobs)" in out
 
 
 def test_hints_say_a_little_more_each_time() -> None:

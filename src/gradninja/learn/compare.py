@@ -163,6 +163,8 @@ class Desk:
         name = _name_of(here, label, variable)
         if here.namespace.get(label) is mine and variable is not mine and mine is not None:
             return Comparison(label, name, "unknown", notes=(ORDER.format(name=label),))
+        if label[:1] == "d" and mine is not None and here.namespace.get(label[1:]) is mine:
+            return Comparison(label, name, "unknown", notes=(ORDER.format(name=label[1:]),))
         other = _other(here, label, name)
         here = spoken(_with_handed(here, label, name), variable)
         mine, variable = tensor_of(mine), tensor_of(variable)
@@ -230,7 +232,8 @@ DESK = Desk()
 
 
 ORDER = (
-    "your gradient comes second, what the forward computed third: cmp({name!r}, d{name}, {name})"
+    "the name comes first, your gradient second, what the forward computed third: "
+    "cmp({name!r}, d{name}, {name})"
 )
 
 

@@ -102,8 +102,9 @@ def forward_of(session: Session, name: str, loss: str | None = None) -> Forward:
         )
     if not candidates:
         raise Lacks(
-            f"no line gives a scalar that comes of `{name}`: what is the loss?",
-            hint="run the forward down to a 0-dim loss, or say which: cmp(..., loss='loss')",
+            "no line that ran gives a scalar: what is the loss?",
+            hint="run the forward, down to a loss without axes; if that has a name of its own, say "
+            "which: cmp(..., loss='name')",
         )
     function = _function_that_reads(session, name)
     if function is not None:

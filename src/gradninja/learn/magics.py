@@ -8,6 +8,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from gradninja.check.tell.report import shape_told
 from gradninja.errors import GradninjaError
+from gradninja.learn.forward import Lacks
 from gradninja.learn.notebook import explained, hint_in, standing
 from gradninja.learn.session import Session, notebook, statements
 
@@ -58,12 +59,12 @@ class Desk(Magics):
         name, _, stage = line.strip().partition(" ")
         asked = stage.strip()
         number = int(asked) if asked.isdigit() else asked or None
-        self._tell(lambda: hint_in(self.here, name, number))
+        self._tell(lambda: hint_in(self.here, _some(name, "hint"), number))
 
     @line_magic
     def explain(self, line: str) -> None:
         """`%explain bnraw`: the forward's line and the lines that answer it."""
-        self._tell(lambda: explained(self.here, line.strip()))
+        self._tell(lambda: explained(self.here, _some(line.strip(), "explain")))
 
     @property
     def _names(self) -> dict[str, Any]:
@@ -81,6 +82,13 @@ class Desk(Magics):
             print(what())
         except GradninjaError as error:
             print(error)
+
+
+def _some(name: str, magic: str) -> str:
+    """Raises Lacks where a magic was given no name."""
+    if not name:
+        raise Lacks(f"%{magic} of what?", hint=f"a variable of the forward: %{magic} NAME")
+    return name
 
 
 def load(shell: Any) -> None:

@@ -128,10 +128,20 @@ def derived(forward: Forward) -> Backward:
 
 
 def explained(here: Session, name: str) -> str:
-    """One line of the forward and the lines that answer it, with the rules in words."""
+    """One line of the forward and the lines that answer it, with the rules in words.
+
+    `name`: a variable, or its gradient.
+
+    Raises:
+        Lacks: there is no forward, or no line of it binds that.
+    """
     back = derived(_forward(spoken(here), None))
-    answers = [line for line in back.lines if name in line.forward.targets]
-    rows = [f"{answers[0].forward.source}"] if answers else [f"no line of the forward binds {name}"]
+    variable = name[1:] if _is_gradient(here, name) else name
+    answers = [line for line in back.lines if variable in line.forward.targets]
+    if not answers:
+        bound = dict.fromkeys(n for line in back.lines for n in line.forward.targets)
+        raise Lacks(f"no line of the forward binds `{name}`", hint=f"there are: {', '.join(bound)}")
+    rows = [answers[0].forward.source]
     for line in answers:
         rows += [f"  {line.source}", *(f"    {sentence}" for sentence in line.why)]
     return "\n".join(rows)
