@@ -19,7 +19,7 @@ from gradninja.cli.train import train
 from paths import ROOT
 
 LAYER = (ROOT / "examples" / "layer.py").read_text(encoding="utf-8")
-SCREEN = 48  # lines of a terminal of 80 columns
+SCREEN = 50  # lines of 80 columns
 
 
 @pytest.fixture(autouse=True)

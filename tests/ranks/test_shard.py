@@ -306,3 +306,24 @@ def forward(x: Float[Tensor, "n d"], eps: Float[Tensor, "d"]):
     out = found.program.outputs[0]
     truth = gn.derive(text, drawn).forward_values(inputs)[out]
     torch.testing.assert_close(got[out], truth, rtol=1e-9, atol=0)
+
+
+def test_a_part_of_a_gradient_that_is_written_to_can_be_written_down() -> None:
+    forward = """
+def forward(x: Float[Tensor, "n t d"], p: Float[Tensor, "m d"]):
+    y = x + p[: x.shape[1]]
+    return (y**2).sum()
+"""
+    backward = """
+def backward(x, p, y, dout):
+    dx = 2 * y * dout
+    dp = torch.zeros_like(p)
+    dp[: x.shape[1]] = dx.sum(0)
+    return dx, dp
+"""
+    inputs = {"x": torch.randn(5, 3, 2).double(), "p": torch.randn(4, 2).double()}
+    found = gn.shard(forward, backward, split={"n": "data"}, inputs=inputs)
+    assert "dp[:x.shape[1]] = " in found.source
+    truth = gn.derive(forward, inputs)(inputs)
+    got = found(inputs, ranks=3)
+    assert differences({n: got[n] for n in truth}, truth, 1e-10) == []

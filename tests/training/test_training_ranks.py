@@ -100,3 +100,24 @@ def test_only_rank_0_writes_to_the_run_folder(tmp_path: Path) -> None:
     assert place_of(None, tmp_path) == place_of(Ranks(0, 2), tmp_path) == tmp_path
     other = place_of(Ranks(1, 2), tmp_path)
     assert other is not None and other != tmp_path and not any(other.iterdir())
+
+
+def test_deterministic_sums_are_taken_in_the_order_of_the_ranks(monkeypatch) -> None:
+    """(1e8 + -1e8) + 1 in float32 is 1; in another order it is 0."""
+    import torch.distributed as dist
+
+    from gradninja.training.steps.ranks import Collectives
+
+    handed_in = [torch.tensor([1e8, 3.0]), torch.tensor([-1e8, 1.0]), torch.tensor([1.0, 2.0])]
+
+    def all_gather(parts: list[torch.Tensor], tensor: torch.Tensor, group: object) -> None:
+        for part, value in zip(parts, handed_in, strict=True):
+            part.copy_(value)
+
+    monkeypatch.setattr(dist, "all_gather", all_gather)
+    monkeypatch.setattr(dist, "get_world_size", lambda group: 3)
+    ordered = Collectives(ordered=True)
+    assert ordered.all_reduce(handed_in[0], "sum", None).tolist() == [1.0, 6.0]
+    assert ordered.all_reduce(handed_in[0], "max", None).tolist() == [1e8, 3.0]
+    one, two = ordered.all_reduce_coalesced([torch.zeros(1), torch.zeros(1, 1)], "min", None)
+    assert (one.tolist(), two.tolist()) == ([-1e8], [[1.0]])

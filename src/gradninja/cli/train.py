@@ -64,7 +64,16 @@ class Engine(StrEnum):
 
 
 # What --resume may stand beside: nothing of this changes where a run ends.
-FREE = {"words", "resume", "verify", "checkpoint_every", "quiet", "as_json", "ranks"}
+FREE = {
+    "words",
+    "resume",
+    "verify",
+    "checkpoint_every",
+    "quiet",
+    "as_json",
+    "ranks",
+    "deterministic",
+}
 
 
 NETWORK, STEPS, FOLDER = "Network", "Steps", "Run folder, and what is shown"
@@ -143,7 +152,7 @@ def train(
             rich_help_panel=STEPS,
         ),
     ] = None,
-    engine: Annotated[Engine, _named("native (compiled), torch, auto: what pays.")] = Engine.auto,
+    engine: Annotated[Engine, _named("native (compiled), torch or auto.")] = Engine.auto,
     threads: Annotated[
         int,
         typer.Option(
@@ -156,7 +165,13 @@ def train(
         ),
     ] = 1,
     ranks: Annotated[int, _count("Processes that share each batch (1).", STEPS)] = 1,
-    patience: Annotated[int, _count("Looks without a better validation loss (0).", STEPS, 0)] = 0,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="Sums in the order of the ranks.", rich_help_panel=STEPS
+        ),
+    ] = False,
+    patience: Annotated[int, _count("Looks with no better validation (0).", STEPS, 0)] = 0,
     verify: Annotated[int, _count("Compare with autograd each N steps.", STEPS, 0)] = 0,
     out: Annotated[
         Path | None,
@@ -216,7 +231,7 @@ def train(
         engine = Engine.torch
     if resume is not None:
         _refuse_changes(given)
-    with joined() as place:
+    with joined(deterministic) as place:
         folder = place_of(place, out)
         quiet = quiet or (place is not None and not place.first)
         goes_on = resume or (out if place is not None and restarted(out) else None)

@@ -97,7 +97,9 @@ def rebuild(node: Node, replacement: Callable[[ast.AST], ast.AST | None]) -> Nod
             fields[name] = value
     if all(fields[name] is value for name, value in ast.iter_fields(node)):
         return node
-    return type(node)(**fields)
+    new = type(node)(**fields)
+    # A statement without a line cannot be written.
+    return ast.copy_location(new, node) if isinstance(node, ast.stmt) else new
 
 
 Names = Mapping[str, Callable[[], ast.expr]]

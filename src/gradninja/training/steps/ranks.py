@@ -30,38 +30,54 @@ from gradninja.ranks.mesh import shares
 
 AXIS, BATCH = "data", "Xb.0 Yb.0"  # the examples of a batch are what is split
 PATIENCE = 300.0  # seconds that a rank waits for the others
+ORDERED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": torch.add,
+    "max": torch.maximum,
+    "min": torch.minimum,
+}
 _AGREE_EVERY = 16  # steps between two times that ranks tell each other of a wish to stop
 
 
 class Collectives:
     """The collectives that a text calls, by `torch.distributed`'s own: one flat call for several.
 
-    The order of a sum is that of the backend's ring, the same in each run.
+    Args:
+        ordered: sums are taken in the order of the ranks, from what all of them hand in, so that
+            no backend has a say in their bits; else in the backend's own order.
     """
 
-    @staticmethod
-    def all_reduce(tensor: Tensor, op: str, group: Any) -> Tensor:
+    def __init__(self, ordered: bool = False) -> None:
+        self.ordered = ordered
+
+    def all_reduce(self, tensor: Tensor, op: str, group: Any) -> Tensor:
+        if self.ordered:
+            whole, *parts = self._parts(tensor, group)
+            for part in parts:
+                whole = ORDERED[op](whole, part)
+            return whole
         found = tensor.contiguous().clone()
         dist.all_reduce(found, getattr(dist.ReduceOp, op.upper()), group)
         return found
 
-    @staticmethod
-    def all_reduce_coalesced(tensors: Sequence[Tensor], op: str, group: Any) -> list[Tensor]:
+    def all_reduce_coalesced(self, tensors: Sequence[Tensor], op: str, group: Any) -> list[Tensor]:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat, getattr(dist.ReduceOp, op.upper()), group)
-        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        whole = self.all_reduce(flat, op, group)
+        parts = torch.split(whole, [tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
-    @staticmethod
-    def all_gather_tensor(tensor: Tensor, dim: int, group: Any) -> Tensor:
-        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(parts, tensor.contiguous(), group)
-        return torch.cat(parts, dim)
+    def all_gather_tensor(self, tensor: Tensor, dim: int, group: Any) -> Tensor:
+        return torch.cat(self._parts(tensor, group), dim)
+
+    def reduce_scatter_tensor(self, tensor: Tensor, op: str, dim: int, group: Any) -> Tensor:
+        whole = self.all_reduce(tensor, op, group)
+        return whole.chunk(dist.get_world_size(group), dim)[dist.get_rank(group)]
 
     @staticmethod
-    def reduce_scatter_tensor(tensor: Tensor, op: str, dim: int, group: Any) -> Tensor:
-        whole = Collectives.all_reduce(tensor, op, group)
-        return whole.chunk(dist.get_world_size(group), dim)[dist.get_rank(group)]
+    def _parts(tensor: Tensor, group: Any) -> list[Tensor]:
+        """What each rank hands in, in the order of the ranks."""
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(parts, tensor.contiguous(), group)
+        return parts
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,7 @@ class Ranks:
 
     rank: int
     count: int
+    ordered: bool = False  # sums are taken in the order of the ranks
 
     @property
     def first(self) -> bool:
@@ -123,7 +140,7 @@ class Ranks:
             )
         scope: dict[str, Any] = dict(found.program.namespace)
         exec(compile(found.step_locals, "<step of a rank>", "exec"), scope)
-        scope[COLLECTIVES] = Collectives
+        scope[COLLECTIVES] = Collectives(self.ordered)
         function = scope["step"]
         (axis,) = found.split.axes
         wanted = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -184,8 +201,12 @@ class LostRanks(RunError):
 
 
 @contextmanager
-def joined() -> Iterator[Ranks | None]:
-    """This process's place among the ranks that torchrun started; None where it is alone."""
+def joined(ordered: bool = False) -> Iterator[Ranks | None]:
+    """This process's place among the ranks that torchrun started; None where it is alone.
+
+    Args:
+        ordered: sums over ranks are taken in their order, whatever the backend would do.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count < 2 or "RANK" not in os.environ:
         yield None
@@ -196,7 +217,7 @@ def joined() -> Iterator[Ranks | None]:
     store = dist.PrefixStore(f"attempt {_attempt()}", store)  # type: ignore[attr-defined]
     dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=patience)
     try:
-        yield Ranks(dist.get_rank(), count)
+        yield Ranks(dist.get_rank(), count, ordered)
     finally:
         with contextlib.suppress(RuntimeError):  # others may have gone
             dist.destroy_process_group()
