@@ -170,3 +170,39 @@ def test_a_norm_in_float32_within_half_precision_is_fused(text: str) -> None:
             assert got.dtype == want.dtype == dtype
             off = float((got.double() - want.double()).abs().max())
             assert off <= 8 * rounding * max(1.0, float(want.abs().max())), (name, dtype)
+
+
+BLOCK = """
+def forward(x, g, wq, wv):
+    h = {x}
+    n = {h} * g
+    q = n @ wq
+    p = torch.softmax({scores}, dim=-1){back}
+    return x + p @ (n @ wv)
+"""
+NORMED = "(h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6)){}"
+
+
+def test_a_block_with_casts_is_as_short_as_one_without() -> None:
+    """Float32 in its norm and its softmax, as a Llama has it; it runs in each dtype."""
+    cast, plain = (
+        BLOCK.format(x=x, h=NORMED.format(back), scores=f"(q @ n.mT){down}", back=back)
+        for x, down, back in (("x.float()", ".float()", ".type_as(x)"), ("x * 1", "", ""))
+    )
+    scope: dict[str, Any] = {"torch": torch}
+    exec(cast, scope)
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"x": (2, 5, 4), "g": (4,), "wq": (4, 4), "wv": (4, 4)}
+    given = {name: torch.randn(size, generator=generator) for name, size in sizes.items()}
+    back = gn.fuse(cast, given)
+    assert back.dropped == ()
+    assert len(back.statements) <= len(gn.fuse(plain, given).statements), back.source
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        inputs = {name: value.to(dtype) for name, value in given.items()}
+        truth, grads = autograd(scope["forward"], inputs, lambda out: [torch.ones_like(out[0])])
+        rounding = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+        for name, got in back(inputs, grads[0]).items():
+            want = truth[name]
+            assert got.dtype == want.dtype == dtype
+            off = float((got.double() - want.double()).abs().max())
+            assert off <= 16 * rounding * max(1.0, float(want.abs().max())), (name, dtype)

@@ -12,10 +12,16 @@ SMALL = 1e-3
 DIGITS = 1e-10  # relative, in float64: what is computed in float32 is off by 1e-8
 
 
-def other_dtype(back: Backward) -> str:
-    """Whose gradient is of another dtype than its input; empty where none is."""
+def other_dtype(fused: Backward, derived: Backward) -> str:
+    """Whose gradient is of another dtype than its input; empty where none is.
+
+    That is the first where the fused lines do not run in a dtype and the derived lines do.
+    """
     for dtype in PROBED:
-        for name, gradient in (gradients_in(back, dtype) or {}).items():
+        found = gradients_in(fused, dtype)
+        if found is None and gradients_in(derived, dtype) is not None:
+            return fused.program.differentiable[0]
+        for name, gradient in (found or {}).items():
             if gradient.dtype != dtype:
                 return name
     return ""

@@ -24,7 +24,7 @@ from gradninja.algebra.measure.prices import PREFER
 from gradninja.algebra.ops.lowering import Lowering
 from gradninja.algebra.sizes import differs
 from gradninja.algebra.tell.steps import complete, rewritten
-from gradninja.algebra.widened import widened
+from gradninja.algebra.widened import Widened, as_valued, widened
 from gradninja.algebra.write.inplace import InPlace
 from gradninja.choices import FusedStyle, Prefer
 from gradninja.derive import Backward, derive
@@ -152,7 +152,8 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
                     plain=plain,
                     prices=PREFER[by],
                 )
-                engine.run(cotangents, seeded)
+                with as_valued(program):
+                    engine.run(cotangents, seeded)
                 if engine.walk.needs:
                     break
                 found.append(engine)
@@ -168,7 +169,7 @@ def _fuse(derived: Backward, book: Book, by: str, prefer: str | None = None) -> 
             derived_lines |= lines
             continue
         try:
-            fused = _built(program, found, dropped)
+            fused = _built(program, found, derived, dropped)
             if not _is_random(program):
                 fused = replace(fused, errors=_compared(fused, derived))
             cheapest = _cheapest(fused, derived, prefer)
@@ -204,7 +205,7 @@ def _compared(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
     name = differs(fused.seeded, derived)
     if name:
         raise WrongForm(name, "on other sizes it is not the derived gradient")
-    name = other_dtype(fused) or other_dtype(fused.seeded)
+    name = other_dtype(fused, derived) or other_dtype(fused.seeded, derived)
     if name:
         raise WrongForm(name, "it is of another dtype than its input")
     name = loses_digits(fused, derived)
@@ -231,7 +232,8 @@ def _digits(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
 
 def _cheapest(fused: Fused, derived: Backward, prefer: str) -> Fused | None:
     """The fused form, with or without one-hots in place; None where it is not worth it."""
-    limit = _cost(derived)
+    wide = isinstance(fused.program, Widened)  # then both are counted on such values
+    limit = _cost(replace(derived, program=widened(derived.program)) if wide else derived)
     total, most = fused.cost.total(prefer), limit.total(prefer)
     short = len(fused.statements) <= len(derived.statements)
     if total < most or (total == most and short):
@@ -246,14 +248,16 @@ def _is_random(program: Program) -> bool:
     return any(expr.random for line in program.lines for expr in line.expr.walk())
 
 
-def _built(program: Program, engines: list[Engine], dropped: list[Dropped]) -> Fused:
+def _built(
+    program: Program, engines: list[Engine], derived: Backward, dropped: list[Dropped]
+) -> Fused:
     """The fused backward from its walks, without and with a seed."""
     plain, seeded = (
         _shared(program, e.walk.statements, e.walk.gradient_names, dropped)
         for e in (engines[0], engines[-1])
     )
     for back in (plain, seeded):
-        if other_dtype(back):
+        if other_dtype(back, derived):
             hold_dtypes(back)
     fused = Fused(
         program,
@@ -291,8 +295,9 @@ def _rewritten(
 ) -> Backward:
     """A backward with other lines; as it was, where they do not give the same gradients."""
     try:
-        after = replace(back, statements=tuple(rewrite(back.statements)))
-        before_it, after_it = _gradients(back), _gradients(after)
+        with as_valued(back.program):
+            after = replace(back, statements=tuple(rewrite(back.statements)))
+            before_it, after_it = _gradients(back), _gradients(after)
         for name, want in before_it.items():
             torch.testing.assert_close(after_it[name], want, rtol=1e-9, atol=1e-12, equal_nan=True)
     except Exception as error:  # a pass that fails is dropped, whatever it fails by
@@ -335,9 +340,10 @@ def _as_derived(derived: Backward, dropped: list[Dropped]) -> Fused:
 def _cost(back: Backward) -> Cost:
     values = _values(back)
     kept = sum(elements(v) for n in back.kept if isinstance(v := values[n], torch.Tensor))
-    found = cost_of((s.tree() for s in back.statements), values, kept)
     wanted = {back.gradient_names[name] for name in back.program.differentiable}
-    return replace(found, peak=peak(back.program, back.statements, values, wanted))
+    with as_valued(back.program):
+        found = cost_of((s.tree() for s in back.statements), values, kept)
+        return replace(found, peak=peak(back.program, back.statements, values, wanted))
 
 
 def _values(back: Backward) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
 from gradninja.derive.sizes import difference, points
 from gradninja.errors import DeriveError
@@ -52,8 +53,9 @@ def differs(fused: Backward, derived: Backward) -> str:
             values[name] = values[name].new_empty(shape)
     except (ValueError, ArithmeticError, NameError, SyntaxError):  # an axis that is no arithmetic
         return ""
-    wrong = _wrong(fused, values)
-    return "" if wrong and _wrong(derived, values) else wrong
+    with as_valued(fused.program):
+        wrong = _wrong(fused, values)
+        return "" if wrong and _wrong(derived, values) else wrong
 
 
 def _wrong(back: Backward, values: dict[str, Any]) -> str:

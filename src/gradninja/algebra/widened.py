@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -29,6 +30,16 @@ class Wide(TorchFunctionMode):
             func = torch.Tensor.double
         given = {key: _wide(value) for key, value in (kwargs or {}).items()}
         return func(*map(_wide, args), **given)
+
+
+@dataclass(frozen=True, eq=False)
+class Widened(Program):
+    """A program whose values are those of `Wide`; its lines are run `as_valued`."""
+
+
+def as_valued(program: Program) -> AbstractContextManager[Any]:
+    """Where a program's lines, and those of its backward, run in the dtypes of its values."""
+    return Wide() if isinstance(program, Widened) else nullcontext()
 
 
 def _wide(value: Any) -> Any:
@@ -89,4 +100,5 @@ def widened(program: Program) -> Program:
             lines.append(replace(line, expr=wide(line.expr)))
             follows |= set(line.targets) if as_inputs(line.expr) else set()
             scope.update(zip(line.targets, lines[-1].outputs, strict=True))
-    return replace(program, lines=tuple(lines))
+    parts = {field.name: getattr(program, field.name) for field in fields(program)}
+    return Widened(**{**parts, "lines": tuple(lines)})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradninja.algebra.measure.precision import held, single
+from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
 from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.statement import Statement
@@ -63,8 +64,9 @@ def broken_at(
         double = point.startswith(DOUBLE)
         as_low, dtype = (held, torch.float64) if double else (single, torch.float32)
         try:
-            true = _values(fused, inputs, held)
-            want = _run(truth, true)
+            with as_valued(fused.program):
+                true = _values(fused, inputs, held)
+                want = _run(truth, true)
             with default_dtype(dtype):
                 low = _values(fused, inputs, as_low)
                 near = _run(truth, low)
