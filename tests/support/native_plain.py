@@ -47,6 +47,8 @@ def function(source: str, name: str) -> Callable[..., Any]:
         **{name: _plainly(getattr(elementary, name)) for name in _FUNCTIONS},
         "select": lambda condition, a, b: a if condition else b,
         "plus": lambda total, value: total + value,
+        "most": np.maximum,
+        "least": np.minimum,
         "int_add": lambda a, b: np.int64(a) + np.int64(b),
         "int_sub": lambda a, b: np.int64(a) - np.int64(b),
         "int_mul": lambda a, b: np.int64(a) * np.int64(b),

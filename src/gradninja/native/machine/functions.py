@@ -47,6 +47,9 @@ class Module:
     def text(self) -> str:
         wide = f'"prefer-vector-width"="{VECTOR_BYTES * 8}"'
         declared = [scalar.declaration for scalar in self.scalars.values()]
+        for kind, bits in (("float", 32), ("double", 64)):
+            for name in ("maximum", "minimum"):
+                declared.append(f"declare {kind} @llvm.{name}.f{bits}({kind}, {kind})")
         rest = f"attributes #0 = {{ nounwind noinline {wide} }}"
         return "\n".join([*self.globals, *declared, *self.written, rest, ""])
 

@@ -16,6 +16,7 @@ _SIGNS = {
     ast.RShift: ">>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==",
     ast.NotEq: "!=",
 }  # fmt: skip
+_EXTREMES = {"most": "maximum", "least": "minimum"}
 _WRAPPING = {"int_add": "+", "int_sub": "-", "int_mul": "*"}
 
 Name = Value | Pointer
@@ -204,12 +205,18 @@ class Code:
             value = self.value(inner)
             number = _number(inner)
             return out.cast(value, name) if number is None else constant(number, name)
-        if name in ("plus", "select", *_WRAPPING):
+        if name in ("plus", "select", *_WRAPPING, *_EXTREMES):
             values = [self.value(argument) for argument in node.args]
             if name == "plus":
                 total, more = values[0], out.cast(values[1], values[0].dtype)
                 add = "fadd reassoc contract" if "float" in total.dtype else "add"
                 return out.made(f"{add} {total}, {more.text}", total.dtype)
+            if name in _EXTREMES:
+                total, more = values[0], out.cast(values[1], values[0].dtype)
+                function = f"@llvm.{_EXTREMES[name]}.f{total.dtype.removeprefix('float')}"
+                return out.made(
+                    f"call {TYPES[total.dtype]} {function}({total}, {more})", total.dtype
+                )
             if name == "select":
                 test, a, b = values
                 return out.made(

@@ -95,9 +95,9 @@ class Scalars:
         bounds = None if isinstance(value, float) else (int(value), int(value))
         return self._make("number", (), dtype, value=value, range=bounds)
 
-    def load(self, buffer: Buffer, at: Index) -> Scalar:
-        """An element of an array."""
-        return self._make("load", (), buffer.dtype, buffer=buffer, at=at)
+    def load(self, buffer: Buffer, at: Index, bounds: tuple[int, int] | None = None) -> Scalar:
+        """An element of an array; an int's bounds where it is held to them before."""
+        return self._make("load", (), buffer.dtype, buffer=buffer, at=at, range=bounds)
 
     def index(self, at: Index) -> Scalar:
         """An index as a number that can be worked with."""

@@ -12,7 +12,7 @@ _HOMES = {
     "gradninja.native.kernels.elementary": ("exp", "expm1", "log", "select", "sigmoid", "tanh"),
     "gradninja.native.kernels.products": ("gemm",),
     "gradninja.native.kernels.series": ("series",),
-    "gradninja.native.kernels.sums": ("plus",),
+    "gradninja.native.kernels.sums": ("least", "most", "plus"),
     "gradninja.native.kernels.wholes": ("int_add", "int_mul", "int_sub"),
 }
 RESERVED = {name for names in _HOMES.values() for name in names} | {

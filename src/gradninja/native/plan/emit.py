@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from gradninja.native.maps.graph import Gemm, Leaf, Map, Node, Reduce, Scan, Scatter
+from gradninja.native.maps.graph import Gemm, Leaf, Node, Reduce, Scan, Scatter
 from gradninja.native.maps.places import Index, Var, index_of
 from gradninja.native.plan.fusing import Plan, Stage
 from gradninja.native.plan.layout import place_of
-from gradninja.native.plan.loops import LETTERS, Body, Store, fit, number
+from gradninja.native.plan.loops import LETTERS, Body, Evaluate, Store, fit, number
 from gradninja.native.plan.products import Axis, Product, product_of, variables
+from gradninja.native.plan.rows import Group, axes_of, sizes_of, stores_of
 
 INDENT = "    "
 _PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
 _START = {"sum": 0, "prod": 1}
 _INT_GROW = {"prod": "int_mul({0}, {1})"}
+_FLOAT_GROW = {"max": "most({0}, {1})", "min": "least({0}, {1})"}
 _GROW = {
     "sum": "plus({0}, {1})",
     "prod": "{0} * ({1})",
@@ -38,7 +41,11 @@ class Writer:
     def body(self) -> list[str]:
         """The lines of all stages."""
         found: list[str] = []
-        for stage in self.plan.stages:
+        for group in self.plan.groups:
+            if group.rows:
+                found += self._by_rows(group)
+                continue
+            (stage,) = group.stages
             write = {
                 "map": self._map,
                 "update": self._update,
@@ -50,6 +57,33 @@ class Writer:
             }[stage.kind]
             found += [*self._said(stage), *write(stage)]
         return found
+
+    def _by_rows(self, group: Group) -> list[str]:
+        """One loop over rows, and within it those of each stage over a row.
+
+        What a stage reads is read within: memory for one row has another one in each turn.
+        """
+        parts: tuple[list[str], ...] = ([], [], [], [])
+        filled, before, within, after = parts
+        taken = set(self.taken)
+        for stage in group.stages:
+            nest = fit(
+                sizes_of(self.plan, stage, rows=True),
+                partial(stores_of, self.plan, stage, rows=True),
+                self.taken,
+            )
+            (row,), *segments = nest.segments
+            within += self._said(stage)
+            if stage.kind == "map":
+                body = self._body(nest.loops, nest.stores, taken)
+                taken |= body.taken
+                within += [*body.lines[0], *body.lines[1]]
+                within += self._nested(nest.loops[1:], body, _stored(nest.stores, body), 1)
+            else:
+                made = self._sums(stage, segments, nest.stores, taken, row)
+                for found, lines in zip(parts, made, strict=True):
+                    found += lines
+        return [*filled, *before, self._for(row), *(INDENT + line for line in within), *after]
 
     def _said(self, stage: Stage) -> list[str]:
         """Comments: the person's lines that the loops answer."""
@@ -96,19 +130,7 @@ class Writer:
     # -- kinds of stages ----------------------------------------------------------------------
 
     def _map(self, stage: Stage) -> list[str]:
-        plan = self.plan
-
-        def evaluate(loops: Sequence[Index]) -> list[Store]:
-            get = plan.getter(inline=stage.nodes)
-            found = []
-            for node in stage.nodes:
-                assert isinstance(node, Map)
-                at = plan.at(node, loops)
-                into = place_of(at, plan.strides[node])
-                found.append(Store(plan.buffers[node], into, node.pull(get, at)))
-            return found
-
-        return self._stores([plan.space(stage.nodes[0])], evaluate)
+        return self._stores(sizes_of(self.plan, stage), partial(stores_of, self.plan, stage))
 
     def _update(self, stage: Stage) -> list[str]:
         plan, leaf, gradient = self.plan, stage.into, stage.nodes[0]
@@ -125,77 +147,70 @@ class Writer:
 
         return self._stores([plan.space(leaf)], evaluate)
 
-    def _stores(self, segments: Sequence[Sequence[int]], evaluate: object) -> list[str]:
+    def _stores(self, segments: Sequence[Sequence[int]], evaluate: Evaluate) -> list[str]:
         """Loops with nothing but stores inside."""
-        nest = fit(segments, evaluate, self.taken)  # type: ignore[arg-type]
-        loops = nest.loops
-        body = Body(loops, [(s.value, len(loops)) for s in nest.stores], self.taken)
-        within = [
-            f"{s.buffer.name}[{body.index(s.at)}] = {body.text(s.value)}" for s in nest.stores
-        ]
-        return self._nested(loops, body, within)
+        nest = fit(segments, evaluate, self.taken)
+        body = self._body(nest.loops, nest.stores, self.taken)
+        return self._nested(nest.loops, body, _stored(nest.stores, body))
+
+    def _body(self, loops: Sequence[Var], stores: Sequence[Store], taken: set[str]) -> Body:
+        return Body(loops, [(s.value, len(loops)) for s in stores], taken)
 
     def _reduce(self, stage: Stage) -> list[str]:
-        plan = self.plan
-        first = stage.nodes[0]
-        assert isinstance(first, Reduce)
-        arg = first.args[0]
-        kept, reduced = plan.reduced(first)
-        inner = plan.inner_kept(first) and bool(reduced)
-        before = kept[:-1] if inner else kept
-        after = kept[-1:] if inner else []
-        segments = [[arg.shape[a] for a in axes] for axes in (before, reduced, after)]
+        evaluate = partial(stores_of, self.plan, stage)
+        nest = fit(sizes_of(self.plan, stage), evaluate, self.taken)
+        parts = self._sums(stage, nest.segments, nest.stores, self.taken)
+        return [line for part in parts for line in part]
 
-        def evaluate(loops: Sequence[Index]) -> list[Store]:
-            get, found = plan.getter(), []
-            for node in stage.nodes:
-                assert isinstance(node, Reduce)
-                inside = node.args[0]
-                mine, gone = plan.reduced(node)
-                order = [*mine[:-1], *gone, *mine[-1:]] if inner else [*mine, *gone]
-                at = dict(zip(order, loops, strict=True))
-                places = tuple(at.get(a, Index()) for a in range(len(inside.shape)))
-                out = tuple(p for a, p in enumerate(places) if a not in node.axes)
-                into = place_of(out, plan.strides[node])
-                found.append(Store(plan.buffers[node], into, get(inside, places)))
-            return found
-
-        nest = fit(segments, evaluate, self.taken)
-        return self._grown(stage, nest.segments, list(nest.stores), inner)
-
-    def _grown(
+    def _sums(
         self,
         stage: Stage,
         segments: Sequence[Sequence[Var]],
-        stores: list[Store],
-        inner: bool,
-    ) -> list[str]:
-        """Sums in variables of their own; side by side in the array where the inner axis stays."""
+        stores: Sequence[Store],
+        taken: set[str],
+        row: Var | None = None,
+    ) -> tuple[list[str], list[str], list[str], list[str]]:
+        """Sums in variables of their own; side by side in the array where the inner axis stays.
+
+        Returns what stands before the loop over rows, loops first; what within it; what after.
+        Without rows all stands within. `taken`: names that are; more are added.
+        """
+        first_node = stage.nodes[0]
+        assert isinstance(first_node, Reduce)
         outer, gone, across = segments
-        loops = (*outer, *gone, *across)
+        rows = () if row is None else (row,)
+        loops = (*rows, *outer, *gone, *across)
         wanted = [(s.value, len(loops)) for s in stores]
         twice = [s for s, n in zip(wanted, stage.nodes, strict=True) if _asks_twice(n)]
-        body = Body(loops, [*wanted, *twice], self.taken)
+        body = Body(loops, [*wanted, *twice], taken)
         starts, grows, ends = [], [], []
         for node, store in zip(stage.nodes, stores, strict=True):
             assert isinstance(node, Reduce)
             element = f"{store.buffer.name}[{body.index(store.at)}]"
-            total = element if inner else body._fresh(self.scalars.load(store.buffer, store.at))
+            total = element if across else body._fresh(self.scalars.load(store.buffer, store.at))
             starts.append(f"{total} = {_start(node)}")
             grow = _GROW[node.kind]
             grow = _INT_GROW.get(node.kind, grow) if node.dtype == "int64" else grow
+            grow = _FLOAT_GROW.get(node.kind, grow) if "float" in node.dtype else grow
             grows.append(f"{total} = {grow.format(total, body.text(store.value))}")
-            ends.append(f"{element} = {total}")
-        lines, depth = list(body.lines[0]), 0
-        for depth, var in enumerate(outer, 1):
-            lines.append(f"{INDENT * (depth - 1)}{self._for(var)}")
-            lines += [INDENT * depth + line for line in body.lines[depth]]
-        pad = INDENT * depth
-        first = [INDENT * d + self._for(var) for d, var in enumerate(across)]
-        lines += [pad + line for line in (*first, *(INDENT * len(across) + s for s in starts))]
+            if not across:
+                ends.append(f"{element} = {total}")
+        heads = [INDENT * d + self._for(var) for d, var in enumerate(across)]
+        starts = [*heads, *(INDENT * len(across) + start for start in starts)]
+        first, depth = len(rows), len(rows) + len(outer)
         rest = self._nested((*gone, *across), body, grows, depth)
-        lines += [pad + line for line in rest]
-        return lines if inner else lines + [pad + line for line in ends]
+        if row is not None:
+            taken |= body.taken
+        if row is not None and not axes_of(self.plan, first_node, rows=True)[0]:
+            filled, before = (starts, []) if across else ([], starts)
+            return filled, before, [*body.lines[0], *body.lines[1], *rest], ends
+        lines = list(body.lines[first])
+        for at, var in enumerate(outer):
+            lines.append(f"{INDENT * at}{self._for(var)}")
+            lines += [INDENT * (at + 1) + line for line in body.lines[first + at + 1]]
+        pad = INDENT * len(outer)
+        lines += [pad + line for line in (*starts, *rest, *ends)]
+        return [], [], [*(body.lines[0] if rows else ()), *lines], []
 
     def _scan(self, stage: Stage) -> list[str]:
         """The axis innermost, in a variable that grows; floats in float64, as PyTorch has it."""
@@ -334,11 +349,16 @@ class Writer:
         return self._nested(nest.loops, body, within)
 
 
+def _stored(stores: Sequence[Store], body: Body) -> list[str]:
+    return [f"{s.buffer.name}[{body.index(s.at)}] = {body.text(s.value)}" for s in stores]
+
+
 _NOWHERE = Leaf((), "int64").buffer
 
 
 def _asks_twice(node: Node) -> bool:
-    return isinstance(node, Reduce) and node.kind in ("max", "min")
+    extreme = isinstance(node, Reduce) and node.kind in ("max", "min")
+    return extreme and "float" not in node.dtype
 
 
 def _start(node: Reduce) -> str:

@@ -32,6 +32,7 @@ from gradninja.native.maps.scalars import Buffer, Scalar
 from gradninja.native.maps.text import RESERVED
 from gradninja.native.plan.layout import Axes, place_of, strides_of
 from gradninja.native.plan.products import product_of
+from gradninja.native.plan.rows import grouped
 from gradninja.rules.rule import FUNCTION
 
 MOST_TOGETHER = 8  # arrays written in one loop
@@ -70,10 +71,16 @@ class Plan:
         self.strides: dict[Node, tuple[int, ...]] = {}
         self.order: dict[Node, tuple[int, ...]] = {}
         self.names: set[str] = {node.buffer.name for node in graph.nodes if isinstance(node, Leaf)}
+        self.bounds: dict[Node, tuple[int, int]] = {  # of ints that are held to them
+            check.node: (0, check.size - 1)
+            for check in graph.checks
+            if isinstance(check.node, Leaf)
+        }
         self._lay_out()
         self._keep()
         self.stages: list[Stage] = []
         self._group()
+        self.groups = grouped(self)
 
     def _reached(self) -> list[Node]:
         found: set[Node] = set()
@@ -148,7 +155,8 @@ class Plan:
 
     def load(self, node: Node, at: Places) -> Scalar:
         buffer = node.buffer if isinstance(node, Leaf) else self.buffers[node]
-        return self.graph.scalars.load(buffer, place_of(at, self.strides[node]))
+        place = place_of(at, self.strides[node])
+        return self.graph.scalars.load(buffer, place, self.bounds.get(node))
 
     def getter(self, inline: Sequence[Node] = ()) -> Get:
         """What gives elements: of arrays by loading them, unless they are to be worked out here."""

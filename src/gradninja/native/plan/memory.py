@@ -23,12 +23,12 @@ class Memory:
         last = self._last_uses()
         live: list[tuple[int, Buffer]] = []
         outputs = {plan.buffers[n] for n in plan.outputs if n in plan.buffers}
-        for number, stage in enumerate(plan.stages):
-            for node in stage.nodes:
+        for number, group in enumerate(plan.groups):  # its loops go on at once
+            for node in group.nodes:
                 buffer = plan.buffers.get(node)
                 if buffer is None or buffer in self.offsets or buffer in given:
                     continue
-                if stage.kind == "check" or stage.into is not None:
+                if any(s.kind == "check" or s.into is not None for s in group.stages):
                     continue
                 self._put(buffer, [b for _, b in live])
                 live.append((last[buffer], buffer))
@@ -36,11 +36,11 @@ class Memory:
 
     def _last_uses(self) -> dict[Buffer, int]:
         last: dict[Buffer, int] = {}
-        for number, stage in enumerate(self.plan.stages):
-            for node in stage.nodes:
+        for number, group in enumerate(self.plan.groups):
+            for node in group.nodes:
                 if node in self.plan.buffers:
                     last[self.plan.buffers[node]] = number
-            for buffer in stage.reads:
+            for buffer in (buffer for stage in group.stages for buffer in stage.reads):
                 last[buffer] = number
         return last
 
