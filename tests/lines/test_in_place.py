@@ -43,12 +43,20 @@ READ = {
     "what is copied is no alias": "h = torch.zeros(3, 4); h[:] = y; h += x; out = h * y",
     "parts that do not overlap": "h = x * 2; a, b = h[:1], h[1:]; out = h * 1; "
     "c = torch.cat([a, b]) ; out = c * y",
+    "a view of another shape": "h = x * 1; h.view(-1)[3] = 5.0; h.view(12)[1:3].exp_(); out = h",
+    "a diagonal": "h = x[:, :3] * 1; torch.diagonal(h).add_(y[0, :3]).pow_(2); "
+    "h.diagonal(1).zero_(); h.fill_diagonal_(0.5); out = h.tril() * y[:, :3]",
+    "a transposed view": "h = x * 1; h.t()[1] = y[:, 2]; h.T[0].mul_(y[:, 0]); "
+    "h[:, 1:].transpose(0, 1)[0].copy_(y[:, 3]); h.permute(1, 0)[2, 1:] *= y[1:, 1]; out = h",
+    "parts of parts": "h = x * 1; h.unsqueeze(0)[0, :, 2] += y[:, 0]; h.narrow(1, 1, 2).mul_(2); "
+    "h[..., 0][y[:, 0] > 0] = 0.0; h.select(0, 1).add_(1); out = h * y",
+    "what `.data` takes": "h = x * y; out = h - (h - x).data",
     "a view that is not read again": "h = x * 2; a = h[0]; a += y[0]; out = a + 1",
 }
 REFUSED = {
     "a view read later": ("h = x * 2; a = h[0]; h += y; out = a", "`a` shares memory with `h`"),
     "through a view": ("h = x * 2; a = h[0]; a += 1; out = h * y", "`h` shares memory with `a`"),
-    "a view of another shape": ("h = x * 1; h.view(-1)[3] = 5.0; out = h", "through a view of `h`"),
+    "windows of it": ("h = x[0] * 1; h.unfold(0, 2, 1).add_(1); out = h", "through a view of `h`"),
     "an input": ("x += y; out = x", "changes the input `x`"),
     "a part of an input": ("x[0] = 1; out = x * y", "changes the input `x`"),
     "an input by another name": ("h = x.view(12); h += 1; out = h", "changes the input `x`"),

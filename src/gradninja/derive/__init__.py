@@ -18,7 +18,7 @@ from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
 from gradninja.lines.ndarray import TORCH
-from gradninja.lines.plain import continuous, wide
+from gradninja.lines.plain import wide
 from gradninja.lines.reading.building import DoesNotRun
 from gradninja.rules import BOOK, Book
 
@@ -139,13 +139,11 @@ def _wide(value: Any) -> Any:
 
 
 def _check_outputs(program: Program) -> Program:
-    values = program.values
-    flows = {name for line in program.lines if line.expr.differentiable for name in line.targets}
     if not program.differentiable:
         raise DeriveError(
             f"`{program.name}` has no float input", hint="gradients are of float tensors"
         )
-    if not flows & {n for n in program.outputs if continuous(values[n])}:
+    if not program.flowing:
         raise DeriveError(
             f"the output of `{program.name}` does not depend on a float input that a gradient is "
             "wanted for",

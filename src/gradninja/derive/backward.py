@@ -112,9 +112,8 @@ class Backward:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """The float outputs: ints that are returned beside them have no cotangent."""
-        values = self.program.values
-        return tuple(n for n in self.program.outputs if continuous(values[n]))
+        """The outputs that a gradient leads back from: ints and what is detached have none."""
+        return self.program.flowing
 
     @property
     def cotangents(self) -> tuple[str, ...]:
@@ -373,6 +372,9 @@ class Backward:
                 )
             grad = tuple(torch.full_like(output, output.ndim == 0) for output in outputs)
         grads = grad if isinstance(grad, tuple | list) else (grad,)
+        floats = [name for name in self.program.outputs if continuous(values[name])]
+        if len(grads) == len(floats) > len(outputs):  # one for what is detached, too
+            grads = tuple(g for n, g in zip(floats, grads, strict=True) if n in self.outputs)
         if [tuple(g.shape) for g in grads] != [tuple(o.shape) for o in outputs]:
             raise DeriveError(
                 f"the cotangent has shape {[tuple(g.shape) for g in grads]}, "

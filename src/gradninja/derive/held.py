@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -85,15 +86,18 @@ def truth(
     for name, structure in program.packed.items():
         parts = {part: given.pop(part) for part, _ in leaves_of(structure, structure)}
         given[name] = put_together(structure, parts)
-    with torch.enable_grad(), _masks_drawn_alike():
+    with _eager(), torch.enable_grad(), _masks_drawn_alike():
         try:
             returned = twin(**given)
         except Exception as error:  # whatever the person's own module raises
             first = str(error).strip().partition("\n")[0]
             raise DeriveError(f"{live.name} itself does not run: {first}") from None
         outputs = [o for o in tensors_in(returned) if continuous(o)]
-        pairs = [(o, g) for o, g in zip(outputs, cotangents.values(), strict=False)]
-        flowing = [(o, g) for o, g in pairs if o.requires_grad and o.shape == g.shape]
+        floats = [name for name in program.outputs if continuous(values[name])]
+        pairs = [(o, cotangents.get(name)) for o, name in zip(outputs, floats, strict=False)]
+        flowing = [
+            (o, g) for o, g in pairs if g is not None and o.requires_grad and o.shape == g.shape
+        ]
         try:
             found = torch.autograd.grad(
                 [o for o, _ in flowing],
@@ -109,6 +113,12 @@ def truth(
         for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
     }
     return [o.detach() for o in outputs], gradients
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """What the object compiles would take long; where nothing was, torch's compiler stays out."""
+    compiles = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if compiles else nullcontext()
 
 
 @contextmanager

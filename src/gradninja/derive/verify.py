@@ -11,7 +11,6 @@ import torch
 from gradninja.derive.holes import FULL, empty_of
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
-from gradninja.lines.plain import continuous
 from gradninja.lines.scope import LIBRARY, run
 
 # Relative to the largest element. Reading is in float64, so a right gradient is within 1e-10; a
@@ -23,9 +22,9 @@ ROUNDINGS = 1000  # of the largest gradient on the way: what cancels further up 
 def cotangents_of(
     program: Program, values: Mapping[str, Any], seed: int
 ) -> dict[str, torch.Tensor]:
-    """A cotangent for each float output, on its device; 1 for a loss alone."""
+    """A cotangent for each output that has a gradient, on its device; 1 for a loss alone."""
     generator = torch.Generator().manual_seed(seed)
-    floats = [name for name in program.outputs if continuous(values[name])]
+    floats = program.flowing
     return {
         name: torch.ones_like(values[name])
         if values[name].ndim == 0 and len(floats) == 1

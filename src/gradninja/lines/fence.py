@@ -60,14 +60,12 @@ STATEMENTS = {
     ast.ClassDef: "classes are outside; write plain functions and lines",
     ast.Global: "`global` is outside; hand values in as inputs",
     ast.Nonlocal: "`nonlocal` is outside; return the value instead",
-    ast.Match: "`match` is outside; write the lines that run",
     ast.AsyncFunctionDef: "`async` is outside; write a plain function",
 }
 
 EXPRESSIONS = {
     ast.Await: "`await` is outside",
     ast.Yield: "`yield` is outside; return the value",
-    ast.Set: "sets are outside; name each value on a line",
     ast.SetComp: "sets are outside; name each value on a line",
 }
 

@@ -18,6 +18,7 @@ import torch
 from gradninja.errors import Spot
 from gradninja.lines.modules.live import Live
 from gradninja.lines.ndarray import NUMPY, TORCH, said
+from gradninja.lines.plain import continuous
 
 NAME = "name"  # a reference to an input or to an earlier line
 STATIC = "static"  # a Python value: a number, a size, a dtype, a slice
@@ -177,6 +178,16 @@ class Program:
     def differentiable(self) -> tuple[str, ...]:
         """The inputs that gradients are wanted for, in the order of the signature."""
         return tuple(given.name for given in self.inputs if given.differentiable)
+
+    @property
+    def flowing(self) -> tuple[str, ...]:
+        """The outputs that a gradient leads back from: `loss.detach()` beside a loss is none."""
+        found = set(self.differentiable)
+        for line in self.lines:
+            if line.expr.differentiable:
+                found.update(line.targets)
+        values = self.values
+        return tuple(n for n in self.outputs if n in found and continuous(values[n]))
 
     def axes_of(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """A name for each axis of a shape: the annotation's where the size tells, else the size."""

@@ -15,7 +15,7 @@ import torch
 from gradninja.errors import ReadError
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live, live_defaults
-from gradninja.lines.ndarray import NUMPY, as_tensors, holds_arrays, is_array
+from gradninja.lines.ndarray import NUMPY, TORCH, as_tensors, holds_arrays, is_array
 from gradninja.lines.original import held_to_numpy
 from gradninja.lines.packed import holds_tensors, taken_apart
 from gradninja.lines.plain import continuous, is_plain, wide
@@ -53,7 +53,9 @@ def read(
     """
     held = found_live(forward)
     arrays = (held is not None and held.original is not None) or holds_arrays(inputs)
-    source = load(forward if held is None else held.method, dialect=NUMPY if arrays else None)
+    module = held is not None and isinstance(held.instance, torch.nn.Module)
+    spoken = NUMPY if arrays else TORCH if module else None
+    source = load(forward if held is None else held.method, dialect=spoken)
     formals = parameters(source, source.function, stars=held is not None)
     own_names: Mapping[str, str] = {}
     if held is not None:

@@ -7,6 +7,7 @@ inlined, loops over constant ranges are unrolled. What is outside of the fence i
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -206,6 +207,33 @@ class Reader(Looping):
     def run_If(self, node: ast.If) -> None:
         self.run(node.body if self.decide(node.test) else node.orelse)
 
+    def run_Match(self, node: ast.Match) -> None:
+        """The case that a plain value falls under; patterns are values, `|` and `_`."""
+        subject = self.read(node.subject)
+        for case in node.cases:
+            if self._falls_under(case.pattern, subject) and (
+                case.guard is None or self.decide(case.guard)
+            ):
+                self.run(case.body)
+                return
+
+    def _falls_under(self, pattern: ast.pattern, subject: Expr) -> bool:
+        if isinstance(pattern, ast.MatchOr):
+            return any(self._falls_under(part, subject) for part in pattern.patterns)
+        if isinstance(pattern, ast.MatchSingleton):
+            return subject.value is pattern.value
+        if isinstance(pattern, ast.MatchValue):
+            same = ast.copy_location(ast.Constant(None), pattern.value)
+            found = self._static_operation(
+                same, operator.eq, (subject, self.read(pattern.value)), same
+            )
+            return self.truth(found, pattern)
+        if isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
+            if pattern.name is not None:
+                self.bind(pattern.name, subject)
+            return True
+        self.fail(pattern, "this pattern is outside of what is read", "write `if` and `elif`")
+
     def run_Raise(self, node: ast.Raise) -> None:
         self.fail(node, "the forward raises here", "give inputs that it takes")
 
@@ -220,14 +248,15 @@ class Reader(Looping):
             call = item.context_expr
             told = ast.unparse(call.func if isinstance(call, ast.Call) else call)
             name = told.rpartition(".")[2]
-            given = {ast.unparse(a) for a in ast.walk(call) if isinstance(a, ast.Constant)}
             if name in {"no_grad", "inference_mode"}:
                 self.grad_enabled = False
             elif name == "enable_grad":
                 self.grad_enabled = True
             elif name == "set_grad_enabled" and isinstance(call, ast.Call):
                 self.grad_enabled = self.decide(call.args[0])
-            elif not (name in HARMLESS_CONTEXTS or (name == "autocast" and "False" in given)):
+            elif name not in HARMLESS_CONTEXTS and not (
+                name == "autocast" and self.leaves_precision(call)
+            ):
                 self.fail(
                     node,
                     f"`with {ast.unparse(call)}` is outside; torch.no_grad() is read",
@@ -300,7 +329,8 @@ class Reader(Looping):
         if live is not None:
             told = [n for a in self.assumptions for n in names_in(a.syntax)]
             self.lines = needed(self.lines, [*outputs, *told])
-            read = {n for line in self.lines for n in names_in(line.expr.syntax)} | set(outputs)
+            read = {n for line in self.lines for n in names_in(line.expr.syntax)}
+            read.update(outputs, told)
             inputs = tuple(i for i in inputs if i.name in read or i.name not in live.tensors)
         return Program(
             name=function.name if live is None else live.name,

@@ -172,7 +172,8 @@ def parse(
         raise ReadError(f"this is not Python: {error}") from None
     known = {**USUAL_ALIASES, **modules_of(around or {}), **aliases(tree)}
     plain = {**plain_of(around or {}), **constants(tree)}
-    dialect = dialect_of(tree, known) or dialect or _spoken(around or {})
+    told = dialect_of(tree, known)  # `np.sqrt(2)` among a module's lines makes no NumPy of them
+    dialect = told if told == TORCH else dialect or told or _spoken(around or {})
     if dialect == NUMPY:
         tree = translated(tree, known, frozenset(plain))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

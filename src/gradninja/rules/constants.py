@@ -215,7 +215,13 @@ STEPS = (
     _constant(
         "long", ("a.long()", "a.bool()"), _STEP, "a.long() where a: 3 4", "a.bool() where a: 3 4"
     ),
-    _constant("int", ("a.int()",), _STEP, "a.int() where a: 3 4"),
+    _constant(
+        "int",
+        ("a.int()", "a.byte()", "a.short()", "a.char()"),
+        _STEP,
+        "a.int() where a: 3 4",
+        "a.byte() where a: 3 4",
+    ),
 )
 
 TRUTHS = (

@@ -16,11 +16,13 @@ from gradninja.check.given.module import call_inputs, run_module, without_gradie
 from gradninja.check.given.statements import Written
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.types import CheckError
-from gradninja.derive import Backward, read_program
+from gradninja.derive import Backward, derive, read_program
 from gradninja.derive.dtypes import default_dtype
 from gradninja.errors import ReadError
 from gradninja.lines import Program
 from gradninja.lines.modules.finding import found_live
+from gradninja.lines.program import Input
+from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, load, where_to_put
 from gradninja.rules import BOOK, Book
 
@@ -142,9 +144,34 @@ def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]
         return forward, backward, inputs
     with default_dtype(torch.float64):
         program = read_program(held.instance, inputs)
-    values = {given.name: given.value for given in program.inputs}
+        if _parameters(backward) - set(program.values):  # derived, it names parts of lines
+            program = derive(held.instance, inputs).program
+    values = {given.name: _said(given) for given in program.inputs}
     beside = f"{path.removesuffix('.py')}.py:backward"
     return once_bound(program), beside if backward is None else backward, values
+
+
+def _said(given: Input) -> Any:
+    """An input's value; of a buffer it is said that no gradient is wanted."""
+    value = given.value
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and not given.differentiable:
+        value = value.detach()
+        value._no_gradient = True  # type: ignore[attr-defined]
+    return value
+
+
+def _parameters(backward: Any) -> set[str]:
+    """What a backward that is given as a text or as a function takes without a default."""
+    if isinstance(backward, types.FunctionType):
+        formals = inspect.signature(backward).parameters.values()
+        return {f.name for f in formals if f.default is f.empty}
+    if not isinstance(backward, str) or "\n" not in backward:
+        return set()
+    try:
+        source = load(backward, default="backward")
+    except ReadError:  # loose lines, which take nothing
+        return set()
+    return {f.name for f in parameters(source, source.function) if f.default is None}
 
 
 def once_bound(program: Program) -> str:

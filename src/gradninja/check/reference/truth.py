@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from weakref import WeakSet
 import torch
 
 from gradninja.check.given.draws import Draw
+from gradninja.check.given.module import told
 from gradninja.check.given.plan import written
 from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
 from gradninja.check.tell.types import CheckError
@@ -179,11 +180,13 @@ def truth(
     names: Names,
     namespace: Mapping[str, Any],
     takes: Callable[[str], bool],
+    frozen: Collection[str] = (),
 ) -> Truth:
     """Run the forward on a draw, and autograd back through it.
 
     `takes`: whether the backward takes the output's gradient, by its name. That of a 0-dim output
-    is 1 where it does not.
+    is 1 where it does not. `frozen`: the inputs that no gradient is wanted for, which autograd is
+    not asked for where it refuses.
 
     Raises:
         CheckError: autograd cannot go through it, or nothing that is returned needs it.
@@ -193,9 +196,23 @@ def truth(
     scope: dict[str, Any] = {**LIBRARY, **program.namespace, **inputs}
     leaves = {}
     for name in program.differentiable:
+        if inputs[name].is_complex():
+            raise CheckError(
+                f"`{name}` is complex, and gradients of complex inputs are not judged",
+                hint="take its parts as inputs, with `torch.view_as_complex` in the forward",
+            )
         leaves[name] = scope[name] = inputs[name].detach().clone().requires_grad_()
     with precision(dtype), quiet():
-        _run_lines(program, scope, dtype)
+        try:
+            _run_lines(program, scope, dtype)
+        except RuntimeError as error:
+            if not frozen or "not differentiable" not in str(error):
+                raise CheckError(
+                    f"the forward does not run in {dtype}: {told(error)}",
+                    spot=source.spot(source.function),
+                ) from None
+            scope.update({name: inputs[name] for name in frozen})
+            _run_lines(program, scope, dtype)
         whole = gathered(program.packed, inputs)
         natural = _locals(source, namespace, whole, dtype, names.outputs.values())
     names_bound = [*inputs, *(t for line in program.lines for t in line.targets)]

@@ -9,6 +9,7 @@ What belongs to no input by any of these is not judged, unless nothing of it is 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -272,6 +273,8 @@ class Returned:
                     own = HANDED_ON * rounding.distance(
                         trial.single.gradients[version], wide.to(torch.float32)
                     )
+                    if trial.single is trial.wide:  # there is nothing in float32 to go by
+                        own = math.inf
                     limit = max(LOST * size(wide), min(allowed.absolute * lost, own))
                 if rounding.distance(value, wide) <= limit:
                     return True

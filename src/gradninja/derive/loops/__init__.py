@@ -136,9 +136,9 @@ def _run(
     several = found if isinstance(found, tuple) else (found,)
     names = _returned(forward)
     values = dict(zip(names, several, strict=True))
-    outputs = several[: len(back.program.outputs)]
     generator = torch.Generator().manual_seed(seed)
-    flowing = [o for o in outputs if o.is_floating_point() or o.is_complex()]
+    outputs = zip(back.program.outputs, several, strict=False)
+    flowing = [o for name, o in outputs if name in back.outputs]
     cotangents = tuple(
         torch.ones_like(o)
         if back.scalar

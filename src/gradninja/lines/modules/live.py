@@ -21,6 +21,7 @@ from torch.utils import checkpoint
 from gradninja.errors import ReadError
 from gradninja.lines.modules.layers import meaning
 from gradninja.lines.modules.surroundings import Surrounded
+from gradninja.lines.modules.wrappers import unwrapped
 from gradninja.lines.ndarray import as_tensors, holds_arrays
 from gradninja.lines.plain import continuous
 
@@ -103,6 +104,8 @@ def live(instance: Any) -> Live:
     Raises:
         ReadError: it has no forward that is written in Python.
     """
+    wrapper, instance = instance, unwrapped(instance)
+    wrapped = wrapper is not instance
     method = forward_of(instance)
     if isinstance(instance, nn.Module) and meaning(type(instance)) and method is not None:
         method = _by_its_name(type(instance), method)
@@ -127,6 +130,9 @@ def live(instance: Any) -> Live:
             taken.add(name)
             names[id(tensor)], tensors[name] = name, tensor
         paths[path] = names[id(tensor)]
+    if wrapped and isinstance(wrapper, nn.Module):  # as it names them, too: `module.fc1.weight`
+        found_paths = {id(t): path for path, t in wrapper.named_parameters()}
+        paths.update({found_paths[i]: name for i, name in names.items() if i in found_paths})
     closures = tuple(f for _, f in held if isinstance(f, types.FunctionType))
     wanted = _wanted(instance, tensors)
     if original is not None:  # an array does not ask for a gradient: all that could have one, do
@@ -156,7 +162,7 @@ def forward_of(instance: Any) -> types.FunctionType | None:
         return instance.unbound()
     kind = type(instance)
     names = ("forward",) if isinstance(instance, nn.Module) else ("__call__", "forward")
-    methods = (getattr(kind, name, None) for name in names)
+    methods = (unwrapped(getattr(kind, name, None)) for name in names)
     return next((m for m in methods if isinstance(m, types.FunctionType)), None)
 
 

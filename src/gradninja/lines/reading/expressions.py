@@ -133,7 +133,10 @@ class Expressions(Builder):
             return owner.args[list(owner.value).index(node.attr)]
         if owner.is_tensor and node.attr == "requires_grad":
             return self.static(node, owner.differentiable, ast.Constant(owner.differentiable))
-        if owner.is_tensor and node.attr in {"data", "grad"}:
+        if owner.is_tensor and node.attr == "data":  # read, it is the values without a gradient
+            detached = ast.Call(ast.Attribute(owner.syntax, "detach", ast.Load()), [], [])
+            return self.operation(node, "Tensor.detach", (owner,), detached, torch.Tensor.detach)
+        if owner.is_tensor and node.attr == "grad":
             self.fail(
                 node, f"`.{node.attr}` goes around the gradient", "use `.detach()` if you mean it"
             )
@@ -154,6 +157,13 @@ class Expressions(Builder):
 
     def read_List(self, node: ast.List) -> Expr:
         return self.container(node, self._elements(node.elts), list)
+
+    def read_Set(self, node: ast.Set) -> Expr:
+        """A set of plain values: what `in` asks."""
+        elements = self._elements(node.elts)
+        if any(e.op != STATIC for e in elements):
+            self.fail(node, "a set of tensors is outside of what is read", "use a list")
+        return self.static(node, {e.value for e in elements}, node, elements)
 
     def _elements(self, nodes: Iterable[ast.expr]) -> list[Expr]:
         found: list[Expr] = []

@@ -8,20 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
 from gradninja.lines import source as sources
 from gradninja.lines.modules.live import live_defaults
+from gradninja.lines.modules.wrappers import HARMLESS, QUIET, decorator_name, unwrapped
 from gradninja.lines.plain import is_plain, literal
-from gradninja.lines.program import NAME, STATIC, TUPLE, Expr
+from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Input
 from gradninja.lines.reading.calls import Calls
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source, Standing
 
-# Decorators that record no gradient, and such that leave a function what it is.
-QUIET = frozenset({"no_grad", "inference_mode"})
-HARMLESS = frozenset(
-    "property cached_property staticmethod classmethod override abstractmethod ignore unused "
-    "export disable jaxtyped jit script_method".split()
-)
 DEEPEST_CALL = 40
 LIBRARIES = ("gradninja.", "torch.")  # whose text stands where the person calls it
 OUTSIDE = frozenset({"torch", "einops"})  # whose functions are known by name
@@ -49,7 +46,7 @@ class Function:
 
     @staticmethod
     def of(live: Callable[..., Any], name: str) -> Function:
-        return Function(name, live=live)
+        return Function(name, live=unwrapped(live))
 
 
 class Inlining(Calls):
@@ -60,6 +57,7 @@ class Inlining(Calls):
     frames: list[dict[str, Expr]]  # the scopes of the callers
     depth: int
     statement: ast.stmt
+    inputs: tuple[Input, ...]
 
     def run(self, body: list[ast.stmt]) -> None:
         raise NotImplementedError
@@ -87,7 +85,7 @@ class Inlining(Calls):
             return self.local_functions[name]
         if name in self.source.functions:
             return Function(name, self.source, self.source.functions[name])
-        live = self.source.outside.get(name)
+        live = unwrapped(self.source.outside.get(name))
         if (
             isinstance(live, types.FunctionType)
             and live.__module__.partition(".")[0] not in OUTSIDE
@@ -192,7 +190,9 @@ class Inlining(Calls):
         """Whether a function runs without gradients; what else decorates it is not guessed at."""
         quiet = False
         for decorator in definition.decorator_list:
-            told = ast.unparse(decorator).removesuffix("()").rpartition(".")[2]
+            told = decorator_name(decorator)
+            if told == "autocast" and self.leaves_precision(decorator):
+                continue
             if told in QUIET:
                 quiet = True
             elif told not in HARMLESS and not isinstance(source, Standing):
@@ -203,6 +203,20 @@ class Inlining(Calls):
                     "call the function without it",
                 )
         return quiet
+
+    def leaves_precision(self, context: ast.expr) -> bool:
+        """Whether an `autocast` is off, or for another device than the one that this is read on."""
+        if not isinstance(context, ast.Call):
+            return False
+        named = {k.arg: k.value for k in context.keywords}
+        enabled = named.get("enabled")
+        if enabled is not None and not self.decide(enabled):
+            return True
+        path = self.dotted(context.func) or ast.unparse(context.func)
+        told = context.args[0] if context.args else named.get("device_type")
+        device = "cuda" if ".cuda." in path else told and self.read(told).value
+        here = {i.value.device.type for i in self.inputs if isinstance(i.value, torch.Tensor)}
+        return isinstance(device, str) and device not in here
 
     def _given(
         self,

@@ -44,6 +44,17 @@ def _floats(values: Any) -> Any:
     return [_floats(v) for v in values] if isinstance(values, list | tuple) else float(values)
 
 
+# Classes of old: a tensor's type by its name.
+TYPED: dict[Any, torch.dtype] = {
+    torch.FloatTensor: torch.float32,
+    torch.DoubleTensor: torch.float64,
+    torch.LongTensor: torch.int64,
+    torch.IntTensor: torch.int32,
+    torch.BoolTensor: torch.bool,
+    torch.ByteTensor: torch.uint8,
+}
+
+
 class Making(Constants):
     """Calls of classes."""
 
@@ -58,12 +69,8 @@ class Making(Constants):
             return self.builtin(node, kind.__name__, args, kwargs)
         if kind is Variable and args:  # what a tensor was called once
             return args[0]
-        if kind is torch.Tensor and len(args) == 1 and isinstance(args[0].value, list | tuple):
-            first = args[0]
-            if first.op == STATIC:
-                floats = _floats(first.value)
-                first = self.static(node, floats, literal(floats))
-            return self.module_call(node, "torch.tensor", [first], {})
+        if kind is torch.Tensor or kind in TYPED:
+            return self._of_old(node, kind, args)
         kind = STANDING.get(kind, kind)
         fields = _fields(kind)
         if fields is not None and not hasattr(kind, "__post_init__"):
@@ -82,6 +89,20 @@ class Making(Constants):
             )
         self.objects.append(made)
         return self.value_of(node, made, node)
+
+    def _of_old(self, node: ast.Call, kind: type, args: list[Expr]) -> Expr:
+        """`torch.Tensor([0])`, `torch.LongTensor(lengths)`, and of sizes what is to be filled."""
+        dtype = TYPED.get(kind)
+        named = {} if dtype is None else {"dtype": self.static(node, dtype, literal(dtype))}
+        if len(args) != 1 or not isinstance(args[0].value, list | tuple):
+            if args and args[0].is_tensor:
+                self.fail(node, "a tensor is made of a tensor here", "use the tensor itself")
+            return self.module_call(node, "torch.empty", args, named)
+        first = args[0]
+        if first.op == STATIC and (dtype is None or dtype.is_floating_point):
+            floats = _floats(first.value)
+            first = self.static(node, floats, literal(floats), args)
+        return self.module_call(node, "torch.tensor", [first], named)
 
     def _constructed(
         self,

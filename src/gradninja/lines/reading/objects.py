@@ -21,8 +21,9 @@ from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines.modules.layers import ASKED, COMPUTED, FUNCTIONS, meaning, trimmed
 from gradninja.lines.modules.live import callee_path, forward_of
+from gradninja.lines.modules.wrappers import unwrapped
 from gradninja.lines.plain import is_plain, literal
-from gradninja.lines.program import STATIC, Expr
+from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading.inlining import Function
 from gradninja.lines.reading.making import Making
 from gradninja.lines.reading.numbers import Logged, logged
@@ -109,13 +110,18 @@ class Objects(Making):
             self.fail(node, f"this line does not run: {type(error).__name__}: {error}")
         return self.static(node, value, literal(value))
 
+    def replace_container(self, target: ast.expr, old: Expr, new: Expr) -> None:
+        raise NotImplementedError
+
     # -- calls ------------------------------------------------------------------------------
 
     def call_value(
         self, node: ast.Call, callee: Expr, args: list[Expr], kwargs: Mapping[str, Expr]
     ) -> Expr:
         """A call of a live thing: a function, a method, a module, a class."""
-        value = callee.value
+        value = unwrapped(callee.value)
+        if value is not callee.value:
+            callee = self.static(node, value, callee.syntax)
         if isinstance(value, Logged):
             return callee
         if isinstance(value, Function):
@@ -164,7 +170,7 @@ class Objects(Making):
     def _bound(
         self, node: ast.Call, method: types.MethodType, args: list[Expr], kwargs: Mapping[str, Expr]
     ) -> Expr:
-        function, owner = method.__func__, method.__self__
+        function, owner = unwrapped(method.__func__), method.__self__
         if isinstance(owner, nn.Module) and function.__module__.startswith("torch."):
             name = function.__name__
             if name in TELLING:
@@ -263,13 +269,23 @@ class Objects(Making):
         if name == "next":
             elements = self.elements_of(node, first)
             if elements:
+                if isinstance(node.args[0], ast.Name):  # what is left, for who reads on
+                    rest = self.container(node, elements[1:], list)
+                    self.replace_container(node.args[0], first, rest)
                 return elements[0]
+            if len(args) > 1:
+                return args[1]
             self.fail(node, "there is nothing next")
         if name == "iter":
-            return first
+            several = self.elements_of(node, first)
+            return self.container(node, several, list) if first.op == TUPLE else first
+        if name == "callable":
+            called = isinstance(first.value, Function) or callable(first.value)
+            return self.static(node, called, ast.Constant(called))
+        if name == "type" and len(args) == 1:
+            kind = types.FunctionType if isinstance(first.value, Function) else type(first.value)
+            return self.static(node, kind, node)
         if first.op != STATIC:
-            if name == "callable":
-                return self.static(node, False, ast.Constant(False))
             self.fail(node, f"`{name}` of a tensor leaves the lines")
         value = getattr(builtins, name)(first.value)
         return self.static(node, value, literal(value) if is_plain(value) else node)

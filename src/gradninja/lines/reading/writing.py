@@ -17,13 +17,17 @@ import torch
 from gradninja.lines import fence
 from gradninja.lines.plain import literal
 from gradninja.lines.program import NAME, TUPLE, Expr, Input
-from gradninja.lines.reading.containers import Containers
-from gradninja.lines.reading.parts import Part, parts_of
+from gradninja.lines.reading.through import (
+    Part,
+    Through,
+    is_view,
+    overlap,
+    parts_of,
+    same_place,
+)
 
-MOST_COMPARED = 1_000_000  # elements of a memory in which two views are held against each other
 
-
-class Writing(Containers):
+class Writing(Through):
     """In-place operators, methods and assignments of tensors."""
 
     inputs: tuple[Input, ...]
@@ -131,6 +135,9 @@ class Writing(Containers):
             return self._like(node, "zeros_like", owner)
         if name == "fill" and len(args) == 1:
             return args[0]
+        if name == "fill_diagonal" and len(args) == 1 and not kwargs and owner.value.ndim == 2:
+            diagonal = self.method_on(node, "diagonal", owner)
+            return self.beneath(node, diagonal, self.fitted(node, diagonal, args[0]))
         if name in DRAWS and not args and not kwargs:
             return self._like(node, DRAWS[name], owner)
         op = f"Tensor.{name}"
@@ -153,15 +160,10 @@ class Writing(Containers):
             return self._like(node, "full_like", held, value)
         if value.value.dtype != held.value.dtype:
             kind = self.static(node, held.value.dtype, literal(held.value.dtype))
-            value = self._method_of(node, "to", value, kind)
+            value = self.method_on(node, "to", value, kind)
         if value.shape != held.shape:
-            value = self._method_of(node, "expand_as", value, held)
+            value = self.method_on(node, "expand_as", value, held)
         return value
-
-    def _method_of(self, node: ast.AST, name: str, owner: Expr, *args: Expr) -> Expr:
-        attribute = ast.Attribute(owner.syntax, name, ast.Load())
-        run = getattr(torch.Tensor, name)
-        return self._apply(node, f"Tensor.{name}", attribute, run, list(args), {}, owner)
 
     # -- what is written to -----------------------------------------------------------------
 
@@ -180,6 +182,12 @@ class Writing(Containers):
             holder = None if moved else self._holder(held.value)
             if holder is None:
                 return value  # nobody else has it
+            if is_view(held):
+                below = self.beneath(target, held, value)
+                if below is not None:
+                    base = held.args[0]
+                    name = ast.copy_location(ast.Name(ast.unparse(base.syntax)), target)
+                    return self.seen_again(target, held, self.write_to(name, base, below))
             self.fail(
                 target,
                 f"this writes through a view of `{holder}`",
@@ -188,7 +196,7 @@ class Writing(Containers):
         if not moved:
             self._hold_writable(target, held)
         if not moved and self._holder(value.value) is not None:
-            value = self._method_of(target, "clone", value)  # what is written is a copy
+            value = self.method_on(target, "clone", value)  # what is written is a copy
         new = super().named(re.sub(r"_\d+$", "", str(held)), value)
         if not moved:
             self._note_views(target, held)
@@ -266,9 +274,9 @@ class Writing(Containers):
                 "this index is outside of what is written to",
                 "write to one axis at a time, or use torch.where",
             )
-        return self._put(target, owner, parts, value)
+        return self.put_part(target, owner, parts, value)
 
-    def _put(self, node: ast.Subscript, owner: Expr, parts: list[Part], value: Expr) -> Expr:
+    def put_part(self, node: ast.AST, owner: Expr, parts: list[Part], value: Expr) -> Expr:
         if not parts:
             return self.fitted(node, owner, value)
         tensors = [part for part in parts if part.index.is_tensor and part.index.value.ndim]
@@ -299,18 +307,16 @@ class Writing(Containers):
                 ast.Subscript(owner.syntax, first.at(self).syntax, ast.Load()),
                 lambda t, i: t[i],
             )
-            inner = self._put(node, piece, rest, value)
+            inner = self.put_part(node, piece, rest, value)
             if owner.value.is_complex() and bounds[2] == 1:
                 return self._joined(node, owner, inner, dim, bounds[0])
             return self._scattered(node, "slice_scatter", owner, inner, dim, settings)
-        piece = self._method_of(node, "select", owner, dim, first.index)
-        inner = self._put(node, piece, [part.lowered(first.dim) for part in rest], value)
+        piece = self.method_on(node, "select", owner, dim, first.index)
+        inner = self.put_part(node, piece, [part.lowered(first.dim) for part in rest], value)
         if owner.value.is_complex():
             at = first.index.value % owner.shape[first.dim]
-            return self._joined(
-                node, owner, self._method_of(node, "unsqueeze", inner, dim), dim, at
-            )
-        return self._method_of(node, "select_scatter", owner, inner, dim, first.index)
+            return self._joined(node, owner, self.method_on(node, "unsqueeze", inner, dim), dim, at)
+        return self.method_on(node, "select_scatter", owner, inner, dim, first.index)
 
     def _joined(self, node: ast.AST, owner: Expr, inner: Expr, dim: Expr, start: int) -> Expr:
         """What stands before, what is new, what stands behind: complex parts have no scatter."""
@@ -318,7 +324,7 @@ class Writing(Containers):
         for place, begin, stop in ((0, 0, start), (2, end, owner.shape[dim.value])):
             if stop > begin:
                 bounds = [self.static(node, n, ast.Constant(n)) for n in (begin, stop - begin)]
-                parts.insert(place, self._method_of(node, "narrow", owner, dim, *bounds))
+                parts.insert(place, self.method_on(node, "narrow", owner, dim, *bounds))
         several = self.container(node, parts, list)
         call = ast.Call(fence.callee_syntax("torch.cat"), [several.syntax, dim.syntax], [])
         return self.operation(node, "torch.cat", (several, dim), call, torch.cat)
@@ -338,7 +344,7 @@ class Writing(Containers):
 
     def _put_at(
         self,
-        node: ast.Subscript,
+        node: ast.AST,
         owner: Expr,
         parts: list[Part],
         tensors: list[Part],
@@ -357,13 +363,13 @@ class Writing(Containers):
             wide = first.index
             for _ in range(owner.value.ndim - wide.value.ndim):
                 last = self.static(node, -1, ast.Constant(-1))
-                wide = self._method_of(node, "unsqueeze", wide, last)
-            return self._method_of(node, "masked_fill", owner, wide, value)
+                wide = self.method_on(node, "unsqueeze", wide, last)
+            return self.method_on(node, "masked_fill", owner, wide, value)
         if len(parts) == 1 and not mask and first.dim:
             dim = self.static(node, first.dim, ast.Constant(first.dim))
-            piece = self._method_of(node, "index_select", owner, dim, first.index)
+            piece = self.method_on(node, "index_select", owner, dim, first.index)
             fitted = self.fitted(node, piece, value)
-            return self._method_of(node, "index_copy", owner, dim, first.index, fitted)
+            return self.method_on(node, "index_copy", owner, dim, first.index, fitted)
         if [part.dim for part in parts] != list(range(len(parts))):
             self.fail(node, "positions on these axes are not written to", "use torch.where")
         indices = self.container(node, [part.index for part in parts])
@@ -375,7 +381,7 @@ class Writing(Containers):
             lambda t, i: t[i],
         )
         fitted = self.fitted(node, piece, value)
-        return self._method_of(node, "index_put", owner, indices, fitted)
+        return self.method_on(node, "index_put", owner, indices, fitted)
 
 
 # In-place methods that draw, and what draws the same.
@@ -386,35 +392,3 @@ MOVES = {"unsqueeze", "squeeze", "transpose", "t", "swapaxes", "swapdims", "deta
 
 def _single(value: Expr) -> bool:
     return not value.is_tensor or value.value.ndim == 0
-
-
-def same_place(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors are the same elements in the same order."""
-    return one is other or (
-        one.shape == other.shape
-        and one.stride() == other.stride()
-        and one.data_ptr() == other.data_ptr()
-        and one.numel() > 0
-        and one.dtype == other.dtype
-    )
-
-
-def overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors share an element of memory."""
-    mine, others = one.untyped_storage(), other.untyped_storage()
-    if mine.data_ptr() != others.data_ptr() or not one.numel() or not other.numel():
-        return False
-    size = mine.nbytes() // one.element_size()
-    if size > MOST_COMPARED or one.dtype != other.dtype:
-        return True
-    taken = torch.zeros(size, dtype=torch.bool)
-    taken[_places(one)] = True
-    return bool(taken[_places(other)].any())
-
-
-def _places(tensor: torch.Tensor) -> torch.Tensor:
-    """The places in its memory that a tensor's elements lie at."""
-    found = torch.tensor(tensor.storage_offset())
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        found = found.unsqueeze(-1) + torch.arange(size) * stride
-    return found.reshape(-1)

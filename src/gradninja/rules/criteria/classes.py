@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradninja.rules.criteria.meanings import REDUCTIONS, cross_entropy, nll_loss, reduction
 from gradninja.rules.layers.attention import BISHOP
-from gradninja.rules.rule import Rule, Site
+from gradninja.rules.rule import Refusal, Rule, Site
 
 DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
 
@@ -192,7 +192,43 @@ def _nll_exact(site: Site) -> str:
     return _picked_exact(site, "a", "g")
 
 
+def _alignments(site: Site) -> str:
+    """Through all ways to align a target, by PyTorch's own recursions forward and back."""
+    if site.ndim("a") != 3:
+        raise Refusal("there is a rule for a batch, (time, batch, classes), alone")
+    given = "a, targets, input_lengths, target_lengths"
+    how = site.value("reduction")
+    each = {"none": "g", "sum": "g.expand(a.shape[1])"}.get(how)
+    if each is None:
+        lengths = "target_lengths"
+        if not site.is_tensor("target_lengths"):
+            lengths = "torch.tensor(target_lengths, device=g.device)"
+        each = f"g / ({lengths}.clamp(min=1) * a.shape[1])"
+    return (
+        f"torch.ops.aten._ctc_loss_backward({each}, {given}, *torch.ops.aten._ctc_loss({given}, "
+        "blank, zero_infinity), blank, zero_infinity)"
+    )
+
+
 CLASSES = (
+    Rule(
+        "ctc_loss",
+        (
+            "F.ctc_loss(a, targets, input_lengths, target_lengths, blank=0, reduction='mean', "
+            "zero_infinity=False)",
+        ),
+        {"a": _alignments},
+        why="each class at each time: what it was given, less its share in the ways to align the "
+        "target",
+        source="Graves et al. 2006, Connectionist temporal classification, equation 16",
+        tests=(
+            "F.ctc_loss(a.log_softmax(2), t + 1, (5, 5), (3, 2)) where a: 5 2 4; t: 2 3 < 3",
+            "F.ctc_loss(a.log_softmax(2), t, torch.tensor([5, 4]), torch.tensor([2, 2]), blank=3, "
+            "reduction='sum', zero_infinity=True) where a: 5 2 4; t: 2 2 < 3",
+            "F.ctc_loss(a.log_softmax(2), t + 1, torch.tensor([5, 4]), torch.tensor([2, 1]), "
+            "reduction='none') where a: 5 2 4; t: 3 < 3",
+        ),
+    ),
     Rule(
         "cross_entropy",
         (
