@@ -76,6 +76,8 @@ MISTAKES = [
      "dy = 2 * y / n_all", "dx dw db"),
     ("dm / n_all", "dm / len(x)", "a rank's own length for the whole's",
      "dh = dc + dm / n_all + 0.1 * dy", "dx dw db"),
+    ("2 * y / n_all", "2 * y * w.shape[1] / y.numel()", "a rank's own length for the whole's",
+     "dy = 2 * y * w.shape[1] / (n_all * y.shape[1])", "dx dw db"),
     ("    return dx", "    db = db + db.new_tensor(dist.get_rank())\n    return dx",
      "a gradient that differs between ranks", None, "db"),
     ("dy = 2 * y", "dy = 3 * y", "wrong on one rank, too", None, "dx dw db"),
@@ -115,6 +117,12 @@ def test_ranks_that_wait_for_each_other_are_told() -> None:
         "    dist.all_reduce(dm,", "    if dist.get_rank() == 0: dist.all_reduce(dm,"
     )
     with pytest.raises(GradninjaError, match=r"rank|wait"):
+        gn.check(FORWARD, text, split=SPLIT)
+
+
+def test_a_name_that_nothing_has_is_no_matter_of_ranks() -> None:
+    text = BACKWARD.replace("fc.all_reduce(dm", "funcol.all_reduce(dm")
+    with pytest.raises(GradninjaError, match="name 'funcol' is not defined"):
         gn.check(FORWARD, text, split=SPLIT)
 
 

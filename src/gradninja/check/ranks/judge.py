@@ -177,6 +177,8 @@ class Trial:
         wrong = {name for end in ends for name in end.wrong}
         if stopped is not None:
             wrong = {f"d{name}" for name in self.wanted}
+            if isinstance(stopped.__cause__, NameError | AttributeError | TypeError):
+                raise CheckError(stopped.message, hint=stopped.hint)  # of one rank, too
         mends = self._mends(wrong) if wrong else {}
         if stopped is not None and not any(mends.values()):
             raise CheckError(stopped.message, hint=stopped.hint)
@@ -232,6 +234,10 @@ class Trial:
                             found.setdefault(text, axis.whole)
                         if place == 0:
                             found.setdefault(f"len({name})", axis.whole)
+                        others = [p for p in range(held[0].ndim) if p != place]
+                        whole = " * ".join([axis.whole, *(f"{name}.shape[{p}]" for p in others)])
+                        for text in (f"{name}.numel()", f"{name}.nelement()"):
+                            found.setdefault(text, whole)
         return found
 
     @cached_property
