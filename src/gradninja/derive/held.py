@@ -18,6 +18,7 @@ from gradninja.lines.modules.live import Live
 from gradninja.lines.packed import leaves as leaves_of
 from gradninja.lines.packed import put_together
 from gradninja.lines.plain import continuous, wide
+from gradninja.lines.scope import vjp
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
 SINGLE = 1e-3  # where the module casts to float32 itself
@@ -99,12 +100,7 @@ def truth(
             (o, g) for o, g in pairs if g is not None and o.requires_grad and o.shape == g.shape
         ]
         try:
-            found = torch.autograd.grad(
-                [o for o, _ in flowing],
-                list(leaves.values()),
-                [g for _, g in flowing],
-                allow_unused=True,
-            )
+            found = vjp([o for o, _ in flowing], list(leaves.values()), [g for _, g in flowing])
         except RuntimeError as error:
             first = str(error).strip().partition("\n")[0]
             raise DeriveError(f"autograd refuses {live.name} itself: {first}") from None

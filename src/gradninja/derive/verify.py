@@ -11,7 +11,7 @@ import torch
 from gradninja.derive.holes import FULL, empty_of
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
-from gradninja.lines.scope import LIBRARY, run
+from gradninja.lines.scope import LIBRARY, run, vjp
 
 # Relative to the largest element. Reading is in float64, so a right gradient is within 1e-10; a
 # wrong rule is off by parts of one. Programs that cast to float32 themselves get its precision.
@@ -63,11 +63,10 @@ def truth(
             made = {name: scope[name] for line in lines for name in line.targets}
             leaves.update({name: value for name, value in made.items() if value.requires_grad})
         outputs = [scope[name] for name in cotangents]
-        found = torch.autograd.grad(
+        found = vjp(
             [o for o in outputs if o.requires_grad],
             list(leaves.values()),
             [g for o, g in zip(outputs, cotangents.values(), strict=True) if o.requires_grad],
-            allow_unused=True,
         )
     return {
         name: torch.zeros_like(leaf) if gradient is None else gradient

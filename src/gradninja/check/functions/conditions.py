@@ -18,6 +18,7 @@ from gradninja.check.given.module import told
 from gradninja.check.given.run import quiet
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import gapped, size
+from gradninja.lines.scope import vjp
 
 Values = dict[str, Any]
 WIDE = torch.float64
@@ -328,12 +329,7 @@ def _gradients(
             if not floats:
                 return dict.fromkeys(wanted)
             cotangents = [condition.cotangent(_drawn(one, place)) for place, one in floats]
-            found = torch.autograd.grad(
-                [one for _, one in floats],
-                [taken[name] for name in wanted],
-                cotangents,
-                allow_unused=True,
-            )
+            found = vjp([one for _, one in floats], [taken[name] for name in wanted], cotangents)
     except Exception as error:  # whatever the person's code raises
         return error
     zeros = (torch.zeros_like(taken[n]) if g is None else g for n, g in zip(wanted, found))  # noqa: B905

@@ -21,7 +21,7 @@ from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
 from gradninja.lines.packed import gathered
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, vjp
 from gradninja.lines.source import Source
 
 # How `out[:, t] = h` is read.
@@ -166,7 +166,7 @@ class Truth:
             return None
         outputs, upstream = [p[0] for p in pairs], [p[1] for p in pairs]
         part: torch.Tensor | None
-        (part,) = torch.autograd.grad(outputs, leaf, upstream, allow_unused=True)
+        (part,) = vjp(outputs, [leaf], upstream)
         return part
 
 
@@ -236,11 +236,10 @@ def truth(
     }
     try:
         with torch.enable_grad():
-            found = torch.autograd.grad(
+            found = vjp(
                 [flowing[name] for name in outputs],
                 list(flowing.values()),
                 [cotangents[name] for name in outputs],
-                allow_unused=True,
             )
     except RuntimeError as error:
         raise CheckError(

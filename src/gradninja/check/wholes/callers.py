@@ -17,6 +17,7 @@ from gradninja.check.reference.tolerance import distance
 from gradninja.check.reference.truth import gapped, size
 from gradninja.check.tell.types import CheckError
 from gradninja.check.walks.trials import Trial
+from gradninja.lines.scope import vjp
 
 OUTPUT = ""  # among the gradients of a Function: how far its output is from the forward's lines'
 Gradients = dict[str, Any]
@@ -84,11 +85,10 @@ def _autograd_function(function: Any) -> Runner:
             floats = [o for o in outputs if isinstance(o, torch.Tensor) and o.requires_grad]
             if not floats:
                 return {}
-            found = torch.autograd.grad(
+            found = vjp(
                 floats,
                 [values[name] for name in wanted],
                 _cotangents(trial, dtype)[: len(floats)],
-                allow_unused=True,
             )
         return {**dict(zip(wanted, found, strict=True)), OUTPUT: off}
 

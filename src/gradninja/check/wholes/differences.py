@@ -24,6 +24,7 @@ from gradninja.check.wholes.callers import as_function, name_of
 from gradninja.check.wholes.complexes import InParts, complex_places, in_parts, is_complex
 from gradninja.check.wholes.complexes import told as about_conjugates
 from gradninja.derive import COTANGENT_SEED
+from gradninja.lines.scope import vjp
 
 STEP = 6e-6  # of central differences in float64: the cube root of the roundoff
 SINGLE_STEP = 5e-3  # the same of float32's
@@ -224,9 +225,7 @@ def _gradients(
         cotangents = [_random(outputs[at], at) for at in flowing]
         if not flowing:
             return [None] * len(wanted), [], []
-        found = torch.autograd.grad(
-            [outputs[at] for at in flowing], list(leaves.values()), cotangents, allow_unused=True
-        )
+        found = vjp([outputs[at] for at in flowing], list(leaves.values()), cotangents)
     return list(found), flowing, cotangents
 
 

@@ -18,7 +18,7 @@ from gradninja.derive.loops.text import Segment, Texts, fresh, joined
 from gradninja.derive.loops.turns import Differs, turns_of
 from gradninja.lines import STATIC, Line, Program
 from gradninja.lines.program import names_in
-from gradninja.lines.scope import LIBRARY, run
+from gradninja.lines.scope import LIBRARY, run, vjp
 from gradninja.rules import BOOK
 
 if TYPE_CHECKING:
@@ -189,11 +189,10 @@ def _hold(
     with torch.enable_grad():
         _, found, ends = _run(back, forward, backward, leaves, seed=5)
         half = len(ends) // 2
-        true = torch.autograd.grad(
+        true = vjp(
             [o for o in ends[:half] if o.requires_grad],
             [leaves[name] for name in program.differentiable],
             [g for o, g in zip(ends[:half], ends[half:], strict=True) if o.requires_grad],
-            allow_unused=True,
         )
     for name, want in zip(program.differentiable, true, strict=True):
         want = torch.zeros_like(leaves[name]) if want is None else want
