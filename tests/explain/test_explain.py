@@ -80,7 +80,7 @@ def test_text_has_every_line_in_the_order_of_the_walk(back: gn.Backward) -> None
 def test_markdown_has_every_line_and_whole_formulas(back: gn.Backward) -> None:
     text = gn.explain(back, "markdown")
     in_order(answered(back), text)
-    formulas = re.findall(r"\$\$\n(.+?)\n\$\$", text, re.DOTALL)
+    formulas = re.findall(r"```math\n(.+?)\n```", text, re.DOTALL)
     assert len(formulas) >= len(back.lines)
     for formula in formulas:
         bare = formula.replace(r"\{", "").replace(r"\}", "")

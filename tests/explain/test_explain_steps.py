@@ -43,10 +43,13 @@ def test_every_view_tells_the_steps(view: str, fused: gn.Fused) -> None:
 
 def test_markdown_has_the_steps_as_formulas(fused: gn.Fused) -> None:
     told = gn.explain(fused, "markdown")
-    assert told.count("$$") % 2 == 0
+    assert "$$" not in told  # GitHub reads it as Markdown before it is set as a formula
+    shown = told._repr_markdown_()
+    assert shown.count("$$") == 2 * told.count("```math") > 0 and "```math" not in shown
     for step in fused.steps:
         if formula(step) is not None:
-            assert f"   $$\n   {step.latex}\n   $$" in told
+            assert f"   ```math\n   {step.latex}\n   ```" in told
+            assert f"   $$\n   {step.latex}\n   $$" in shown
             assert step.latex.count("{") == step.latex.count("}")
     assert "operatorname" not in told + gn.explain(gn.derive(BATCHNORM), "markdown")
 

@@ -19,7 +19,9 @@ def explain(
     file: ForwardFile,
     view: Annotated[
         View,
-        typer.Option("--as", help="Text, Markdown with LaTeX, or one HTML page with the graph."),
+        typer.Option(
+            "--as", help="Text, Markdown as GitHub shows it, or one HTML page with the graph."
+        ),
     ] = "text",
     steps: Annotated[
         bool,

@@ -9,7 +9,7 @@ from typing import Any, overload
 from gradninja.choices import View
 from gradninja.derive import Backward, derive
 from gradninja.errors import DeriveError
-from gradninja.explain.markdown import markdown
+from gradninja.explain.markdown import for_notebooks, markdown
 from gradninja.explain.page import fragment, page
 from gradninja.explain.text import text
 from gradninja.explain.walkthrough import Walkthrough
@@ -39,7 +39,7 @@ class Explanation(str):
         return fragment(self.walk)
 
     def _repr_markdown_(self) -> str:
-        return markdown(self.walk)
+        return for_notebooks(self.walk)
 
 
 @overload
@@ -64,8 +64,8 @@ def explain(
         backward: what `gn.derive` or `gn.fuse` gave (of the latter the steps are told as well), or
             a forward as `gn.derive` takes it. What `gn.shard` gave is explained as text: why each
             collective stands where it stands, and what a step sends.
-        as_: "text", "markdown" (with formulas in LaTeX), or "html" (one page that needs nothing
-            else, with the graph drawn).
+        as_: "text", "markdown" (with formulas in LaTeX, fenced as GitHub wants them), or "html"
+            (one page that needs nothing else, with the graph drawn).
 
     Raises:
         ReadError, DeriveError: as `gn.derive` has them; also for another `as_`.

@@ -1,4 +1,8 @@
-"""The walk as Markdown, each line also as a formula in LaTeX between `$$`."""
+"""The walk as Markdown, each line also as a formula in LaTeX, in a block fenced as `math`.
+
+GitHub hands such a block on as it is. What stands between `$$` it reads as Markdown first, which
+takes the backslash from `\\,` and one of two from the rows of `cases`.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,17 @@ LEGEND = (
 )
 
 
+MATH = "```math"
+
+
 def markdown(walk: Walkthrough) -> str:
     """The walk as Markdown."""
     return "\n\n".join(_blocks(walk)) + "\n"
+
+
+def for_notebooks(walk: Walkthrough) -> str:
+    """The same with the formulas between `$$`, which is what notebooks know."""
+    return re.sub(rf"{MATH}\n(.*)\n( *)```", r"$$\n\1\n\2$$", markdown(walk))
 
 
 def _blocks(walk: Walkthrough) -> Iterator[str]:
@@ -76,12 +88,12 @@ def _answer(answer: Answer) -> Iterator[str]:
         said = words(step)
         code = step.latex.startswith(r"\texttt")
         parts = [_span(said) if code else _plain(said) or "so"]
-        parts += [f"$$\n   {step.latex}\n   $$"] if formula(step) is not None else []
+        parts += [f"{MATH}\n   {step.latex}\n   ```"] if formula(step) is not None else []
         yield f"{number}. " + "\n\n   ".join(parts)
 
 
 def _displayed(formula: Formula) -> str:
-    return f"$$\n{latex(formula)}\n$$"
+    return f"{MATH}\n{latex(formula)}\n```"
 
 
 def _fenced(code: str) -> str:
