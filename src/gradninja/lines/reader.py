@@ -388,6 +388,7 @@ class Reader(Looping):
                 self.fail(
                     reached.node, "the return value is no tensor", "return the loss or output"
                 )
+            self.hold_fresh(reached.node, expr)
             name = ast.unparse(expr.syntax)
             if expr.op != NAME or name in given or name in names:
                 name = self.fresh("out")
