@@ -80,7 +80,7 @@ def patches(
         elif old.end_lineno is None or _shares_lines(old, body, style):
             return None
         elif new is None:
-            filler = ("pass",) if len(body) == 1 else ()
+            filler = ("pass",) if len(body) == 1 or _alone(old, style) else ()
             found.append(Patch(old.lineno, old.end_lineno, _indented(filler, old.col_offset)))
         else:
             text = style.statement(new, old)
@@ -93,6 +93,16 @@ def patches(
         lines = [part for text in texts for part in text.splitlines()]
         found.append(Patch(line, line - 1, _indented(lines, column)))
     return tuple(found)
+
+
+def _alone(node: ast.stmt, style: Style) -> bool:
+    """Whether a statement is all that a branch has."""
+    above = style.line(node.lineno - 1) if node.lineno > 1 else ""
+    if not above.partition("#")[0].rstrip().endswith(":"):
+        return False
+    below = (style.line(number) for number in range(_end(node) + 1, style.count + 1))
+    line = next((line for line in below if line.strip()), "")
+    return len(line) - len(line.lstrip()) < node.col_offset
 
 
 def stands(

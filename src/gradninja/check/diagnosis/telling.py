@@ -16,6 +16,7 @@ from gradninja.check.reference.truth import size
 from gradninja.check.tell.types import LineReport, Verdict
 from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.row import Row
+from gradninja.errors import GradninjaError
 
 MOST_USES = 5  # a variable used more often is not told use by use
 
@@ -140,7 +141,10 @@ def _diagnosed(
             source = written.source_of(statement)
             found = replace(found, line=statement.lineno, source=source)
     written = review.trials.written
-    mended_text = patched(written, diagnosis.patches) if diagnosis.patches else None
+    try:
+        mended_text = patched(written, diagnosis.patches) if diagnosis.patches else None
+    except (SyntaxError, GradninjaError):  # it does not stand alone
+        mended_text = None
     turn = first_wrong(review.trials, mended_text, found.line or 0, row.name)
     notes = [note for note in (turn, diagnosis.rule) if note]
     return replace(found, notes=(*found.notes, *notes))
