@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gradninja.check.diagnosis import Kind
 from gradninja.check.diagnosis.telling import explained
+from gradninja.check.diagnosis.work import Allowance
 from gradninja.check.given.placed import Wanted, placed
 from gradninja.check.given.plan import bound, plan
 from gradninja.check.given.statements import EMPTY, Written
@@ -30,14 +31,18 @@ def writes_gradients(trials: Trials) -> bool:
     return any(step.writes & set(trials.plan.gradients) for step in trials.plan.steps)
 
 
-def judge_lines(trials: Trials, asked: Asked = WHOLE) -> Report:
-    """The report on a backward, a row for each gradient that a line writes or should write."""
+def judge_lines(trials: Trials, asked: Asked = WHOLE, allowed: Allowance | None = None) -> Report:
+    """The report on a backward, a row for each gradient that a line writes or should write.
+
+    Args:
+        allowed: what the search for mends may do.
+    """
     written = trials.written
     begun = writes_gradients(trials)
     calls = _called(written, trials) if begun and asked.only is None else None
     try:
         review = Review(trials, asked)
-        rows = [_let(line, asked) for line in explained(review)]
+        rows = [_let(line, asked) for line in explained(review, allowed)]
         notes, unnamed = list(review.notes), _unnamed(trials)
         if calls is not None and not any(row.verdict.accuses for row in rows):
             returned = Returned(trials, calls.collect())

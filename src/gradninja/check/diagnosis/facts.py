@@ -33,7 +33,8 @@ class Facts:
     the names that the person can write there, `later` those that there are by the backward's end;
     `got` is the person's value, `amounts` what each contribution to the gradient is, `parts` what
     derive names on the way, `unbound` a name of the person's own that is read and that no line
-    binds, `astray` statements that write what they should not, `right` the gradients that are.
+    binds, `astray` statements that write what they should not, `right` the
+    gradients that are, `pieces` parts of values that the text has, as `a[:, t]`.
     """
 
     program: Program
@@ -51,6 +52,7 @@ class Facts:
     unbound: str | None = None
     astray: Sequence[ast.stmt] = ()
     right: frozenset[str] = frozenset()
+    pieces: Sequence[ast.expr] = ()
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
 
     def value(self, node: ast.AST) -> Any:
@@ -79,7 +81,7 @@ class Facts:
 
     def is_float(self, node: ast.AST) -> bool:
         found = self.tensor(node)
-        return found is not None and found.is_floating_point()
+        return found is not None and (found.is_floating_point() or found.is_complex())
 
     def is_count(self, node: ast.AST) -> bool:
         """Whether an expression is a whole number that sizes may have made."""
@@ -131,6 +133,7 @@ class Facts:
                 for less in (f"{text} - 1", f"({text} + 1)"):
                     found.setdefault(less, expression(less))
         shown = [n for n in (self.variable, *sorted(self.relevant)) if n in self.reach]
+        shown = shown or list(self.tensors[:2])
         values = {type_and_value(self.value(e)) for e in found.values()}
         for owner in shown:
             shape = getattr(self.scope[owner], "shape", ())

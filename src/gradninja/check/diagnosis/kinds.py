@@ -35,5 +35,7 @@ class Kind(StrEnum):
     VALUE_FOR_GRADIENT = "value in place of gradient"
     SKIPPED_LINK = "skipped link of the chain"
     WRONG_NAME = "wrong name"
+    SWAPPED = "swapped"
+    CONJUGATE = "missing conjugate"
     TIES = "max ties"
     UNKNOWN = "unknown"

@@ -29,6 +29,8 @@ FAMILIES: tuple[Family, ...] = (
     edits.operators,
     edits.parentheses,
     edits.calls,
+    edits.shifts,
+    edits.conjugates,
     shapes.axes,
     shapes.keepdims,
     shapes.sums,
@@ -44,6 +46,7 @@ FAMILIES: tuple[Family, ...] = (
     factors.powers,
     factors.gates,
     factors.links,
+    factors.pieces,
 )
 # What two mistakes on one line are made of, as far as they are looked for.
 PAIRED: tuple[Family, ...] = (
@@ -142,7 +145,7 @@ def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
     )
     for index in locals_first:
         extra = Cost.PROVEN if own.target(facts, written[index]) in proven else 0.0
-        for cost, make in _inner(facts, written, index, FAMILIES):
+        for cost, make in inner_edits(facts, written, index, FAMILIES):
             yield cost + extra, make
 
 
@@ -173,9 +176,10 @@ def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
             )
 
 
-def _inner(
-    facts: Facts, written: Sequence[ast.stmt], index: int, families: Sequence[Family]
+def inner_edits(
+    facts: Facts, written: Sequence[ast.stmt], index: int, families: Sequence[Family] = FAMILIES
 ) -> Iterator[Costed]:
+    """The edits of one statement's parts, with their costs."""
     statement = written[index]
     sound = own.sound(facts, statement)
     for place in places(statement):
@@ -215,10 +219,10 @@ def double_edits(
 ) -> Iterator[Maker]:
     """Two edits of one statement, each of at most this cost, the cheapest first ones first."""
     for index in range(len(written)):
-        firsts = sorted(_inner(facts, written, index, families), key=lambda pair: pair[0])
+        firsts = sorted(inner_edits(facts, written, index, families), key=lambda pair: pair[0])
         for cost, make in [f for f in firsts if f[0] <= most][:FIRST_OF_PAIR]:
             first = make()
-            seconds = _inner(facts, first.statements, index, families)
+            seconds = inner_edits(facts, first.statements, index, families)
             for second_cost, make_second in sorted(seconds, key=lambda pair: pair[0]):
                 if cost <= second_cost <= most:
                     yield partial(_joined, first, make_second, written[index], cost)

@@ -281,6 +281,25 @@ class Words:
             f"{self.forward_says(edit)}"
         )
 
+    def say_swapped(self, edit: Edit) -> str:
+        was, now = edit.was, edit.now
+        if not (isinstance(was, ast.stmt) and isinstance(now, ast.stmt)):
+            return self.say_put(edit)
+        turned = [
+            one
+            for one, two in zip(_leaves(was), _leaves(now), strict=False)
+            if ast.dump(one) != ast.dump(two)
+        ]
+        told = " and ".join(dict.fromkeys(self.text(part) for part in turned))
+        return f"{told} stand in each other's place.{self.forward_says(edit)}"
+
+    def say_conjugate(self, edit: Edit) -> str:
+        return (
+            f"{self.text(edit.now)} belongs in the place of {self.text(edit.was)}. PyTorch's "
+            "gradient of a complex input z = a + ib is dL/da + i dL/db, so through y = f(z) the "
+            "gradient of y is multiplied by the conjugate of f'(z)."
+        )
+
     def say_put(self, edit: Edit) -> str:
         """The kinds of which there is no more to say than what belongs there."""
         if edit.now is None or edit.was is None:
@@ -289,6 +308,15 @@ class Words:
             f"{self.text(edit.now)} belongs in the place of {self.text(edit.was)}."
             f"{self.forward_says(edit)}"
         )
+
+
+def _leaves(node: ast.stmt) -> list[ast.expr]:
+    """What a statement lists, or else its names."""
+    listed = node.value if isinstance(node, ast.Return) else None
+    if isinstance(node, ast.Assign):
+        listed = node.targets[0]
+    names: list[ast.expr] = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return listed.elts if isinstance(listed, ast.Tuple) else names
 
 
 def _times(count: int) -> str:

@@ -47,26 +47,6 @@ def lines_of(text: Text, held: Held, trial: Trial) -> Written:
     return _Backward(text, held, trial).written()
 
 
-def gives(text: Text, name: str) -> ast.stmt | None:
-    """The last statement of a backward that gives an input's gradient its value, by place."""
-    ends = list(returns_in(text.backward))
-    if not ends or ends[-1].value is None or name not in text.inputs:
-        return None
-    parts, at = elements(ends[-1].value) or [ends[-1].value], text.inputs.index(name)
-    lines = changed(text.backward.body).get(ast.unparse(parts[at]) if at < len(parts) else "")
-    every = [n for n in ast.walk(text.backward) if isinstance(n, ast.stmt)]
-    return next((n for n in every if lines and n.lineno == lines[-1]), ends[-1])
-
-
-def other_meanings(text: Text, held: Held) -> frozenset[str]:
-    """The names `d<input>` that a backward has for something else: the slope, and no gradient."""
-    ends = list(returns_in(text.backward))
-    parts = (elements(ends[-1].value) if ends and ends[-1].value is not None else None) or []
-    mine = set(changed(text.backward.body)) - {ast.unparse(part) for part in parts}
-    pairs = zip(held.inputs, parts, strict=False)
-    return frozenset(f"d{name}" for name, part in pairs if isinstance(part, ast.Name)) & mine
-
-
 class _Backward:
     def __init__(self, text: Text, held: Held, trial: Trial) -> None:
         self.text, self.held, self.trial = text, held, trial

@@ -18,16 +18,19 @@ from gradninja.lines.scope import vjp
 
 MOST = 600  # guesses that are tried
 FEW = 16  # of those that the forward runs on, given to the backward
-SHAPES = ((4, 6), (6,), (5, 6), (6, 5), (2, 4, 6), ())
+SHAPES = ((4, 6), (6,), (5, 6), (6, 5), (2, 4, 6), (1,), ())
 VECTORS = frozenset("bias b beta shift weight gamma scale".split())
 MATRICES = frozenset("weight w kernel".split())
 IDS = frozenset("target targets label labels index indices idx ids token tokens".split())
 MASKS = frozenset("mask masks keep".split())
-POSITIVE = frozenset("var variance running_var std sigma rstd invstd".split())
+POSITIVE = frozenset("var variance running_var std sigma rstd invstd scale alpha tau".split())
 FLAGS = frozenset("training inplace affine causal is_causal".split())
 AXES = frozenset("dim axis".split())
 COUNTS = frozenset("chunks block block_size num_chunks groups bits".split())
 SMALL = frozenset("eps epsilon".split())
+BOUNDS = dict.fromkeys("qn qmin quant_min thd_neg min_val lower".split(), -4)
+BOUNDS |= dict.fromkeys("qp qmax quant_max thd_pos max_val upper".split(), 3)
+KNOWN = IDS | MASKS | FLAGS | AXES | COUNTS | SMALL | set(BOUNDS)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Guesses:
     plain: Callable[..., Any]
     node: ast.FunctionDef
     call: Callable[..., Any]
+    constant: frozenset[str] = frozenset()  # those that the backward gives None for
 
     def guessed(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
         """Values that the forward runs on, the backward too if any does; None where no guess does.
@@ -50,9 +54,22 @@ class Guesses:
         arguments = [*self.node.args.posonlyargs, *self.node.args.args]
         free = [a.arg for a in arguments[: len(arguments) - len(self.node.args.defaults)]]
         free = [name for name in free if name not in given]
-        choices = [list(_choices(name)) for name in free]
+        alone = "a" in free  # `a, b`: two of a kind, and `b` no bias
+        choices = [list(self._choices(name, alone)) for name in free]
         several = itertools.islice(_near_first(choices), MOST)
         return self._first({**given, **dict(zip(free, one, strict=True))} for one in several)
+
+    def _choices(self, name: str, alone: bool) -> Iterator[Any]:
+        bare = name.rstrip("0123456789_").lower()
+        if name in self.constant and bare not in IDS | MASKS | FLAGS | AXES | COUNTS | SMALL | set(
+            BOUNDS
+        ):
+            yield 0.5
+            yield 2
+        if bare == "b" and alone:
+            yield from _choices("x")
+        else:
+            yield from _choices(name)
 
     def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Tensors for the parameters that are None unless they are given, where one matters.
@@ -167,6 +184,8 @@ def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[
         yield 2
     elif bare in SMALL:
         yield 1e-5
+    elif bare in BOUNDS:
+        yield BOUNDS[bare]
     first: list[tuple[int, ...]] = []
     if shapes is SHAPES:
         first += [(6,)] if bare in VECTORS else []
@@ -180,11 +199,21 @@ def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[
 
 def _near_first(choices: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
     """Every way to choose, those with likely choices first."""
-    longest = max(map(len, choices), default=1)
-    for most in range(longest):
-        for places in itertools.product(*(range(min(len(c), most + 1)) for c in choices)):
-            if most in places or not places:
-                yield tuple(c[at] for c, at in zip(choices, places, strict=True))
+    farthest = sum(len(several) - 1 for several in choices)
+    for far in range(farthest + 1):
+        for places in _places([len(several) - 1 for several in choices], far):
+            yield tuple(c[at] for c, at in zip(choices, places, strict=True))
+
+
+def _places(most: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
+    """The places with a sum, the equal ones first: two of a shape come before one of another."""
+    if not most:
+        if total == 0:
+            yield ()
+        return
+    for at in range(min(most[0], total) + 1):
+        for rest in _places(most[1:], total - at):
+            yield (at, *rest)
 
 
 def _runs(call: Callable[..., Any], values: Mapping[str, Any], *, back: bool = False) -> bool:

@@ -60,7 +60,7 @@ def _told(part: ast.expr, given: set[str], x: str, value: str) -> str | None:
         what, how = "a straight-through estimator", f"{x} + ({value} - {x}).detach()"
     elif copied and names_in(part) <= {*given, "ctx"}:
         what, how = "a scaled or reversed gradient", f"k * {x} + ({x} - k * {x}).detach()"
-    elif "round" in value or "sign" in value or ">" in value:
+    elif "round" in value or "sign" in value or " > " in value:
         window = f"{x}.{WINDOW}"
         what = "a straight-through estimator with a window"
         how = f"{window} + ({value} - {window}).detach()"

@@ -9,19 +9,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from gradninja.check.by_lines import judge_lines, trials_of
-from gradninja.check.functions import conditions
-from gradninja.check.functions.backward import gives, lines_of, other_meanings
+from gradninja.check.diagnosis.work import Allowance
+from gradninja.check.functions.backward import lines_of
 from gradninja.check.functions.carried import carried
-from gradninja.check.functions.choices import choices
+from gradninja.check.functions.conditions.told import under_conditions
 from gradninja.check.functions.forward import plain_forward
 from gradninja.check.functions.guess import Guesses, optional
 from gradninja.check.functions.guess import told as guess_told
 from gradninja.check.functions.held import Held
 from gradninja.check.functions.intent import with_intents
+from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose
 from gradninja.check.functions.ops import as_function
+from gradninja.check.functions.played.search import copies, wrong_by
+from gradninja.check.functions.played.values import (
+    read_values,
+    with_mends_of_lines,
+    with_mends_of_whole,
+)
+from gradninja.check.functions.returned import given_none, gives, other_meanings
 from gradninja.check.functions.text import Text, Unreadable, text_of
 from gradninja.check.given.backwards import is_custom_op
 from gradninja.check.given.draws import draws
@@ -38,9 +44,10 @@ from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
 from gradninja.lines.source import Source, of_live
 
-FLAT = "the forward's lines have no gradient at all: they are steps"
+FLAT = "its forward is made of steps, which have no gradient"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
 OTHERS = "other conditions"
+BY_LINES = 1200.0  # runs of the search in lines; then the Function is played
 ONCE = "second order (a gradient of these gradients) was not judged"
 
 
@@ -50,16 +57,18 @@ def judge(subject: Subject) -> Report:
     Raises:
         CheckError: it cannot be called, or there is nothing that it can be compared with.
     """
-    text = None
+    text, flat, report = None, False, None
     try:
         text = text_of(subject.backward)
-        return _by_lines(_reading(subject, text), subject)
+        report = _by_lines(_reading(subject, text), subject)
+        if report.ok or subject.source is not None:
+            return report
     except Flat:
-        assert text is not None
-        report = with_intents(whole.judge(subject), text, text.inputs)
-        return replace(report, notes=(*report.notes, FLAT), not_looked_at=(OTHERS,))
+        flat = True
     except (ReadError, Unreadable) as error:
         why = _said(error)
+    if text is not None and (flat or report is not None):
+        return _otherwise(subject, text, report)
     if text is not None and subject.source is not None:  # which may carry the lines
         try:
             reading = _reading(subject, carried(text, subject.source))
@@ -69,6 +78,51 @@ def judge(subject: Subject) -> Report:
             by = f"the lines of `{subject.source.function.name}` stand for its forward: {why}"
             return _by_lines(replace(reading, notes=(*reading.notes, by), own=False), subject)
     return _as_a_whole(subject, text, f"not judged line by line: {why}")
+
+
+def _otherwise(subject: Subject, text: Text, report: Report | None) -> Report:
+    """The report on what is not right by its own forward, by what else may be meant.
+
+    Args:
+        report: by its own forward; None where that has no gradient at all.
+    """
+    found = _meant_otherwise(subject, text) if subject.source is None else None
+    if found is not None and (found.ok or report is not None):
+        return found
+    if report is None:
+        subject = replace(subject, inputs=_guessed(subject, text))
+        report = replace(whole.judge(subject), not_looked_at=(OTHERS,))
+        flat = all(row.max_rel is None for row in report.wrong) and subject.source is None
+        if flat and not report.ok:
+            return found or meant(report, FLAT)
+        report = with_mends_of_whole(report, subject, text)
+    if report.ok:
+        return report
+    given = _guessed(subject, text) or {}
+    same = copies(text, list(given.values()))
+    return (on_purpose(report, text) if same else None) or report
+
+
+def _meant_otherwise(subject: Subject, text: Text) -> Report | None:
+    """The report by what else the forward may mean: the first that is right, else the likeliest."""
+    likeliest: tuple[_Reading, Meaning] | None = None
+    wrong: list[str] = []
+    for meaning in meanings(text, wrong):
+        try:
+            reading = _reading(subject, text, meaning.change)
+        except (ReadError, Unreadable, CheckError):
+            continue
+        left = wrong_by(read_values(reading.read, reading.trials), text)
+        if not left:
+            likeliest = reading, meaning
+            break
+        if likeliest is None:
+            likeliest = reading, meaning
+            wrong += [text.inputs[at] for at in sorted(left)]
+    if likeliest is None:
+        return None
+    report = _by_lines(likeliest[0], subject)
+    return replace(report, notes=(*report.notes, likeliest[1].told))
 
 
 def _as_a_whole(subject: Subject, text: Text | None, why: str) -> Report:
@@ -81,6 +135,7 @@ def _as_a_whole(subject: Subject, text: Text | None, why: str) -> Report:
     if text is not None:
         names = dict(zip(subject.inputs or (), text.inputs, strict=False))
         report = replace(report, lines=tuple(_placed(row, text, names) for row in report.lines))
+        report = with_mends_of_whole(report, subject, text)
     return replace(report, not_looked_at=("the lines of the backward", OTHERS))
 
 
@@ -104,11 +159,25 @@ class _Reading:
     own: bool = True
 
 
-def _reading(subject: Subject, text: Text) -> _Reading:
+def _guessed(subject: Subject, text: Text) -> Mapping[str, Any] | None:
+    """The values of a Function that is judged as a whole."""
+    try:
+        forward, held = plain_forward(text)
+        found = _values(subject, _source(text, forward), held, text)[0] or {}
+        return {name: found[name] for name in held.inputs if name in found} or subject.inputs
+    except (ReadError, Unreadable, CheckError):
+        return subject.inputs
+
+
+def _reading(
+    subject: Subject, text: Text, meant: Callable[[ast.FunctionDef], ast.FunctionDef] | None = None
+) -> _Reading:
+    """The Function read, on values. `meant`: what its forward is taken as."""
     forward, held = plain_forward(text)
+    forward = forward if meant is None else meant(forward)
     source = _source(text, forward)
     read = _Read(replace(subject, forward=source, source=source), text, held, source)
-    given, notes = _values(subject, source, held)
+    given, notes = _values(subject, source, held, text)
     trials = read.trials(given, "guessed values" if notes else None)
     return _Reading(read, trials, lines_of(text, held, trials[0]), notes)
 
@@ -124,8 +193,9 @@ def _by_lines(reading: _Reading, subject: Subject) -> Report:
         if meant:
             return replace(report, notes=(*notes, *report.notes, MEANT, ONCE))
     report = with_intents(report, read.text, read.held.inputs)
+    report = with_mends_of_lines(report, read, trials)
     if report.ok:
-        report = _under_conditions(report, read, trials[0])
+        report = under_conditions(report, read, trials[0])
     else:
         report = replace(report, not_looked_at=(OTHERS,))
     return replace(report, notes=(*notes, *report.notes, ONCE))
@@ -166,7 +236,7 @@ class _Read:
         own = {n for n, found in wrong.items() if called.ok or _laid_out_anew(found)} - inputs
         if own:
             made = replace(made, own=frozenset(own)).of(written)
-        return judge_lines(made), called
+        return judge_lines(made, allowed=Allowance(BY_LINES)), called
 
     def lines_at(self, given: Mapping[str, Any], variable: str) -> LineReport | None:
         """The row of a gradient that a line is wrong for on some values; None where none is."""
@@ -213,7 +283,7 @@ def _said(error: Exception) -> str:
 
 
 def _values(
-    subject: Subject, source: Source, held: Held
+    subject: Subject, source: Source, held: Held, text: Text
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The inputs by the names of the forward: given, those of a plain forward, or guessed.
 
@@ -229,7 +299,8 @@ def _values(
     else:
         known = {}
     assert source.live is not None
-    guesses = Guesses(source.live, source.function, subject.backward.apply)
+    constant = given_none(text) & set(held.inputs)
+    guesses = Guesses(source.live, source.function, subject.backward.apply, frozenset(constant))
     arguments = source.function.args
     free = arguments.args[: len(arguments.args) - len(arguments.defaults)]
     bare = [a.arg for a in free if a.annotation is None or "[" not in ast.unparse(a.annotation)]
@@ -254,73 +325,6 @@ def _laid_out_anew(finding: Finding) -> bool:
     mine, true = finding.shape or (), finding.expected_shape or ()
     kept, wanted = ([size for size in shape if size != 1] for shape in (mine, true))
     return math.prod(mine) == math.prod(true) and kept != wanted
-
-
-# -- conditions ----------------------------------------------------------------------------------
-
-
-def _under_conditions(report: Report, read: _Read, trial: Trial) -> Report:
-    """The same where it is right under every condition; else the first that is not, told."""
-    gradient, function = trial.names.gradient, read.subject.backward
-    rows = {row.name: row for row in report.lines}
-    inputs = trial.draw.program.differentiable
-    wanted = [name for name in inputs if gradient(name) in rows]
-    call = _called_on_copies(function, read.text)
-    found = conditions.tried(call, read.plain, trial.draw.inputs, wanted, choices(read.text))
-    report = replace(report, not_looked_at=(*report.not_looked_at, *found.not_looked_at))
-    condition = found.failed
-    if condition is None:
-        told = f"right under {len(found.passed)} conditions: {'; '.join(found.passed)}"
-        return replace(report, notes=(*report.notes, told))
-    row = rows[gradient(found.variable)]
-    kind, said = "wrong under a condition", f"With {condition.name}: {found.said}."
-    if condition.only_values:  # the lines are judged on these
-        row = read.lines_at(condition.values(dict(trial.draw.inputs)), found.variable) or row
-        kind, said = row.kind or kind, " ".join(filter(None, (said, row.diagnosis)))
-    wrong = replace(
-        row,
-        verdict=Verdict.WRONG,
-        kind=kind,
-        diagnosis=f"It is right otherwise. {said}",
-        condition=condition.name,
-        reproducer=_reproducer(condition, function, trial, found.variable),
-    )
-    lines = tuple(wrong if one.name == row.name else one for one in report.lines)
-    return replace(report, lines=lines)
-
-
-def _called_on_copies(function: Any, text: Text) -> Any:
-    """A Function that writes into what it is given cannot be given leaves."""
-    methods = [ast.dump(node) for node in (text.forward, text.setup) if node is not None]
-    if not any("mark_dirty" in method for method in methods):
-        return function.apply
-
-    def called(*values: Any) -> Any:
-        return function.apply(*(v.clone() if isinstance(v, torch.Tensor) else v for v in values))
-
-    return called
-
-
-def _reproducer(condition: conditions.Condition, function: Any, trial: Trial, variable: str) -> str:
-    """A few lines that show it."""
-    inputs = trial.draw.inputs
-
-    def made(name: str, value: Any) -> str:
-        if not isinstance(value, torch.Tensor):
-            return f"{name} = {value!r}"
-        if not value.is_floating_point():
-            return f"{name} = torch.tensor({value.tolist()})"
-        wants = ", requires_grad=True" if name in trial.draw.program.differentiable else ""
-        return f"{name} = torch.randn({tuple(value.shape)}, dtype=torch.float64{wants})"
-
-    return "\n".join(
-        [
-            *(made(name, value) for name, value in inputs.items()),
-            f"# {condition.name}: {condition.lines}",
-            f"y = {function.__name__}.apply({', '.join(inputs)})",
-            f"torch.autograd.grad(y, {variable}, g)  # compare with the forward's own lines",
-        ]
-    )
 
 
 def _source(text: Text, forward: ast.FunctionDef) -> Source:

@@ -54,7 +54,10 @@ class Text:
         mine = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef)]
 
         def same(node: ast.FunctionDef | None) -> Any:
-            return methods[mine.index(node)] if node in mine else node
+            if node not in mine:
+                return node
+            found = methods[mine.index(node)]
+            return _without_class(found) if hasattr(node, "of_class") else found
 
         return Text(
             self.function,
@@ -85,18 +88,26 @@ def text_of(function: Any) -> Text:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         raise Unreadable("its text cannot be read") from None
-    setup = None
-    if function.setup_context is not torch.autograd.Function.setup_context:
-        setup = _node(tree, _plain(function, "setup_context"))
     closed = inspect.getclosurevars(backward).nonlocals
     around = {**backward.__globals__, **closed}
+
+    def method(name: str) -> ast.FunctionDef:
+        node = _node(tree, _plain(function, name))
+        if not inspect.ismethod(inspect.unwrap(getattr(function, name))):
+            return node
+        around[node.args.args[0].arg] = function  # `cls`
+        return _without_class(node)
+
+    setup = None
+    if function.setup_context is not torch.autograd.Function.setup_context:
+        setup = method("setup_context")
     return Text(
         function,
         file,
         text,
         tree,
-        _node(tree, forward),
-        _node(tree, backward),
+        method("forward"),
+        method("backward"),
         setup,
         around,
         frozenset(n for n, node in _helpers(tree) if is_function_of(_live(around, n), node, file)),
@@ -126,9 +137,17 @@ def _live(namespace: Mapping[str, Any], name: str) -> Any:
 def _plain(function: Any, name: str) -> types.FunctionType:
     """A method as the `def` that it is, whatever wraps it (`once_differentiable`, `custom_fwd`)."""
     method = inspect.unwrap(getattr(function, name))
+    method = getattr(method, "__func__", method)  # of a class method
     if not isinstance(method, types.FunctionType):
         raise Unreadable(f"its {name} is no plain method")
     return method
+
+
+def _without_class(node: ast.FunctionDef) -> ast.FunctionDef:
+    """A class method's `def` without the class that it is given first."""
+    node.args.args.pop(0)
+    node.of_class = True  # type: ignore[attr-defined]
+    return node
 
 
 def _node(tree: ast.Module, method: types.FunctionType) -> ast.FunctionDef:

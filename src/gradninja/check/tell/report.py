@@ -18,6 +18,7 @@ STYLES = {
     Verdict.EXACT: "green",
     Verdict.CLOSE: "green",
     Verdict.VACUOUS: "yellow",
+    Verdict.MEANT: "yellow",
     Verdict.WRONG: "bold red",
     Verdict.WRONG_SHAPE: "bold red",
     Verdict.MISSING: "bold red",
@@ -64,6 +65,9 @@ def summary(report: Report) -> str:
     count, todo = len(report.lines), report.todo
     if report.ok and todo:
         return f"{report.file}: {count - len(todo)} of {count} right, next: {todo[0].name}"
+    meant = [line.name for line in report.lines if line.verdict == Verdict.MEANT]
+    if report.ok and meant:
+        return f"{report.file}: {', '.join(meant)} not judged: meant to differ from the forward's"
     if report.ok:
         said = f"all {count} gradients are right" if count > 1 else "the gradient is right"
         return f"{report.file}: {said}"

@@ -39,12 +39,14 @@ class Verdict(StrEnum):
     MISSING = "missing"  # a float input without its gradient
     VACUOUS = "vacuous"  # the true gradient is zero, so agreement proves nothing
     ERROR = "error"  # a line that raises
+    MEANT = "meant"  # differs from the forward's on purpose, as far as its form tells
     TODO = "to do"  # not written yet: no mistake, unless the whole is asked for
 
     @property
     def accuses(self) -> bool:
         """Whether this verdict says that something is to be mended."""
-        return self not in (Verdict.EXACT, Verdict.CLOSE, Verdict.VACUOUS, Verdict.TODO)
+        right = (Verdict.EXACT, Verdict.CLOSE, Verdict.VACUOUS, Verdict.MEANT, Verdict.TODO)
+        return self not in right
 
 
 class LineRow(TypedDict):

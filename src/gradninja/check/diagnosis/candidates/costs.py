@@ -11,6 +11,7 @@ class Cost:
     """The cost of an edit, by what it puts where."""
 
     # slips of one word
+    ORDER = 0.9  # of what is returned, or unpacked
     REPEATS_OF_AN_INDEX = 0.9  # `d[ix] += v` as an index_put_ that adds repeated indices
     TIES = 0.95  # an extreme's line as derive writes it, where only ties are wrong
     REPEATS = 1.0  # accumulate=True
@@ -30,6 +31,7 @@ class Cost:
     # a line that is missing, an operand that lies wrong
     NUMBER_NEGATED = 1.2
     OPERAND_TRANSPOSED = 1.2  # of a matrix product
+    CONJUGATE = 1.2
     CONTRIBUTION = 1.2  # added after what is there
     ZEROS = 1.2  # a gradient that begins at zero
     CONTRIBUTION_BEFORE = 1.25
@@ -51,6 +53,7 @@ class Cost:
     NO_INVERSION = 1.6
     NUMBER_ONE_OFF = 1.6
     VIEWED = 1.65
+    ELEMENT_BESIDE = 1.7  # `h[t - 1]` for `h[t]`
     ALL_AXES = 1.7
     AXIS_OF_ONE = 1.7  # unsqueeze, squeeze
     COMPARISON = 1.7
@@ -68,11 +71,13 @@ class Cost:
     NUMBER_INVERTED = 1.8
     OPERATOR = 1.8
     OVER_A_COUNT = 1.8
+    PIECE = 1.85  # another part of a value
     LINK_OF_A_COUNT = 1.85  # the skipped link of a mean
     LITERAL = 1.9  # a number of the forward's
     NO_FACTOR = 1.9
     NO_POWER = 1.9
     TIMES_A_LITERAL = 1.9
+    EXCHANGED = 1.95  # two names in each other's place
     ARGUMENTS_TURNED = 2.0
     NAME_OF_THE_SHAPE = 2.0
     NO_TERM = 2.0
@@ -116,6 +121,7 @@ class Cost:
     INSIDE = 0.02  # a level deeper in an expression
     FACTOR_INSIDE = 0.05
     SUM_OF_MORE_AXES = 0.2  # each
+    IN_THE_FORWARD = 0.3  # of a Function, what it makes for the backward
     FAR_TERM = 0.3  # of a name that the gradient is not made of
     SCALED_INSIDE = 0.3
     FAR_FACTOR = 0.4

@@ -194,6 +194,31 @@ def counts(place: Place, facts: Facts) -> Proposals:
         yield Proposal(Cost.COUNT_ONE_OFF if close else Cost.OTHER_COUNT, kind, scalar)
 
 
+def shifts(place: Place, facts: Facts) -> Proposals:
+    """The element before, or after: `h[t - 1]` for `h[t]`."""
+    node = place.node
+    if not (is_value(place) and isinstance(node, ast.Name | ast.BinOp) and _in_an_index(place)):
+        return
+    outer = place.parent
+    alone = isinstance(outer, ast.Subscript | ast.Tuple | ast.Slice)
+    if alone and type(facts.value(node)) is int:
+        for op in (ast.Sub(), ast.Add()):
+            yield Proposal(
+                Cost.ELEMENT_BESIDE, Kind.WRONG_CONSTANT, build.binary(node, op, build.number(1))
+            )
+
+
+def conjugates(place: Place, facts: Facts) -> Proposals:
+    """A complex factor's conjugate, and the factor itself."""
+    node, tensor = place.node, facts.tensor(place.node)
+    if not is_value(place) or tensor is None or not tensor.is_complex():
+        return
+    assert isinstance(node, ast.expr)
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".conj"):
+        return  # to drop it is a call's own edit
+    yield Proposal(Cost.CONJUGATE, Kind.CONJUGATE, build.method(node, "conj"))
+
+
 def _in_an_index(place: Place) -> bool:
     """Whether a place is a position, as in `h[t + 1]`, and no count."""
     return any(
@@ -269,12 +294,20 @@ def parentheses(place: Place, facts: Facts) -> Proposals:
         if isinstance(right, ast.Call) and isinstance(right.func, ast.Attribute):
             whole = build.binary(left, node.op, right.func.value)
             yield _bound(_around(right, whole))
+        if isinstance(left, ast.Call) and len(left.args) == 1:
+            put = build.binary(left.args[0], node.op, right)
+            yield _bound(ast.Call(left.func, [put], left.keywords))
         if isinstance(right, ast.Attribute):
             whole = build.binary(left, node.op, right.value)
             yield _bound(ast.Attribute(whole, right.attr, ast.Load()))
     if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.BinOp):
         inner = node.operand
         yield _bound(build.binary(ast.UnaryOp(node.op, inner.left), inner.op, inner.right))
+    if isinstance(node, ast.Call) and len(node.args) == 1:
+        inside = node.args[0]
+        if isinstance(inside, ast.BinOp):
+            called = ast.Call(node.func, [inside.left], node.keywords)
+            yield _bound(build.binary(called, inside.op, inside.right))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         owner = node.func.value
         if isinstance(owner, ast.BinOp):
@@ -320,8 +353,8 @@ def calls(place: Place, facts: Facts) -> Proposals:
     inside = node.args[0] if module and node.args else node.func.value
     if not module or len(node.args) == 1:
         reduces = what in FAMILIES[0].split()
-        kind = Kind.EXTRA_SUM if reduces else Kind.WRONG_OPERATOR
-        yield Proposal(Cost.NO_FUNCTION, kind, inside)
+        kind = Kind.CONJUGATE if what == "conj" else Kind.WRONG_OPERATOR
+        yield Proposal(Cost.NO_FUNCTION, Kind.EXTRA_SUM if reduces else kind, inside)
     for i in range(len(node.args)):
         for j in range(i):
             args = list(node.args)

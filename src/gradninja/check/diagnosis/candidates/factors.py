@@ -12,7 +12,7 @@ import torch
 from gradninja.check.diagnosis.candidates import build
 from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposal, Proposals, is_value
-from gradninja.check.diagnosis.candidates.syntax import Place
+from gradninja.check.diagnosis.candidates.syntax import Place, same
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 
@@ -152,6 +152,26 @@ def factors(place: Place, facts: Facts) -> Proposals:
                 for text in FUNCTIONS:
                     new = build.times(put_in(build.expression(text), "v", v), node)
                     yield Proposal(Cost.FACTOR_FUNCTION + far, Kind.MISSING_FACTOR, new)
+
+
+def pieces(place: Place, facts: Facts) -> Proposals:
+    """A part of a value, as the text has it elsewhere: `a[:, t]`, `b.unsqueeze(1)`."""
+    node = place.node
+    if not facts.pieces or not is_value(place) or not facts.is_float(node):
+        return
+    assert isinstance(node, ast.expr)
+    tensor = facts.tensor(node)
+    assert tensor is not None
+    for piece in facts.pieces:
+        other = facts.tensor(piece)
+        if other is None or not _broadcast(tensor, other) or same(piece, node):
+            continue
+        if isinstance(node, ast.Subscript) and other.shape == tensor.shape:
+            yield Proposal(Cost.PIECE, Kind.WRONG_NAME, piece)
+        if len(place.path) <= 3:
+            yield Proposal(Cost.FACTOR, Kind.MISSING_FACTOR, build.times(piece, node))
+            yield Proposal(Cost.TERM, Kind.MISSING_TERM, build.binary(node, ast.Add(), piece))
+            yield Proposal(Cost.TERM, Kind.MISSING_TERM, build.binary(node, ast.Sub(), piece))
 
 
 def _broadcast(one: torch.Tensor, other: torch.Tensor) -> bool:

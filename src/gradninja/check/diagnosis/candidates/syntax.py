@@ -99,6 +99,11 @@ class Style:
         """A line of the author's text, from 1."""
         return self._lines[number - 1]
 
+    @property
+    def count(self) -> int:
+        """How many lines the author's text has."""
+        return len(self._lines)
+
     def statement(self, new: ast.stmt, old: ast.stmt | None = None) -> str:
         """The text of a statement; `old` is the one that it came from, where it is an edit."""
         self._at = getattr(new if old is None else old, "lineno", None)
@@ -180,7 +185,11 @@ class Style:
         wider = (inner[0] - 1, inner[1] + 1)
         around = source[wider[0] : inner[0]] + source[inner[1] : wider[1]] == b"()"
         for start, end in [wider, inner] if around else [inner]:
-            for text in _with_or_without_parentheses(self.expression(now)):
+            written = self.expression(now)
+            texts = _with_or_without_parentheses(written)
+            if isinstance(now, ast.Tuple) and len(now.elts) > 1 and written.startswith("("):
+                texts.insert(0, written[1:-1])
+            for text in texts:
                 whole = source[outer[0] : start] + text.encode() + source[end : outer[1]]
                 found = textwrap.dedent(" " * old.col_offset + whole.decode())
                 if self._means(found, new):

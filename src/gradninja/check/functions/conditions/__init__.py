@@ -1,0 +1,1 @@
+"""Conditions that a Function is called under: what they are, tried, and told."""

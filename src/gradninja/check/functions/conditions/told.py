@@ -1,0 +1,96 @@
+"""A report under conditions: the first that a Function is wrong under, with lines that show it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from gradninja.check.functions.conditions import tried as conditions
+from gradninja.check.functions.conditions.choices import choices
+from gradninja.check.functions.text import Text
+from gradninja.check.given.subject import Subject
+from gradninja.check.tell.types import LineReport, Report, Verdict
+from gradninja.check.walks.trials import Trial
+
+
+class Read(Protocol):
+    """A Function that was read."""
+
+    @property
+    def subject(self) -> Subject: ...
+
+    @property
+    def text(self) -> Text: ...
+
+    @property
+    def plain(self) -> Callable[..., Any]: ...
+
+    def lines_at(self, given: Mapping[str, Any], variable: str) -> LineReport | None: ...
+
+
+def under_conditions(report: Report, read: Read, trial: Trial) -> Report:
+    """The same where it is right under every condition; else the first that is not, told."""
+    gradient, function = trial.names.gradient, read.subject.backward
+    rows = {row.name: row for row in report.lines}
+    inputs = trial.draw.program.differentiable
+    wanted = [name for name in inputs if gradient(name) in rows]
+    call = _called_on_copies(function, read.text)
+    found = conditions.tried(call, read.plain, trial.draw.inputs, wanted, choices(read.text))
+    report = replace(report, not_looked_at=(*report.not_looked_at, *found.not_looked_at))
+    condition = found.failed
+    if condition is None:
+        told = f"right under {len(found.passed)} conditions: {'; '.join(found.passed)}"
+        return replace(report, notes=(*report.notes, told))
+    row = rows[gradient(found.variable)]
+    kind, said = "wrong under a condition", f"With {condition.name}: {found.said}."
+    if condition.only_values:  # the lines are judged on these
+        row = read.lines_at(condition.values(dict(trial.draw.inputs)), found.variable) or row
+        kind, said = row.kind or kind, " ".join(filter(None, (said, row.diagnosis)))
+    wrong = replace(
+        row,
+        verdict=Verdict.WRONG,
+        kind=kind,
+        diagnosis=f"It is right otherwise. {said}",
+        condition=condition.name,
+        reproducer=_reproducer(condition, function, trial, found.variable),
+    )
+    lines = tuple(wrong if one.name == row.name else one for one in report.lines)
+    return replace(report, lines=lines)
+
+
+def _called_on_copies(function: Any, text: Text) -> Any:
+    """A Function that writes into what it is given cannot be given leaves."""
+    methods = [ast.dump(node) for node in (text.forward, text.setup) if node is not None]
+    if not any("mark_dirty" in method for method in methods):
+        return function.apply
+
+    def called(*values: Any) -> Any:
+        return function.apply(*(v.clone() if isinstance(v, torch.Tensor) else v for v in values))
+
+    return called
+
+
+def _reproducer(condition: conditions.Condition, function: Any, trial: Trial, variable: str) -> str:
+    """A few lines that show it."""
+    inputs = trial.draw.inputs
+
+    def made(name: str, value: Any) -> str:
+        if not isinstance(value, torch.Tensor):
+            return f"{name} = {value!r}"
+        if not value.is_floating_point():
+            return f"{name} = torch.tensor({value.tolist()})"
+        wants = ", requires_grad=True" if name in trial.draw.program.differentiable else ""
+        return f"{name} = torch.randn({tuple(value.shape)}, dtype=torch.float64{wants})"
+
+    return "\n".join(
+        [
+            *(made(name, value) for name, value in inputs.items()),
+            f"# {condition.name}: {condition.lines}",
+            f"y = {function.__name__}.apply({', '.join(inputs)})",
+            f"torch.autograd.grad(y, {variable}, g)  # compare with the forward's own lines",
+        ]
+    )

@@ -1,0 +1,184 @@
+"""Other forwards that a Function may mean: gradients that differ from its own on purpose.
+
+A straight-through estimator rounds on the way there and lets the gradient through on the way back;
+a reversal has the identity as its forward. What is meant is a plain forward with `.detach()`, and
+the Function is judged on that.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gradninja.check.functions.held import elements
+from gradninja.check.functions.text import Text
+from gradninja.check.tell.types import Report, Verdict
+
+STEPS = frozenset("round floor ceil trunc sign sgn heaviside".split())
+CASTS = frozenset("float double to type_as type".split())
+WINDOW = "clamp(-1, 1)"
+COPIES = frozenset("clone view_as view reshape new detach contiguous alias".split())
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A forward that may be meant, as a change of the plain one, and how that is told."""
+
+    change: Callable[[ast.FunctionDef], ast.FunctionDef]
+    told: str
+
+
+def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
+    """The forwards that may be meant, the likeliest first.
+
+    Args:
+        wrong: the inputs whose gradients are not right by the first of them, known by then.
+    """
+    found = [node for node in ast.walk(text.forward) if _step(node) is not None]
+    if not found:
+        return
+    first = ast.unparse(found[-1])
+    inner = ast.unparse(_step(found[-1]) or found[-1])
+
+    def told(what: str, kept: str) -> str:
+        return (
+            f"judged as {what}: its forward is taken as `{kept} + ({first} - {kept}).detach()`; "
+            "where something else is meant, a plain forward beside it says so"
+        )
+
+    what = "a straight-through estimator"
+    yield Meaning(_Change(), told(what, inner))
+    for number in sorted(_unused(text)):
+        scaled = _Change(number, wrong)
+        listed = " and ".join(f"d{name}" for name in scaled.scaled)
+        yield Meaning(scaled, told(f"{what} with {listed} times `{number}`", inner))
+    window = f"({inner}).{WINDOW}"
+    yield Meaning(_Change(window=True), told(f"{what} with a window", window))
+
+
+def on_purpose(report: Report, text: Text) -> Report | None:
+    """A report on what cannot but be meant otherwise: nobody writes the identity's backward.
+
+    None where the forward is no identity.
+    """
+    last = text.forward.body[-1]
+    value = last.value if isinstance(last, ast.Return) else None
+    listed = [] if value is None else elements(value) or [value]
+    values = {n for part in listed for n in [_copied(part, text)] if n is not None}
+    if len(values) != len(listed) or not values <= set(text.inputs):
+        return None
+    return meant(report, f"its forward is the identity of `{min(values, default='')}`")
+
+
+def meant(report: Report, why: str) -> Report:
+    """The same with what is wrong taken as meant, and told as not looked at."""
+    x = next((row.name.removeprefix("d") for row in report.wrong), "x")
+    how = f"`return k * {x} + ({x} - k * {x}).detach()`"
+    said = (
+        f"{why}, so its gradient differs on purpose, and is not judged; a plain forward beside it "
+        f"says what is meant, as {how}"
+    )
+    rows = tuple(
+        replace(
+            row, verdict=Verdict.MEANT, kind=None, diagnosis=None, fix=None, place=None, notes=()
+        )
+        if row.verdict in (Verdict.WRONG, Verdict.MISSING)
+        else row
+        for row in report.lines
+    )
+    names = ", ".join(row.name for row in report.wrong)
+    looked = (*report.not_looked_at, f"whether {names} is what is meant")
+    return replace(report, lines=rows, notes=(*report.notes, said), not_looked_at=looked)
+
+
+def _copied(node: ast.expr, text: Text) -> str | None:
+    """The input that an expression is a copy of."""
+    while True:
+        if isinstance(node, ast.Name):
+            bound = [
+                s.value
+                for s in text.forward.body
+                if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == node.id
+            ]
+            if not bound or node.id in text.inputs:
+                return node.id
+            if len(bound) > 1:
+                return None
+            node = bound[0]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr not in COPIES:
+                return None
+            node = node.func.value
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            if not (isinstance(node.right, ast.Constant) and node.right.value == 1):
+                return None
+            node = node.left
+        else:
+            return None
+
+
+def _unused(text: Text) -> set[str]:
+    """The inputs that the forward does nothing with but keep them."""
+    used: set[str] = set()
+    for statement in text.forward.body:
+        kept = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute)
+        saved = "save_for_backward" in ast.unparse(statement) or isinstance(statement, ast.Assert)
+        if not (kept or saved):
+            used |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
+    return set(text.inputs) - used
+
+
+def _step(node: ast.AST) -> ast.expr | None:
+    """What a step is taken of: `x` of `x.round()`, `torch.sign(x)`, `(x > 0).float()`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    owner, name = node.func.value, node.func.attr
+    if name in STEPS:
+        library = isinstance(owner, ast.Name) and owner.id in {"torch", "F"}
+        return (node.args[0] if node.args else None) if library else owner
+    if not (name in CASTS and isinstance(owner, ast.Compare) and len(owner.ops) == 1):
+        return None
+    return owner.left if isinstance(owner.ops[0], ast.Gt | ast.GtE) else None
+
+
+class _Change(ast.NodeTransformer):
+    """Steps that the gradient goes through, and inputs whose gradient is times a number."""
+
+    def __init__(
+        self, number: str = "", scaled: Sequence[str] = (), *, window: bool = False
+    ) -> None:
+        self.number, self.scaled, self.window = number, scaled, window
+
+    def __call__(self, function: ast.FunctionDef) -> ast.FunctionDef:
+        found: ast.FunctionDef = self.visit(copy.deepcopy(function))
+        first = found.body[0]
+        for name in self.scaled:
+            for node in ast.walk(ast.Module(found.body, [])):
+                if isinstance(node, ast.Name) and node.id == name:
+                    node.id = f"{name}_scaled"
+            times = f"({self.number} * {name})"
+            text = f"{name}_scaled = {times} + ({name} - {times}).detach()"
+            found.body.insert(0, _at(ast.parse(text).body[0], first))
+        return ast.fix_missing_locations(found)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        inside = _step(node)
+        if inside is None:
+            return node
+        x = ast.unparse(inside)
+        kept = f"({x}).{WINDOW}" if self.window else f"({x})"
+        text = f"{kept} + ({ast.unparse(node)} - {kept}).detach()"
+        return _at(ast.parse(text, mode="eval").body, node)
+
+
+Node = TypeVar("Node", bound=ast.AST)
+
+
+def _at(new: Node, old: ast.AST) -> Node:
+    for part in ast.walk(new):
+        ast.copy_location(part, old)
+    return new
