@@ -105,7 +105,12 @@ class Facts:
 
     @cached_property
     def relevant(self) -> frozenset[str]:
-        """The names that stand in the derived lines of this gradient."""
+        """The names that stand in the derived lines of this gradient.
+
+        Without any, the gradients that are handed in.
+        """
+        if not self.contributions:
+            return frozenset(self.gradients)
         mine = [c for c in self.contributions if c.of == self.variable]
         return frozenset(
             node.id

@@ -47,7 +47,7 @@ from gradninja.lines.source import Source, of_live
 FLAT = "its forward is made of steps, which have no gradient"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
 OTHERS = "other conditions"
-BY_LINES = 1200.0  # runs of the search in lines; then the Function is played
+BY_LINES = 4000.0  # runs of the search in lines; then the Function is played
 ONCE = "second order (a gradient of these gradients) was not judged"
 
 

@@ -35,7 +35,7 @@ from gradninja.check.given.plan import bound
 from gradninja.check.given.plan import written as written_in
 from gradninja.check.given.run import precision, quiet
 
-RUNS = 2500.0  # of work, for edits of the backward; as much for the forward, and for pairs
+RUNS = 3500.0  # of work, for edits of the backward; as much for the forward, and for pairs
 
 
 @dataclass(frozen=True)
