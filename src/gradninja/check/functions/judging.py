@@ -33,7 +33,7 @@ from gradninja.check.given.backwards import is_custom_op
 from gradninja.check.given.draws import draws
 from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject
-from gradninja.check.reference.truth import Flat
+from gradninja.check.reference.truth import Complex, Flat
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.verdicts.asked import WHOLE
 from gradninja.check.verdicts.review import Review
@@ -63,7 +63,7 @@ def judge(subject: Subject) -> Report:
         report = _by_lines(_reading(subject, text), subject)
         if report.ok or subject.source is not None:
             return report
-    except Flat:
+    except (Flat, Complex):
         flat = True
     except (ReadError, Unreadable) as error:
         why = _said(error)

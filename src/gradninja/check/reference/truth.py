@@ -34,6 +34,10 @@ class Flat(CheckError):
     """A forward of which there is no gradient: nothing that it returns depends on a float input."""
 
 
+class Complex(CheckError):
+    """A forward of complex inputs, whose lines are not judged."""
+
+
 @dataclass(frozen=True, eq=False)
 class Names:
     """The person's names and the program's: a name bound more than once has several versions.
