@@ -201,7 +201,7 @@ def truth(
     leaves = {}
     for name in program.differentiable:
         if inputs[name].is_complex():
-            raise CheckError(
+            raise Complex(
                 f"`{name}` is complex, and gradients of complex inputs are not judged",
                 hint="take its parts as inputs, with `torch.view_as_complex` in the forward",
             )
