@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ class Sharing:
     taken: set[str]
     texts: dict[int, tuple[ast.expr, str]] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
+    parts: dict[int, tuple[ast.AST, list[ast.expr]]] = field(default_factory=dict)
 
     def run(self, statements: Sequence[Statement]) -> list[Statement]:
         """The statements with repeated parts on lines of their own, where that is cheaper."""
@@ -52,7 +53,7 @@ class Sharing:
         places: dict[str, list[int]] = {}
         trees: dict[str, ast.expr] = {}
         for at, statement in enumerate(stretch):
-            for part in _parts(statement):
+            for part in self._parts(statement):
                 text = self._text(part)
                 places.setdefault(text, []).append(at)
                 trees[text] = part
@@ -87,6 +88,16 @@ class Sharing:
             self.texts[id(part)] = (part, ast.unparse(part))
         return self.texts[id(part)][1]
 
+    def _parts(self, statement: Statement) -> list[ast.expr]:
+        """The operations in a statement that give a tensor of their own, asked in each round."""
+        tree = statement.value if statement.scatter is None else statement.scatter
+        if tree is None:
+            return []
+        if id(tree) not in self.parts:
+            kinds = ast.BinOp | ast.Call | ast.UnaryOp | ast.Compare
+            self.parts[id(tree)] = tree, [n for n in ast.walk(tree) if isinstance(n, kinds)]
+        return self.parts[id(tree)][1]
+
     def _fixed(self, tree: ast.expr, written: set[str]) -> bool:
         """Whether it has the same value wherever it stands."""
         names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
@@ -116,7 +127,7 @@ class Sharing:
         return found
 
     def _replaced(self, statement: Statement, text: str, name: ast.Name) -> Statement:
-        if not any(self._text(part) == text for part in _parts(statement)):
+        if not any(self._text(part) == text for part in self._parts(statement)):
             return statement
 
         def swap(node: ast.AST) -> ast.AST | None:
@@ -143,14 +154,6 @@ class Sharing:
             name = f"{base}{count}"
         self.taken.add(name)
         return name
-
-
-def _parts(statement: Statement) -> Iterator[ast.expr]:
-    """The operations in a statement that give a tensor of their own."""
-    tree = statement.value if statement.scatter is None else statement.scatter
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.BinOp | ast.Call | ast.UnaryOp | ast.Compare):
-            yield node
 
 
 def _store(name: str) -> ast.Name:
