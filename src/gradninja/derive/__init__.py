@@ -11,7 +11,7 @@ import torch
 from gradninja.choices import Style
 from gradninja.derive.backward import Backward, BackwardLine
 from gradninja.derive.dtypes import default_dtype, hold_dtypes
-from gradninja.derive.held import hold
+from gradninja.derive.held import hold, suffices
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.verify import cotangents_of, verify
 from gradninja.derive.walk import Walk
@@ -177,6 +177,9 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
     if program.dialect == TORCH:  # NumPy's are doubles throughout
         hold_dtypes(back)
     found = back.run(program.values, cotangents)
+    if suffices(program):  # the object itself is what its lines are held to
+        hold(program, found, cotangents)
+        return back
     verify(program, found, cotangents, on_the_way=walk.totals.values())
     if program.live is not None and program.dialect == TORCH:
         hold(program, found, cotangents)
