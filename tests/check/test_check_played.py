@@ -183,3 +183,39 @@ def test_what_is_written_into_is_no_identity(tmp_path: Path) -> None:
     text = STEPS.format(forward="x", backward="g").replace("ctx.scale =", "x.mul_(2); ctx.scale =")
     file.write_text(text.replace("ctx.save_for", "ctx.mark_dirty(x); ctx.save_for"))
     assert not check(file).ok
+
+
+ROOT = """
+import torch
+
+
+class Root(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a):
+        w, V = torch.linalg.eigh(a)
+        ctx.save_for_backward(w, V)
+        return V @ torch.diag(w.sqrt()) @ V.T
+
+    @staticmethod
+    def backward(ctx, g):
+        w, V = ctx.saved_tensors
+        s = w.sqrt()
+        inner = V.T @ g @ V
+        inner = inner / (s[:, None] + s[None, :])
+        return V @ inner @ V.T
+
+
+def inputs():
+    m = torch.randn(4, 4)
+    return {"a": m @ m.T + 4 * torch.eye(4)}
+"""
+
+
+def test_of_a_symmetric_matrix_the_symmetric_part_counts(tmp_path: Path) -> None:
+    file = tmp_path / "root.py"
+    file.write_text(ROOT)
+    report = check(file)
+    assert report.ok, str(report)
+    file.write_text(ROOT.replace("V.T @ g @ V", "V @ g @ V.T"))
+    (row,) = check(file).wrong
+    assert (row.line, row.fix) == (16, "inner = V.T @ g @ V")

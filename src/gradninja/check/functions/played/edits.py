@@ -107,7 +107,7 @@ def _edit(old: ast.stmt, proposal: Proposal) -> Edit:
 def _whole(statement: ast.stmt, facts: Facts, aim: Aim) -> Iterator[Proposal]:
     yield from statements.forms(statement, facts, nested=False, first=False)
     for node in [n for n in ast.walk(statement) if isinstance(n, ast.stmt)]:
-        for proposal in (*_order(node, aim), *_exchanged(node)):
+        for proposal in (*_order(node, aim), *_exchanged(node), *_ends_turned(node)):
             if node is statement:
                 yield proposal
             else:
@@ -163,6 +163,27 @@ def _exchanged(node: ast.stmt) -> Iterator[Proposal]:
             new = shallow(node)
             new.value = _Turned(names[i], names[j]).visit(copy.deepcopy(node.value))
             yield Proposal(Cost.EXCHANGED, Kind.SWAPPED, new)
+
+
+def _ends_turned(node: ast.stmt) -> Iterator[Proposal]:
+    """The outer factors of a matrix product in each other's place: `V @ g @ V.T`."""
+    if not isinstance(node, ast.Assign | ast.AugAssign | ast.Return):
+        return
+    outer, value = node.value, node.value
+    inner = outer.left if isinstance(outer, ast.BinOp) else None
+    if value is None or not (_is_product(outer) and _is_product(inner)):
+        return
+    assert isinstance(outer, ast.BinOp)
+    assert isinstance(inner, ast.BinOp)
+    new = shallow(node)
+    new.value = build.binary(
+        build.binary(outer.right, ast.MatMult(), inner.right), ast.MatMult(), inner.left
+    )
+    yield Proposal(Cost.FACTORS_SWAPPED, Kind.TRANSPOSED, new)
+
+
+def _is_product(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
 
 
 class _Turned(ast.NodeTransformer):

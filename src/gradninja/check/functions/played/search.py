@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,11 @@ class Values:
     wanted: Sequence[int]
     plain: Callable[..., Any] | None
     digits: float = 0.0
+    symmetric: frozenset[int] = frozenset()
+
+    def truth(self, played: Played) -> True_ | None:
+        found = true_gradients(played, self.plain, self.digits)
+        return None if found is None else replace(found, symmetric=self.symmetric)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def wrong_by(values: Values, text: Text) -> set[int]:
         warnings.simplefilter("ignore")
         try:
             played = Played(text, values.draws[0], values.wanted)
-            truth = true_gradients(played, values.plain, values.digits)
+            truth = values.truth(played)
             right = truth.right(played.ran()) if truth is not None else frozenset()
         except Exception:  # whatever the person's lines raise
             return set(values.wanted)
@@ -115,7 +120,7 @@ class _Search:
     def __init__(self, text: Text, values: Values, aim: Callable[[int, torch.Tensor], Aim]) -> None:
         self.text, self.values = text, values
         self.played = Played(text, values.draws[0], values.wanted)
-        self.truth = true_gradients(self.played, values.plain, values.digits)
+        self.truth = values.truth(self.played)
         self.aim = aim
         self.others: list[tuple[Played, True_]] | None = None
 
@@ -271,7 +276,7 @@ class _Search:
         for inputs in draws:
             try:
                 played = Played(self.text, inputs, self.values.wanted)
-                truth = true_gradients(played, self.values.plain, self.values.digits)
+                truth = self.values.truth(played)
                 played.ran()
             except Exception:  # it does not take these
                 continue

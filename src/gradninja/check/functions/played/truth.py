@@ -18,18 +18,28 @@ CLOSE, SLOPES = 1e-9, 1e-6  # what autograd and differences are right to, relati
 
 @dataclass(frozen=True)
 class True_:
-    """The gradients of the inputs `wanted`, by place, right to `allowed` of the largest element."""
+    """The gradients of the inputs `wanted`, by place, right to `allowed` of the largest element.
+
+    `symmetric`: the places of matrices that may only be symmetric, so that of their gradients only
+    the symmetric part is told.
+    """
 
     gradients: dict[int, torch.Tensor]
     allowed: float
+    symmetric: frozenset[int] = frozenset()
 
     def right(self, found: Sequence[Any]) -> frozenset[int]:
         """The places whose gradients are right."""
         return frozenset(
             at
             for at, true in self.gradients.items()
-            if at < len(found) and _close(found[at], true, self.allowed)
+            if at < len(found) and self._close(at, found[at], true)
         )
+
+    def _close(self, at: int, found: Any, true: torch.Tensor) -> bool:
+        if at in self.symmetric and isinstance(found, torch.Tensor) and found.ndim > 1:
+            found, true = found + found.mT, true + true.mT
+        return _close(found, true, self.allowed)
 
 
 def true_gradients(

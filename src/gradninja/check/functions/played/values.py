@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 
 from gradninja.check.functions.held import Held
-from gradninja.check.functions.played.search import Values
+from gradninja.check.functions.played.search import Values, wrong_by
 from gradninja.check.functions.played.telling import with_mends
 from gradninja.check.functions.text import Text
 from gradninja.check.given.subject import Subject
-from gradninja.check.tell.types import Report
+from gradninja.check.tell.types import Report, Verdict
 from gradninja.check.walks.trials import Trial
+
+HALF = frozenset("cholesky cholesky_ex eigh eigvalsh ldl_factor symeig".split())  # read one half
+SYMMETRIC = "is symmetric: its gradient is right in its symmetric part, and the rest says nothing"
 
 
 class Read(Protocol):
@@ -37,6 +42,8 @@ def with_mends_of_lines(report: Report, read: Read, trials: Sequence[Trial]) -> 
     gradient, inputs, first = trials[0].names.gradient, read.held.inputs, trials[0]
     values = read_values(read, trials)
     given = {gradient(inputs[at]): at for at in values.wanted}
+    if values.symmetric and not report.ok:
+        report = _symmetric(report, values, read.text, given)
     methods = read.text.backward.args.args[1:]
     outputs = [output for output in read.held.outputs if output is not None]
     gradients = {a.arg: o for a, o in zip(methods, outputs, strict=False)}
@@ -48,7 +55,39 @@ def read_values(read: Read, trials: Sequence[Trial]) -> Values:
     inputs, first = read.held.inputs, trials[0]
     wanted = [n for n in first.draw.program.differentiable if n not in read.subject.unwanted]
     draws = [[trial.draw.inputs[name] for name in inputs] for trial in trials]
-    return Values(draws, [inputs.index(n) for n in wanted], read.plain, first.digits)
+    places = [inputs.index(name) for name in wanted]
+    half = any(
+        isinstance(node, ast.Attribute) and node.attr in HALF
+        for node in ast.walk(read.text.forward)
+    )
+    symmetric = [at for at in places if half and all(_is_symmetric(draw[at]) for draw in draws)]
+    return Values(draws, places, read.plain, first.digits, frozenset(symmetric))
+
+
+def _is_symmetric(value: Any) -> bool:
+    square = isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[-1] > 1
+    return square and value.shape[-1] == value.shape[-2] and torch.equal(value, value.mT)
+
+
+def _symmetric(report: Report, values: Values, text: Text, places: Mapping[str, int]) -> Report:
+    """The same where of a symmetric matrix's gradient only the symmetric part is told."""
+    left = wrong_by(values, text)
+    mine = {name for name, at in places.items() if at in values.symmetric and at not in left}
+    rows = tuple(
+        replace(
+            row,
+            verdict=Verdict.CLOSE,
+            kind=None,
+            diagnosis=None,
+            fix=None,
+            place=None,
+            notes=(f"`{text.inputs[places[row.name]]}` {SYMMETRIC}",),
+        )
+        if row.name in mine and row.verdict == Verdict.WRONG
+        else row
+        for row in report.lines
+    )
+    return replace(report, lines=rows)
 
 
 def with_mends_of_whole(report: Report, subject: Subject, text: Text) -> Report:
