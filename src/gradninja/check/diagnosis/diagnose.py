@@ -280,9 +280,10 @@ class _Diagnosis:
     def last_resort(self, facts: Facts) -> Diagnosis:
         said = self.clues(facts)
         lines = derived_lines(facts, self.case.variable)
-        if not self.fits(lines):
-            lines = ()  # what is derived on one draw need not hold on others
-        if len(lines) != 1:
+        early = any(hasattr(statement, "early") for statement in self.case.statements)
+        if early or not self.fits(lines):
+            lines = ()  # they cannot run in the forward, or need not hold on other draws
+        if len(lines) != 1 and not early:
             shorter = fused_lines(facts)
             if shorter and (not lines or len(shorter) < len(lines)) and self.fits(shorter):
                 lines = shorter

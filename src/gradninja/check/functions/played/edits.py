@@ -14,7 +14,7 @@ import torch
 
 from gradninja.check.diagnosis.candidates import build, statements
 from gradninja.check.diagnosis.candidates.costs import Cost
-from gradninja.check.diagnosis.candidates.edits import Proposal
+from gradninja.check.diagnosis.candidates.edits import Proposal, is_value
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.candidates.syntax import places, replaced, shallow
 from gradninja.check.diagnosis.facts import Facts
@@ -106,6 +106,13 @@ def _edit(old: ast.stmt, proposal: Proposal) -> Edit:
 
 def _whole(statement: ast.stmt, facts: Facts, aim: Aim) -> Iterator[Proposal]:
     yield from statements.forms(statement, facts, nested=False, first=False)
+    for place in places(statement):
+        number = is_value(place) and isinstance(place.node, ast.Name)
+        if number and type(facts.value(place.node)) in (int, float):
+            assert isinstance(place.node, ast.Name)
+            for scalar in facts.scalars:
+                new = replaced(statement, place, build.binary(place.node, ast.Div(), scalar))
+                yield Proposal(Cost.OVER_A_COUNT, Kind.MISSING_COUNT, new)
     for node in [n for n in ast.walk(statement) if isinstance(n, ast.stmt)]:
         for proposal in (*_order(node, aim), *_exchanged(node), *_ends_turned(node)):
             if node is statement:
