@@ -215,7 +215,7 @@ def forward(
 def _with_meaning(means: Any) -> Book:
     """The rule book, with another meaning of tanhshrink beside its right gradient."""
     book = Book(tuple(BOOK))
-    book.add(replace(BOOK["tanhshrink"], means=means))
+    book.add(replace(BOOK["tanhshrink"], means=means, elementwise=False))
     return book
 
 

@@ -144,6 +144,7 @@ RECTIFIERS = (
         source=DERIVATIVES,
         tests=("F.tanhshrink(a) where a: 3 4",),
         means="a - torch.tanh(a)",
+        elementwise=True,
     ),
     pieces(
         "celu",
