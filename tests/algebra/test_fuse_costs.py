@@ -41,7 +41,7 @@ PINNED: dict[tuple[str, str], tuple[int, int, float]] = {
     (ROWS, "F.mish(x)"): (4, 11, 680.0),
     (ROWS, "F.softplus(x)"): (3, 6, 275.0),
     (ROWS, "F.tanhshrink(x)"): (3, 5, 230.0),
-    ('x: Float[Tensor, "6 1"]', "F.tanhshrink(x)"): (1, 3, 36.0),
+    ('x: Float[Tensor, "6 1"]', "F.tanhshrink(x)"): (1, 3, 42.0),
     (ROWS, "torch.atan(x * w)"): (4, 8, 475.0),
     (PAIRS, "torch.hypot(x, t)"): (2, 4, 360.0),
 }
