@@ -136,3 +136,17 @@ def test_a_backward_with_names_of_parts_is_judged() -> None:
     assert report.ok, str(report)
     wrong = back.source.replace("dfc_bias = ", "dfc_bias = 2 * ")
     assert not gn.check(step, wrong, {"x": X}).ok
+
+
+def test_constants_of_a_file_may_come_several_in_a_line(tmp_path: Any) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import torch\nB, T = 2, 3\nEPS: float = 1e-3\nHALF = B * T // 4\nA = C = 0.5\n"
+        "B, C = T, B\nSTEP = 7\nfor STEP in range(3):\n    pass\nT += 0\n\ndef forward(x):\n"
+        "    return ((x.view(B, -1) * T + EPS) ** HALF * C).sum() / A + STEP\n\n"
+        "def inputs():\n    return {'x': torch.arange(6.0, dtype=torch.float64)}\n\n"
+        "if __name__ == '__main__':\n    A = 0.1\n"
+    )
+    back = gn.derive(file)
+    x = torch.arange(6.0, dtype=torch.float64)
+    torch.testing.assert_close(back({"x": x})["dx"], torch.full_like(x, 3 * 2 / 0.5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import operator
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -334,17 +335,47 @@ def aliases(tree: ast.Module) -> dict[str, str]:
 
 
 def constants(tree: ast.Module) -> dict[str, Any]:
-    """Module-level `NAME = literal` and `N, M = 64, 100`."""
+    """Module-level `NAME = literal`, `N, M = 64, 100`, `HALF: int = N // 2`."""
     found: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                for name, value in _each_bound(target, node.value):
-                    try:
-                        found[name] = ast.literal_eval(value)
-                    except (ValueError, TypeError, MemoryError, RecursionError):
-                        continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+            continue  # it is not run where the file is only read
+        known = dict(found)  # what stands on the right is as it was before
+        stores = (n for n in ast.walk(node) if isinstance(n, ast.Name))
+        for name in stores:
+            if isinstance(name.ctx, ast.Store):  # bound to something else, in a loop say
+                found.pop(name.id, None)
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            for bound, value in _each_bound(target, node.value):
+                try:
+                    found[bound] = _literal(value, known)
+                except (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError):
+                    continue
     return found
+
+
+STEPS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
+    """The value of a literal, or of arithmetic on numbers and earlier ones; ValueError else."""
+    if isinstance(node, ast.Name) and node.id in known:
+        return known[node.id]
+    if isinstance(node, ast.BinOp) and type(node.op) in STEPS:
+        both = [_literal(node.left, known), _literal(node.right, known)]
+        if all(type(value) in (int, float) for value in both):
+            return STEPS[type(node.op)](*both)
+    return ast.literal_eval(node)
 
 
 def _each_bound(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
