@@ -35,7 +35,7 @@ class Wanted:
 
 def placed(written: Written, asked: Wanted) -> Written:
     """The backward with a line of its name for each gradient that only has a place or a key."""
-    if not written.is_function or written.called or written.again is not None:
+    if not written.is_function or written.held is not None:
         return written
     found = _Placed(written, asked)
     statements = found.statements()
@@ -43,11 +43,18 @@ def placed(written: Written, asked: Wanted) -> Written:
         return written
 
     def again(text: str) -> Written:
+        if written.again is not None:
+            return placed(written.again(text), asked)
         functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
         function = next(node for node in functions if node.name == written.name)
         return placed(replace(written, text=text, statements=tuple(function.body)), asked)
 
-    return replace(written, statements=tuple(statements), called=found.called, again=again)
+    return replace(
+        written,
+        statements=tuple(statements),
+        called={**written.called, **found.called},
+        again=again,
+    )
 
 
 class _Placed:

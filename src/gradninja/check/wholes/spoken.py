@@ -93,7 +93,8 @@ def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
     written = subject.backward
     assert isinstance(written, Written)
     values = {**truth.values, **truth.cotangents}
-    names = list(written.parameters) if written.is_function else list(truth.draw.inputs)
+    formals = [a.arg for a in subject.source.function.args.args] if subject.source else []
+    names = formals if subject.within else list(written.parameters)
     given = {name: values[name] for name in names if name in values}
     with precision(torch.float64), quiet(), torch.no_grad(), np.errstate(all="ignore"):
         try:

@@ -1,6 +1,6 @@
 """Values for a forward that come with none: found by running it, from its names and its lines."""
 
-from gradninja.lines.guess.choices import Hints, leaf
+from gradninja.lines.guess.choices import Hints, leaf, learned
 from gradninja.lines.guess.search import Guess, Guesser, guesses, hints_of, reached, told
 
-__all__ = ["Guess", "Guesser", "Hints", "guesses", "hints_of", "leaf", "reached", "told"]
+__all__ = ["Guess", "Guesser", "Hints", "guesses", "hints_of", "leaf", "learned", "reached", "told"]

@@ -14,12 +14,21 @@ from gradninja.lines.ndarray.arrays import (
     is_array,
 )
 from gradninja.lines.ndarray.dialect import NUMPY, TORCH, dialect_of
-from gradninja.lines.ndarray.forms import backward_within, beside_of, forward_of
+from gradninja.lines.ndarray.forms import (
+    GRADIENTS,
+    backward_within,
+    beside_of,
+    forward_of,
+    gradients_beside,
+    is_gradient,
+    names_of,
+)
 from gradninja.lines.ndarray.phrases import HELPERS
 from gradninja.lines.ndarray.reading import lines_translated, translated
 from gradninja.lines.ndarray.writing import said
 
 __all__ = [
+    "GRADIENTS",
     "HELPERS",
     "NUMPY",
     "TORCH",
@@ -31,9 +40,12 @@ __all__ = [
     "beside_of",
     "dialect_of",
     "forward_of",
+    "gradients_beside",
     "holds_arrays",
     "is_array",
+    "is_gradient",
     "lines_translated",
+    "names_of",
     "said",
     "translated",
 ]

@@ -23,8 +23,7 @@ def outputs_of(function: ast.FunctionDef, value: ast.expr) -> tuple[int, ...] | 
     """The places of a returned tuple that are outputs; None where all are, or it is no tuple."""
     if not isinstance(value, ast.Tuple) or not value.elts:
         return None
-    names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
-    names |= {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+    names = names_of(function)
     packed = {
         target.id
         for node in ast.walk(function)
@@ -44,9 +43,12 @@ def outputs_of(function: ast.FunctionDef, value: ast.expr) -> tuple[int, ...] | 
             return is_cache(part.id) or handed_back
         return isinstance(part, ast.Tuple | ast.Dict)
 
-    # What stands behind a gradient is for the next call: `return loss, dW, hs[-1]`.
-    first = next((at for at, p in enumerate(value.elts) if _gradient(p, names)), len(value.elts))
-    kept = tuple(at for at, part in enumerate(value.elts[:first]) if not beside(part))
+    # What stands behind a gradient is for the next call: `return loss, dW, hs[-1]`, unless the
+    # gradients come first: `return grads, cost`.
+    steep = [at for at, part in enumerate(value.elts) if _gradient(part, names)]
+    first = steep[0] if steep else len(value.elts)
+    places = range(first) if first else [at for at in range(len(value.elts)) if at not in steep]
+    kept = tuple(at for at in places if not beside(value.elts[at]))
     return kept if kept and len(kept) < len(value.elts) else None
 
 
@@ -69,7 +71,7 @@ def forward_of(function: ast.FunctionDef) -> tuple[ast.FunctionDef, tuple[int, .
     wanted = [value.elts[at] for at in kept]
     body = function.body[:-1]
     if any(_gradients(part, function) for at, part in enumerate(value.elts) if at not in kept):
-        body = body[: _until(body, wanted)]
+        body = _without_gradients(body[: _until(body, wanted)], names_of(function))
     end = wanted[0] if len(wanted) == 1 else ast.copy_location(ast.Tuple(wanted, ast.Load()), value)
     found.body = [*body, ast.copy_location(ast.Return(end), last)]
     return found, kept
@@ -87,7 +89,7 @@ def beside_of(function: ast.FunctionDef) -> list[ast.expr]:
 
 def backward_within(function: ast.FunctionDef) -> list[ast.stmt]:
     """The lines of a function that returns its loss and the gradients that come after the loss."""
-    forward, kept = forward_of(function)
+    kept = forward_of(function)[1]
     last = function.body[-1]
     value = last.value if isinstance(last, ast.Return) else None
     if kept is None or not isinstance(value, ast.Tuple):
@@ -95,13 +97,46 @@ def backward_within(function: ast.FunctionDef) -> list[ast.stmt]:
     beside = [part for at, part in enumerate(value.elts) if at not in kept]
     if not any(_gradients(part, function) for part in beside):
         return []
-    return function.body[len(forward.body) - 1 : -1]
+    body, names = function.body[:-1], names_of(function)
+    until = _until(body, [value.elts[at] for at in kept])
+    before = [s for s in body[:until] if _without_gradients([s], names) != [s]]
+    return [*before, *body[until:]]
+
+
+def gradients_beside(function: ast.FunctionDef) -> list[ast.expr]:
+    """What a function returns of gradients beside its loss."""
+    parts = beside_of(function)
+    return [part for part in parts if _gradients(part, function) or isinstance(part, ast.Dict)]
+
+
+def _without_gradients(body: Sequence[ast.stmt], names: set[str]) -> list[ast.stmt]:
+    """The statements of a body but for those that write gradients alone, in its loops too."""
+    kept: list[ast.stmt] = []
+    for node in body:
+        written = _stored(node)
+        steep = [name for name in written if is_gradient(name, names)]
+        inner = [part for part in ("body", "orelse") if getattr(node, part, None)]
+        if not steep:
+            kept.append(node)
+        elif inner and isinstance(node, ast.For | ast.If | ast.While):
+            found = copy(node)
+            for part in inner:
+                setattr(found, part, _without_gradients(getattr(node, part), names))
+            if found.body:
+                kept.append(found)
+        elif len(steep) < len(written):
+            kept.append(node)
+    return kept
+
+
+def names_of(function: ast.FunctionDef) -> set[str]:
+    """The names of a function: its parameters, and what its lines say."""
+    names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+    return names | {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
 
 
 def _gradients(part: ast.expr, function: ast.FunctionDef) -> bool:
-    names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
-    names |= {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
-    return _gradient(part, names)
+    return _gradient(part, names_of(function))
 
 
 def _gradient(part: ast.expr, names: set[str]) -> bool:

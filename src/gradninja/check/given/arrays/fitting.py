@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Mapping
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from gradninja.lines.ndarray import as_tensors, beside_of, is_array
+from gradninja.check.given.arrays.spelling import respelt, with_names
+from gradninja.check.given.backwards import written_of
+from gradninja.check.given.statements import Written
+from gradninja.lines.guess import learned
+from gradninja.lines.ndarray import (
+    GRADIENTS,
+    as_tensors,
+    backward_within,
+    beside_of,
+    gradients_beside,
+    is_array,
+    names_of,
+    translated,
+)
 from gradninja.lines.scope import LIBRARY
-from gradninja.lines.source import Source
+from gradninja.lines.source import USUAL_ALIASES, Source
 
 
 def in_torch(
@@ -77,33 +92,106 @@ def with_cache(source: Source, whole: ast.FunctionDef, backward: ast.FunctionDef
     return replace(source, function=function)
 
 
-def with_cotangent(source: Source, backward: ast.FunctionDef) -> ast.FunctionDef:
-    """The backward with the output's gradient by the name that goes with the output's."""
+SOME = 0.1  # a setting that nobody gives
+RATES = re.compile(r"lr|learning_?rate|eta|alpha|step(_?size)?|rate|epsilon|reg|lam(bda)?_?")
+
+
+def with_cotangent(
+    source: Source, backward: ast.FunctionDef
+) -> tuple[ast.FunctionDef, dict[str, str], list[str]]:
+    """The backward with the output's gradient by the name that goes with the output's.
+
+    Returns:
+        it, that name and the person's own, and its parameters that are settings of a step: they
+        are no parameters any more.
+    """
     last = source.function.body[-1]
     value = last.value if isinstance(last, ast.Return) else None
     if value is None or isinstance(value, ast.Tuple):
-        return backward
+        return backward, {}, []
+    forward = names_of(source.function)
     wanted = f"d{value.id}" if isinstance(value, ast.Name) else "dout"
-    known = {
-        *names_of(source.function),
-        *(f"d{name}" for name in names_of(source.function)),
-        wanted,
-    }
-    defaults = len(backward.args.defaults)
-    free = backward.args.args[: len(backward.args.args) - defaults]
+    known = {*forward, *(f"d{name}" for name in forward), wanted}
+    free = backward.args.args[: len(backward.args.args) - len(backward.args.defaults)]
     unknown = [a.arg for a in free if a.arg not in known]
+    settings = [name for name in unknown[1:] if RATES.fullmatch(name)]
+    unknown = [name for name in unknown if name not in settings]
     names = {n.id for n in ast.walk(backward) if isinstance(n, ast.Name)}
-    if len(unknown) != 1 or wanted in names:
-        return backward
     found = copy.deepcopy(backward)
-    for part in ast.walk(found):
-        if isinstance(part, ast.Name) and part.id == unknown[0]:
-            part.id = wanted
-        elif isinstance(part, ast.arg) and part.arg == unknown[0]:
-            part.arg = wanted
-    return found
+    found.args.args = [a for a in found.args.args if a.arg not in settings]
+    if len(unknown) != 1 or wanted in names:
+        return found, {}, settings
+    (renamed,) = (with_names(one, {unknown[0]: wanted}) for one in (found,))
+    assert isinstance(renamed, ast.FunctionDef)
+    return renamed, {wanted: unknown[0]}, settings
 
 
-def names_of(function: ast.FunctionDef) -> set[str]:
-    names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
-    return names | {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+def answer_of(
+    source: Source, node: ast.FunctionDef, text: str, file: str, space: dict[str, Any]
+) -> Written:
+    """A backward that is a function, in our names: the output's gradient, other spellings."""
+    node, called, settings = with_cotangent(source, node)
+    space.update(dict.fromkeys(settings, SOME))
+    (found,), more = respelt([node], names_of(source.function))
+    assert isinstance(found, ast.FunctionDef)
+    exec(compile(ast.Module([found], []), file, "exec"), space)
+    written = written_of(found, text, file, space, space[found.name])
+
+    def again(mended: str) -> Written:
+        known = {**USUAL_ALIASES, **source.aliases}
+        tree = translated(ast.parse(mended), known, frozenset(source.constants))
+        new = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == node.name)
+        return answer_of(source, new, mended, file, dict(space))
+
+    return replace(written, called={**called, **more}, again=again)
+
+
+def steep_of(
+    function: ast.FunctionDef, formals: Sequence[str]
+) -> tuple[list[ast.stmt], dict[str, str]]:
+    """The lines that go back in a function, and names of ours for those that stand there.
+
+    `return loss, grad`: it is of what is learned, the only one by its name, else of the first.
+    """
+    lines = backward_within(function)
+    steep = [part.id for part in gradients_beside(function) if isinstance(part, ast.Name)]
+    plain = [name for name in steep if name in GRADIENTS and not _keyed(name, lines)]
+    weights = [name for name in formals if learned(name)]
+    of = weights[0] if len(weights) == 1 else next(iter(formals), None)
+    if len(steep) != 1 or not plain or of is None:
+        return lines, {}
+    ours = f"d{of}"
+    return [with_names(line, {plain[0]: ours}) for line in lines], {ours: plain[0]}
+
+
+def _keyed(name: str, lines: Sequence[ast.stmt]) -> bool:
+    """Whether a name is a dictionary."""
+    for node in (n for line in lines for n in ast.walk(line)):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == name:
+            key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+            if isinstance(key, str):
+                return True
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            return any(ast.unparse(target) == name for target in node.targets)
+    return False
+
+
+def spoken_by(real: Callable[..., Any], kept: tuple[int, ...] | None) -> Callable[..., Any]:
+    """A forward as NumPy runs it: its outputs, with arrays around it as arguments too."""
+    formals = inspect.signature(real).parameters
+
+    def call(**given: Any) -> Any:
+        around = {n: given.pop(n) for n in [*given] if n not in formals}
+        space = getattr(real, "__globals__", {})
+        before = {n: space[n] for n in around if n in space}
+        space.update(around)
+        try:
+            returned = real(**given)
+        finally:
+            space.update(before)
+        if kept is None or not isinstance(returned, tuple):
+            return returned
+        outputs = tuple(returned[at] for at in kept)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return call

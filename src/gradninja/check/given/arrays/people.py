@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gradninja.check.given.arrays.fitting import SOME
 from gradninja.check.given.arrays.layer import Layer
 from gradninja.check.given.arrays.values import Person, guessed
 from gradninja.errors import ReadError
@@ -15,8 +16,6 @@ from gradninja.lines.guess import Guess, hints_of, reached, told
 from gradninja.lines.ndarray import is_array
 from gradninja.lines.signature import parameters
 from gradninja.lines.source import Source
-
-SOME = 0.1  # in the place of a default of 0.0, which hides what it stands before
 
 
 def lacking(source: Source, given: Mapping[str, Any]) -> list[str]:

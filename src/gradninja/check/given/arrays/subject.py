@@ -8,19 +8,23 @@ lines that answer it, which are judged as all others are. Every node keeps its p
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gradninja.check.given.arrays.fitting import (
+    SOME,
+    answer_of,
     counterpart,
     in_torch,
-    names_of,
+    spoken_by,
+    steep_of,
     with_arrays_around,
     with_cache,
     with_cotangent,
@@ -32,7 +36,8 @@ from gradninja.check.given.arrays.people import (
     of_layer,
     with_guesses,
 )
-from gradninja.check.given.backwards import loose_from, written_of
+from gradninja.check.given.arrays.spelling import respelt
+from gradninja.check.given.backwards import loose_from
 from gradninja.check.given.module import call_inputs, run_module
 from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.subject import Subject
@@ -44,10 +49,13 @@ from gradninja.lines.ndarray import (
     as_tensors,
     backward_within,
     dialect_of,
+    forward_of,
     holds_arrays,
     lines_translated,
+    names_of,
     translated,
 )
+from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import USUAL_ALIASES, Source, aliases, constants, load, parse
 
 
@@ -58,6 +66,7 @@ class NumpySubject(Subject):
     called: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     names: Mapping[str, str] | None = None  # plain names -> as the person writes them
     notes: tuple[str, ...] = ()  # what was guessed
+    within: bool = False  # whether the forward's own lines go back
 
 
 class SeveralForwards(CheckError):
@@ -102,7 +111,8 @@ class _Text:
 
     def __init__(self, file: str, text: str, tree: ast.Module) -> None:
         self.file, self.text, self.tree = file, text, tree
-        spoken = translated(tree, {**USUAL_ALIASES, **aliases(tree)}, frozenset(constants(tree)))
+        self.plain = frozenset(constants(tree))
+        spoken = translated(tree, {**USUAL_ALIASES, **aliases(tree)}, self.plain)
         self.functions = {n.name: n for n in spoken.body if isinstance(n, ast.FunctionDef)}
         self.classes = {n.name: n for n in spoken.body if isinstance(n, ast.ClassDef)}
 
@@ -114,12 +124,19 @@ class _Text:
         """
         if "forward" in self.functions:
             return "forward"
-        names = [n for n in self.functions if "forward" in n and counterpart(n, self.functions)]
-        names += [n for n, node in self.functions.items() if backward_within(node)]
+        functions = self.functions
+        names = [n for n in functions if "forward" in n and counterpart(n, functions)]
+        names += [n for n in functions if n not in names and f"{n}_backward" in functions]
+        answers = {counterpart(n, functions) for n in names}
+        names += [n for n, v in functions.items() if backward_within(v) and n not in answers]
         names += [n for n, node in self.classes.items() if layer_of(node) is not None]
         if len(names) > 1:
             raise SeveralForwards(self.file, names)
         return names[0] if names else None
+
+    def anew(self, text: str) -> _Text:
+        """The same file with another text: mended."""
+        return _Text(self.file, text, ast.parse(text))
 
     def pair(
         self, name: str, backward: Any, inputs: Mapping[str, Any] | None
@@ -128,25 +145,35 @@ class _Text:
         source = parse(self.text, self.file, name, dialect=NUMPY)
         loose = loose_from(self.tree, (source.function.end_lineno or 0) + 1)
         answer = backward or counterpart(name, self.functions)
-        within = backward_within(self.functions[name])
+        whole = self.functions[name]
+        within = bool(backward_within(whole))
         pasted = loose if answer is None and not within else []
-        kept = [node for node in self.tree.body if node not in pasted]
+        left = [
+            n for n in loose if isinstance(n, ast.For | ast.While)
+        ]  # a training, an endless one
+        kept = [node for node in self.tree.body if node not in pasted and node not in left]
         names = run_module(ast.Module(kept, []), self.file)
         space = in_torch(names, list(self.functions.values()), self.file)
         source, around = with_arrays_around(source, space)
+        source = replace(source, spoken=spoken_by(names[name], source.kept))
         given = _given(inputs, names, source)
-        whole = self.functions[name]
         if answer is None:
-            known = {**USUAL_ALIASES, **aliases(self.tree)}
-            lines = within or lines_translated(pasted, known)
-            if not lines:
+            written = self.within(name) if within else self.pasted(pasted)
+            if not written.statements:
                 return None
             given, notes = with_guesses(source, whole, given, names, names[name], None)
             given = _tensors(given, around)
-            written = Written("backward", self.file, self.text, tuple(lines), {}, False)
             called = (names[name], space[name]) if within else None
             return NumpySubject(
-                source, source, written, space, given, self.file, called=called, notes=notes
+                source,
+                source,
+                written,
+                space,
+                given,
+                self.file,
+                called=called,
+                notes=notes,
+                within=within,
             )
         node, text, file, around_it = self._answer(answer, space)
         real = {**names, **around_it}.get(node.name)
@@ -154,12 +181,51 @@ class _Text:
         given, notes = with_guesses(source, whole, given, names, names[name], back, (real,))
         given = _tensors(given, around)
         source = with_cache(source, whole, node)
-        node = with_cotangent(source, node)
-        exec(compile(ast.Module([node], []), file, "exec"), space)
-        written = written_of(node, text, file, space, space[node.name])
-        called = (real, space[node.name]) if callable(real) else None
+        written = answer_of(source, node, text, file, space)
+        called = (real, written.function) if callable(real) and written.function else None
         return NumpySubject(
             source, source, written, space, given, self.file, called=called, notes=notes
+        )
+
+    def within(self, name: str) -> Written:
+        """The lines of a function that go back from its loss."""
+        function = self.functions[name]
+        formals = [a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)]
+        forward = forward_of(function)[0]
+        lines, called = steep_of(function, formals)
+        lines, more = respelt(lines, names_of(forward))
+        return self.lines(lines, forward, {**called, **more}, lambda text: text.within(name))
+
+    def pasted(self, lines: list[ast.stmt]) -> Written:
+        """The lines that stand behind a forward."""
+        known = {**USUAL_ALIASES, **aliases(self.tree)}
+        found = tuple(lines_translated(lines, known))
+        return Written("backward", self.file, self.text, found, {}, False)
+
+    def lines(
+        self,
+        lines: Sequence[ast.stmt],
+        forward: ast.FunctionDef,
+        called: Mapping[str, str],
+        again: Callable[[_Text], Written],
+        also: Collection[str] = (),
+    ) -> Written:
+        """Lines that have all of a forward's names at hand; `also`: others that they are handed."""
+        read = {n.id for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)}
+        outside = {*LIBRARY, *vars(builtins), *self.functions, *self.classes, *aliases(self.tree)}
+        nodes = [n for n in ast.walk(forward) if isinstance(n, ast.Name | ast.arg)]
+        own = {n.arg if isinstance(n, ast.arg) else n.id for n in nodes if not _loaded(n)}
+        known = (names_of(forward) | set(also)) - (outside - own) - self.plain
+        handed = dict.fromkeys(sorted(read & known), EMPTY)
+        return Written(
+            "backward",
+            self.file,
+            self.text,
+            tuple(lines),
+            handed,
+            True,
+            called=called,
+            again=lambda text: again(self.anew(text)),
         )
 
     def _answer(
@@ -220,12 +286,18 @@ class _Text:
             [getattr(type(made), method.name) for method in (layer.forward, layer.backward)],
         )
         given = _tensors(given, around)
-        node = with_cotangent(source, _function(layer.backward, plain.lines))
+        node, called, settings = with_cotangent(source, _function(layer.backward, plain.lines))
+        space.update(dict.fromkeys(settings, SOME))
         # What it keeps in `self` it has of the forward: it is handed that, and no more.
         known = names_of(plain.forward) | set(plain.held)
-        asked = [a.arg for a in node.args.args] + sorted(names_of(node) & known)
-        handed = dict.fromkeys(asked, EMPTY)
-        written = Written("backward", self.file, self.text, tuple(node.body), handed, True)
+        lines, more = respelt(node.body, known)
+        written = self.lines(
+            lines,
+            plain.forward,
+            {**called, **more},
+            lambda text: text.layer(name, inputs).backward,
+            {*plain.held, *(a.arg for a in node.args.args)},
+        )
         return NumpySubject(
             source,
             source,
@@ -260,6 +332,10 @@ class _Text:
                 f"`{name}()` does not run: {error}",
                 hint="make one in the file, with its sizes, or add a function `module()` that does",
             ) from None
+
+
+def _loaded(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
 
 
 def _each(values: Iterable[Any]) -> Iterator[Any]:
@@ -357,11 +433,9 @@ def _live(
     )
     given = _tensors(given, around)
     source = with_cache(source, whole, node)
-    node = with_cotangent(source, node)
-    exec(compile(ast.Module([node], []), answer.file, "exec"), space)
-    live = space[node.name]
-    written = written_of(node, answer.text, answer.file, space, live)
-    called = (backward, live)
+    written = answer_of(source, node, answer.text, answer.file, space)
+    assert written.function is not None
+    called = (backward, written.function)
     return NumpySubject(
         source, source, written, space, given, source.file, called=called, notes=notes
     )

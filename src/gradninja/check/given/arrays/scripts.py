@@ -1,0 +1,155 @@
+"""A script without functions: lines that go forward, lines that go back, an update, in a loop.
+
+What stands before is run, as it stands; of the loop the first turn is judged.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gradninja.check.given.arrays.spelling import spelling_of
+from gradninja.check.given.plan import bound, written
+from gradninja.lines.ndarray import is_gradient
+
+LOSS = re.compile(r"\w*(loss|cost|Loss|Cost|mse|MSE)\w*|J|E|L|error")
+TOLD = frozenset({"print", "plot", "append", "set_description", "show", "write", "display"})
+
+
+@dataclass(frozen=True, eq=False)
+class Script:
+    """`before`: what is run; `forward` up to `output`; `backward`; `learned`: what is updated."""
+
+    before: list[ast.stmt]
+    forward: list[ast.stmt]
+    output: str
+    backward: list[ast.stmt]
+    learned: frozenset[str]
+
+
+def script_of(tree: ast.Module) -> Script | None:
+    """The parts of a script; None where it has no line that writes a gradient."""
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    before: list[ast.stmt] = []
+    body: Sequence[ast.stmt] = tree.body
+    while True:
+        first = next((at for at, node in enumerate(body) if _steep(node, names)), None)
+        if first is None:
+            return None
+        node = body[first]
+        inside = isinstance(node, ast.For | ast.While) and (
+            _losses([node]) or not _losses(body[:first])
+        )
+        if not inside:
+            break
+        before += body[:first]
+        if isinstance(node, ast.For):
+            before.append(_first_turn(node))
+        body = node.body  # type: ignore[attr-defined]
+    learned = frozenset(_updated(body[first:], names))
+    lines = [node for node in body[:first] if not _beside(node)]
+    start = _dependent(lines, learned) if learned else 0
+    before, lines = [*before, *lines[:start]], lines[start:]
+    losses = _losses(lines)
+    stored = [name for node in lines for name in bound(node)]
+    if not stored:
+        return None
+    output = losses[-1] if losses else stored[-1]
+    back = [node for node in body[first:] if not _beside(node)]
+    back = [node for node in back if not _is_update(node, names)]
+    last = max((at for at, node in enumerate(back) if _steep(node, names)), default=-1)
+    return Script(before, lines, output, back[: last + 1], learned)
+
+
+def _writes(node: ast.stmt) -> set[str]:
+    return {*bound(node), *written(node)}
+
+
+def _gradient(name: str, names: set[str]) -> bool:
+    return is_gradient(name, names) or spelling_of(name, names) is not None
+
+
+def _steep(node: ast.stmt, names: set[str]) -> bool:
+    """Whether a statement writes a gradient: a definition does not."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
+        return False
+    return any(_gradient(name, names) for name in _writes(node)) and not _is_update(node, names)
+
+
+def _losses(body: Sequence[ast.stmt]) -> list[str]:
+    """The names of losses that statements write, the last one last."""
+    plain = [n for n in body if not isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    nodes = [n for node in plain for n in ast.walk(node) if isinstance(n, ast.Assign)]
+    targets = [t for n in nodes for t in n.targets if isinstance(t, ast.Name)]
+    calls = {id(t): n.value for n in nodes for t in n.targets}
+    values = [t.id for t in targets if isinstance(calls[id(t)], ast.BinOp | ast.Call | ast.UnaryOp)]
+    return [name for name in values if LOSS.fullmatch(name)]
+
+
+def _is_update(node: ast.stmt, names: set[str]) -> bool:
+    """Whether a statement makes a step: `W -= lr * dW`, also of all in a loop."""
+    if isinstance(node, ast.For):
+        own = set(bound(node.target))
+        inner = set().union(*map(_writes, node.body)) if node.body else set()
+        called = ast.unparse(node.iter)
+        return (
+            bool(inner)
+            and ("zip(" in called or ".items()" in called or "params" in called)
+            and (bool(inner & own) or not any(_gradient(name, names) for name in inner))
+        )
+    if not isinstance(node, ast.Assign | ast.AugAssign):
+        return False
+    wrote = _writes(node)
+    read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - wrote
+    steep = any(_gradient(name, names) for name in read)
+    return steep and not any(_gradient(name, names) for name in wrote) and _again(node, wrote)
+
+
+def _again(node: ast.Assign | ast.AugAssign, wrote: set[str]) -> bool:
+    """Whether what is written is read as well."""
+    if isinstance(node, ast.AugAssign):
+        return True
+    read = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+    return bool(read & wrote)
+
+
+def _updated(body: Sequence[ast.stmt], names: set[str]) -> Iterator[str]:
+    for node in body:
+        if not _is_update(node, names):
+            continue
+        yield from _writes(node)
+        if isinstance(node, ast.For):
+            yield from (n.id for n in ast.walk(node.iter) if isinstance(n, ast.Name))
+
+
+def _beside(node: ast.stmt) -> bool:
+    """What tells of the training: `print`, `losses.append(loss)`, also under a condition."""
+    if isinstance(node, ast.If):
+        return all(map(_beside, [*node.body, *node.orelse]))
+    if isinstance(node, ast.Pass | ast.Continue | ast.Break | ast.Import | ast.ImportFrom):
+        return True
+    if not isinstance(node, ast.Expr):
+        return False
+    call = node.value
+    if not isinstance(call, ast.Call):
+        return True
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name in TOLD or ast.unparse(call.func).startswith("plt.")
+
+
+def _first_turn(node: ast.For) -> ast.stmt:
+    """`for i in range(100)` as `i = next(iter(range(100)))`."""
+    inner = ast.Call(ast.Name("iter", ast.Load()), [node.iter], [])
+    value = ast.Call(ast.Name("next", ast.Load()), [inner], [])
+    made = ast.Assign([node.target], value)
+    return ast.fix_missing_locations(ast.copy_location(made, node))
+
+
+def _dependent(lines: Sequence[ast.stmt], learned: frozenset[str]) -> int:
+    """How many statements come before the first that reads what is learned."""
+    for at, node in enumerate(lines):
+        if {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & learned:
+            return at
+    return 0
