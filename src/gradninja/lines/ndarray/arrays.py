@@ -22,7 +22,7 @@ def as_tensor(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype == object or value.dtype.kind in "USMm":
             return value
-        if value.dtype.kind == "u" and value.dtype != np.uint8:
+        if value.dtype.kind == "u":  # labels too: torch takes uint8 in brackets for a mask
             value = value.astype(np.int64)
         return torch.from_numpy(np.array(value))
     return value

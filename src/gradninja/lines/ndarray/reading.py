@@ -243,6 +243,8 @@ class _Reading(ast.NodeTransformer):
             return method_of(args[0], "index_select", [axis, args[1]])
         if path == "pad" and len(args) >= 2 and isinstance(args[1], ast.Tuple):
             return self._pad(args, keywords)
+        if path == "size" and len(args) == 1:
+            return method_of(args[0], "numel", [])
         if path == "shape" and len(args) == 1:
             return ast.Attribute(args[0], "shape", ast.Load())
         return None

@@ -6,7 +6,7 @@ What `forward` keeps in `self.x` is the forward's `x`, and `self.dW = ...` write
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +14,23 @@ from typing import Any
 import torch
 
 from gradninja.check.tell.types import CheckError
+from gradninja.lines.ndarray import backward_within, forward_of, gradients_beside
+from gradninja.lines.packed import holds_tensors
 from gradninja.lines.plain import is_plain
 
+KEPT = ("output", "out", "outputs", "a", "A", "y", "result")
 FORWARDS = ("forward", "__call__", "fprop")
 BACKWARDS = ("backward", "backprop", "bprop")
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The two methods of a class."""
+    """The two methods of a class, of one method where that has the loss and its gradients."""
 
     node: ast.ClassDef
     forward: ast.FunctionDef
     backward: ast.FunctionDef
+    whole: ast.FunctionDef | None = None  # the method that has both
 
 
 def layer_of(node: ast.ClassDef) -> Layer | None:
@@ -34,9 +38,52 @@ def layer_of(node: ast.ClassDef) -> Layer | None:
     methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
     forward = next((methods[name] for name in FORWARDS if name in methods), None)
     backward = next((methods[name] for name in BACKWARDS if name in methods), None)
-    if forward is None or backward is None or not (forward.args.args and backward.args.args):
-        return None
-    return Layer(node, forward, backward)
+    if forward is not None and backward is not None:
+        takes = forward.args.args and backward.args.args
+        written = not (_abstract(forward) or _abstract(backward))
+        return Layer(node, _returning(forward), backward) if takes and written else None
+    for method in methods.values():
+        if method.args.args and backward_within(method):
+            return Layer(node, forward_of(method)[0], _within(method), whole=method)
+    return None
+
+
+def _abstract(method: ast.FunctionDef) -> bool:
+    """Whether a method is only named, for the classes that come of this one."""
+    return all(isinstance(part, ast.Pass | ast.Expr | ast.Raise) for part in method.body)
+
+
+def _returning(method: ast.FunctionDef) -> ast.FunctionDef:
+    """A forward with a `return`: of what it keeps in the object, where it has none of its own."""
+    last = method.body[-1]
+    nodes = [part for part in ast.walk(method) if isinstance(part, ast.Return)]
+    kept = [
+        target.attr
+        for part in method.body
+        if isinstance(part, ast.Assign)
+        for target in part.targets
+        if isinstance(target, ast.Attribute)
+    ]
+    if nodes or not kept:
+        return method
+    name = next((one for one in KEPT if one in kept), kept[-1])
+    value = ast.Attribute(ast.Name(method.args.args[0].arg, ast.Load()), name, ast.Load())
+    found = deepcopy(method)
+    made = ast.copy_location(ast.Return(value), last)
+    found.body.append(ast.fix_missing_locations(made))
+    return found
+
+
+def _within(method: ast.FunctionDef) -> ast.FunctionDef:
+    """The lines of a method that go back from its loss, as a method of their own."""
+    found = deepcopy(method)
+    found.args = deepcopy(method.args)
+    found.args.args, found.args.defaults = found.args.args[:1], []
+    parts = gradients_beside(method)
+    value = parts[0] if len(parts) == 1 else ast.Tuple(list(parts), ast.Load())
+    ends = ast.fix_missing_locations(ast.copy_location(ast.Return(value), method.body[-1]))
+    found.body = [*backward_within(method), ends]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,23 +139,33 @@ def functional(layer: Layer, instance: Any, file: str) -> Functional:
     held: dict[str, Any] = {}
     for attribute, name in sorted(names.items()):
         value = getattr(instance, attribute, None)
-        if isinstance(value, torch.Tensor) or (value is not None and is_plain(value)):
+        arrays = isinstance(value, torch.Tensor) or holds_tensors(value)
+        if arrays or (value is not None and is_plain(value)):
             held[name] = value
         elif callable(value) and not isinstance(value, type):
             raise CheckError(
                 f"`self.{attribute}` is no array and no number",
                 hint=f"check the class that it is of, by its own name: {file}:NAME",
             )
-    arrays = [n for n, v in held.items() if isinstance(v, torch.Tensor) and _reads(forward, n)]
-    more = [ast.copy_location(ast.arg(name), layer.forward) for name in arrays]
+    taken = [n for n, v in held.items() if not is_plain(v) and _reads(forward, n)]
+    more = [ast.copy_location(ast.arg(name), layer.forward) for name in taken]
     forward.args.kwonlyargs = [*forward.args.kwonlyargs, *more]
     forward.args.kw_defaults = [*forward.args.kw_defaults, *(None for _ in more)]
     forward.args.args = forward.args.args[1:]
     forward.decorator_list, forward.returns = [], None
-    lines = _ended(backward.body, forward.args.args[0].arg if forward.args.args else "x")
+    body = [node for node in backward.body if not _steps(node, taken)]
+    lines = _ended(body, forward.args.args[0].arg if forward.args.args else "x")
     itself = layer.backward.args.args[0].arg
     written = {name: f"{itself}.{a}" for a, name in names.items()}
     return Functional(forward, tuple(lines), held, written)
+
+
+def _steps(node: ast.stmt, parameters: Sequence[str]) -> bool:
+    """Whether a line makes a step, `self.W -= rate * dW`: it is no part of the backward."""
+    if not isinstance(node, ast.Assign | ast.AugAssign):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return all(isinstance(t, ast.Name) and t.id in parameters for t in targets)
 
 
 def _plain_name(attribute: str, layer: Layer) -> str:

@@ -53,6 +53,7 @@ def with_guesses(
     forward: Callable[..., Any],
     backward: Callable[[Mapping[str, Any], Any, Sequence[Any]], Any] | None,
     also: Sequence[Any] = (),
+    kept: tuple[int, ...] | None = None,
 ) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
     """The values that are given, with guesses for those that are not, and what is said of these.
 
@@ -60,6 +61,7 @@ def with_guesses(
         given: in NumPy's arrays.
         forward, backward: see `Person`.
         also: other functions whose names are looked at where they end: the backward itself.
+        kept: the places of the outputs in what `forward` returns; those of the source by default.
     """
     known = dict(given or {})
     missing = lacking(source, known)
@@ -69,7 +71,7 @@ def with_guesses(
     codes = tuple(one.__code__ for one in (forward, *also) if hasattr(one, "__code__"))
     around = {name: value for name, value in names.items() if is_array(value)}
     hints = hints_of(reached(tree, source.functions))
-    person = Person(forward, _outputs(source.kept), backward, codes, missing, hints, around)
+    person = Person(forward, _outputs(kept or source.kept), backward, codes, missing, hints, around)
     found = guessed(person, {**known, **shown})
     if found is None:
         return given, ()
@@ -83,8 +85,6 @@ def said(guess: Guess, shown: Mapping[str, Any]) -> str:
 
 def _outputs(kept: tuple[int, ...] | None) -> Callable[[Any, Mapping[str, Any]], Sequence[Any]]:
     def of(returned: Any, names: Mapping[str, Any]) -> Sequence[Any]:
-        if returned is None:  # kept in the object
-            returned = getattr(names.get("self"), "output", None)
         several = returned if isinstance(returned, tuple) else (returned,)
         wanted = several if kept is None else [several[at] for at in kept]
         return [np.asarray(one, dtype=float) for one in wanted if one is not None]
@@ -145,7 +145,8 @@ def of_layer(layer: Layer, made: Any, kind: type | None) -> tuple[Any, Any]:
         own = {name: value for name, value in values.items() if name not in formals}
         held["it"] = copy.deepcopy(made) if kind is None else kind(**own)
         method = getattr(held["it"], layer.forward.name)
-        return method(**{name: value for name, value in values.items() if name in formals})
+        returned = method(**{name: value for name, value in values.items() if name in formals})
+        return output_of(returned, held["it"], layer, None)
 
     def backward(names: Mapping[str, Any], returned: Any, cotangents: Sequence[Any]) -> Any:
         method = getattr(held["it"], layer.backward.name)
@@ -153,7 +154,19 @@ def of_layer(layer: Layer, made: Any, kind: type | None) -> tuple[Any, Any]:
         free = asked[: len(asked) - len(layer.backward.args.defaults)]
         return method(cotangents[0], *(SOME for _ in free))
 
-    return forward, backward
+    return forward, None if layer.whole is not None else backward
+
+
+def output_of(returned: Any, thing: Any, layer: Layer, kept: tuple[int, ...] | None) -> Any:
+    """What a method returns of outputs, or what it keeps in its object instead."""
+    last = layer.forward.body[-1]
+    value = last.value if isinstance(last, ast.Return) else None
+    if returned is None and isinstance(value, ast.Attribute):
+        return getattr(thing, value.attr)
+    if kept is None or not isinstance(returned, tuple):
+        return returned
+    outputs = tuple(returned[at] for at in kept)
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | None:
@@ -174,7 +187,15 @@ def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | No
         getattr(kind, layer.forward.name).__code__,
         getattr(kind, layer.backward.name).__code__,
     )
-    person = Person(forward, _outputs(None), backward, codes, [*own, *taken], hints_of(layer.node))
+    person = Person(
+        forward,
+        _outputs(None),
+        backward,
+        codes,
+        [*own, *taken],
+        hints_of(layer.node),
+        made=len(own),
+    )
     found = guessed(person, {})
     if found is None:
         return None

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from gradninja.check.given.arrays.spelling import spelling_of
 from gradninja.check.given.plan import bound, written
+from gradninja.check.given.run import quiet
 from gradninja.lines.ndarray import is_gradient
 
 LOSS = re.compile(r"\w*(loss|cost|Loss|Cost|mse|MSE)\w*|J|E|L|error")
@@ -153,3 +157,40 @@ def _dependent(lines: Sequence[ast.stmt], learned: frozenset[str]) -> int:
         if {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & learned:
             return at
     return 0
+
+
+def function_of(script: Script, lines: list[ast.stmt]) -> ast.FunctionDef:
+    """The lines that go forward as a function of what stands around them."""
+    ends = ast.Return(ast.Name(script.output, ast.Load()))
+    arguments = ast.arguments([], [], None, [], [], None, [])
+    made = ast.FunctionDef(
+        "script", arguments, [*lines, ast.copy_location(ends, lines[-1])], [], None
+    )
+    return ast.fix_missing_locations(ast.copy_location(made, lines[0]))
+
+
+def as_run(script: Script, names: Mapping[str, Any]) -> Callable[..., Any]:
+    """The same as NumPy runs it, with the arrays around it as arguments."""
+    code = compile(ast.Module(script.forward, []), "<script>", "exec")
+
+    def call(**given: Any) -> Any:
+        space = {**names, **given}
+        with quiet():
+            exec(code, space)
+        return space[script.output]
+
+    return call
+
+
+def counted(value: torch.Tensor) -> torch.Tensor:
+    """A table of ints as the floats that NumPy makes of it beside floats: torch does not."""
+    return value.double() if value.dtype == torch.int64 and value.ndim > 1 else value
+
+
+def stirred(name: str, value: torch.Tensor) -> torch.Tensor:
+    """What is learned, moved from where all of it is the same, where mistakes do not show."""
+    floats = value.is_floating_point() and value.numel() > 0
+    if not floats or bool((value != value.flatten()[0]).any()):
+        return value
+    generator = torch.Generator().manual_seed(len(name))
+    return value + 0.5 * torch.randn(value.shape, generator=generator, dtype=value.dtype)

@@ -8,7 +8,6 @@ lines that answer it, which are judged as all others are. Every node keeps its p
 from __future__ import annotations
 
 import ast
-import builtins
 import copy
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,8 +33,10 @@ from gradninja.check.given.arrays.people import (
     answering,
     guessed_object,
     of_layer,
+    output_of,
     with_guesses,
 )
+from gradninja.check.given.arrays.scripts import as_run, counted, function_of, script_of, stirred
 from gradninja.check.given.arrays.spelling import respelt
 from gradninja.check.given.backwards import loose_from
 from gradninja.check.given.module import call_inputs, run_module
@@ -44,6 +45,7 @@ from gradninja.check.given.subject import Subject
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError
+from gradninja.lines.guess import hints_of, reached
 from gradninja.lines.ndarray import (
     NUMPY,
     as_tensors,
@@ -55,8 +57,15 @@ from gradninja.lines.ndarray import (
     names_of,
     translated,
 )
-from gradninja.lines.scope import LIBRARY
-from gradninja.lines.source import USUAL_ALIASES, Source, aliases, constants, load, parse
+from gradninja.lines.source import (
+    USUAL_ALIASES,
+    Source,
+    aliases,
+    constants,
+    load,
+    parse,
+    plain_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +110,8 @@ def numpy_subject(
     name = name or text_of.forward_named()
     if name in text_of.classes:
         return text_of.layer(name, inputs)
+    if name is None and backward is None:
+        return text_of.flat()
     if name is None or name not in text_of.functions:
         return None
     return text_of.pair(name, backward, inputs)
@@ -158,7 +169,7 @@ class _Text:
         source = replace(source, spoken=spoken_by(names[name], source.kept))
         given = _given(inputs, names, source)
         if answer is None:
-            written = self.within(name) if within else self.pasted(pasted)
+            written = self.within(name, source.function) if within else self.pasted(pasted)
             if not written.statements:
                 return None
             given, notes = with_guesses(source, whole, given, names, names[name], None)
@@ -187,14 +198,50 @@ class _Text:
             source, source, written, space, given, self.file, called=called, notes=notes
         )
 
-    def within(self, name: str) -> Written:
-        """The lines of a function that go back from its loss."""
+    def flat(self) -> NumpySubject | None:
+        """A script without a forward of its own: what stands in its loop, or behind it."""
+        script = script_of(self.tree)
+        if script is None or not script.backward:
+            return None
+        defined = [n for n in self.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        before = [n for n in script.before if n not in defined]
+        names = run_module(ast.Module([*_first(self.tree), *defined, *before], []), self.file)
+        space = in_torch(names, list(self.functions.values()), self.file)
+        known = {**USUAL_ALIASES, **aliases(self.tree)}
+        plain = {n: v for n, v in plain_of(names).items() if n in _read(script.forward)}
+        source = Source(
+            self.file,
+            self.text,
+            function_of(script, lines_translated(script.forward, known, frozenset(plain))),
+            self.functions,
+            known,
+            plain,
+            dialect=NUMPY,
+            spoken=as_run(script, names),
+        )
+        source, around = with_arrays_around(source, space)
+        picks = hints_of(reached(source.function, self.functions)).indices
+        given = {n: v if n in picks else counted(v) for n, v in around.items()}
+        given = {n: stirred(n, v) if n in script.learned else v for n, v in given.items()}
+        written = self.flat_lines(source.function)
+        return NumpySubject(source, source, written, space, given, self.file)
+
+    def flat_lines(self, forward: ast.FunctionDef) -> Written:
+        script = script_of(self.tree)
+        known = {**USUAL_ALIASES, **aliases(self.tree)}
+        lines = [] if script is None else lines_translated(script.backward, known, self.plain)
+        lines, called = respelt(lines, names_of(forward))
+        return self.lines(lines, forward, called, lambda text: text.flat_lines(forward))
+
+    def within(self, name: str, forward: ast.FunctionDef) -> Written:
+        """The lines of a function that go back from its loss; `forward`: those that lead there."""
         function = self.functions[name]
         formals = [a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)]
-        forward = forward_of(function)[0]
         lines, called = steep_of(function, formals)
         lines, more = respelt(lines, names_of(forward))
-        return self.lines(lines, forward, {**called, **more}, lambda text: text.within(name))
+        return self.lines(
+            lines, forward, {**called, **more}, lambda text: text.within(name, forward)
+        )
 
     def pasted(self, lines: list[ast.stmt]) -> Written:
         """The lines that stand behind a forward."""
@@ -212,10 +259,9 @@ class _Text:
     ) -> Written:
         """Lines that have all of a forward's names at hand; `also`: others that they are handed."""
         read = {n.id for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)}
-        outside = {*LIBRARY, *vars(builtins), *self.functions, *self.classes, *aliases(self.tree)}
         nodes = [n for n in ast.walk(forward) if isinstance(n, ast.Name | ast.arg)]
         own = {n.arg if isinstance(n, ast.arg) else n.id for n in nodes if not _loaded(n)}
-        known = (names_of(forward) | set(also)) - (outside - own) - self.plain
+        known = own | set(also)
         handed = dict.fromkeys(sorted(read & known), EMPTY)
         return Written(
             "backward",
@@ -284,6 +330,7 @@ class _Text:
             forward,
             backward,
             [getattr(type(made), method.name) for method in (layer.forward, layer.backward)],
+            None if layer.whole is None else forward_of(layer.whole)[1],
         )
         given = _tensors(given, around)
         node, called, settings = with_cotangent(source, _function(layer.backward, plain.lines))
@@ -334,6 +381,14 @@ class _Text:
             ) from None
 
 
+def _first(tree: ast.Module) -> list[ast.stmt]:
+    return [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def _read(lines: Sequence[ast.stmt]) -> set[str]:
+    return {n.id for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)}
+
+
 def _loaded(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
 
@@ -358,6 +413,7 @@ def _function(method: ast.FunctionDef, lines: tuple[ast.stmt, ...]) -> ast.Funct
 
 def _as_numpy(made: Any, layer: Layer, written: Mapping[str, str]) -> Callable[..., Any]:
     """The object's own forward, called with what it holds by plain names."""
+    kept = None if layer.whole is None else forward_of(layer.whole)[1]
 
     def call(**given: Any) -> Any:
         thing = copy.deepcopy(made)
@@ -366,7 +422,8 @@ def _as_numpy(made: Any, layer: Layer, written: Mapping[str, str]) -> Callable[.
             if name not in formals:
                 setattr(thing, written[name].rpartition(".")[2], value)
         method = getattr(thing, layer.forward.name)
-        return method(**{name: value for name, value in given.items() if name in formals})
+        returned = method(**{name: value for name, value in given.items() if name in formals})
+        return output_of(returned, thing, layer, kept)
 
     return call
 

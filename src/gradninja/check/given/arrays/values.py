@@ -44,6 +44,7 @@ class Person:
     names: Sequence[str]
     hints: Hints
     around: Values = field(default_factory=dict)
+    made: int = 0  # how many of the names are arguments of the object's own making
 
 
 def guessed(person: Person, given: Values) -> Guess | None:
@@ -101,13 +102,13 @@ def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int]:
         if isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f"
     }
     try:
-        gradients, cotangents = _gradients(person, values)
+        gradients, cotangents, raised = _gradients(person, values)
     except Exception:  # it is mistaken, or the guess does not fit: the lines will tell
-        return 0, len(floats)
+        return -1, len(floats)
     wanted = {
         path: gradients[leaf(path)] for path in floats if gradients.get(leaf(path)) is not None
     }
-    agree = 0.0
+    agree = -float(raised)
     for path, gradient in wanted.items():
         value = np.asarray(floats[path])
         if np.shape(gradient) != value.shape:
@@ -128,8 +129,11 @@ def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int]:
     return agree, len(wanted)
 
 
-def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any]]:
-    """The gradients that the backward has, by what they are of; and the cotangents."""
+def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any], int]:
+    """The gradients that the backward has, by what they are of, and the cotangents.
+
+    Last, whether it raised.
+    """
     returned, names = _traced(person, values)
     outputs = person.outputs(returned, names)
     rng = np.random.default_rng(1)
@@ -137,21 +141,23 @@ def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any
         np.ones(()) if np.ndim(o) == 0 else rng.standard_normal(np.shape(o)) for o in outputs
     ]
     if person.backward is None:
-        return dict(_by_name(names, returned)), cotangents
+        return dict(_by_name(names, returned)), cotangents, 0
     found: list[dict[str, Any]] = []
 
     def watch(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code in person.codes:
             found.append(dict(frame.f_locals))
 
-    backward, back = person.backward, None
+    backward, back, raised = person.backward, None, 0
     handed = copy.deepcopy((names, returned, cotangents))
     try:
         back = _watched(watch, lambda: backward(*handed))
     except Exception:  # a mistake, or a guess that does not fit: what it had until then counts
-        if not found:
-            raise
-    return dict(_by_name(found[-1] if found else {}, back)), cotangents
+        raised = 1
+    gradients = dict(_by_name(found[-1] if found else {}, back))
+    if isinstance(back, np.ndarray) and person.names:  # `return dout * mask`: of the first
+        gradients.setdefault(person.names[person.made], back)
+    return gradients, cotangents, raised
 
 
 def _by_name(names: Mapping[str, Any], returned: Any) -> Iterator[tuple[str, Any]]:
