@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def with_guesses(
     names: Mapping[str, Any],
     forward: Callable[..., Any],
     backward: Callable[[Mapping[str, Any], Any, Sequence[Any]], Any] | None,
-    also: Sequence[Any] = (),
+    watched: Sequence[Any],
     kept: tuple[int, ...] | None = None,
 ) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
     """The values that are given, with guesses for those that are not, and what is said of these.
@@ -60,7 +61,7 @@ def with_guesses(
     Args:
         given: in NumPy's arrays.
         forward, backward: see `Person`.
-        also: other functions whose names are looked at where they end: the backward itself.
+        watched: the functions whose names are looked at where they end: the person's own.
         kept: the places of the outputs in what `forward` returns; those of the source by default.
     """
     known = dict(given or {})
@@ -68,7 +69,7 @@ def with_guesses(
     if not missing or "inputs" in source.functions:
         return given, ()
     shown = _shown(source, known)
-    codes = tuple(one.__code__ for one in (forward, *also) if hasattr(one, "__code__"))
+    codes = tuple(one.__code__ for one in watched if hasattr(one, "__code__"))
     around = {name: value for name, value in names.items() if is_array(value)}
     hints = hints_of(reached(tree, source.functions))
     person = Person(forward, _outputs(kept or source.kept), backward, codes, missing, hints, around)
@@ -140,8 +141,6 @@ def of_layer(layer: Layer, made: Any, kind: type | None) -> tuple[Any, Any]:
     formals = [a.arg for a in layer.forward.args.args[1:]]
 
     def forward(**values: Any) -> Any:
-        import copy
-
         own = {name: value for name, value in values.items() if name not in formals}
         held["it"] = copy.deepcopy(made) if kind is None else kind(**own)
         method = getattr(held["it"], layer.forward.name)

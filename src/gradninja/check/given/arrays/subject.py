@@ -172,7 +172,8 @@ class _Text:
             written = self.within(name, source.function) if within else self.pasted(pasted)
             if not written.statements:
                 return None
-            given, notes = with_guesses(source, whole, given, names, names[name], None)
+            real = names[name]
+            given, notes = with_guesses(source, whole, given, names, real, None, [real])
             given = _tensors(given, around)
             called = (names[name], space[name]) if within else None
             return NumpySubject(
@@ -189,7 +190,8 @@ class _Text:
         node, text, file, around_it = self._answer(answer, space)
         real = {**names, **around_it}.get(node.name)
         back = answering(real, node, source, whole) if callable(real) else None
-        given, notes = with_guesses(source, whole, given, names, names[name], back, (real,))
+        both = [names[name], real]
+        given, notes = with_guesses(source, whole, given, names, names[name], back, both)
         given = _tensors(given, around)
         source = with_cache(source, whole, node)
         written = answer_of(source, node, text, file, space)
@@ -486,7 +488,7 @@ def _live(
         names,
         forward,
         answering(backward, node, source, whole),
-        (backward,),
+        [forward, backward],
     )
     given = _tensors(given, around)
     source = with_cache(source, whole, node)

@@ -57,13 +57,16 @@ def guessed(person: Person, given: Values) -> Guess | None:
         person.around,
         lambda values: list(_arrays(_traced(person, {**given, **values})[1])),
     )
-    best, most = None, -math.inf
+    best, most, bonus = None, -math.inf, 0.0
     until = time.monotonic() + SECONDS
     with quiet():
         for guess in guesses(guesser):
             agree, wanted = _agreeing(person, guess, given)
-            if agree - guess.doubt > most:
-                best, most = guess, agree - guess.doubt
+            if best is None and agree <= -1:  # it raises: one on which all is right counts more
+                bonus = 0.5
+            score = agree - guess.doubt + bonus * (agree == wanted > 0)
+            if score > most:
+                best, most = guess, score
             if (agree == wanted and (best is guess or guess.doubt < 1)) or time.monotonic() > until:
                 break
     return best
