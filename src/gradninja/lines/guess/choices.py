@@ -102,10 +102,10 @@ def choices(need: Need, known: Mapping[str, Any], hints: Hints) -> Iterator[Choi
     sizes = Sizes.of(known)
     picks = name in hints.indices
     if need.touch == "index" and not picks:
-        yield from map(Choice, _setting(bare))
+        yield from _settings(bare)
         yield from (Choice(size) for size in sizes.fresh(len(SIZES)))
         return
-    yield from map(Choice, _setting(bare))
+    yield from _settings(bare)
     if need.touch == "bool":
         yield from (Choice(True), Choice(False))
     if need.touch == "call":
@@ -117,8 +117,10 @@ def choices(need: Need, known: Mapping[str, Any], hints: Hints) -> Iterator[Choi
     yield from (Choice(0.5, UNLIKELY), Choice(2, UNLIKELY))
 
 
-def _setting(name: str) -> tuple[Any, ...]:
-    return next((v for form, v in SETTINGS.items() if re.fullmatch(form, name)), ())
+def _settings(name: str) -> Iterator[Choice]:
+    """A setting by its name, the usual one first: another is for lines that do not run on that."""
+    values = next((v for form, v in SETTINGS.items() if re.fullmatch(form, name)), ())
+    yield from (Choice(value, UNLIKELY if at else 0.0) for at, value in enumerate(values))
 
 
 def _drawn(need: Need, name: str, shape: tuple[int, ...], picks: bool) -> Iterator[Any]:

@@ -182,6 +182,11 @@ class _Reading(ast.NodeTransformer):
         if path is not None:
             return self._function(node, path, plain) or node
         func = node.func
+        number = isinstance(func, ast.Name) and func.id == "float" and len(node.args) == 1
+        if number and not plain:  # `float(cost)`: the array itself
+            return node.args[0]
+        if isinstance(func, ast.Attribute) and func.attr == "item" and not node.args:
+            return func.value
         if not isinstance(func, ast.Attribute) or func.attr not in METHODS:
             return node
         if isinstance(func.value, ast.Name) and func.value.id in {"self", *self.aliases}:

@@ -26,6 +26,7 @@ from gradninja.lines.ndarray import (
     names_of,
     translated,
 )
+from gradninja.lines.ndarray.forms import is_cache
 from gradninja.lines.scope import LIBRARY
 from gradninja.lines.source import USUAL_ALIASES, Source
 
@@ -80,6 +81,8 @@ def with_cache(source: Source, whole: ast.FunctionDef, backward: ast.FunctionDef
     beside = beside_of(whole)
     known = names_of(source.function)
     unknown = [a.arg for a in backward.args.args if a.arg not in known and a.arg[:1] != "d"]
+    caches = [name for name in unknown if is_cache(name)]
+    unknown = caches if len(caches) == 1 else unknown
     if len(beside) != 1 or len(unknown) != 1 or len(backward.args.args) < 2:
         return source
     if isinstance(beside[0], ast.Name) and beside[0].id in {a.arg for a in backward.args.args}:
@@ -93,6 +96,7 @@ def with_cache(source: Source, whole: ast.FunctionDef, backward: ast.FunctionDef
 
 
 SOME = 0.1  # a setting that nobody gives
+LABELS = re.compile(r"[XYxyt]\d?|labels?|targets?|y_\w+|Y_\w+")
 RATES = re.compile(r"lr|learning_?rate|eta|alpha|step(_?size)?|rate|epsilon|reg|lam(bda)?_?")
 
 
@@ -119,7 +123,9 @@ def with_cotangent(
     names = {n.id for n in ast.walk(backward) if isinstance(n, ast.Name)}
     found = copy.deepcopy(backward)
     found.args.args = [a for a in found.args.args if a.arg not in settings]
-    if len(unknown) != 1 or wanted in names:
+    # What stands for no gradient is asked for in vain, and told.
+    labels = len(unknown) == 1 and bool(LABELS.fullmatch(unknown[0]))
+    if len(unknown) != 1 or wanted in names or labels:
         return found, {}, settings
     (renamed,) = (with_names(one, {unknown[0]: wanted}) for one in (found,))
     assert isinstance(renamed, ast.FunctionDef)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.arrays.costs import with_cost
 from gradninja.check.given.arrays.fitting import (
     SOME,
     answer_of,
@@ -190,10 +191,13 @@ class _Text:
         node, text, file, around_it = self._answer(answer, space)
         real = {**names, **around_it}.get(node.name)
         back = answering(real, node, source, whole) if callable(real) else None
+        source, forward = with_cache(source, whole, node), names[name]
+        costed = with_cost(source, node, names, spoken_by(forward, source.kept))
+        if costed is not None:
+            source, forward = costed.source, costed.run
         both = [names[name], real]
-        given, notes = with_guesses(source, whole, given, names, names[name], back, both)
+        given, notes = with_guesses(source, whole, given, names, forward, back, both)
         given = _tensors(given, around)
-        source = with_cache(source, whole, node)
         written = answer_of(source, node, text, file, space)
         called = (real, written.function) if callable(real) and written.function else None
         return NumpySubject(

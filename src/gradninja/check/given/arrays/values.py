@@ -61,8 +61,8 @@ def guessed(person: Person, given: Values) -> Guess | None:
     until = time.monotonic() + SECONDS
     with quiet():
         for guess in guesses(guesser):
-            agree, wanted = _agreeing(person, guess, given)
-            if best is None and agree <= -1:  # it raises: one on which all is right counts more
+            agree, wanted, raised = _agreeing(person, guess, given)
+            if best is None and raised:  # it raises: one on which all is right counts more
                 bonus = 0.5
             score = agree - guess.doubt + bonus * (agree == wanted > 0)
             if score > most:
@@ -96,8 +96,11 @@ def _watched(watch: Any, call: Callable[[], Any]) -> Any:
         np.random.set_state(state)
 
 
-def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int]:
-    """How many gradients agree with differences, less for another shape, and of how many."""
+def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int, int]:
+    """How many gradients agree with differences, less for another shape, and of how many.
+
+    Last, whether the backward raised.
+    """
     values = {**given, **guess.values}
     floats = {
         path: value
@@ -107,11 +110,11 @@ def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int]:
     try:
         gradients, cotangents, raised = _gradients(person, values)
     except Exception:  # it is mistaken, or the guess does not fit: the lines will tell
-        return -1, len(floats)
+        return -1.0, len(floats), 1
     wanted = {
         path: gradients[leaf(path)] for path in floats if gradients.get(leaf(path)) is not None
     }
-    agree = -float(raised)
+    agree = -0.5 * raised
     for path, gradient in wanted.items():
         value = np.asarray(floats[path])
         if np.shape(gradient) != value.shape:
@@ -129,7 +132,7 @@ def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int]:
         slope = (ends[0] - ends[1]) / (2 * STEP)
         mine = float(np.sum(np.asarray(gradient) * way))
         agree += bool(abs(mine - slope) <= NEAR * max(abs(slope), abs(mine), 1e-3))
-    return agree, len(wanted)
+    return agree, len(wanted), raised
 
 
 def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any], int]:
@@ -152,7 +155,7 @@ def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any
             found.append(dict(frame.f_locals))
 
     backward, back, raised = person.backward, None, 0
-    handed = copy.deepcopy((names, returned, cotangents))
+    handed = copy.deepcopy(({**values, **names}, returned, cotangents))
     try:
         back = _watched(watch, lambda: backward(*handed))
     except Exception:  # a mistake, or a guess that does not fit: what it had until then counts

@@ -1,0 +1,50 @@
+"""NumPy backwards in the forms of courses and repositories, judged as they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from numpy_forms import FORMS, MISTAKES
+
+import gradninja as gn
+from gradninja.check.diagnosis import Kind
+
+PLANTED = [(name, *mistake) for name, several in MISTAKES.items() for mistake in several]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_right_as_it_is_published(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "published.py"
+    path.write_text(FORMS[name])
+    report = gn.check(path)
+    assert report.ok, str(report)
+    assert any(row.verdict in ("exact", "close") for row in report.lines)
+    assert not any("not judged" in note for note in report.notes), report.notes
+
+
+@pytest.mark.parametrize(("name", "right", "wrong"), PLANTED)
+def test_one_mistake_is_one_line(name: str, right: str, wrong: str, tmp_path: Path) -> None:
+    text = FORMS[name]
+    assert text.count(right) == 1
+    path = tmp_path / "wrong.py"
+    path.write_text(text.replace(right, wrong))
+    (row,) = gn.check(path).wrong
+    assert row.line == text.partition(right)[0].count("\n") + 1
+    assert row.kind in {kind.value for kind in Kind} - {Kind.UNKNOWN.value}
+    rows = path.read_text().split("\n")
+    assert row.place == f"in place of line {row.line}" and row.fix is not None
+    assert "torch" not in row.fix
+    indent = rows[row.line - 1][: len(rows[row.line - 1]) - len(rows[row.line - 1].lstrip())]
+    rows[row.line - 1] = indent + row.fix
+    path.write_text("\n".join(rows))
+    assert gn.check(path).ok, row.fix
+
+
+def test_a_backward_that_asks_for_labels_that_no_cost_takes_is_not_accused(tmp_path: Path) -> None:
+    text = FORMS["a cost beside the forward"]
+    start, end = text.index("def compute_cost"), text.index("def backward_propagation")
+    path = tmp_path / "alone.py"
+    path.write_text(text[:start] + text[end:])
+    with pytest.raises(gn.GradninjaError, match="wants `Y`, which is no name of the forward"):
+        gn.check(path)
