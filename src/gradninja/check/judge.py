@@ -11,7 +11,8 @@ from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
-from gradninja.check.given.arrays.subject import NumpySubject, SeveralForwards, numpy_subject
+from gradninja.check.given.arrays.subject import numpy_subject
+from gradninja.check.given.arrays.types import NumpySubject, SeveralForwards
 from gradninja.check.given.backwards import Several, is_autograd_function, is_custom_op
 from gradninja.check.given.module import as_tensors
 from gradninja.check.given.statements import Written

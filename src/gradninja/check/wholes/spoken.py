@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradninja.check.given.arrays.subject import NumpySubject
+from gradninja.check.given.arrays.types import NumpySubject
 from gradninja.check.given.run import precision, quiet
 from gradninja.check.given.statements import Written
 from gradninja.check.reference.truth import Truth

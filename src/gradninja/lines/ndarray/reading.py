@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 
 from gradninja.lines.ndarray.statics import is_static, statics_of
-from gradninja.lines.ndarray.syntax import call_of, integer, method_of, operator_of, path_of
+from gradninja.lines.ndarray.syntax import (
+    call_of,
+    integer,
+    is_backwards,
+    is_none,
+    is_whole,
+    method_of,
+    operator_of,
+    path_of,
+)
 from gradninja.lines.ndarray.table import (
     ALIKE,
     ALONG,
@@ -131,12 +140,12 @@ class _Reading(ast.NodeTransformer):
         self.generic_visit(node)
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         plain = all(isinstance(part, ast.Slice) for part in parts)
-        turned = [at for at, part in enumerate(parts) if plain and _backwards(part)]
+        turned = [at for at, part in enumerate(parts) if plain and is_backwards(part)]
         if not turned or not isinstance(node.ctx, ast.Load):
             return node
         owner = method_of(node.value, "flip", [ast.Constant(at) for at in turned])
         kept = [ast.Slice() if at in turned else part for at, part in enumerate(parts)]
-        if all(_whole(part) for part in kept):
+        if all(is_whole(part) for part in kept):
             return owner
         return ast.Subscript(owner, ast.Tuple(kept, ast.Load()), ast.Load())
 
@@ -304,7 +313,7 @@ class _Reading(ast.NodeTransformer):
         words = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction"}
         if len(args) > 1 or any(k.arg not in {*words, "dtype"} for k in keywords):
             return None
-        given = [k for k in [*(ast.keyword("axis", a) for a in args), *keywords] if not _none(k)]
+        given = [k for k in [*(ast.keyword("axis", a) for a in args), *keywords] if not is_none(k)]
         if path in {"cumsum", "cumprod"} and not given:
             return method_of(method_of(array, "flatten", []), name, [integer(0)])
         found = [_dtype(k, words) for k in given]
@@ -391,24 +400,6 @@ class _Reading(ast.NodeTransformer):
         if name in rewords:
             return rewords[name]()
         return method_of(array, name, args, keywords)
-
-
-def _several(node: ast.expr) -> bool:
-    return isinstance(node, ast.Tuple | ast.List)
-
-
-def _backwards(part: ast.expr) -> bool:
-    """Whether a slice is `::-1`."""
-    step = part.step if isinstance(part, ast.Slice) and not (part.lower or part.upper) else None
-    return step is not None and ast.unparse(step) == "-1"
-
-
-def _whole(part: ast.expr) -> bool:
-    return isinstance(part, ast.Slice) and not (part.lower or part.upper or part.step)
-
-
-def _none(keyword: ast.keyword) -> bool:
-    return isinstance(keyword.value, ast.Constant) and keyword.value.value is None
 
 
 def _kind(node: ast.expr) -> ast.expr:

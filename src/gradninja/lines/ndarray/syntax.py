@@ -44,3 +44,21 @@ def operator_of(sign: str, left: ast.expr, right: ast.expr) -> ast.expr:
         return ast.Compare(left, [node()], [right])
     assert issubclass(node, ast.operator)
     return ast.BinOp(left, node(), right)
+
+
+def is_several(node: ast.expr) -> bool:
+    return isinstance(node, ast.Tuple | ast.List)
+
+
+def is_backwards(part: ast.expr) -> bool:
+    """Whether a slice is `::-1`."""
+    step = part.step if isinstance(part, ast.Slice) and not (part.lower or part.upper) else None
+    return step is not None and ast.unparse(step) == "-1"
+
+
+def is_whole(part: ast.expr) -> bool:
+    return isinstance(part, ast.Slice) and not (part.lower or part.upper or part.step)
+
+
+def is_none(keyword: ast.keyword) -> bool:
+    return isinstance(keyword.value, ast.Constant) and keyword.value.value is None

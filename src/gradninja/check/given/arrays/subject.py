@@ -8,15 +8,24 @@ lines that answer it, which are judged as all others are. Every node keeps its p
 from __future__ import annotations
 
 import ast
-import copy
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gradninja.check.given.arrays.around import (
+    as_function,
+    as_numpy,
+    each_of,
+    given_to,
+    imports_of,
+    is_loaded,
+    read_in,
+    with_tensors,
+)
 from gradninja.check.given.arrays.costs import with_cost
 from gradninja.check.given.arrays.fitting import (
     SOME,
@@ -34,15 +43,14 @@ from gradninja.check.given.arrays.people import (
     answering,
     guessed_object,
     of_layer,
-    output_of,
     with_guesses,
 )
 from gradninja.check.given.arrays.scripts import as_run, counted, function_of, script_of, stirred
 from gradninja.check.given.arrays.spelling import respelt
+from gradninja.check.given.arrays.types import NumpySubject, SeveralForwards
 from gradninja.check.given.backwards import loose_from
-from gradninja.check.given.module import call_inputs, run_module
+from gradninja.check.given.module import run_module
 from gradninja.check.given.statements import EMPTY, Written
-from gradninja.check.given.subject import Subject
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError
@@ -67,27 +75,6 @@ from gradninja.lines.source import (
     parse,
     plain_of,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class NumpySubject(Subject):
-    """A subject that speaks NumPy. `called`: what NumPy itself calls, and the same with tensors."""
-
-    called: tuple[Callable[..., Any], Callable[..., Any]] | None = None
-    names: Mapping[str, str] | None = None  # plain names -> as the person writes them
-    notes: tuple[str, ...] = ()  # what was guessed
-    within: bool = False  # whether the forward's own lines go back
-
-
-class SeveralForwards(CheckError):
-    """Raised for a file of several forwards that have a backward: which one is meant?"""
-
-    def __init__(self, file: str, names: list[str]) -> None:
-        super().__init__(
-            f"{file} has several forwards with a backward: {', '.join(names)}",
-            hint=f"say which: {file}:{names[0]}",
-        )
-        self.file, self.names = file, names
 
 
 def numpy_subject(
@@ -168,14 +155,14 @@ class _Text:
         space = in_torch(names, list(self.functions.values()), self.file)
         source, around = with_arrays_around(source, space)
         source = replace(source, spoken=spoken_by(names[name], source.kept))
-        given = _given(inputs, names, source)
+        given = given_to(inputs, names, source)
         if answer is None:
             written = self.within(name, source.function) if within else self.pasted(pasted)
             if not written.statements:
                 return None
             real = names[name]
             given, notes = with_guesses(source, whole, given, names, real, None, [real])
-            given = _tensors(given, around)
+            given = with_tensors(given, around)
             called = (names[name], space[name]) if within else None
             return NumpySubject(
                 source,
@@ -197,7 +184,7 @@ class _Text:
             source, forward = costed.source, costed.run
         both = [names[name], real]
         given, notes = with_guesses(source, whole, given, names, forward, back, both)
-        given = _tensors(given, around)
+        given = with_tensors(given, around)
         written = answer_of(source, node, text, file, space)
         called = (real, written.function) if callable(real) and written.function else None
         return NumpySubject(
@@ -211,10 +198,10 @@ class _Text:
             return None
         defined = [n for n in self.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
         before = [n for n in script.before if n not in defined]
-        names = run_module(ast.Module([*_first(self.tree), *defined, *before], []), self.file)
+        names = run_module(ast.Module([*imports_of(self.tree), *defined, *before], []), self.file)
         space = in_torch(names, list(self.functions.values()), self.file)
         known = {**USUAL_ALIASES, **aliases(self.tree)}
-        plain = {n: v for n, v in plain_of(names).items() if n in _read(script.forward)}
+        plain = {n: v for n, v in plain_of(names).items() if n in read_in(script.forward)}
         source = Source(
             self.file,
             self.text,
@@ -266,7 +253,7 @@ class _Text:
         """Lines that have all of a forward's names at hand; `also`: others that they are handed."""
         read = {n.id for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)}
         nodes = [n for n in ast.walk(forward) if isinstance(n, ast.Name | ast.arg)]
-        own = {n.arg if isinstance(n, ast.arg) else n.id for n in nodes if not _loaded(n)}
+        own = {n.arg if isinstance(n, ast.arg) else n.id for n in nodes if not is_loaded(n)}
         known = own | set(also)
         handed = dict.fromkeys(sorted(read & known), EMPTY)
         return Written(
@@ -323,7 +310,7 @@ class _Text:
             {**USUAL_ALIASES, **aliases(self.tree)},
             {n: v for n, v in plain.held.items() if not isinstance(v, torch.Tensor)},
             dialect=NUMPY,
-            spoken=_as_numpy(made, layer, plain.written),
+            spoken=as_numpy(made, layer, plain.written),
         )
         kept = {a.arg for a in plain.forward.args.kwonlyargs}
         around = {n: v for n, v in plain.held.items() if n in kept}
@@ -331,15 +318,15 @@ class _Text:
         given, notes = with_guesses(
             source,
             layer.node,
-            _given(inputs, names, source),
+            given_to(inputs, names, source),
             {**names, **vars(made)},
             forward,
             backward,
             [getattr(type(made), method.name) for method in (layer.forward, layer.backward)],
             None if layer.whole is None else forward_of(layer.whole)[1],
         )
-        given = _tensors(given, around)
-        node, called, settings = with_cotangent(source, _function(layer.backward, plain.lines))
+        given = with_tensors(given, around)
+        node, called, settings = with_cotangent(source, as_function(layer.backward, plain.lines))
         space.update(dict.fromkeys(settings, SOME))
         # What it keeps in `self` it has of the forward: it is handed that, and no more.
         known = names_of(plain.forward) | set(plain.held)
@@ -371,7 +358,7 @@ class _Text:
             CheckError: it cannot be made without arguments.
         """
         kind = names[name]
-        for value in _each([v for n, v in names.items() if n[:2] != "__"]):
+        for value in each_of([v for n, v in names.items() if n[:2] != "__"]):
             if type(value) is kind:
                 return value, ()
         maker = names.get("module")
@@ -385,79 +372,6 @@ class _Text:
                 f"`{name}()` does not run: {error}",
                 hint="make one in the file, with its sizes, or add a function `module()` that does",
             ) from None
-
-
-def _first(tree: ast.Module) -> list[ast.stmt]:
-    return [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-
-
-def _read(lines: Sequence[ast.stmt]) -> set[str]:
-    return {n.id for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)}
-
-
-def _loaded(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-
-
-def _each(values: Iterable[Any]) -> Iterator[Any]:
-    """The values, and those in their lists and dictionaries."""
-    for value in values:
-        yield value
-        if isinstance(value, list | tuple):
-            yield from _each(value)
-        elif isinstance(value, dict):
-            yield from value.values()
-
-
-def _function(method: ast.FunctionDef, lines: tuple[ast.stmt, ...]) -> ast.FunctionDef:
-    """A method's lines as a function without `self`."""
-    found = copy.deepcopy(method)
-    found.args.args = found.args.args[1:]
-    found.body = list(lines)
-    return found
-
-
-def _as_numpy(made: Any, layer: Layer, written: Mapping[str, str]) -> Callable[..., Any]:
-    """The object's own forward, called with what it holds by plain names."""
-    kept = None if layer.whole is None else forward_of(layer.whole)[1]
-
-    def call(**given: Any) -> Any:
-        thing = copy.deepcopy(made)
-        formals = [a.arg for a in layer.forward.args.args[1:]]
-        for name, value in given.items():
-            if name not in formals:
-                setattr(thing, written[name].rpartition(".")[2], value)
-        method = getattr(thing, layer.forward.name)
-        returned = method(**{name: value for name, value in given.items() if name in formals})
-        return output_of(returned, thing, layer, kept)
-
-    return call
-
-
-def _given(
-    given: Mapping[str, Any] | None, names: Mapping[str, Any], source: Source
-) -> Mapping[str, Any] | None:
-    """The inputs that are given, or made beside the forward."""
-    beside = names.get("inputs")
-    if given is None and isinstance(beside, types.FunctionType):
-        given = call_inputs(beside, source)
-        # One function may make the values of all forwards of the file.
-        takes = {one.arg for one in ast.walk(source.function.args) if isinstance(one, ast.arg)}
-        given = {name: value for name, value in given.items() if name in takes} or given
-    return given
-
-
-def _tensors(
-    given: Mapping[str, Any] | None, around: Mapping[str, Any]
-) -> Mapping[str, Any] | None:
-    """The same as tensors, with the arrays around the forward."""
-    if given is None and not around:
-        return None
-    plain = {
-        name: tuple(value) if isinstance(value, list) and not holds_arrays(value) else value
-        for name, value in as_tensors(dict(given or {})).items()
-    }
-    return {**plain, **around}
 
 
 def _live(
@@ -488,13 +402,13 @@ def _live(
     given, notes = with_guesses(
         source,
         whole,
-        _given(inputs, names, source),
+        given_to(inputs, names, source),
         names,
         forward,
         answering(backward, node, source, whole),
         [forward, backward],
     )
-    given = _tensors(given, around)
+    given = with_tensors(given, around)
     source = with_cache(source, whole, node)
     written = answer_of(source, node, answer.text, answer.file, space)
     assert written.function is not None
