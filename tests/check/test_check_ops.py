@@ -40,6 +40,7 @@ def test_a_custom_op_is_judged_by_file_object_and_name(tmp_path: Path) -> None:
     file = tmp_path / "op.py"
     file.write_text(OP)
     assert check(file).ok
+    assert check(f"{file}:scaled_sin").ok
     file.write_text(file.read_text().replace("* torch.cos(x)", "* torch.sin(x)"))
     (row,) = check(file).wrong
     assert (row.line, row.fix) == (

@@ -119,6 +119,8 @@ def named(name: str, here: Text, namespace: Names) -> Any:
     if name not in here.functions:
         return namespace[name]
     function, live = here.functions[name], namespace.get(name)
+    if is_custom_op(live):
+        return live
     if not callable(live):
         raise CheckError(
             f"`{name}` is bound to {live!r} where the file ends",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import types
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ def _of_text(forward: str | Path, backward: Any, inputs: Mapping[str, Any] | Non
     name = here.name
     if name is not None:
         here.must_have(name)
-        if backward is None and (name in here.classes or "backward" in name):
+        other = name in here.classes or "backward" in name or _is_op(here.functions.get(name))
+        if backward is None and other:
             backward, name = name, None  # FILE.py:backward_fused asks for that backward
     where = str(forward) if here.path is None else here.file
     wanted = f"{where}:{name}" if name else where
@@ -103,6 +105,12 @@ def _of_text(forward: str | Path, backward: Any, inputs: Mapping[str, Any] | Non
     else:
         found, namespace = elsewhere(backward, namespace)
     return Subject(wanted, source, found, namespace, given, here.file)
+
+
+def _is_op(node: ast.FunctionDef | None) -> bool:
+    """Whether a function of a text is a custom op."""
+    decorators = [] if node is None else map(ast.unparse, node.decorator_list)
+    return any("custom_op(" in one or "triton_op(" in one for one in decorators)
 
 
 def _of_function(
