@@ -63,11 +63,11 @@ class Cost:
     TRANSPOSED = 1.7  # where no matrix product is
     GATE_FOR_A_FUNCTION = 1.75  # `h > 0` for `h.sign()`
     # operators and factors
+    NO_NUMBER = 1.79  # a number taken out of a product; sooner than a contribution
     AXIS_AND_EXPANDED = 1.8
     FUNCTION = 1.8  # another of the same family
     INVERTED = 1.8  # a mask
     NO_CONTRIBUTION = 1.8
-    NO_NUMBER = 1.8  # a number taken out of a product
     NUMBER_INVERTED = 1.8
     OPERATOR = 1.8
     OVER_A_COUNT = 1.8
