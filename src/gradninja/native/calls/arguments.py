@@ -13,6 +13,7 @@ from gradninja.native.reading.refusal import NativeError
 Array = np.ndarray[Any, Any]
 _DTYPES = ("float32", "float64", "int64", "bool")
 _TAKEN = frozenset(map(np.dtype, _DTYPES))  # in this machine's order of bytes
+_TAKEN_TENSORS = frozenset(getattr(torch, dtype) for dtype in _DTYPES)
 _PLAIN = (bool, int, float, str, tuple, type(None), torch.dtype)
 
 
@@ -36,8 +37,10 @@ def _array(name: str, value: Any) -> Any:
                 f"`{name}` is on {value.device}; compiled code works on the CPU",
                 hint="give `.cpu()`",
             )
-        _hold(name, str(value.dtype).removeprefix("torch."), ".to(torch.{})")
-        return value.detach().resolve_neg().numpy()
+        if value.dtype not in _TAKEN_TENSORS:
+            _hold(name, str(value.dtype).removeprefix("torch."), ".to(torch.{})")
+        value = value.detach() if value.requires_grad else value
+        return (value.resolve_neg() if value.is_neg() else value).numpy()
     if isinstance(value, np.ma.MaskedArray):
         raise NativeError(f"`{name}` is masked: what is hidden would count", hint="give `.filled`")
     if isinstance(value, np.generic):
@@ -100,7 +103,7 @@ def flat(value: Array, leaf: Leaf) -> Array:
             f"`{leaf.label}` is {value.dtype} {value.shape}; this was compiled for {leaf.dtype} "
             f"{leaf.shape}"
         )
-    strides = tuple(stride * value.itemsize for stride in leaf.strides)
+    strides = leaf.steps
     if value.strides != strides:
         value = value.copy()
         if value.strides != strides:

@@ -45,7 +45,7 @@ class Machine:
             IndexError: as the text does.
         """
         table = np.array(
-            [a if isinstance(a, int) else a.__array_interface__["data"][0] for a in arguments]
+            [a if type(a) is int else a.__array_interface__["data"][0] for a in arguments]
         )
         error = self._entry(table.ctypes.data)
         if error:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 
 from gradninja.native.maps.places import Index, flat, unflat
@@ -56,6 +58,12 @@ class Leaf(Node):
     buffer: Buffer = field(default_factory=lambda: Buffer("", "", 0))
     strides: tuple[int, ...] = ()
     data: Any = None  # a constant's elements
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """The strides in bytes."""
+        size = np.dtype(self.dtype).itemsize
+        return tuple(stride * size for stride in self.strides)
 
 
 @dataclass(eq=False)
