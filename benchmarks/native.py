@@ -87,7 +87,7 @@ def ours(run: Run) -> Peer:
     assert run.engine is not None
     assert run.step is not None
     config = replace(run.config, steps=10**9)  # the rate stays the same, for all
-    engine = Engine(run.engine.kernel, run.dataset.train, config)
+    engine = Engine(run.engine.kernel, run.examples, config)
     metrics = Metrics(run.folder.metrics, until=0)
     state, step, last = run.state, run.step, [float("nan")]
 

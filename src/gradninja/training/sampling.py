@@ -63,8 +63,10 @@ def sample(
             new.setdefault(text, Word(text, False))
         if len(new) == count:
             return list(new.values())
+    found = {0: "no word", 1: "only one word"}.get(len(new), f"only {len(new)} different words")
     raise RunError(
-        f"only {len(new)} different words of {patience} that were drawn are not in the word list",
+        f"{found} of {patience} that were drawn {'is' if len(new) < 2 else 'are'} not in the word "
+        "list",
         hint="Ask for fewer with --count, or raise --temperature.",
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradninja.lines import STATIC, Program
 from gradninja.native.cache import Say
+from gradninja.native.calls.blocks import empty
 from gradninja.native.kernels.products import address_of_gemm
 from gradninja.native.kernels.threads import Team
 from gradninja.native.maps.text import RESERVED
@@ -47,7 +48,7 @@ class Outside:
 def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:
     """An array that begins at a multiple of 64 bytes."""
     kind = np.dtype(dtype)
-    memory = np.empty(size * kind.itemsize + 64, np.uint8)
+    memory = empty((size * kind.itemsize + 64,), "uint8")
     start = -memory.ctypes.data % 64
     return memory[start : start + size * kind.itemsize].view(kind)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from gradninja.lines import Program
 from gradninja.native.cache import Say
 from gradninja.native.calls.arguments import Array, flat
+from gradninja.native.calls.blocks import empty
 from gradninja.native.calls.outside import Outside, size_names
 from gradninja.native.machine.build import Machine
 from gradninja.native.maps.graph import Leaf, Node
@@ -57,7 +56,7 @@ class Specialised:
 
     def __call__(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
         """The outputs by name, for arrays as they were compiled for."""
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        outputs = [empty(shape, dtype) for shape, dtype in self._outputs]
         given = [flat(arrays[leaf.label], leaf) for leaf in self._inputs]
         arguments = [*given, *(o.reshape(-1) for o in outputs), *self._outside.values(self._say)]
         if self._function is None:
