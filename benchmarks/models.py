@@ -17,6 +17,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from native import OURS, Peer, measure, native_run, ours, pin
@@ -78,6 +79,8 @@ def peers(run: Run, *, compiled: bool) -> dict[str, Peer]:
 
     found = {EAGER: Peer(autograd(run))}
     if compiled:
+        module = sys.modules.setdefault(run.model.name, ModuleType(run.model.name))
+        vars(module).update(run.model._namespace)  # it asks for the text's module by name
         peer = Peer(autograd(run, lambda forward: torch.compile(forward, dynamic=False)))
         try:
             peer.turn(1)
