@@ -300,3 +300,45 @@ def cost_and_gradient(theta, X, y, lam=0.1):
 MISTAKES["one gradient without a name of its own"] = [
     ("grad = X.T @ (h - y) / m", "grad = X.T @ (y - h) / m"),
 ]
+
+FORMS["probabilities that are clipped"] = """\
+import numpy as np
+
+
+class BinaryCrossEntropy:
+    def forward(self, y_pred, y_true):
+        self.y_pred = np.clip(y_pred, 1e-7, 1 - 1e-7)
+        self.y_true = y_true
+        loss = -np.mean(y_true * np.log(self.y_pred) + (1 - y_true) * np.log(1 - self.y_pred))
+        return loss
+
+    def backward(self):
+        n = self.y_true.size
+        dy_pred = -(self.y_true / self.y_pred - (1 - self.y_true) / (1 - self.y_pred)) / n
+        return dy_pred
+"""
+
+FORMS["a convolution by einsum"] = """\
+import numpy as np
+
+
+class Conv1x1:
+    def __init__(self, c_in=3, c_out=4):
+        self.W = np.random.randn(c_out, c_in)
+        self.b = np.zeros(c_out)
+
+    def forward(self, x):
+        out = np.einsum('oc,nchw->nohw', self.W, x) + self.b[None, :, None, None]
+        self.cache = x
+        return out
+
+    def backward(self, dout):
+        x = self.cache
+        self.dW = np.einsum('nohw,nchw->oc', dout, x)
+        self.db = dout.sum(axis=(0, 2, 3))
+        dx = np.einsum('oc,nohw->nchw', self.W, dout)
+        return dx
+"""
+MISTAKES["a convolution by einsum"] = [
+    ("self.db = dout.sum(axis=(0, 2, 3))", "self.db = dout.sum(axis=(0, 1, 2))"),
+]

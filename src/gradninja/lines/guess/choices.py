@@ -36,6 +36,7 @@ LABEL = re.compile(
 IDS = re.compile(r"ix|ids?|idx|indices|index|tokens?|words?|context|center|negatives?|inputs|x|X")
 MASKS = re.compile(r"mask\w*|\w+_mask|causal")
 POSITIVE = re.compile(r"\w*var(iance)?\d*|\w*std|sigma\w*|probs?|p_\w+|\w*_probs?|pi")
+UNIT = re.compile(r"\w*(pred|preds|hat|probs?|predictions?|y_prob|p)|A[2L]")
 SETTINGS: dict[str, tuple[Any, ...]] = {
     r"stride\w*": (2, 1),
     r"pad(ding)?": (1, 0),
@@ -136,6 +137,8 @@ def _drawn(need: Need, name: str, shape: tuple[int, ...], picks: bool) -> Iterat
     if MASKS.fullmatch(name):
         yield (rng.random(shape) > 0.4).astype(float)
     drawn = rng.standard_normal(shape)
+    if UNIT.fullmatch(name):  # where a cross-entropy clips nothing
+        drawn = 0.1 + 0.8 / (1 + np.exp(-drawn))
     yield np.abs(drawn) + 0.2 if POSITIVE.fullmatch(name) else drawn
 
 
@@ -342,6 +345,7 @@ def _any_data(sizes: Sizes) -> Shapes:
         yield (a, b), 0
     yield (a, b, c), 0
     yield IMAGES, 0
+    yield from (((IMAGES[0], s, *IMAGES[2:]), 0) for s in weights)
     yield from (((n, s), 0) for n in rows for s in sizes.all)
     yield from (((s, t), 0) for s in sizes.all for t in sizes.all)
     yield from (((n, a, b), 0) for n in rows)
