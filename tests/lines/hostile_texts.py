@@ -126,7 +126,6 @@ REFUSED_LINES = (
     "y = torch.set_default_dtype(torch.float32)",
     "y = torch.manual_seed(0)",
     "y = x.complex()",
-    "y = x.half() * 10**6",
     "def f(a):\n        return f(a)\n    y = f(x)",
     "def f(a, b):\n        return a\n    y = f(x)",
     "def f(a):\n        b = a\n    y = f(x)",

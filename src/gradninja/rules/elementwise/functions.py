@@ -355,7 +355,15 @@ FUNCTIONS = (
     ),
     Rule(
         "cast",
-        ("a.float()", "a.double()", "a.to(dtype)", "a.type(dtype)", "a.type_as(other)"),
+        (
+            "a.float()",
+            "a.double()",
+            "a.half()",
+            "a.bfloat16()",
+            "a.to(dtype)",
+            "a.type(dtype)",
+            "a.type_as(other)",
+        ),
         {"a": "g.to(a.dtype)"},
         why="the same values in another precision: the gradient comes back in the operand's own",
         source=DERIVATIVES,
