@@ -35,6 +35,7 @@ from gradninja.check.given.plan import bound
 from gradninja.check.given.plan import written as written_in
 from gradninja.check.given.run import precision, quiet
 
+COMPILED = 3.0  # runs that making a function anew is worth
 RUNS = 3500.0  # of work, for edits of the backward; as much for the forward, and for pairs
 
 
@@ -232,8 +233,11 @@ class _Search:
     ) -> Mend | None:
         assert self.truth is not None
         whole = frozenset(self.truth.gradients)
-        run = runs_of(lambda: self.right(self.played, self.truth, None, None))
+        back = runs_of(lambda: self.right(self.played, self.truth, None, None))
+        there = runs_of(lambda: self.played.with_forward(self.text.forward))
         for candidate in candidates:
+            run = there if candidate.spot.forward else back
+            run += COMPILED if candidate.spot.forward else 0.0
             if not allowed.spend(run + NAMED):
                 return None
             edit = candidate.make()
