@@ -41,7 +41,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-import gradninja.training.plots  # noqa: F401 - imported once, before the forks
+import gradninja.training.pictures.plots  # noqa: F401 - imported once, before the forks
 from gradninja.cli import main
 from gradninja.native.calls import training  # noqa: F401
 from gradninja.training import checkpoint, metrics

@@ -14,7 +14,7 @@ from gradninja.check import Report, Verdict, check
 from gradninja.check.given.draws import draws
 from gradninja.check.given.plan import plan, written
 from gradninja.check.reference.tolerance import ROUNDOFF, tolerance
-from gradninja.lines.source import parse
+from gradninja.lines.given.source import parse
 
 REST = "dw = (dz * x).sum(0)\ndb = dz.sum(0, keepdim=True)\n"
 

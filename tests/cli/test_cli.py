@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calling import call
-from gradninja.training import plots
+from gradninja.training.pictures import plots
 
 WORDS = (
     "emma\nolivia\nava\nisabella\nsophia\nmia\namelia\nharper\nevelyn\nabigail\nella\nluna\n" * 5

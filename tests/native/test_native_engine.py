@@ -16,10 +16,11 @@ import torch
 from gradninja import models, native
 from gradninja.errors import RunError
 from gradninja.native.reading.refusal import NativeError
-from gradninja.training import Interrupted, begin, go, plots, resume
+from gradninja.training import Interrupted, begin, go, resume
 from gradninja.training import native as engine_module
 from gradninja.training import run as run_module
 from gradninja.training.checkpoint import read
+from gradninja.training.pictures import plots
 from small_runs import small_run
 
 

@@ -9,9 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from gradninja.cli import app
-from gradninja.training import Interrupted, go, plots, resume
+from gradninja.training import Interrupted, go, resume
 from gradninja.training import run as run_module
 from gradninja.training.checkpoint import read
+from gradninja.training.pictures import plots
 from small_runs import LECTURES, edited_model, small_run, word_file
 
 

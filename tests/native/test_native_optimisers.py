@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradninja.training import Interrupted, go, plots, resume
+from gradninja.training import Interrupted, go, resume
 from gradninja.training import run as run_module
+from gradninja.training.pictures import plots
 from small_runs import small_run, stopping_after
 
 ADAM = {"optimizer": "adamw", "decay": 0.1, "clip": 0.5, "rate": 0.01, "warmup": 3}

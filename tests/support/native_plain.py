@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gradninja.lines import Input
-from gradninja.lines.source import parse
+from gradninja.lines.given.source import parse
 from gradninja.native.calls.arguments import flat
 from gradninja.native.calls.outside import Outside
 from gradninja.native.calls.stepping import Specialised

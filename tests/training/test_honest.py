@@ -9,10 +9,11 @@ import torch
 from typer.testing import CliRunner
 
 from gradninja.cli import app
-from gradninja.training import Interrupted, go, load_network, plots, resume
+from gradninja.training import Interrupted, go, load_network, resume
 from gradninja.training import run as run_module
 from gradninja.training.checkpoint import read
 from gradninja.training.metrics import read as read_metrics
+from gradninja.training.pictures import plots
 from gradninja.training.steps import validation
 from small_runs import WORDS, small_run, stopping_after
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from gradninja.errors import ModelError, RunError
-from gradninja.training import Config, go, plan, plots, resume
+from gradninja.training import Config, go, plan, resume
 from gradninja.training import run as run_module
+from gradninja.training.pictures import plots
 from gradninja.training.run import Interrupted
 from gradninja.training.steps.optimisers import moments, update
 from small_runs import small_run, stopping_after, word_file

@@ -16,10 +16,11 @@ from safetensors.torch import load, save
 
 from gradninja import models
 from gradninja.errors import GradninjaError, RunError
-from gradninja.training import checkpoint, go, load_network, plots, resume
+from gradninja.training import checkpoint, go, load_network, resume
 from gradninja.training.config import BEFORE, Config
 from gradninja.training.metrics import DAMAGED
 from gradninja.training.metrics import read as read_metrics
+from gradninja.training.pictures import plots
 from small_runs import small_run
 
 DRAW = plots.draw  # before the fixtures put something quick in its place

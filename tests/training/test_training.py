@@ -14,7 +14,8 @@ import torch
 from gradninja import models
 from gradninja.errors import ModelError, RunError
 from gradninja.models import Step
-from gradninja.training import Config, begin, go, load_network, plots, resume
+from gradninja.training import Config, begin, go, load_network, resume
+from gradninja.training.pictures import plots
 from small_runs import LECTURES
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()

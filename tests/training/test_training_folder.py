@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from gradninja.errors import DataError, ModelError, RunError
-from gradninja.training import begin, checkpoint, go, plots, resume
+from gradninja.training import begin, checkpoint, go, resume
 from gradninja.training.config import Config
 from gradninja.training.metrics import Metrics
+from gradninja.training.pictures import plots
 from small_runs import SMALL, small_run, word_file
 
 

@@ -13,9 +13,10 @@ from torch.overrides import TorchFunctionMode
 from gradninja import models
 from gradninja.data import load_words
 from gradninja.errors import ModelError, RunError
-from gradninja.training import begin, go, plots
+from gradninja.training import begin, go
 from gradninja.training.checkpoint import read
 from gradninja.training.metrics import read as read_metrics
+from gradninja.training.pictures import plots
 from gradninja.training.steps.batches import Examples
 from small_runs import LECTURES, SMALL, edited_model, small_run, word_file
 

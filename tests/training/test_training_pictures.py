@@ -7,9 +7,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from gradninja.training import go, plots
+from gradninja.training import go
 from gradninja.training.folder import PICTURES
 from gradninja.training.metrics import diagnostics
+from gradninja.training.pictures import plots
 from small_runs import small_run
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from calling import call
 from gradninja.cli.shared import ranks as starting
 from gradninja.errors import RunError
-from gradninja.training import plots
+from gradninja.training.pictures import plots
 from gradninja.training.steps.ranks import place_of, restarted
 from small_runs import word_file
 

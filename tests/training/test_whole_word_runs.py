@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from gradninja.cli import app
 from gradninja.data import load_words
 from gradninja.errors import DataError, ModelError
-from gradninja.training import go, load_network, plots, resume, sample
+from gradninja.training import go, load_network, resume, sample
 from gradninja.training import run as run_module
+from gradninja.training.pictures import plots
 from gradninja.training.run import Interrupted
 from gradninja.training.steps.batches import Examples
 from small_runs import WORDS, small_run, stopping_after, word_file

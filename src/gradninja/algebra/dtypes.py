@@ -6,7 +6,7 @@ import torch
 
 from gradninja.algebra.widened import is_narrow
 from gradninja.derive import Backward
-from gradninja.derive.dtypes import PROBED, gradients_in
+from gradninja.derive.holding.dtypes import PROBED, gradients_in
 
 SMALL = 1e-3
 DIGITS = 1e-10  # relative, in float64: what is computed in float32 is off by 1e-8

@@ -10,7 +10,7 @@ import torch
 
 from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
-from gradninja.derive.sizes import difference, points
+from gradninja.derive.holding.sizes import difference, points
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 

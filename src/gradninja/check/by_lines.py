@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gradninja.check.diagnosis import Kind
-from gradninja.check.diagnosis.telling import explained
+from gradninja.check.diagnosis.telling.lines import explained
 from gradninja.check.diagnosis.work import Allowance
 from gradninja.check.given.placed import Wanted, placed
 from gradninja.check.given.plan import bound, plan

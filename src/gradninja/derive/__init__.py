@@ -10,10 +10,10 @@ import torch
 
 from gradninja.choices import Style
 from gradninja.derive.backward import Backward, BackwardLine
-from gradninja.derive.dtypes import default_dtype, hold_dtypes
-from gradninja.derive.held import hold, suffices
+from gradninja.derive.holding.dtypes import default_dtype, hold_dtypes
+from gradninja.derive.holding.modules import hold, suffices
+from gradninja.derive.holding.verify import cotangents_of, verify
 from gradninja.derive.temporaries import name_temporaries
-from gradninja.derive.verify import cotangents_of, verify
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from gradninja.derive.dtypes import default_dtype
 from gradninja.derive.function import function_source
+from gradninja.derive.holding.dtypes import default_dtype
+from gradninja.derive.holding.sizes import HINT, Sizes, hold
 from gradninja.derive.loops import looped
 from gradninja.derive.said import hold_said, pair_source
-from gradninja.derive.sizes import HINT, Sizes, hold
 from gradninja.derive.statement import Statement, returned, signature, with_imports
 from gradninja.errors import DeriveError
 from gradninja.lines import Line, Program
+from gradninja.lines.given.packed import spread
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
-from gradninja.lines.packed import spread
 from gradninja.lines.plain import continuous
 from gradninja.lines.scope import LIBRARY, run, value_of
 

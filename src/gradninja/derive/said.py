@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradninja.derive.holding.verify import cotangents_of
 from gradninja.derive.statement import signature, with_imports
-from gradninja.derive.verify import cotangents_of
 from gradninja.errors import DeriveError
 from gradninja.lines.ndarray import as_arrays
 from gradninja.lines.scope import run

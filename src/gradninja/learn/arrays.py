@@ -17,8 +17,8 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.learn.session import Session
+from gradninja.lines.given.source import USUAL_ALIASES, load, modules_of, plain_of
 from gradninja.lines.ndarray import NUMPY, as_tensor, as_tensors, is_array, lines_translated
-from gradninja.lines.source import USUAL_ALIASES, load, modules_of, plain_of
 
 
 class Tensors(Mapping[str, Any]):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from gradninja.check.diagnosis import Kind
-from gradninja.check.diagnosis.telling import explained
+from gradninja.check.diagnosis.telling.lines import explained
 from gradninja.check.diagnosis.work import Allowance
 from gradninja.check.given.plan import plan
 from gradninja.check.given.statements import EMPTY, Written
@@ -32,10 +32,10 @@ from gradninja.errors import GradninjaError
 from gradninja.learn.arrays import Tensors
 from gradninja.learn.forward import Forward, one_line, same_lines
 from gradninja.learn.session import Session, Statement
+from gradninja.lines.given.source import load
 from gradninja.lines.ndarray import NUMPY
 from gradninja.lines.program import names_in
 from gradninja.lines.scope import LIBRARY
-from gradninja.lines.source import load
 
 RUNS, SECONDS = 700.0, 5.0  # that the search for a mend may take beside a person who waits
 FILE = "<the lines that you ran>"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from gradninja.lines.given.source import Source, parse
 from gradninja.lines.program import Expr
 from gradninja.lines.reader import Reader
-from gradninja.lines.source import Source, parse
 
 
 def written_out(

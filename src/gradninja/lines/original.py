@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from gradninja.errors import ReadError
+from gradninja.lines.given.packed import leaves, put_together
+from gradninja.lines.given.source import Source
 from gradninja.lines.modules.finding import run_file
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, forward_of
-from gradninja.lines.packed import leaves, put_together
 from gradninja.lines.program import Program
-from gradninja.lines.source import Source
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
 

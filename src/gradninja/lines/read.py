@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from gradninja.errors import ReadError
+from gradninja.lines.given.packed import holds_tensors, taken_apart
+from gradninja.lines.given.signature import Parameter, axis_sizes, draw, parameters, shape_of
+from gradninja.lines.given.source import Source, load
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live, live_defaults
 from gradninja.lines.ndarray import NUMPY, TORCH, as_tensors, holds_arrays, is_array
 from gradninja.lines.original import held_to_numpy
-from gradninja.lines.packed import holds_tensors, taken_apart
 from gradninja.lines.plain import continuous, is_plain, wide
 from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import Reader
 from gradninja.lines.reading.building import DoesNotRun
-from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
-from gradninja.lines.source import Source, load
 from gradninja.lines.vocabulary import Vocabulary
 
 # Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,

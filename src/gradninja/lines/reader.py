@@ -16,7 +16,8 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.lines import fence
-from gradninja.lines import source as sources
+from gradninja.lines.given import source as sources
+from gradninja.lines.given.source import Source
 from gradninja.lines.modules.live import Live
 from gradninja.lines.plain import is_object
 from gradninja.lines.program import (
@@ -37,7 +38,6 @@ from gradninja.lines.reading.containers import GROWS
 from gradninja.lines.reading.inlining import Function, Returned
 from gradninja.lines.reading.looping import Looping
 from gradninja.lines.reading.numbers import hold_reckoned
-from gradninja.lines.source import Source
 from gradninja.lines.vocabulary import Vocabulary
 
 # Contexts that leave the numbers what they are.

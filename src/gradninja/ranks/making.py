@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from gradninja.derive import Backward, derive
-from gradninja.derive.dtypes import default_dtype
-from gradninja.derive.sizes import points
+from gradninja.derive.holding.dtypes import default_dtype
+from gradninja.derive.holding.sizes import points
+from gradninja.derive.holding.verify import cotangents_of
 from gradninja.derive.temporaries import taken_names
-from gradninja.derive.verify import cotangents_of
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.given.source import load
 from gradninja.lines.scope import LIBRARY
-from gradninja.lines.source import load
 from gradninja.ranks.lines import merged
 from gradninja.ranks.mesh import cut, same
 from gradninja.ranks.sharded import Part, Sharded

@@ -273,7 +273,7 @@ def _train(
 
 
 def _finish(run: Run, metrics: Metrics) -> Result:
-    from gradninja.training import plots  # matplotlib is slow to import
+    from gradninja.training.pictures import plots
 
     config, state = run.config, run.state
     network = Network(run.model, config, state.kept, {}).calibrated(run.dataset.train)

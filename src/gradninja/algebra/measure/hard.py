@@ -11,7 +11,7 @@ from torch import Tensor
 from gradninja.algebra.measure.precision import held, single
 from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
-from gradninja.derive.dtypes import default_dtype
+from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.derive.statement import Statement
 from gradninja.lines.scope import LIBRARY, run
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gradninja.algebra.index.graph import Node
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, otherwise
 from gradninja.errors import GradninjaError
+from gradninja.lines.given.source import Source
 from gradninja.lines.meaning import written_out
 from gradninja.lines.reader import Reader
-from gradninja.lines.source import Source
 from gradninja.rules import Refusal, Rule, Site
 
 # Of these the row's own gradient is cheaper than that of what the operation means.

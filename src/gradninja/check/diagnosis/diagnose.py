@@ -15,14 +15,14 @@ from gradninja.check.diagnosis.candidates import build
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
 from gradninja.check.diagnosis.candidates.syntax import Style
 from gradninja.check.diagnosis.case import Case
-from gradninja.check.diagnosis.clues import clues
 from gradninja.check.diagnosis.contributions import Contribution, contributions
 from gradninja.check.diagnosis.derived import derived_lines, fused_lines
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import Patch, narrowed, patches, signature_patch, stands
 from gradninja.check.diagnosis.search import double, single
-from gradninja.check.diagnosis.words import Words
+from gradninja.check.diagnosis.telling.clues import clues
+from gradninja.check.diagnosis.telling.words import Words
 from gradninja.check.diagnosis.work import EACH, Allowance
 from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gradninja.check.functions.held import changed, elements, names_in
 from gradninja.check.functions.text import Text, Unreadable
-from gradninja.lines.source import Source
+from gradninja.lines.given.source import Source
 
 
 def carried(text: Text, reference: Source) -> Text:

@@ -42,7 +42,7 @@ from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
-from gradninja.lines.source import Source, of_live
+from gradninja.lines.given.source import Source, of_live
 
 FLAT = "its forward is made of steps, which have no gradient"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"

@@ -16,7 +16,7 @@ from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.texts import Text, text_at
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError
-from gradninja.lines.source import Source, load
+from gradninja.lines.given.source import Source, load
 
 Names = Mapping[str, Any]
 

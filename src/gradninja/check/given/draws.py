@@ -13,10 +13,10 @@ from gradninja.check.given.run import precision, quiet
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError
 from gradninja.lines import Program
+from gradninja.lines.given.signature import Parameter, axis_sizes, draw, parameters, shape_of
+from gradninja.lines.given.source import Source
 from gradninja.lines.read import LARGEST_RETRY, SIZE_FACTORS, read
 from gradninja.lines.reading.bounds import bounds
-from gradninja.lines.signature import Parameter, axis_sizes, draw, parameters, shape_of
-from gradninja.lines.source import Source
 from gradninja.rules import BOOK, Book, Open
 
 SEEDS = (2147483647, 42, 7)

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from gradninja.check.given.run import quiet
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError, Spot
-from gradninja.lines.source import Source
+from gradninja.lines.given.source import Source
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
 

@@ -18,13 +18,13 @@ from gradninja.check.given.statements import Written
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import Backward, derive, read_program
-from gradninja.derive.dtypes import default_dtype
+from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import ReadError
 from gradninja.lines import Program
+from gradninja.lines.given.signature import parameters
+from gradninja.lines.given.source import Source, load, where_to_put
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.program import Input
-from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source, load, where_to_put
 from gradninja.rules import BOOK, Book
 
 

@@ -16,10 +16,10 @@ from gradninja.check.ranks.edits import Edit, edits, is_collective
 from gradninja.check.ranks.surroundings import around, names_of, prepared
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.derive import derive
-from gradninja.derive.dtypes import default_dtype
-from gradninja.derive.verify import cotangents_of
+from gradninja.derive.holding.dtypes import default_dtype
+from gradninja.derive.holding.verify import cotangents_of
 from gradninja.errors import DeriveError
-from gradninja.lines.source import Source, load
+from gradninja.lines.given.source import Source, load
 from gradninja.ranks import Sharded, shard
 from gradninja.ranks.mesh import Mesh, cut, largest, same
 from gradninja.ranks.simulate import simulate

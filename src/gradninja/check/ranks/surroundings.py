@@ -15,7 +15,7 @@ import torch.distributed._functional_collectives as functional
 from torch import Tensor
 
 from gradninja.derive.template import rebuild
-from gradninja.lines.source import Source
+from gradninja.lines.given.source import Source
 from gradninja.ranks.lines import COLLECTIVES
 from gradninja.ranks.simulate import Collectives, Group
 

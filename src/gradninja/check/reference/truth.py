@@ -20,9 +20,9 @@ from gradninja.check.given.run import compiled, copy_of, precision, quiet, tenso
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
-from gradninja.lines.packed import gathered
+from gradninja.lines.given.packed import gathered
+from gradninja.lines.given.source import Source
 from gradninja.lines.scope import LIBRARY, vjp
-from gradninja.lines.source import Source
 
 # How `out[:, t] = h` is read.
 PART_WRITTEN = frozenset(

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from gradninja.derive.holding.verify import cotangents_of
 from gradninja.derive.loops.turns import Differs, Turns
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import rebuild
-from gradninja.derive.verify import cotangents_of
 from gradninja.derive.walk import Walk
 from gradninja.lines import NAME, Expr, Input, Line, Program
 from gradninja.lines.program import names_in

@@ -13,10 +13,10 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
+from gradninja.lines.given.notebook import without_magics
+from gradninja.lines.given.source import constants
 from gradninja.lines.modules.live import Live, is_live, live, surrounded
 from gradninja.lines.modules.surroundings import Surrounded, free_names
-from gradninja.lines.notebook import without_magics
-from gradninja.lines.source import constants
 
 MAKER = "module"  # the function of a file that makes its module
 

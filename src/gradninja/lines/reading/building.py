@@ -10,11 +10,11 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.lines import fence
+from gradninja.lines.given.source import Source
 from gradninja.lines.operators import output_syntax
 from gradninja.lines.plain import belongs, continuous, is_plain, literal
 from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
 from gradninja.lines.reading.numbers import hold_reckoned
-from gradninja.lines.source import Source
 from gradninja.lines.vocabulary import Vocabulary
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from gradninja.lines import source as sources
+from gradninja.lines.given import source as sources
+from gradninja.lines.given.signature import parameters
+from gradninja.lines.given.source import Source, Standing
 from gradninja.lines.modules.live import live_defaults
 from gradninja.lines.modules.wrappers import HARMLESS, QUIET, decorator_name, unwrapped
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Input
 from gradninja.lines.reading.calls import Calls
-from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source, Standing
 
 DEEPEST_CALL = 40
 LIBRARIES = ("gradninja.", "torch.")  # whose text stands where the person calls it

@@ -6,7 +6,7 @@ import ast
 
 from gradninja.lines import fence
 from gradninja.lines.program import STATIC, TUPLE, Expr, Loop
-from gradninja.lines.reading.writing import Writing
+from gradninja.lines.reading.in_place.writing import Writing
 
 
 class Broke(Exception):

@@ -19,8 +19,8 @@ from torch.autograd import Variable
 from gradninja.lines.modules.layers import STANDING
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import STATIC, Expr, Record
-from gradninja.lines.reading.constants import Constants
 from gradninja.lines.reading.inlining import Function
+from gradninja.lines.reading.numpy_constants import Constants
 
 NEEDED = object()  # no default
 

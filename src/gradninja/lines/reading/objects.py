@@ -19,6 +19,7 @@ from torch import nn
 
 from gradninja.errors import ReadError
 from gradninja.lines import fence
+from gradninja.lines.given.source import Standing
 from gradninja.lines.modules.layers import ASKED, COMPUTED, FUNCTIONS, meaning, trimmed
 from gradninja.lines.modules.live import callee_path, forward_of
 from gradninja.lines.modules.wrappers import unwrapped
@@ -27,7 +28,6 @@ from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading.inlining import Function
 from gradninja.lines.reading.making import Making
 from gradninja.lines.reading.numbers import Logged, logged
-from gradninja.lines.source import Standing
 
 # Methods that only tell what an object holds.
 TELLING = frozenset(

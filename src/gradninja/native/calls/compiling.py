@@ -15,10 +15,10 @@ from gradninja.algebra import fuse
 from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
+from gradninja.lines.given.signature import parameters
+from gradninja.lines.given.source import Source, load, parse
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live
-from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source, load, parse
 from gradninja.native.cache import Say
 from gradninja.native.calls.arguments import Array, arrays_of, kind_of, tensor_of
 from gradninja.native.calls.gradients import Kept, lines_of

@@ -21,9 +21,9 @@ import torch
 import gradninja
 from gradninja.algebra import fuse
 from gradninja.derive import Backward
-from gradninja.derive.verify import cotangents_of, truth
+from gradninja.derive.holding.verify import cotangents_of, truth
 from gradninja.lines import Program, read
-from gradninja.lines.source import parse
+from gradninja.lines.given.source import parse
 from gradninja.native import cache as disk
 from gradninja.native.calls.smaller import HUGE, LARGE, alike, smaller
 from gradninja.native.reading.read import read_step

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gradninja.errors import GradninjaError, Spot
-from gradninja.lines.source import parse
+from gradninja.lines.given.source import parse
 from gradninja.native.cache import Say
 from gradninja.native.calls.outside import Outside, size_names
 from gradninja.native.kernels.threads import Team

@@ -7,7 +7,7 @@ from types import TracebackType
 from gradninja.derive import Backward
 from gradninja.errors import GradninjaError, Spot
 from gradninja.lines import Line
-from gradninja.lines.source import Source, parse
+from gradninja.lines.given.source import Source, parse
 
 _FORWARD, _BACKWARD = "<forward>", "<backward>"
 

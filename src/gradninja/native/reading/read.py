@@ -17,11 +17,11 @@ import torch
 
 from gradninja.errors import Spot
 from gradninja.lines import NAME, STATIC, TUPLE, Expr, Input, Program
+from gradninja.lines.given.signature import parameters
+from gradninja.lines.given.source import Source, load
 from gradninja.lines.operators import OUTPUT_ATTRIBUTES
 from gradninja.lines.reader import Reader
 from gradninja.lines.reading.inlining import Function
-from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source, load
 from gradninja.native.reading.functional import FRESH, FUNCTIONAL, PARTS
 from gradninja.native.reading.refusal import NativeError
 from gradninja.rules import BOOK, Open

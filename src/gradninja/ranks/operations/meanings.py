@@ -14,8 +14,8 @@ import torch
 from gradninja.derive.template import rebuild
 from gradninja.errors import GradninjaError
 from gradninja.lines import NAME, STATIC, Expr
+from gradninja.lines.given.source import parse
 from gradninja.lines.reader import Reader
-from gradninja.lines.source import parse
 from gradninja.ranks.operations.taking import Operation
 from gradninja.ranks.values import Value
 from gradninja.rules import BOOK, Refusal

@@ -11,7 +11,7 @@ import torch
 from gradninja.check.diagnosis.candidates.syntax import Style
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.mend import narrowed
-from gradninja.check.diagnosis.words import Words
+from gradninja.check.diagnosis.telling.words import Words
 from gradninja.check.functions.played.edits import Aim, pieces_of, tuples_of
 from gradninja.check.functions.played.search import Mend, Values, mends
 from gradninja.check.functions.text import Text

@@ -11,8 +11,8 @@ from typing import Any
 from gradninja.check.given.arrays.layer import Layer
 from gradninja.check.given.arrays.people import output_of
 from gradninja.check.given.module import call_inputs
+from gradninja.lines.given.source import Source
 from gradninja.lines.ndarray import as_tensors, forward_of, holds_arrays
-from gradninja.lines.source import Source
 
 
 def imports_of(tree: ast.Module) -> list[ast.stmt]:

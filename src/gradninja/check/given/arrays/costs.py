@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gradninja.lines.given.source import Source
 from gradninja.lines.ndarray import names_of
 from gradninja.lines.ndarray.forms import is_cache
-from gradninja.lines.source import Source
 
 COST = re.compile(r"\w*(cost|loss|entropy|error|mse|nll|objective)\w*", re.IGNORECASE)
 

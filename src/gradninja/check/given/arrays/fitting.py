@@ -15,6 +15,7 @@ import torch
 from gradninja.check.given.arrays.spelling import respelt, with_names
 from gradninja.check.given.backwards import written_of
 from gradninja.check.given.statements import Written
+from gradninja.lines.given.source import USUAL_ALIASES, Source
 from gradninja.lines.guess import learned
 from gradninja.lines.ndarray import (
     GRADIENTS,
@@ -28,7 +29,6 @@ from gradninja.lines.ndarray import (
 )
 from gradninja.lines.ndarray.forms import is_cache
 from gradninja.lines.scope import LIBRARY
-from gradninja.lines.source import USUAL_ALIASES, Source
 
 
 def in_torch(

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from gradninja.check.tell.types import CheckError
+from gradninja.lines.given.packed import holds_tensors
 from gradninja.lines.ndarray import backward_within, forward_of, gradients_beside
-from gradninja.lines.packed import holds_tensors
 from gradninja.lines.plain import is_plain
 
 KEPT = ("output", "out", "outputs", "a", "A", "y", "result")

@@ -13,10 +13,10 @@ from gradninja.check.given.arrays.fitting import SOME
 from gradninja.check.given.arrays.layer import Layer
 from gradninja.check.given.arrays.values import Person, guessed
 from gradninja.errors import ReadError
+from gradninja.lines.given.signature import parameters
+from gradninja.lines.given.source import Source
 from gradninja.lines.guess import Guess, hints_of, reached, told
 from gradninja.lines.ndarray import is_array
-from gradninja.lines.signature import parameters
-from gradninja.lines.source import Source
 
 
 def lacking(source: Source, given: Mapping[str, Any]) -> list[str]:

@@ -54,6 +54,15 @@ from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError
+from gradninja.lines.given.source import (
+    USUAL_ALIASES,
+    Source,
+    aliases,
+    constants,
+    load,
+    parse,
+    plain_of,
+)
 from gradninja.lines.guess import hints_of, reached
 from gradninja.lines.ndarray import (
     NUMPY,
@@ -65,15 +74,6 @@ from gradninja.lines.ndarray import (
     lines_translated,
     names_of,
     translated,
-)
-from gradninja.lines.source import (
-    USUAL_ALIASES,
-    Source,
-    aliases,
-    constants,
-    load,
-    parse,
-    plain_of,
 )
 
 

@@ -17,7 +17,7 @@ import torch
 from gradninja.lines import fence
 from gradninja.lines.plain import literal
 from gradninja.lines.program import NAME, TUPLE, Expr, Input
-from gradninja.lines.reading.through import (
+from gradninja.lines.reading.in_place.through import (
     Part,
     Through,
     is_view,

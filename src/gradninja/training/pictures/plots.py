@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from gradninja.training import fonts
 from gradninja.training.config import Config
 from gradninja.training.metrics import SATURATED
+from gradninja.training.pictures import fonts
 
 INK, BLUE, RED = "#222222", "#2a6f97", "#c1121f"
 _COLUMNS = 64  # letters that fit side by side; no fewer than there are rows

@@ -13,11 +13,11 @@ from torch import nn
 
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.given.packed import leaves as leaves_of
+from gradninja.lines.given.packed import put_together
 from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
 from gradninja.lines.ndarray import TORCH
-from gradninja.lines.packed import leaves as leaves_of
-from gradninja.lines.packed import put_together
 from gradninja.lines.plain import continuous, wide
 from gradninja.lines.scope import vjp
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradninja.derive.holding.verify import cotangents_of, differs, truth
 from gradninja.derive.holes import empty_of
-from gradninja.derive.verify import cotangents_of, differs, truth
 from gradninja.errors import DeriveError, Spot
 from gradninja.lines import NAME, Program
 from gradninja.lines.scope import LIBRARY, value_of

@@ -16,8 +16,8 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
+from gradninja.lines.given.notebook import without_magics
 from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, forward_of, translated
-from gradninja.lines.notebook import without_magics
 
 # What the usual short names mean where a text does not import them itself.
 USUAL_ALIASES = {

@@ -105,7 +105,7 @@ def _diagnosed(
     others: Sequence[Row] = (),
 ) -> LineReport:
     from gradninja.check.diagnosis import Kind, diagnose
-    from gradninja.check.diagnosis.consequences import mended_by, patched
+    from gradninja.check.diagnosis.telling.consequences import mended_by, patched
     from gradninja.check.walks.turns import first_wrong
 
     case = case_of(review, row)

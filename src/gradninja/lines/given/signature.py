@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from gradninja.errors import ReadError
-from gradninja.lines.source import Source
+from gradninja.lines.given.source import Source
 
 # Sizes for named axes: distinct, small, and no product or sum of two is another's size by accident.
 AXIS_SIZES = (5, 7, 4, 11, 6, 13, 9, 17, 19, 8, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61)

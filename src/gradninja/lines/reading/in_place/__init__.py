@@ -1,0 +1,1 @@
+"""Lines that write in place, and what they write through."""
