@@ -325,7 +325,7 @@ def _input(
         raise ReadError(
             f"`{formal.name}` is given a {type(value).__name__}",
             spot=source.spot(formal.node),
-            hint="inputs are tensors and plain numbers",
+            hint="inputs are tensors, plain numbers, and dictionaries or lists that hold tensors",
         )
     if isinstance(value, torch.Tensor) and value.layout != torch.strided:
         raise ReadError(

@@ -63,6 +63,7 @@ class Reader(Looping):
         self.local_functions: dict[str, Function] = {}
         self.loaded: dict[Callable[..., Any], Source] = {}
         self.frames: list[dict[str, Expr]] = []
+        self.handed: frozenset[str] = frozenset()
         self.tensors: dict[int, Expr] = {}
         self.twins: Mapping[int, Any] = {}
         self.state: dict[tuple[int, str], Expr] = {}
@@ -305,6 +306,8 @@ class Reader(Looping):
         self.inputs = inputs
         self.own_state = frozenset(() if live is None else live.tensors)
         self.twins = {} if live is None else live.twins
+        settings = (given.name for given in inputs if isinstance(given.value, dict))
+        self.handed = frozenset((*settings, *(packed or ())))
         for given in inputs:
             self._take(given, live)
         for name, structure in (packed or {}).items():

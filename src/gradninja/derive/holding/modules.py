@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradninja.derive.holding.verify import SUSPECTS
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.given.packed import leaves as leaves_of
@@ -19,6 +20,7 @@ from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
 from gradninja.lines.ndarray import TORCH
 from gradninja.lines.plain import continuous, wide
+from gradninja.lines.reading.objects import HOOKS
 from gradninja.lines.scope import vjp
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
@@ -44,9 +46,7 @@ def hold(
     ):
         raise DeriveError(
             f"the lines that were read do not give what {live.name} gives, so nothing is derived",
-            hint="it draws random numbers in an order of its own: derive it after `.eval()`"
-            if any(part.random for line in program.lines for part in line.expr.walk())
-            else "please report the forward; until then, write it as a plain function",
+            hint=_why(program, live),
         )
     scale = max((float(t.abs().amax()) for t in found.values() if t.numel()), default=0.0)
     for name, true in found.items():
@@ -54,8 +54,19 @@ def hold(
             raise DeriveError(
                 f"the gradient derived for `{name}` is not autograd's on {live.name} itself, so it "
                 "is not given",
-                hint="please report the forward",
+                hint=SUSPECTS,
             )
+
+
+def _why(program: Program, live: Live) -> str:
+    """What to do where an object gives something else than its lines."""
+    if any(getattr(live.instance, hooks, None) for hooks in HOOKS):
+        return (
+            "remove its hooks, which run beside its forward, or write what they do in the forward"
+        )
+    if any(part.random for line in program.lines for part in line.expr.walk()):
+        return "it draws random numbers in an order of its own: derive it after `.eval()`"
+    return "please report the forward; until then, write it as a plain function"
 
 
 def suffices(program: Program) -> bool:
@@ -103,7 +114,7 @@ def truth(
         try:
             returned = twin(**given)
         except Exception as error:  # whatever the person's own module raises
-            first = str(error).strip().partition("\n")[0]
+            first = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DeriveError(f"{live.name} itself does not run: {first}") from None
         outputs = [o for o in tensors_in(returned) if continuous(o)]
         floats = [name for name in program.outputs if continuous(values[name])]
@@ -113,8 +124,9 @@ def truth(
         ]
         try:
             found = vjp([o for o, _ in flowing], list(leaves.values()), [g for _, g in flowing])
-        except RuntimeError as error:
-            first = str(error).strip().partition("\n")[0]
+        except Exception as error:  # autograd's, or what hooks of the person's own raise
+            first = str(error).strip().partition("\n")[0].partition(" Hint: ")[0]
+            first = first or type(error).__name__
             raise DeriveError(f"autograd refuses {live.name} itself: {first}") from None
     gradients = {
         name: torch.zeros_like(leaf) if gradient is None else gradient

@@ -18,6 +18,11 @@ from gradninja.lines.scope import LIBRARY, run, vjp
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-2}
 ROUNDINGS = 1000  # of the largest gradient on the way: what cancels further up leaves them behind
 
+SUSPECTS = (
+    "a row of the rule book is wrong here: please report the forward. "
+    "A rule of your own, given with gradninja.rule, is the first suspect"
+)
+
 
 def cotangents_of(
     program: Program, values: Mapping[str, Any], seed: int
@@ -130,8 +135,7 @@ def verify(
             )
         raise DeriveError(
             f"the gradient derived for `{wrong}` is not autograd's, so it is not given",
-            hint="a row of the rule book is wrong here: please report the forward. "
-            "A rule of your own, given with gradninja.rule, is the first suspect",
+            hint=SUSPECTS,
         )
 
 

@@ -28,6 +28,9 @@ class Builder:
     source: Source
     book: Vocabulary
     grad_enabled: bool
+    scope: dict[str, Expr]
+    frames: list[dict[str, Expr]]  # the scopes of the callers
+    handed: frozenset[str]  # names of the inputs that are dictionaries or lists
 
     def spend(self) -> None:
         """Count a line read, or what costs as much as one; raise ReadError where it is too many."""
@@ -35,6 +38,24 @@ class Builder:
 
     def fail(self, node: ast.AST, message: str, hint: str | None = None) -> NoReturn:
         raise ReadError(message, spot=self.source.spot(node), hint=hint)
+
+    def hold_single(
+        self, node: ast.AST, operands: Iterable[Expr], kinds: tuple[type, ...] = (dict,)
+    ) -> None:
+        """Raise ReadError where what fails is that an input is a dictionary: `parameters * 2`."""
+        forward = self.frames[0] if self.frames else self.scope
+        for name in sorted(self.handed):
+            held = forward.get(name)
+            if held is None or not isinstance(held.value, kinds):
+                continue
+            if any(operand is held for operand in operands):
+                first = next(iter(held.value), None) if isinstance(held.value, dict) else 0
+                part = f"take a part of it, `{name}[{first!r}]`, or " if held.value else ""
+                self.fail(
+                    node,
+                    f"`{name}` is given a {type(held.value).__name__}, which this line cannot take",
+                    f"{part}give a tensor for `{name}`",
+                )
 
     def static(
         self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
@@ -66,6 +87,8 @@ class Builder:
         try:
             value = run(*(e.value for e in args), **{name: e.value for name, e in kwargs.items()})
         except Exception as error:  # whatever the operation raises is the person's to mend
+            named = op[0].isalpha() or op == "[]"  # a function may take a list, `*` does not
+            self.hold_single(node, operands, (dict,) if named else (dict, list, tuple))
             first = str(error).strip().partition("\n")[0]
             raise DoesNotRun(
                 f"this line does not run: {first or type(error).__name__}",

@@ -225,6 +225,7 @@ class Calls(Expressions):
             if callee.op == STATIC:
                 args, kwargs = self._arguments(node)
                 return self.call_value(node, callee, args, kwargs)
+        self.hold_single(node, (owner,), (dict, list, tuple))
         self.fail(node, f"`.{func.attr}()` is outside of what is read")
 
     def _hands_on(self, node: ast.Call, name: str, owner: Expr) -> bool:

@@ -32,7 +32,6 @@ TYPES = {kind.__name__: kind for kind in (bool, int, float, str, tuple, list, di
 class Expressions(Builder):
     """Evaluates expressions in a scope of names. The statement reader is built on it."""
 
-    scope: dict[str, Expr]
     tensors: dict[int, Expr]  # the tensors that a live object holds, by identity
     twins: Mapping[int, Any]  # and what stands for an array, or for what holds arrays
 
@@ -146,6 +145,7 @@ class Expressions(Builder):
             return self.static(node, getattr(owner.value, node.attr, None), syntax, (owner,))
         if owner.op == STATIC and is_object(owner.value):
             return self.member(node, owner, node.attr)
+        self.hold_single(node, (owner,))
         self.fail(node, f"`.{node.attr}` is outside of what is read")
 
     def member(self, node: ast.expr, owner: Expr, name: str) -> Expr:
@@ -259,6 +259,10 @@ class Expressions(Builder):
         try:
             value = fence.static_call(function, *(e.value for e in args))
         except Exception as error:  # Python's own word on the person's own line
+            if isinstance(error, KeyError):
+                self.fail(node, f"this line does not run: KeyError: {error}")
+            if function is not operator.getitem:
+                self.hold_single(node, args)
             self.fail(node, f"this line does not run: {error or type(error).__name__}")
         return self.value_of(node, value, syntax, args)
 
@@ -275,12 +279,14 @@ class Expressions(Builder):
     def _sequence(self, node: ast.BinOp, op: str, args: tuple[Expr, ...]) -> Expr:
         """`outs + [y]` and `[h] * 3`."""
         kind = list if any(isinstance(e.value, list) for e in args) else tuple
-        if op == "+":
+        sequences = not any(type(e.value) is dict for e in args)
+        if sequences and op == "+":
             return self.container(node, [x for e in args for x in self.elements_of(node, e)], kind)
         count = next((e.value for e in args if isinstance(e.value, int)), None)
-        if op == "*" and count is not None and count <= fence.MOST_STEPS:
+        if sequences and op == "*" and count is not None and count <= fence.MOST_STEPS:
             several = args[0] if args[0].op == TUPLE else args[1]
             return self.container(node, list(several.args) * count, kind)
+        self.hold_single(node, args, (dict, list, tuple))
         self.fail(node, "this is outside of what is read")
 
     def read_UnaryOp(self, node: ast.UnaryOp) -> Expr:
@@ -291,6 +297,8 @@ class Expressions(Builder):
         if arg.is_tensor and op != "not":
             return self.operation(node, op, (arg,), syntax, function)
         if arg.op != STATIC:
+            if op != "not":
+                self.hold_single(node, (arg,), (dict, list, tuple))
             self.fail(node, "this asks for the truth of a tensor", "branches on data are outside")
         return self._static_operation(node, function, (arg,), syntax)
 

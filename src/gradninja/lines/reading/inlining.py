@@ -54,7 +54,6 @@ class Inlining(Calls):
 
     local_functions: dict[str, Function]
     loaded: dict[Callable[..., Any], Source]
-    frames: list[dict[str, Expr]]  # the scopes of the callers
     depth: int
     statement: ast.stmt
     inputs: tuple[Input, ...]

@@ -32,6 +32,7 @@ FUNCTIONS = frozenset(
     int32 int64 bool_ deg2rad rad2deg sinc polyval linalg.inv linalg.norm linalg.cholesky linalg.qr
     """.split()
 )
+SQUARE = frozenset({"eye", "identity", "tri"})  # of one size, n * n numbers
 METHODS = frozenset(
     """
     astype reshape transpose ravel flatten copy sum prod mean std var min max cumsum cumprod round
@@ -84,7 +85,10 @@ class Constants(Inlining):
                 f"`{ast.unparse(node.func)}` is outside of what is read",
                 "make the constant outside of the forward, and keep it as a buffer",
             )
-        if _asked_for((*args, *kwargs.values())) > fence.MOST_ELEMENTS:
+        asked = _asked_for((*args, *kwargs.values()))
+        if len(args) == 1 and "M" not in kwargs and getattr(function, "__name__", "") in SQUARE:
+            asked *= asked
+        if asked > fence.MOST_ELEMENTS:
             self.fail(node, "this may be too large to be made while the forward is read")
         try:
             value = function(*(e.value for e in args), **{k: e.value for k, e in kwargs.items()})

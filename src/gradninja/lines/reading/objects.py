@@ -59,6 +59,7 @@ class Objects(Making):
         try:
             value = getattr(owner.value, name)
         except AttributeError:
+            self.hold_single(node, (owner,))
             self.fail(node, f"`{type(owner.value).__name__}` has no `{name}`")
         except Exception as error:  # whatever a `__getattr__` of the person's raises
             self.fail(node, f"`{name}` cannot be read: {error}")
