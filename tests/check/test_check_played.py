@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradninja.check import check
+from gradninja.check.given import run
 from gradninja.check.tell.types import Verdict
 
 SCAN = """
@@ -219,3 +220,15 @@ def test_of_a_symmetric_matrix_the_symmetric_part_counts(tmp_path: Path) -> None
     file.write_text(ROOT.replace("V.T @ g @ V", "V @ g @ V.T"))
     (row,) = check(file).wrong
     assert (row.line, row.fix) == (16, "inner = V.T @ g @ V")
+
+
+def test_the_search_for_a_mend_is_no_call_of_the_persons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second check in one process, or a longer search, ends early and says less."""
+    monkeypatch.setattr(run, "MOST_CALLS", 20_000)
+    right, old, new = PLANTED["a factor in a loop"]
+    file = tmp_path / "wrong.py"
+    file.write_text(right.replace(old, new))
+    (row,) = check(file).wrong
+    assert row.fix == old

@@ -68,12 +68,6 @@ REFUSALS: dict[str, int] = {
     "matrix_power": 9,
     # more differences in turn than the axis is long
     "diff": 12,
-    # transforms of several axes that are cut or padded, of a real signal's other axes than the last
-    "fft.fft2": 4,
-    "fft.fftn": 4,
-    "fft.ifft2": 4,
-    "fft.ifftn": 4,
-    "fft.rfft2": 5,
     # the angle of a real number is a step
     "angle": 1,
     # weights, several quantiles at once, products, distances of other powers, sparse tables

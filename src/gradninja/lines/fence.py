@@ -121,16 +121,16 @@ def find(callee: str) -> Any:
     return found
 
 
+# Whose ints are no sizes that multiply: values, lengths of parts, or another shape of the same.
+MAKES_NO_MORE = frozenset(
+    "masked_fill where clamp full_like tensor size split split_with_sizes tensor_split ctc_loss "
+    "view reshape unflatten permute".split()
+)
+
+
 def too_large(callee: str, values: Sequence[Any]) -> int | None:
     """An int among the arguments that would make a tensor of unreasonable size, if there is one."""
-    if callee.rpartition(".")[2] in {
-        "masked_fill",
-        "where",
-        "clamp",
-        "full_like",
-        "tensor",
-        "size",
-    }:
+    if callee.rpartition(".")[2] in MAKES_NO_MORE:
         return None
     product = 1
     for value in values:

@@ -7,6 +7,7 @@ is held to autograd's gradients again before it is compiled.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -71,8 +72,14 @@ def lines_of(back: Backward, how: str) -> Lines:
         raise NativeError("the forward returns no single number", hint="return a loss")
     inputs = back.program.differentiable
     keep = tuple(back.gradient_names[name] for name in inputs)
-    own = dict(back.program.namespace)
+    own = _called(f"{back.whole_forward}\n{back.source}", back.program.namespace)
     return Lines(back.whole_forward, back.source, keep, inputs, how, own)
+
+
+def _called(text: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions of one's own that a text calls."""
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    return {name: function for name, function in namespace.items() if name in names}
 
 
 class Kept:
@@ -154,7 +161,8 @@ def key_of(program: Program, book: Book) -> str | None:
 
     Its lines say all of the forward: what it calls and what it reads from outside stand in them.
     """
-    if program.namespace or program.packed or program.live is not None:
+    text = "\n".join(line.code for line in program.lines)
+    if _called(text, program.namespace) or program.packed or program.live is not None:
         return None
     parts: list[object] = [f"gradients; torch {torch.__version__}", _ours(), program.dialect]
     for given in program.inputs:
@@ -164,8 +172,10 @@ def key_of(program: Program, book: Book) -> str | None:
         parts.append((given.name, given.axes, given.differentiable, given.optional, repr(value)))
     parts += [(line.targets, line.code) for line in program.lines]
     parts += [program.outputs, str(program.default), str(torch.get_default_dtype())]
+    # Rows of functions of one's own are of no other program's lines: one that calls them is above.
+    own = {row.name for name in book.own for _, row in book.by_callee[name]}
     try:
-        parts += [_told(row) for row in book]
+        parts += [_told(row) for row in book if row.name not in own]
     except ValueError:  # a row that cannot be told from another
         return None
     return "\n".join(map(repr, parts))

@@ -63,6 +63,10 @@ def _irfft(site: Site) -> str:
 def _axes(site: Site) -> tuple[int, ...]:
     """The axes that are transformed, in their order; the last one is the halved one."""
     ndim, sizes, dim = site.ndim("a"), site.value("s"), site.value("dim")
+    if isinstance(sizes, int):
+        raise Refusal("a single number for `s` is not covered; write it as a tuple")
+    if isinstance(dim, int):
+        dim = (dim,)
     if dim is None:
         dim = range(ndim if sizes is None else len(sizes))
         dim = [axis - len(dim) for axis in dim]

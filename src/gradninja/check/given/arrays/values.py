@@ -24,7 +24,8 @@ from gradninja.lines.guess import Guess, Guesser, Hints, guesses, leaf
 
 STEP = 1e-5
 NEAR = 1e-4  # relative, between a gradient and a difference
-SECONDS = 1.5
+WORK = 500_000  # calls that are made while guesses are compared: some two seconds
+SECONDS = 30.0  # the last resort
 Values = Mapping[str, Any]
 
 
@@ -57,19 +58,35 @@ def guessed(person: Person, given: Values) -> Guess | None:
         person.around,
         lambda values: list(_arrays(_traced(person, {**given, **values})[1])),
     )
-    best, most, bonus = None, -math.inf, 0.0
+    best, most, bonus, left, each = None, -math.inf, 0.0, WORK, 0
     until = time.monotonic() + SECONDS
-    with quiet():
+    with quiet(counted=False):
         for guess in guesses(guesser):
+            each = each or _calls_of(person, {**given, **guess.values})
+            left -= each * (2 + 2 * len(guess.parts))
             agree, wanted, raised = _agreeing(person, guess, given)
             if best is None and raised:  # it raises: one on which all is right counts more
                 bonus = 0.5
             score = agree - guess.doubt + bonus * (agree == wanted > 0)
             if score > most:
                 best, most = guess, score
-            if (agree == wanted and (best is guess or guess.doubt < 1)) or time.monotonic() > until:
+            if agree == wanted and (best is guess or guess.doubt < 1):
+                break
+            if left < 0 or time.monotonic() > until:
                 break
     return best
+
+
+def _calls_of(person: Person, values: Values) -> int:
+    """How many calls one run of the forward makes: what it costs, on any machine."""
+    made = 1
+
+    def count(frame: Any, event: str, _: Any) -> None:
+        nonlocal made
+        made += event in ("call", "c_call")
+
+    _watched(count, lambda: person.forward(**copy.deepcopy(dict(values))))
+    return made
 
 
 def _traced(person: Person, values: Values) -> tuple[Any, dict[str, Any]]:
