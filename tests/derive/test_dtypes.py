@@ -9,6 +9,7 @@ import torch
 
 import gradninja as gn
 from catalogue import autograd
+from gradninja.derive.holding import dtypes
 
 MIXED = (
     "(torch.eye(z.shape[-1]) * z).sum()",
@@ -207,3 +208,19 @@ def test_a_block_with_casts_is_as_short_as_one_without() -> None:
             assert got.dtype == want.dtype == dtype
             off = float((got.double() - want.double()).abs().max())
             assert off <= 16 * rounding * max(1.0, float(want.abs().max())), (name, dtype)
+
+
+@pytest.mark.parametrize("line", (*MIXED, "(z[z > 0] * torch.ones(1)).sum()", "z.to(z.device)"))
+def test_of_large_inputs_dtypes_are_held_without_numbers(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same lines; a forward that asks for numbers goes by numbers."""
+    text = f"def forward(z):\n    return {line}\n"
+    z = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    by_numbers = gn.derive(text, {"z": z}).source
+    asked = []
+    hold = dtypes._hold
+    monkeypatch.setattr(dtypes, "LARGE", -1)
+    monkeypatch.setattr(dtypes, "_hold", lambda *given: asked.append(hold(*given)))
+    assert gn.derive(text, {"z": z}).source == by_numbers
+    assert bool(asked) == ("z > 0" in line)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # In float64, what is new may be narrower; in float32 what is cast, and in bfloat16 both, are wider.
 PROBED = (torch.float64, torch.float32, torch.bfloat16)
+LARGE = 1 << 18  # elements of all inputs, from which on numbers are left out where they can be
 FAILURES = (DeriveError, RuntimeError, TypeError, ValueError, IndexError)
 
 
@@ -41,22 +42,47 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def hold_dtypes(back: Backward) -> None:
     """Where a gradient would not have its variable's dtype, its line casts: see `PROBED`."""
+    tensors = [i.value for i in back.program.inputs if isinstance(i.value, torch.Tensor)]
+    large = sum(value.numel() for value in tensors) > LARGE
     for dtype in PROBED:
-        scope = _scope(back, dtype)
-        if scope is None:
-            continue
-        with default_dtype(torch.float32), torch.no_grad():
-            try:
-                for statement in back.statements:
-                    try:
-                        run([statement], scope)
-                    except RuntimeError:  # of two dtypes, perhaps, that do not mix
-                        statement.value = _alike(statement, scope)
-                        run([statement], scope)
-                    if _cast(statement, scope):
-                        run([statement], scope)
-            except FAILURES:  # it cannot be called in this dtype
-                continue
+        if not (large and _held_without_numbers(back, dtype)):
+            _hold(back, dtype)
+
+
+def _held_without_numbers(back: Backward, dtype: torch.dtype) -> bool:
+    """The same by shapes and dtypes alone; False where a line asks for numbers, or cannot run."""
+    meta = torch.device("meta")
+    with meta:  # new tensors, too
+        scope = _scope(back, dtype, meta)
+    if scope is None:
+        return False
+    with meta, default_dtype(torch.float32), torch.no_grad():
+        try:
+            for statement in back.statements:
+                run([statement], scope)
+                if _cast(statement, scope):
+                    run([statement], scope)
+        except FAILURES:
+            return False
+    return True
+
+
+def _hold(back: Backward, dtype: torch.dtype) -> None:
+    scope = _scope(back, dtype)
+    if scope is None:
+        return
+    with default_dtype(torch.float32), torch.no_grad():
+        try:
+            for statement in back.statements:
+                try:
+                    run([statement], scope)
+                except RuntimeError:  # of two dtypes, perhaps, that do not mix
+                    statement.value = _alike(statement, scope)
+                    run([statement], scope)
+                if _cast(statement, scope):
+                    run([statement], scope)
+        except FAILURES:  # it cannot be called in this dtype
+            return
 
 
 def _cast(statement: Statement, scope: Mapping[str, Any]) -> bool:
@@ -115,7 +141,9 @@ def gradients_in(back: Backward, dtype: torch.dtype) -> dict[str, torch.Tensor] 
     return {n: scope[back.gradient_names[n]] for n in back.program.differentiable}
 
 
-def _scope(back: Backward, dtype: torch.dtype) -> dict[str, Any] | None:
+def _scope(
+    back: Backward, dtype: torch.dtype, device: torch.device | None = None
+) -> dict[str, Any] | None:
     """Every name that the lines may have, the inputs and all that follows from them in a dtype."""
     program: Program = back.program
     given = {i.name: i.value for i in program.inputs}
@@ -128,7 +156,12 @@ def _scope(back: Backward, dtype: torch.dtype) -> dict[str, Any] | None:
         return None  # complex numbers come in doubles or singles alone
     if any(value.dtype != torch.float64 for value in floats.values()):
         return None  # it was read as it is called
-    inputs = {**given, **{name: value.to(dtype) for name, value in floats.items()}}
+    inputs = {**given, **{name: value.to(device, dtype) for name, value in floats.items()}}
+    if device is not None:
+        inputs = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in inputs.items()
+        }
     with default_dtype(torch.float32), torch.random.fork_rng(devices=[]):
         try:
             values = back.forward_values(inputs)
