@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from gradninja import models, rule
+from gradninja import models
 from gradninja.algebra import fuse
 from gradninja.errors import GradninjaError
 from gradninja.native import compile, compile_training
 from gradninja.native.calls import compiling
+from gradninja.rules import BOOK, Book
 from native_plain import run
 from small_runs import LECTURES
 
@@ -101,13 +102,14 @@ def half_sign(x, k=2.0):
 
 
 def test_a_function_with_a_rule_of_its_own_is_compiled_by_its_lines() -> None:
-    rule(half_sign, x="g / (1 + k * abs(x)) ** 2", why="the rule of quotients")
+    book = Book(tuple(BOOK))
+    book.rule(half_sign, x="g / (1 + k * abs(x)) ** 2", why="the rule of quotients")
 
     def forward(x, W):
         return half_sign(x @ W).square().sum()
 
     inputs = _inputs()
-    made = compile(forward).specialised(**inputs)
+    made = compile(forward, book=book).specialised(**inputs)
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     forward(**leaves).backward()
     found = run(made, {name: value.numpy() for name, value in inputs.items()})
