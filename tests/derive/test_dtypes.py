@@ -218,9 +218,11 @@ def test_of_large_inputs_dtypes_are_held_without_numbers(
     text = f"def forward(z):\n    return {line}\n"
     z = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     by_numbers = gn.derive(text, {"z": z}).source
-    asked = []
+    called = []
     hold = dtypes._hold
     monkeypatch.setattr(dtypes, "LARGE", -1)
-    monkeypatch.setattr(dtypes, "_hold", lambda *given: asked.append(hold(*given)))
+    monkeypatch.setattr(dtypes, "_hold", lambda *given: called.append(given) or hold(*given))
     assert gn.derive(text, {"z": z}).source == by_numbers
-    assert bool(asked) == ("z > 0" in line)
+    by_shapes = [given for given in called if len(given) == 3]
+    assert len(by_shapes) == len(dtypes.PROBED)
+    assert (len(called) > len(by_shapes)) == ("z > 0" in line)

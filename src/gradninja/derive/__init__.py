@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
 from gradninja.lines import NAME, Program, read
 from gradninja.lines.ndarray import TORCH
-from gradninja.lines.plain import wide
+from gradninja.lines.plain import parts_of, wide
 from gradninja.lines.reading.building import DoesNotRun
 from gradninja.rules import BOOK, Book
 
@@ -106,7 +106,8 @@ def read_program(
     if isinstance(inputs, torch.Tensor | tuple | list):
         inputs = _wide(tuple(inputs) if isinstance(inputs, list) else inputs)
     if isinstance(inputs, Mapping):
-        floats = {value.dtype for value in _tensors(inputs) if value.is_floating_point()}
+        tensors = [v for v in parts_of(inputs) if isinstance(v, torch.Tensor)]
+        floats = {value.dtype for value in tensors if value.is_floating_point()}
         if len(floats) == 1 and floats != {torch.float64}:
             inputs = _wide(dict(inputs))
     try:
@@ -116,15 +117,6 @@ def read_program(
         if narrow is None:
             raise
         return narrow
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in an input, which may be a dictionary or a list of such."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(part)
 
 
 def _wide(value: Any) -> Any:

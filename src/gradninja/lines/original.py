@@ -6,7 +6,7 @@ import ast
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from gradninja.lines.given.packed import leaves, put_together
 from gradninja.lines.given.source import Source
 from gradninja.lines.modules.finding import run_file
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, forward_of
+from gradninja.lines.plain import parts_of
 from gradninja.lines.program import Program
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
@@ -97,7 +98,7 @@ def _hold(program: Program, source: Source) -> None:
             first = str(error).strip().partition("\n")[0]
             told = f"{type(error).__name__}: {first}"
             raise ReadError(f"NumPy itself does not run it: {told}") from None
-    found = list(_numbers(returned))
+    found = [np.asarray(part) for part in parts_of(returned) if part is not None]
     outputs = [values[name] for name in program.outputs]
     same = len(found) == len(outputs) and all(
         _close(mine, true) for mine, true in zip(outputs, found, strict=True)
@@ -107,17 +108,6 @@ def _hold(program: Program, source: Source) -> None:
             "the lines that were read do not give what NumPy gives, so nothing is derived",
             hint="please report the forward; until then, write it with plainer operations",
         )
-
-
-def _numbers(returned: Any) -> Iterator[np.ndarray[Any, Any]]:
-    if isinstance(returned, Mapping):
-        for value in returned.values():
-            yield from _numbers(value)
-    elif isinstance(returned, tuple | list):
-        for value in returned:
-            yield from _numbers(value)
-    elif returned is not None:
-        yield np.asarray(returned)
 
 
 def _close(mine: torch.Tensor, true: np.ndarray[Any, Any]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,22 @@ def is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return type(value) in (tuple, list) and all(is_plain(v) for v in value)
     return value is None or type(number(value)) in (bool, int, float, str)
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """What dictionaries, sequences and records hold in the end, in order; of others themselves."""
+    inner: Any
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, tuple | list):
+        inner = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = [getattr(value, field.name) for field in fields(value)]
+    else:
+        yield value
+        return
+    for part in inner:
+        yield from parts_of(part)
 
 
 def number(value: Any) -> Any:

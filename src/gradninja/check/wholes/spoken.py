@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from gradninja.check.reference.truth import Truth
 from gradninja.check.tell.types import LineReport, Report, Verdict
 from gradninja.errors import GradninjaError
 from gradninja.lines.ndarray import as_arrays, said
+from gradninja.lines.plain import parts_of
 
 QUOTED = re.compile(r"`([^`]+)`")
 TOLERANCE = 1e-7  # between NumPy's numbers and torch's for the same lines, in float64
@@ -98,12 +99,12 @@ def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
     given = {name: values[name] for name in names if name in values}
     with precision(torch.float64), quiet(), torch.no_grad(), np.errstate(all="ignore"):
         try:
-            mine = list(_numbers(twin(**copy.deepcopy(given))))
+            mine = _numbers(twin(**copy.deepcopy(given)))
         except Exception:  # it was judged line by line, and is told there
             return None
         try:
             # By place: a cotangent may have a name of the person's own.
-            found = list(_numbers(real(*as_arrays(list(given.values())))))
+            found = _numbers(real(*as_arrays(list(given.values()))))
         except Exception as error:  # whatever the person's own code raises
             first = str(error).strip().partition("\n")[0]
             return f"NumPy itself does not run it: {type(error).__name__}: {first}"
@@ -114,14 +115,6 @@ def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
     return None if same else "NumPy gives other numbers for it than torch does for the same lines"
 
 
-def _numbers(returned: Any) -> Iterator[np.ndarray[Any, Any]]:
-    if isinstance(returned, Mapping):
-        for value in returned.values():
-            yield from _numbers(value)
-    elif isinstance(returned, tuple | list):
-        for value in returned:
-            yield from _numbers(value)
-    elif isinstance(returned, torch.Tensor):
-        yield returned.detach().numpy()
-    elif returned is not None and not isinstance(returned, str):
-        yield np.asarray(returned)
+def _numbers(returned: Any) -> list[np.ndarray[Any, Any]]:
+    parts = (p.detach().numpy() if isinstance(p, torch.Tensor) else p for p in parts_of(returned))
+    return [np.asarray(p) for p in parts if p is not None and not isinstance(p, str)]

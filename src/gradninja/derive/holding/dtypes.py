@@ -7,6 +7,7 @@ new tensor has the dtype of all others. It is called in float32, and with float3
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -45,44 +46,36 @@ def hold_dtypes(back: Backward) -> None:
     tensors = [i.value for i in back.program.inputs if isinstance(i.value, torch.Tensor)]
     large = sum(value.numel() for value in tensors) > LARGE
     for dtype in PROBED:
-        if not (large and _held_without_numbers(back, dtype)):
+        if not (large and _hold(back, dtype, torch.device("meta"))):
             _hold(back, dtype)
 
 
-def _held_without_numbers(back: Backward, dtype: torch.dtype) -> bool:
-    """The same by shapes and dtypes alone; False where a line asks for numbers, or cannot run."""
-    meta = torch.device("meta")
-    with meta:  # new tensors, too
+def _hold(back: Backward, dtype: torch.dtype, meta: torch.device | None = None) -> bool:
+    """Hold lines in one dtype; whether they can be called in it.
+
+    Args:
+        meta: where tensors have a shape and a dtype alone; a line that asks for numbers, or that
+            two dtypes keep from running, cannot be called there.
+    """
+    with contextlib.nullcontext() if meta is None else meta:  # new tensors are there, too
         scope = _scope(back, dtype, meta)
-    if scope is None:
-        return False
-    with meta, default_dtype(torch.float32), torch.no_grad():
-        try:
-            for statement in back.statements:
-                run([statement], scope)
-                if _cast(statement, scope):
-                    run([statement], scope)
-        except FAILURES:
+        if scope is None:
             return False
+        with default_dtype(torch.float32), torch.no_grad():
+            try:
+                for statement in back.statements:
+                    try:
+                        run([statement], scope)
+                    except RuntimeError:  # of two dtypes, perhaps, that do not mix
+                        if meta is not None:
+                            return False
+                        statement.value = _alike(statement, scope)
+                        run([statement], scope)
+                    if _cast(statement, scope):
+                        run([statement], scope)
+            except FAILURES:
+                return False
     return True
-
-
-def _hold(back: Backward, dtype: torch.dtype) -> None:
-    scope = _scope(back, dtype)
-    if scope is None:
-        return
-    with default_dtype(torch.float32), torch.no_grad():
-        try:
-            for statement in back.statements:
-                try:
-                    run([statement], scope)
-                except RuntimeError:  # of two dtypes, perhaps, that do not mix
-                    statement.value = _alike(statement, scope)
-                    run([statement], scope)
-                if _cast(statement, scope):
-                    run([statement], scope)
-        except FAILURES:  # it cannot be called in this dtype
-            return
 
 
 def _cast(statement: Statement, scope: Mapping[str, Any]) -> bool:

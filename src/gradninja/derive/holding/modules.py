@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from gradninja.lines.given.packed import put_together
 from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
 from gradninja.lines.ndarray import TORCH
-from gradninja.lines.plain import continuous, wide
+from gradninja.lines.plain import continuous, parts_of, wide
 from gradninja.lines.reading.objects import HOOKS
 from gradninja.lines.scope import vjp
 
@@ -116,7 +115,7 @@ def truth(
         except Exception as error:  # whatever the person's own module raises
             first = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DeriveError(f"{live.name} itself does not run: {first}") from None
-        outputs = [o for o in tensors_in(returned) if continuous(o)]
+        outputs = [o for o in parts_of(returned) if isinstance(o, torch.Tensor) and continuous(o)]
         floats = [name for name in program.outputs if continuous(values[name])]
         pairs = [(o, cotangents.get(name)) for o, name in zip(outputs, floats, strict=False)]
         flowing = [
@@ -153,21 +152,6 @@ def _masks_drawn_alike() -> Iterator[None]:
     finally:
         for name, function in before.items():
             setattr(nn.functional, name, function)
-
-
-def tensors_in(returned: Any) -> Iterator[torch.Tensor]:
-    """The tensors that a forward returns, in order."""
-    if isinstance(returned, torch.Tensor):
-        yield returned
-    elif isinstance(returned, Mapping):
-        for value in returned.values():
-            yield from tensors_in(value)
-    elif isinstance(returned, tuple | list):
-        for value in returned:
-            yield from tensors_in(value)
-    elif is_dataclass(returned) and not isinstance(returned, type):
-        for field in fields(returned):
-            yield from tensors_in(getattr(returned, field.name))
 
 
 def _close(mine: torch.Tensor, true: torch.Tensor, tolerance: float, scale: float = 0.0) -> bool:

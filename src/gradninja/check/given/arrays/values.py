@@ -21,6 +21,7 @@ import numpy as np
 
 from gradninja.check.given.run import quiet
 from gradninja.lines.guess import Guess, Guesser, Hints, guesses, leaf
+from gradninja.lines.plain import parts_of
 
 STEP = 1e-5
 NEAR = 1e-4  # relative, between a gradient and a difference
@@ -56,7 +57,11 @@ def guessed(person: Person, given: Values) -> Guess | None:
         person.hints,
         given,
         person.around,
-        lambda values: list(_arrays(_traced(person, {**given, **values})[1])),
+        lambda values: [
+            part
+            for part in parts_of(_traced(person, {**given, **values})[1])
+            if isinstance(part, np.ndarray)
+        ],
     )
     best, most, bonus, left, each = None, -math.inf, 0.0, WORK, 0
     until = time.monotonic() + SECONDS
@@ -219,15 +224,3 @@ def _moved(values: Values, path: str, value: Any) -> dict[str, Any]:
             holder = holder[key]
         holder[keys[-1]] = value
     return found
-
-
-def _arrays(value: Any) -> Iterator[np.ndarray[Any, Any]]:
-    """The arrays in a value."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _arrays(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _arrays(part)
