@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from numpy_programs import PROGRAMS, source_of
 
 import gradninja as gn
+from gradninja.cli.derive import derive as derive_verb
 from gradninja.lines.ndarray import as_arrays, said
 
 STEP = 1e-6
@@ -212,3 +214,106 @@ def test_fused_is_numpy_too() -> None:
         np.testing.assert_allclose(mine, true, rtol=1e-9, atol=1e-12)
     told = gn.explain(fused)
     assert "torch" not in told and "np.where" in told
+
+
+GRU = """\
+import numpy as np
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def gru_cell(x_t, h_prev, W_z, U_z, b_z, W_h, U_h, b_h):
+    z = sigmoid(x_t @ W_z + h_prev @ U_z + b_z)
+    h_hat = np.tanh(x_t @ W_h + h_prev @ U_h + b_h)
+    return (1 - z) * h_prev + z * h_hat
+
+
+def main():
+    print(gru_cell.__name__)
+"""
+SCRIPT = """\
+import numpy as np
+
+hidden_size, vocab_size = 8, 6
+Wxh = np.random.randn(hidden_size, vocab_size) * 0.01
+Whh = np.random.randn(hidden_size, hidden_size) * 0.01
+by = np.zeros((hidden_size, 1))
+
+
+def lossFun(inputs, targets, hprev):
+    hs, loss = {-1: np.copy(hprev)}, 0
+    for t in range(len(inputs)):
+        x = np.zeros((vocab_size, 1))
+        x[inputs[t]] = 1
+        hs[t] = np.tanh(Wxh @ x + Whh @ hs[t - 1] + by)
+        p = np.exp(hs[t]) / np.sum(np.exp(hs[t]))
+        loss += -np.log(p[targets[t], 0])
+    return loss
+"""
+MASKED = """\
+import numpy as np
+
+
+def temporal_softmax_loss(x, y, mask):
+    N, T, V = x.shape
+    flat, picked = x.reshape(N * T, V), y.reshape(N * T)
+    probs = np.exp(flat - np.max(flat, axis=1, keepdims=True))
+    probs /= np.sum(probs, axis=1, keepdims=True)
+    return -np.sum(mask.reshape(N * T) * np.log(probs[np.arange(N * T), picked])) / N
+"""
+DENSE = """\
+import numpy as np
+
+
+class Dense:
+    def __init__(self, in_dim, out_dim):
+        self.W = np.random.randn(in_dim, out_dim) * np.sqrt(2.0 / in_dim)
+        self.b = np.zeros(out_dim)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        (GRU, "", "x_t h_prev W_z U_z b_z W_h U_h b_h"),
+        (SCRIPT, "", "hprev Wxh Whh by"),
+        (MASKED, "", "x mask"),
+        (DENSE, ":Dense", "x W b"),
+        (source_of("two_layer_net"), "", "x W1 b1 W2 b2"),
+    ],
+    ids=["cell", "script", "masked", "class", "net"],
+)
+def test_values_that_nobody_gives_are_guessed(
+    text: str, name: str, wanted: str, tmp_path: Path
+) -> None:
+    """Held to NumPy and to autograd it is as ever: here, that it is derived and that it is told."""
+    file = tmp_path / "forward.py"
+    file.write_text(text)
+    program = gn.derive(f"{file}{name}").program
+    assert set(program.differentiable) == set(wanted.split())
+    assert all("these are guessed" in note for note in program.notes) and program.notes
+    sizes = [set(i.value.shape) for i in program.inputs if i.name in {"x", "x_t"}]
+    assert all(len(shape) > 1 for shape in sizes)  # no two axes alike
+
+
+def test_a_guess_is_told_beside_what_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "forward.py"
+    file.write_text(MASKED)
+    derive_verb(str(file), as_json=True)
+    printed = capsys.readouterr()
+    assert "these are guessed: x (" in printed.err
+    assert "these are guessed: x (" in json.loads(printed.out)["notes"][0]
+
+
+def test_which_function_is_meant_is_not_guessed_between_two() -> None:
+    text = "import numpy as np\n\n\ndef f(x):\n    return x * 2\n\n\ndef g(x):\n    return x * 3\n"
+    with pytest.raises(gn.GradninjaError, match=r"it has: f, g; give FILE\.py:name"):
+        gn.derive(text)

@@ -44,6 +44,7 @@ DOORS = {
         {"program"},
         {"reading", "original"},
         {"reader"},
+        {"missing"},
         {"read", "meaning"},
     ],
     "rules": [

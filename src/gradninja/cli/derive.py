@@ -9,7 +9,7 @@ import typer
 
 from gradninja.choices import Style
 from gradninja.cli.shared.limits import Timeout, running
-from gradninja.cli.shared.options import As, ForwardFile, Json, Wrt, show_source
+from gradninja.cli.shared.options import As, ForwardFile, Json, Wrt, show_source, tell
 
 if TYPE_CHECKING:
     from gradninja.derive import Backward
@@ -32,6 +32,7 @@ def derive(
     with running(file, timeout) as path:
         back = derived(path, wrt=wrt or None, style=style)
         loops = back.looped if form == "lines" and style == "readable" and not as_json else ""
+    tell(back.program.notes)
     if as_json:
         print(json.dumps(_row(back), ensure_ascii=False))
     else:
@@ -58,4 +59,5 @@ def _row(back: Backward) -> dict[str, object]:
         "lines": lines,
         "kept": back.kept,
         "not_kept": back.not_kept,
+        "notes": back.program.notes,
     }

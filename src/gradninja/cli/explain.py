@@ -9,7 +9,7 @@ import typer
 
 from gradninja.choices import View
 from gradninja.cli.shared.limits import Timeout, running
-from gradninja.cli.shared.options import ForwardFile, Split, parsed
+from gradninja.cli.shared.options import ForwardFile, Split, parsed, tell
 from gradninja.errors import RunError
 
 NARROWEST = 40  # columns that words are broken to, however narrow the terminal is
@@ -45,6 +45,7 @@ def explain(
     with running(file, timeout) as path:
         back = fuse(path) if steps else derive(path)
         found = shard(back, split=parsed(split)) if split else None
+    tell(back.program.notes)
     console = Console()
     if found is None and out is None and view == "text" and console.is_terminal:
         print(text(Walkthrough(back), colour=True, width=max(console.width, NARROWEST)), end="")

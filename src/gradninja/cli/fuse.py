@@ -11,7 +11,7 @@ import typer
 
 from gradninja.choices import FusedStyle, Prefer
 from gradninja.cli.shared.limits import Timeout, running
-from gradninja.cli.shared.options import As, ForwardFile, Json, Wrt, show_source
+from gradninja.cli.shared.options import As, ForwardFile, Json, Wrt, show_source, tell
 
 if TYPE_CHECKING:
     from gradninja.algebra import Fused
@@ -40,6 +40,7 @@ def fuse(
     style: FusedStyle = "in place" if in_place else "readable"
     with running(file, timeout) as path:
         back = fused(path, wrt=wrt or None, prefer=prefer, style=style)
+    tell(back.program.notes)
     for pass_ in back.dropped:
         print(f"not taken: {pass_.name or 'the whole'}: {pass_.why}", file=sys.stderr)
     if as_json:
@@ -87,4 +88,5 @@ def _row(back: Fused, prefer: Prefer) -> dict[str, object]:
         ],
         "kept": back.kept,
         "not_kept": back.not_kept,
+        "notes": back.program.notes,
     }

@@ -157,6 +157,7 @@ class Program:
     live: Live | None = None  # the object whose forward this is
     dialect: str = TORCH  # that the person speaks
     default: torch.dtype = torch.float64  # what new tensors had when it was read
+    notes: tuple[str, ...] = ()  # what its reader should know: that values were guessed
 
     def say(self, code: str) -> str:
         """Statements in the words of the person's dialect.

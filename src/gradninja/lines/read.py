@@ -16,6 +16,8 @@ from gradninja.errors import ReadError
 from gradninja.lines.given.packed import holds_tensors, taken_apart
 from gradninja.lines.given.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.given.source import Source, load
+from gradninja.lines.guess import Guess, told
+from gradninja.lines.missing import guessed
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live, live_defaults
 from gradninja.lines.ndarray import NUMPY, TORCH, as_tensors, holds_arrays, is_array
@@ -61,6 +63,10 @@ def read(
     if held is not None:
         formals = _without_self(held, formals)
         own_names = held.paths
+    if inputs is None and source.dialect == NUMPY and _nobody_gives(source, formals):
+        found = _guessed(forward, guessed(source, held, formals), wrt, book)
+        if found is not None:
+            return found
     given = _given(source, formals, by_name(inputs, [f.name for f in formals]))
     asked = [wrt] if isinstance(wrt, str) else wrt
     wanted = None if asked is None else {own_names.get(name, name) for name in asked}
@@ -78,7 +84,8 @@ def read(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return reader.program(prepared, names, held, packed), reader
+                program = reader.program(prepared, names, held, packed)
+                return replace(program, notes=() if held is None else held.notes), reader
             except RecursionError:
                 raise ReadError(
                     "the expressions are nested too deep to read",
@@ -124,6 +131,27 @@ def read(
             return held_to_numpy(program, source)
     assert first_error is not None
     raise first_error
+
+
+def _guessed(
+    forward: Any, guesses: Sequence[Guess], wrt: Iterable[str] | None, book: Vocabulary
+) -> Program | None:
+    """The program on the likeliest of several guesses that it can be read on; None without any.
+
+    Raises:
+        ReadError: it is outside of what is read, on all of them.
+    """
+    first: ReadError | None = None
+    for guess in guesses:
+        try:
+            program = read(forward, guess.values, wrt, book=book)
+        except ReadError as error:
+            first = first or error
+        else:
+            return replace(program, notes=(*program.notes, told(guess.parts)))
+    if first is not None:
+        raise first
+    return None
 
 
 def _without_self(held: Live, formals: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -209,18 +237,31 @@ def _axis_names(formals: tuple[Parameter, ...], values: Mapping[str, Any]) -> di
     return {size: min(names) for size, names in axes.items() if len(names) == 1 and size > 1}
 
 
+def _bare(formals: tuple[Parameter, ...]) -> list[Parameter]:
+    """The parameters of which the text tells neither a shape nor a value."""
+    return [f for f in formals if f.kind is None and f.default is None]
+
+
+def _beside(source: Source) -> bool:
+    """Whether a function `inputs()` stands beside a forward."""
+    return "inputs" in source.functions or callable(source.outside.get("inputs"))
+
+
+def _nobody_gives(source: Source, formals: tuple[Parameter, ...]) -> bool:
+    return bool(_bare(formals)) and not _beside(source)
+
+
 def _given(
     source: Source, formals: tuple[Parameter, ...], inputs: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The values that are given: by the caller, else by `inputs()`, and the plain defaults."""
     names = {f.name for f in formals}
     if inputs is None:
-        bare = [f for f in formals if f.kind is None and f.default is None]
-        beside = "inputs" in source.functions or callable(source.outside.get("inputs"))
+        bare = _bare(formals)
         open_ones = [
             f for f in formals if f.kind is None
         ]  # a default of None may stand for a tensor
-        if (bare or (open_ones and source.outside)) and beside:
+        if (bare or (open_ones and source.outside)) and _beside(source):
             inputs = by_name(_call_inputs(source), [f.name for f in formals])
         elif bare:
             raise ReadError(

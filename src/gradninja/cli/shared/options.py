@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +45,12 @@ def show_source(text: str) -> None:
         console.print(Syntax(text, "python", background_color="default", word_wrap=True))
     else:
         print(text, end="" if text.endswith("\n") else "\n")
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Say beside what is printed what its reader should know."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 Split = Annotated[

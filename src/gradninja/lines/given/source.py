@@ -16,6 +16,7 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
+from gradninja.lines.given.meant import meant
 from gradninja.lines.given.notebook import without_magics
 from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, forward_of, translated
 
@@ -183,10 +184,7 @@ def parse(
             f"{file} has no function",
             hint=where_to_put(file),
         )
-    wanted = name or (default if default in functions else None)
-    likely = [n for n in functions if "forward" in n] if len(functions) > 1 else [*functions]
-    if wanted is None and len(likely) == 1:
-        wanted = likely[0]
+    wanted = name or meant(tree, default)
     if wanted is None or wanted not in functions:
         missing = f"no function named {name or default}"
         raise ReadError(

@@ -1,6 +1,20 @@
 """Values for a forward that come with none: found by running it, from its names and its lines."""
 
 from gradninja.lines.guess.choices import Hints, leaf, learned
+from gradninja.lines.guess.objects import asked_by, guessed_object, made_of
 from gradninja.lines.guess.search import Guess, Guesser, guesses, hints_of, reached, told
 
-__all__ = ["Guess", "Guesser", "Hints", "guesses", "hints_of", "leaf", "learned", "reached", "told"]
+__all__ = [
+    "Guess",
+    "Guesser",
+    "Hints",
+    "asked_by",
+    "guessed_object",
+    "guesses",
+    "hints_of",
+    "leaf",
+    "learned",
+    "made_of",
+    "reached",
+    "told",
+]

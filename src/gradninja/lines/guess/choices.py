@@ -40,7 +40,10 @@ UNIT = re.compile(r"\w*(pred|preds|hat|probs?|predictions?|y_prob|p)|A[2L]")
 SETTINGS: dict[str, tuple[Any, ...]] = {
     r"stride\w*": (2, 1),
     r"pad(ding)?": (1, 0),
-    r"\w*(height|width|_h|_w)|f|k|kernel_size|filter_size|pool_size|HH|WW": (2, 3),
+    r"\w*(height|width)|(pool|kernel|filter|window)_[hw]|f|k|(kernel|filter|pool)_size|HH|WW": (
+        2,
+        3,
+    ),
     r"eps(ilon)?": (1e-5,),
     r"momentum|decay|rho": (0.9,),
     r"p|keep_prob|drop(out)?(_p|_prob|_rate|_ratio)?|rate|ratio": (0.6, 0.5),
@@ -51,6 +54,7 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     r"delta|margin|temperature|tau": (1.0, 0.5),
     r"num_heads|n_heads?|heads|h": (2,),
 }
+STATE = re.compile(r"(prev_)?[ahcs](_?(prev|0|t_1|tm1))?|(prev_|init_)?(hidden|state)(_prev|0)?")
 LISTS = re.compile(r"inputs|targets|tokens|words|indices|seq\w*|ids|ixs?|outputs|labels?")
 
 
@@ -62,6 +66,7 @@ class Hints:
     indices: frozenset[str] = frozenset()
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parts: int | None = None  # into how many equal ones an axis is cut
+    states: bool = False  # whether what is carried on is as wide as what is made of it
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def choices(need: Need, known: Mapping[str, Any], hints: Hints) -> Iterator[Choi
     if need.touch == "call":
         yield Choice(np.tanh)
         return
-    for shape, doubt in _shapes(bare, sizes, picks, hints.parts, need.beside):
+    for shape, doubt in _shapes(bare, sizes, picks, hints, need.beside):
         for value in _drawn(need, bare, shape, picks):
             yield Choice(value, doubt)
     yield from (Choice(0.5, UNLIKELY), Choice(2, UNLIKELY))
@@ -200,7 +205,7 @@ def _shapes(
     name: str,
     sizes: Sizes,
     picks: bool,
-    parts: int | None,
+    hints: Hints,
     beside: tuple[tuple[int, ...], ...],
 ) -> Shapes:
     """Shapes, each once, the likeliest first."""
@@ -209,10 +214,17 @@ def _shapes(
     elif picks:
         found = _of_ids(sizes)
     elif MATRIX.fullmatch(name):
-        found = _of_matrix(sizes, parts)
+        found = _of_matrix(sizes, hints.parts)
+        if hints.states:  # each gate has the same
+            gates = ((shape, 0.0) for shape in sizes.learned if len(shape) == 2)
+            found = itertools.chain(gates, found)
     elif LABEL.fullmatch(name) and (sizes.data or sizes.learned):
         outputs = ((shape, 0.0) for shape in beside)
         found = itertools.chain(outputs, _of_labels(sizes))
+    elif hints.states and STATE.fullmatch(name):
+        rows = [shape[0] for shape in sizes.data if shape]
+        carried = (((n, s), 0.0) for n in rows for s in sizes.weights)
+        found = itertools.chain(carried, _of_data(sizes))
     else:
         found = _of_data(sizes)
     seen = set()

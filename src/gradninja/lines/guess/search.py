@@ -61,8 +61,21 @@ class _Spent(Exception):
 
 
 def guesses(guesser: Guesser) -> Iterator[Guess]:
-    """Values on which it runs, the likeliest first; then the same with one of them another."""
-    search = _Search(guesser)
+    """Values on which it runs, the likeliest first; then the same with one of them another.
+
+    Every axis gets a size of its own first. The state of a cell that is added to what is made of
+    it cannot have one, and so is tried as wide as that where nothing else runs.
+    """
+    found = None
+    for states in (False, True):
+        hints = replace(guesser.hints, states=states)
+        for found in _guesses(_Search(replace(guesser, hints=hints))):
+            yield found
+        if found is not None:
+            return
+
+
+def _guesses(search: _Search) -> Iterator[Guess]:
     try:
         first = search.completed({}, 0.0)
         if first is None:
@@ -251,7 +264,11 @@ def hints_of(tree: ast.AST) -> Hints:
     indices: set[str] = set()
     texts: dict[str, dict[str, None]] = {}
     parts = [1]
+    made_of: dict[str, set[str]] = {}
     for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for name, value in _bound(node.targets[0], node.value):
+                made_of.setdefault(name, set()).update(_same_elements(value))
         if isinstance(node, ast.Slice):
             parts += [_times(n) + 1 for n in ast.walk(node) if _times(n)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("split"):
@@ -268,8 +285,33 @@ def hints_of(tree: ast.AST) -> Hints:
                 key = _key(side)
                 if key is not None and said:
                     texts.setdefault(key, {}).update(dict.fromkeys(said))
+    left = list(indices)
+    while left:  # `y_flat = y.reshape(-1)` picks what `y` picks
+        more = made_of.pop(left.pop(), set()) - indices
+        indices |= more
+        left += more
     told = {name: tuple(words) for name, words in texts.items()}
     return Hints(frozenset(indices), told, max(parts) if max(parts) > 1 else None)
+
+
+def _bound(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, other in zip(target.elts, value.elts, strict=False):
+            yield from _bound(one, other)
+
+
+def _same_elements(node: ast.expr) -> Iterator[str]:
+    """`y` of `y.reshape(-1).astype(int)`, of `np.ravel(y)`."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr not in {"reshape", "ravel", "flatten", "astype", "squeeze", "copy"}:
+            return
+        owner = node.func.value
+        library = isinstance(owner, ast.Name) and owner.id in {"np", "numpy"}
+        node = node.args[0] if library and node.args else owner
+    if isinstance(node, ast.Name):
+        yield node.id
 
 
 def _times(node: ast.AST) -> int:

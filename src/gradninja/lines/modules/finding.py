@@ -8,15 +8,19 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
+from gradninja.lines.given.meant import meant
 from gradninja.lines.given.notebook import without_magics
-from gradninja.lines.given.source import constants
+from gradninja.lines.given.source import USUAL_ALIASES, aliases, constants
+from gradninja.lines.guess import guessed_object
 from gradninja.lines.modules.live import Live, is_live, live, surrounded
 from gradninja.lines.modules.surroundings import Surrounded, free_names
+from gradninja.lines.ndarray import NUMPY, dialect_of
 
 MAKER = "module"  # the function of a file that makes its module
 
@@ -63,7 +67,8 @@ def _in_file(forward: str) -> Live | None:
             name = MAKER
         else:
             _unsaid(file, tree, classes, functions)
-            return None
+            only = meant(tree)
+            return None if only is None else _with_surroundings(text, str(file), tree, only)
     if name not in {*functions, *classes, *_assigned(tree)}:
         return None
     found = run_file(text, str(file)).get(name)
@@ -71,6 +76,11 @@ def _in_file(forward: str) -> Live | None:
         try:
             found = found() if callable(found) else found
         except Exception as error:  # the person's own code: their error, told as such
+            numpy = dialect_of(tree, {**USUAL_ALIASES, **aliases(tree)}) == NUMPY
+            kind = found if numpy and isinstance(found, type) and name in classes else None
+            guess = None if kind is None else guessed_object(classes[name], kind)
+            if guess is not None:
+                return replace(live(guess[0]), notes=(guess[1],))
             line = text.splitlines()[classes[name].lineno - 1] if name in classes else ""
             spot = Spot(str(file), classes[name].lineno, line) if name in classes else None
             raise ReadError(

@@ -45,6 +45,7 @@ class Live:
     closures: tuple[types.FunctionType, ...] = ()  # that it holds: `self.f = lambda x: ...`
     original: Any = None  # the person's own object, where that holds arrays and this one tensors
     twins: Mapping[int, Any] = field(default_factory=dict)  # id of what that holds -> this one's
+    notes: tuple[str, ...] = ()  # what its reader should know: that its sizes were guessed
 
     @property
     def name(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from gradninja.rules.rule import Refusal, Rule, Site
 
 DERIVATIVES = "PyTorch, tools/autograd/derivatives.yaml"
@@ -16,7 +18,15 @@ def _minus(site: Site, formal: str) -> str:
     if isinstance(value, tuple | list):
         if site.fixed(formal):
             return repr(tuple(-v for v in value))
-        return f"tuple(-step for step in {formal})"
+        syntax = site.bound[formal].syntax
+        if not isinstance(syntax, ast.Tuple):
+            return f"tuple(-step for step in {formal})"
+        plain = [not any(isinstance(n, ast.Name) for n in ast.walk(e)) for e in syntax.elts]
+        each = [
+            str(-v) if known else f"-{formal}[{at}]"
+            for at, (v, known) in enumerate(zip(value, plain, strict=True))
+        ]
+        return f"({', '.join(each)},)"
     return str(-value) if site.fixed(formal) else f"-{formal}"
 
 

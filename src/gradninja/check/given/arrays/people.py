@@ -15,7 +15,7 @@ from gradninja.check.given.arrays.values import Person, guessed
 from gradninja.errors import ReadError
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source
-from gradninja.lines.guess import Guess, hints_of, reached, told
+from gradninja.lines.guess import Guess, asked_by, hints_of, made_of, reached, told
 from gradninja.lines.ndarray import is_array
 
 
@@ -170,17 +170,10 @@ def output_of(returned: Any, thing: Any, layer: Layer, kept: tuple[int, ...] | N
 
 def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | None:
     """An object of a class whose arguments are guessed, and what is said of them."""
-    methods = {part.name: part for part in layer.node.body if isinstance(part, ast.FunctionDef)}
-    making = methods.get("__init__")
-    if making is None:
+    asked = asked_by(layer.node, layer.forward)
+    if asked is None:
         return None
-    free = making.args.args[1 : len(making.args.args) - len(making.args.defaults)]
-    asked = layer.forward.args.args[
-        1 : len(layer.forward.args.args) - len(layer.forward.args.defaults)
-    ]
-    own, taken = [a.arg for a in free], [a.arg for a in asked]
-    if set(own) & set(taken):
-        return None
+    own, taken = asked
     forward, backward = of_layer(layer, None, kind)
     codes = (
         getattr(kind, layer.forward.name).__code__,
@@ -198,7 +191,5 @@ def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | No
     found = guessed(person, {})
     if found is None:
         return None
-    values = {name: found.values[name] for name in own}
-    np.random.seed(0)
-    parts = {path: value for path, value in found.parts.items() if path.partition("[")[0] in own}
-    return kind(**values), (said(Guess(values, parts), {}),)
+    made, note = made_of(found, own, kind)
+    return made, (note,)
