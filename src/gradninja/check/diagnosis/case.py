@@ -115,7 +115,7 @@ class Case:
             later = set(self.origin.parameters) - set(self.situations[0].values)
             if later & {n.id for n in ast.walk(new) if isinstance(n, ast.Name)}:
                 return False  # it runs in the forward, where no gradient is known
-        if not self._bound_by_then(new, old or after):
+        if not self._bound_by_then(new, old or after) or self._hidden(new, old):
             return False
         if not self.reuses:
             return True
@@ -136,6 +136,14 @@ class Case:
             if hidden:
                 return False
         return True
+
+    def _hidden(self, new: ast.stmt | None, old: ast.stmt | None) -> bool:
+        """Whether a new statement reads what its text cannot name: the name has another meaning."""
+        if new is None or self.origin is None or not self.origin.hidden:
+            return False
+        written = set() if old is None else {id(n) for n in ast.walk(old)}
+        fresh = [n for n in ast.walk(new) if isinstance(n, ast.Name) and id(n) not in written]
+        return any(n.id in self.origin.hidden for n in fresh)
 
     def _bound_by_then(self, new: ast.stmt | None, place: ast.stmt | None) -> bool:
         """Whether what a new statement reads is there: bound before, and in the same function."""

@@ -97,6 +97,7 @@ class _Backward:
         end = ast.copy_location(ast.Return(names(last)), ends)
         end.unwritten = True  # type: ignore[attr-defined]
         body.append(end)
+        called = self._called(renamed)
         ast.fix_missing_locations(ast.Module(body, []))
         read = set().union(*map(names_in, made)) & {*trial.wide.values}
         given = [*trial.wide.cotangents, *self.values, *sorted(read - self.early)]
@@ -109,7 +110,8 @@ class _Backward:
             statements=tuple(body),
             parameters=parameters,
             is_function=True,
-            called=self._called(renamed),
+            called={n: there for n, there in called.items() if n not in self.taken},
+            hidden=frozenset(n for n in called if n in self.taken),
             inside=self._inside(renamed),
             held=self.values,
             again=lambda patched: lines_of(text.again(patched), self.held, trial),
@@ -324,8 +326,7 @@ class _Backward:
             if isinstance(value, ast.Name):
                 found[value.id] = name
         found.update({ours: name for name, ours in renamed.items()})
-        # A text in which our name means something else is left as it is.
-        return {ours: name for ours, name in found.items() if ours not in {name, *self.taken}}
+        return {ours: name for ours, name in found.items() if ours != name}
 
     def _inside(self, renamed: dict[str, str]) -> tuple[Inside, ...]:
         """For each helper that was laid in: its names -> ours."""

@@ -83,10 +83,13 @@ def judge(subject: Subject) -> Report:
 def _otherwise(subject: Subject, text: Text, report: Report | None) -> Report:
     """The report on what is not right by its own forward, by what else may be meant.
 
+    That is only asked where a step has taken a gradient away.
+
     Args:
         report: by its own forward; None where that has no gradient at all.
     """
-    found = _meant_otherwise(subject, text) if subject.source is None else None
+    steps = report is None or any(map(_of_zero, report.wrong))
+    found = _meant_otherwise(subject, text) if subject.source is None and steps else None
     if found is not None and (found.ok or report is not None):
         return found
     if report is None:
@@ -101,6 +104,12 @@ def _otherwise(subject: Subject, text: Text, report: Report | None) -> Report:
     given = _guessed(subject, text) or {}
     same = copies(text, list(given.values()))
     return (on_purpose(report, text) if same else None) or report
+
+
+def _of_zero(row: LineReport) -> bool:
+    """Whether the true gradient is zero: no difference is relative to it."""
+    usual = row.condition is None and row.max_abs is not None
+    return usual and row.max_rel in (None, row.max_abs)
 
 
 def _meant_otherwise(subject: Subject, text: Text) -> Report | None:
@@ -195,7 +204,7 @@ def _by_lines(reading: _Reading, subject: Subject) -> Report:
     report = with_intents(report, read.text, read.held.inputs)
     report = with_mends_of_lines(report, read, trials)
     if report.ok:
-        report = under_conditions(report, read, trials[0])
+        report = under_conditions(report, read, trials)
     else:
         report = replace(report, not_looked_at=(OTHERS,))
     return replace(report, notes=(*notes, *report.notes, ONCE))
@@ -240,10 +249,16 @@ class _Read:
         runs = 0.0 if read_values(self, trials).symmetric else BY_LINES
         return judge_lines(made, allowed=Allowance(runs)), called
 
-    def lines_at(self, given: Mapping[str, Any], variable: str) -> LineReport | None:
-        """The row of a gradient that a line is wrong for on some values; None where none is."""
+    def lines_at(
+        self, given: Mapping[str, Any], variable: str, usual: Sequence[Trial]
+    ) -> LineReport | None:
+        """The row of a gradient that a line is wrong for on some values; None where none is.
+
+        Args:
+            usual: the draws on which it is right, and which a mend must leave so.
+        """
         try:
-            trials = self.trials(given)
+            trials = [*self.trials(given), *usual]
             report, _ = self.judged(trials, lines_of(self.text, self.held, trials[0]))
         except (ReadError, CheckError):
             return None

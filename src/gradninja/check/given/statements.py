@@ -82,9 +82,9 @@ def plain(text: str, reuses: Iterable[Reuse], called: Mapping[str, str] | None =
 class Written:
     """A backward pass as statements. `parameters`: name -> default, EMPTY where there is none.
 
-    Of a `torch.autograd.Function`: `called` is what stands in the text for names of ours, `held`
-    the values of the forward that its `ctx` holds, `inside` the helpers that are laid into it, and
-    `again` reads the text anew, mended.
+    Of a `torch.autograd.Function`: `called` is what stands in the text for names of ours, `hidden`
+    are those that mean something else there, `held` the values of the forward that its `ctx` holds,
+    `inside` the helpers that are laid into it, and `again` reads the text anew, mended.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Written:
     function: Callable[..., Any] | None = None
     reuses: tuple[Reuse, ...] = ()
     called: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
     held: frozenset[str] | None = None
     inside: tuple[Inside, ...] = ()
     again: Callable[[str], Written] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -29,11 +29,14 @@ class Read(Protocol):
     @property
     def plain(self) -> Callable[..., Any]: ...
 
-    def lines_at(self, given: Mapping[str, Any], variable: str) -> LineReport | None: ...
+    def lines_at(
+        self, given: Mapping[str, Any], variable: str, usual: Sequence[Trial]
+    ) -> LineReport | None: ...
 
 
-def under_conditions(report: Report, read: Read, trial: Trial) -> Report:
+def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Report:
     """The same where it is right under every condition; else the first that is not, told."""
+    trial = trials[0]
     gradient, function = trial.names.gradient, read.subject.backward
     rows = {row.name: row for row in report.lines}
     inputs = trial.draw.program.differentiable
@@ -48,7 +51,8 @@ def under_conditions(report: Report, read: Read, trial: Trial) -> Report:
     row = rows[gradient(found.variable)]
     kind, said = "wrong under a condition", f"With {condition.name}: {found.said}."
     if condition.only_values:  # the lines are judged on these
-        row = read.lines_at(condition.values(dict(trial.draw.inputs)), found.variable) or row
+        values = condition.values(dict(trial.draw.inputs))
+        row = read.lines_at(values, found.variable, trials) or row
         kind, said = row.kind or kind, " ".join(filter(None, (said, row.diagnosis)))
     wrong = replace(
         row,
