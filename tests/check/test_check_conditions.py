@@ -172,3 +172,40 @@ def test_values_are_asked_for_where_no_guess_runs() -> None:
 
     with pytest.raises(CheckError, match="no values to call"):
         check(Odd)
+
+
+ROOT = FUNCTION.format(
+    name="SignedRoot",
+    takes="x",
+    lines="y = x.sign() * torch.sqrt(x.abs() + 1e-5); ctx.save_for_backward(y); return y",
+    gets="g",
+    back="return g / (2 * ctx.saved_tensors[0].abs())",
+)
+
+
+def test_a_mend_under_a_condition_leaves_what_is_right(tmp_path: Path) -> None:
+    file = tmp_path / "root.py"
+    file.write_text(ROOT + INPUTS.format(inputs=X))
+    report = check(file)
+    (row,) = report.wrong
+    assert row.condition == "inputs at zero", str(report)  # and no straight-through estimator
+    if row.fix is not None:
+        file.write_text(
+            file.read_text().replace("return g / (2 * ctx.saved_tensors[0].abs())", row.fix)
+        )
+        assert check(file).ok, row.fix
+
+
+COSINE = FUNCTION.format(
+    name="Cosine",
+    takes="a, b",
+    lines="ctx.save_for_backward(a, b); return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))",
+    gets="g",
+    back="return ctx.saved_tensors[1] * g[:, None], ctx.saved_tensors[0] * g[:, None]",
+)
+
+
+def test_guesses_of_one_shape_are_not_equal(tmp_path: Path) -> None:
+    file = tmp_path / "cosine.py"
+    file.write_text(COSINE)
+    assert {row.name for row in check(file).wrong} == {"da", "db"}  # of equal ones: zero

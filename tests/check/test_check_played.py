@@ -130,6 +130,36 @@ def test_a_mistake_is_named_and_mended(name: str, tmp_path: Path) -> None:
     assert (row.kind == "swapped") == (name == "swapped gradients")
 
 
+UNPACKED = """
+import torch
+
+
+class Glu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        a, b = x.chunk(2, dim=1)
+        s = b.sigmoid()
+        ctx.save_for_backward(a, s)
+        return a * s
+
+    @staticmethod
+    def backward(ctx, grad):
+        s, a = ctx.saved_tensors
+        return torch.cat([grad * s, grad * a * s * (1 - s)], dim=1)
+
+
+def inputs():
+    return {"x": torch.randn(3, 6, 4)}
+"""
+
+
+def test_what_has_another_name_in_the_text_is_not_written_by_ours(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(UNPACKED)
+    (row,) = check(file).wrong
+    assert row.fix == "a, s = ctx.saved_tensors", row.fix
+
+
 STEPS = """
 import torch
 

@@ -45,18 +45,38 @@ def compiled(statements: Sequence[ast.stmt], file: str, *, widen: bool) -> CodeT
     Raises:
         SyntaxError, ValueError: Python does not take them.
     """
-    body = [_widened(statement) if widen else statement for statement in statements]
-    module = ast.fix_missing_locations(ast.Module(body, []))
-    return compile(module, file, "exec")
+    lower = [_located(statement) for statement in statements]
+    body = [
+        _Widen().visit(deepcopy(statement)) if widen and low else statement
+        for statement, low in zip(statements, lower, strict=True)
+    ]
+    return compile(ast.Module(body, []), file, "exec")
 
 
-def _widened(statement: ast.stmt) -> ast.stmt:
-    """A statement for a run in float64; itself where nothing in it is cast."""
-    names = {n.attr for n in ast.walk(statement) if isinstance(n, ast.Attribute)}
-    if not names & LOWER:
-        return statement
-    found: ast.stmt = _Widen().visit(deepcopy(statement))
-    return found
+def _located(statement: ast.stmt) -> bool:
+    """Put places where new parts have none; whether something is cast to a lower precision.
+
+    As `ast.fix_missing_locations`, in the one walk that a search for mends can pay.
+    """
+    lower = False
+    todo: list[tuple[Any, int, int]] = [(statement, 1, 0)]
+    while todo:
+        node, line, column = todo.pop()
+        if "lineno" in node._attributes:
+            if not hasattr(node, "lineno"):
+                node.lineno, node.col_offset = line, column
+            if getattr(node, "end_lineno", None) is None:
+                node.end_lineno, node.end_col_offset = node.lineno, node.col_offset
+            line, column = node.lineno, node.col_offset
+            lower = lower or (type(node) is ast.Attribute and node.attr in LOWER)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                if value._fields or value._attributes:
+                    todo.append((value, line, column))
+            elif type(value) is list:
+                todo += [(part, line, column) for part in value if isinstance(part, ast.AST)]
+    return lower
 
 
 class Reached(Exception):
@@ -104,13 +124,14 @@ def quiet(*, counted: bool = True) -> Iterator[io.StringIO]:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        before = sys.getprofile()
-        if counted and before is None:
+        mine = counted and sys.getprofile() is None  # a profiler of somebody's goes on as it is
+        if mine:
             sys.setprofile(_counted())
         try:
             yield said
         finally:
-            sys.setprofile(before)
+            if mine:
+                sys.setprofile(None)
             if sys.getrecursionlimit() < depth:
                 sys.setrecursionlimit(depth)  # a file may not take what judging it needs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -16,7 +15,6 @@ from gradninja.check.functions.played.context import Ctx, Dotted
 from gradninja.check.functions.text import Text, Unreadable
 from gradninja.check.given.run import compiled, copy_of
 
-RETURN = re.compile(r"^(\s*)return\b ?(.*)$", re.MULTILINE)
 BACK = "_handed_back_"
 
 
@@ -163,14 +161,7 @@ class Played:
     def _code(self, statement: ast.stmt) -> CodeType:
         held, code = self._codes.get(id(statement), (None, None))
         if held is not statement or code is None:
-            text = ast.unparse(ast.fix_missing_locations(statement))
-            if any(isinstance(n, ast.Return) for n in ast.walk(statement)):
-                if any(isinstance(n, ast.FunctionDef) for n in ast.walk(statement)):
-                    if not isinstance(statement, ast.FunctionDef):
-                        raise Unreadable("a function in a branch")
-                else:
-                    text = RETURN.sub(rf"\1{BACK}((\2))", text)
-            code = compiled(ast.parse(text).body, self.text.file, widen=True)
+            code = compiled([_handing_back(statement)], self.text.file, widen=True)
             if len(self._codes) > 5000:
                 self._codes.clear()
             self._codes[id(statement)] = (statement, code)
@@ -220,6 +211,27 @@ class Played:
         finally:
             sys.settrace(before)
         return found
+
+
+class _HandsBack(ast.NodeTransformer):
+    """`return x` as a call that hands x back; functions inside return as they do."""
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        value = node.value or ast.Constant(None)
+        call = ast.Call(ast.Name(BACK, ast.Load()), [value], [])
+        return ast.copy_location(ast.Expr(call), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node
+
+
+def _handing_back(statement: ast.stmt) -> ast.stmt:
+    """A statement that can be run alone."""
+    if isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr):
+        return statement
+    whole = statement if isinstance(statement, ast.Return) else deepcopy(statement)
+    found: ast.stmt = _HandsBack().visit(whole)
+    return found
 
 
 def _dotted(node: ast.FunctionDef, at: int) -> ast.FunctionDef:
