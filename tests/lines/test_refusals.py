@@ -39,6 +39,11 @@ REFUSED = [
     ("return x.exp_()", "this line changes the input `x` in place", ""),
     ("return x.frobnicate()", "a tensor has no method `frobnicate`", "x.frobnicate()"),
     ("return x.frobnicate", "`.frobnicate` is outside", "x.frobnicate"),
+    ("h = x * 2\na = h[0]\nh += 1\nreturn a", "`a` shares memory with `h`", ""),
+    ("import einops\nreturn einops.repeat(x, 'a b -> a b c')", "KeyError: 'c'", ""),
+    ("import einops\nreturn einops.rearrange(x, 'a b c -> b')", "names 3 axes, and the", ""),
+    ("import einops\nreturn einops.rearrange(x, 'a b -> a')", "`b` is on one side", ""),
+    ("import einops\nreturn einops.reduce(x, 'a b -> a', 'sum', c=2)", "`c` has a size, and", ""),
     ("return x.grad * 2", "`.grad` goes around the gradient", "x.grad"),
     (
         "return torch.frobnicate(x)",
@@ -371,8 +376,10 @@ def test_told_what_is_wrong_with_the_call(
 
 # Held elsewhere: by cases that need a live object, a row of the book or a fault of ours.
 ELSEWHERE = {"live.py", "finding.py", "objects.py", "writing.py", "making.py", "numbers.py"}
-ELSEWHERE |= {"containers.py", "original.py", "said.py"}
+ELSEWHERE |= {"containers.py", "original.py", "said.py", "members.py", "parts.py"}
 OF_A_ROW = (
+    "text has no place in a forward",  # raised where the text is used
+    "this asks for a value; the lines would hold",  # of compiled lines
     "PyTorch has no gradient for",
     "there is no rule for `{name}`",
     "takes no `self`",

@@ -12,6 +12,7 @@ import torch
 
 from gradninja.lines import Input
 from gradninja.lines.given.source import parse
+from gradninja.lines.reader import read_program
 from gradninja.native.calls.arguments import flat
 from gradninja.native.calls.outside import Outside
 from gradninja.native.calls.stepping import Specialised
@@ -19,7 +20,7 @@ from gradninja.native.calls.training import Kernel
 from gradninja.native.kernels import elementary
 from gradninja.native.kernels.series import series
 from gradninja.native.ops.table import lowered
-from gradninja.native.reading.read import StepReader
+from gradninja.native.reading.read import step_reading
 
 _FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh")
 
@@ -86,9 +87,9 @@ def run(made: Specialised, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def lowered_forward(text: str, inputs: dict[str, Any]) -> Specialised:
     """The compiled text of a plain function's outputs, with no backward."""
-    reader = StepReader(parse(text, "<text>", None))
+    reading = step_reading(parse(text, "<text>", None))
     given = tuple(Input(name, value) for name, value in inputs.items())
     with torch.no_grad():
-        program = reader.program(given, {})
+        program = read_program(reading, given, {})
     lowering = lowered(program, counts=True)
     return Specialised(lowering, program, inputs, program.outputs, None)

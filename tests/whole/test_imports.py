@@ -47,6 +47,34 @@ DOORS = {
         {"missing"},
         {"read", "meaning"},
     ],
+    "lines/reading": [
+        {"numbers", "bounds"},
+        {"building"},
+        {"state"},
+        {"naming"},
+        {"values"},
+        {"expressions", "looping"},
+        {"calls/arguments"},
+        {"containers", "inlining"},
+        {"in_place", "members"},
+        {"attributes"},
+        {"calls"},
+        {"statements"},
+    ],
+    "lines/reading/calls": [
+        {"arguments"},
+        {"numpy_constants"},
+        {"library"},
+        {"python"},
+        {"making"},
+        {"objects"},
+        {"calls"},
+    ],
+    "lines/reading/in_place": [
+        {"memory", "parts"},
+        {"through"},
+        {"writing"},
+    ],
     "rules": [
         {"rule"},
         {"elementwise", "layers", "products", "shaping", "constants"},
@@ -141,52 +169,61 @@ def test_imports_go_one_way(path: Path) -> None:
     assert violations(room, path.read_text()) == set()
 
 
-def floor_of(room: str, part: str) -> int:
-    """The group of DOORS that a file or folder of a room stands in."""
-    (floor,) = (n for n, group in enumerate(DOORS[room]) if part in group)
+def floor_of(folder: str, part: str) -> int:
+    """The group of DOORS that a file or folder stands in, or the file of a folder that is named."""
+    groups = DOORS[folder]
+    first = part.partition("/")[0]
+    named = [n for n, group in enumerate(groups) if part in group]
+    (floor,) = named or [n for n, group in enumerate(groups) if first in group]
     return floor
 
 
-def upwards(room: str, part: str, text: str) -> set[str]:
-    """What a file in `part` of a room imports from the same room's later groups."""
+def upwards(folder: str, part: str, text: str) -> set[str]:
+    """What a file at `part` of a folder imports from the same folder's later groups."""
+    inside = folder.split("/")
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module:
             path = node.module.split(".")[1:]
-            names = path[1:2] or [name.name for name in node.names]
-            if path[:1] == [room]:
-                found |= {n for n in names if (PACKAGE / room / n).is_dir() or f"{n}.py" in FLAT}
-    return {name for name in found if floor_of(room, name) > floor_of(room, part)}
+            if path[: len(inside)] != inside:
+                continue
+            below = path[len(inside) :]
+            names = ["/".join(below)] if below else [name.name for name in node.names]
+            found |= {n for n in names if _is_file_or_folder(PACKAGE / folder, n)}
+    return {name for name in found if floor_of(folder, name) > floor_of(folder, part)}
 
 
-FLAT = {path.name for path in FILES}
+def _is_file_or_folder(folder: Path, name: str) -> bool:
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
+
+
 WITHIN = [
-    path
+    (folder, part)
+    for folder in DOORS
     for path in FILES
-    if path.relative_to(PACKAGE).parts[0] in DOORS
-    and (len(path.relative_to(PACKAGE).parts) > 2 or path.stem != "__init__")
-]
-WITHIN = [
-    path for path in WITHIN if len(path.relative_to(PACKAGE).parts) > 2 or path.stem != "__init__"
+    if path.is_relative_to(PACKAGE / folder)
+    and (part := path.relative_to(PACKAGE / folder).with_suffix("").as_posix()) != "__init__"
 ]
 
 
-@pytest.mark.parametrize("path", WITHIN, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way_inside_a_room(path: Path) -> None:
-    room, part = path.relative_to(PACKAGE).parts[:2]
-    assert upwards(room, part.removesuffix(".py"), path.read_text()) == set()
+@pytest.mark.parametrize(("folder", "part"), WITHIN, ids="/".join)
+def test_imports_go_one_way_inside_a_folder(folder: str, part: str) -> None:
+    text = (PACKAGE / folder / f"{part}.py").read_text()
+    assert upwards(folder, part, text) == set()
 
 
 @pytest.mark.parametrize(
-    ("room", "part", "planted"),
+    ("folder", "part", "planted"),
     [
+        ("lines/reading", "values", "from gradninja.lines.reading.calls.calls import read_call"),
+        ("lines/reading", "containers", "from gradninja.lines.reading import statements"),
         ("algebra", "index", "from gradninja.algebra.write.writer import Writer"),
         ("native", "maps", "def f():\n    from gradninja.native.calls import training"),
         ("check", "walks", "from gradninja.check import judge"),
     ],
 )
-def test_a_planted_way_up_inside_a_room_is_caught(room: str, part: str, planted: str) -> None:
-    assert upwards(room, part, planted)
+def test_a_planted_way_up_inside_a_folder_is_caught(folder: str, part: str, planted: str) -> None:
+    assert upwards(folder, part, planted)
 
 
 MOST_FILES = 13  # side by side in a folder

@@ -24,8 +24,9 @@ from gradninja.lines.ndarray import NUMPY, TORCH, as_tensors, holds_arrays, is_a
 from gradninja.lines.original import held_to_numpy
 from gradninja.lines.plain import continuous, is_plain, wide
 from gradninja.lines.program import Input, Program
-from gradninja.lines.reader import Reader
+from gradninja.lines.reader import read_program, reading_of
 from gradninja.lines.reading.building import DoesNotRun
+from gradninja.lines.reading.state import Reading
 from gradninja.lines.vocabulary import Vocabulary
 
 # Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,
@@ -71,8 +72,8 @@ def read(
     asked = [wrt] if isinstance(wrt, str) else wrt
     wanted = None if asked is None else {own_names.get(name, name) for name in asked}
 
-    def attempt(values: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Program, Reader]:
-        reader = Reader(source, book)
+    def attempt(values: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Program, Reading]:
+        reading = reading_of(source, book)
         if held is not None:
             torch.manual_seed(0)  # the object's own run draws the same numbers
         packed: dict[str, Any] = {}
@@ -84,8 +85,9 @@ def read(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                program = reader.program(prepared, names, held, packed)
-                return replace(program, notes=() if held is None else held.notes), reader
+                program = read_program(reading, prepared, names, held, packed)
+                notes = () if held is None else held.notes
+                return replace(program, notes=notes), reading
             except RecursionError:
                 raise ReadError(
                     "the expressions are nested too deep to read",
@@ -115,14 +117,14 @@ def read(
         values = {**given, **_draw(drawn, shapes, {})}
         names = _axis_names(formals, values)
         try:
-            program, reader = attempt(values, names)
+            program, reading = attempt(values, names)
             if any(f.kind == "int" for f in drawn):
                 # The first reading, with zeros, has shown what each index tensor indexes.
-                bounds = _bounds(drawn, values, reader)
+                bounds = _bounds(drawn, values, reading)
                 values = {**given, **_draw(drawn, shapes, bounds)}
-                program, reader = attempt(values, names)
+                program, reading = attempt(values, names)
             if not _finite(program):
-                bounds = _bounds(drawn, values, reader)
+                bounds = _bounds(drawn, values, reading)
                 positive = {**given, **_draw(drawn, shapes, bounds, positive=True)}
                 program, _ = attempt(positive, names)
         except DoesNotRun as error:
@@ -211,10 +213,10 @@ def _draw(
     }
 
 
-def _bounds(drawn: list[Parameter], values: Mapping[str, Any], reader: Reader) -> dict[str, int]:
+def _bounds(drawn: list[Parameter], values: Mapping[str, Any], reading: Reading) -> dict[str, int]:
     """How many different ints each drawn index tensor may hold; 2 where nothing is indexed."""
     return {
-        f.name: reader.bounds.get(values[f.name].untyped_storage().data_ptr(), 2)
+        f.name: reading.bounds.get(values[f.name].untyped_storage().data_ptr(), 2)
         for f in drawn
         if f.kind == "int"
     }

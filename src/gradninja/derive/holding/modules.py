@@ -19,7 +19,7 @@ from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
 from gradninja.lines.ndarray import TORCH
 from gradninja.lines.plain import continuous, parts_of, wide
-from gradninja.lines.reading.objects import HOOKS
+from gradninja.lines.reading.calls.objects import HOOKS
 from gradninja.lines.scope import vjp
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64

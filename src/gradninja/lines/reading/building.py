@@ -13,9 +13,16 @@ from gradninja.lines import fence
 from gradninja.lines.given.source import Source
 from gradninja.lines.operators import output_syntax
 from gradninja.lines.plain import belongs, continuous, is_plain, literal
-from gradninja.lines.program import ITEM, STATIC, TUPLE, Expr
+from gradninja.lines.program import ITEM, NAME, STATIC, TUPLE, Expr
+from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.reading.numbers import hold_reckoned
 from gradninja.lines.vocabulary import Vocabulary
+
+# What gives a plain Python value that the values of a tensor do not change.
+OF_SHAPES = frozenset(
+    "size numel nelement dim ndimension is_floating_point element_size is_tensor stride "
+    "is_contiguous broadcast_shapes".split()
+)
 
 
 class DoesNotRun(ReadError):
@@ -23,18 +30,45 @@ class DoesNotRun(ReadError):
 
 
 class Builder:
-    """Builds expressions out of others, with the spot in the source that each comes from."""
+    """Builds expressions out of others, with the spot in the source that each comes from.
 
-    source: Source
-    book: Vocabulary
-    grad_enabled: bool
-    scope: dict[str, Expr]
-    frames: list[dict[str, Expr]]  # the scopes of the callers
-    handed: frozenset[str]  # names of the inputs that are dictionaries or lists
+    `values_decide`: whether a tensor's value may become a plain one that decides what is read.
+    """
+
+    def __init__(self, source: Source, book: Vocabulary, values_decide: bool = True) -> None:
+        self.source = source
+        self.book = book
+        self.values_decide = values_decide
+        self.grad_enabled = True
+        self.scope: dict[str, Expr] = {}
+        self.frames: list[dict[str, Expr]] = []  # the scopes of the callers
+        self.handed: frozenset[str] = frozenset()  # the inputs that are dictionaries or lists
+        self.bounds: dict[int, int] = {}  # storage of an index tensor -> size of what it indexes
+        self.overwritten: dict[str, tuple[int, str]] = {}  # name -> line that wrote, and to what
+        self.spent = 0
+        self.outermost = source.spot(source.function)  # the forward's own statement that is read
 
     def spend(self) -> None:
         """Count a line read, or what costs as much as one; raise ReadError where it is too many."""
-        raise NotImplementedError
+        self.spent += 1
+        if self.spent > fence.MOST_LINES:
+            raise ReadError(
+                f"this unrolls to more than {fence.MOST_LINES:,} lines, more than are read",
+                spot=self.outermost,
+                hint="loops, comprehensions and calls are written out, turn by turn: give it fewer "
+                "turns, or say the same with operations on whole tensors",
+            )
+
+    def hold_fresh(self, node: ast.AST, expr: Expr) -> None:
+        """Refuse what shares memory with something that was written to since."""
+        for part in expr.walk() if self.overwritten else ():
+            if part.op == NAME and str(part) in self.overwritten:
+                line, through = self.overwritten[str(part)]
+                self.fail(
+                    node,
+                    f"`{part}` shares memory with `{through}`, which line {line} changed in place",
+                    "take a copy where the two become one, with `.clone()`",
+                )
 
     def fail(self, node: ast.AST, message: str, hint: str | None = None) -> NoReturn:
         raise ReadError(message, spot=self.source.spot(node), hint=hint)
@@ -80,6 +114,8 @@ class Builder:
         """Run an operation on its operands' values and keep it as an expression."""
         kwargs = kwargs or {}
         operands = (*args, *kwargs.values())
+        for operand in operands:
+            self.hold_fresh(node, operand)
         hold_reckoned(*(e.value for e in operands if not e.is_tensor))
         size = fence.too_large(op, [e.value for e in operands if not e.is_tensor])
         if size is not None:
@@ -97,6 +133,7 @@ class Builder:
         if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
             value = tuple(value)
         elif not isinstance(value, torch.Tensor):
+            self._hold_shapes(node, op, operands)
             return Expr(
                 STATIC,
                 (),
@@ -128,6 +165,7 @@ class Builder:
                 f"there is no rule for `{name}`",
                 "write it with operations that have one, or give it a rule with gradninja.rule",
             )
+        self._note_bounds(op, args, kwargs)
         return Expr(
             op,
             args,
@@ -140,6 +178,19 @@ class Builder:
             or (op in fence.DROPPING and value.data_ptr() != operands[0].value.data_ptr())
             or any(e.random for e in operands),
         )
+
+    def _hold_shapes(self, node: ast.AST, op: str, operands: Iterable[Expr]) -> None:
+        """Refuse a plain value that a tensor's values decide, where they may not."""
+        if self.values_decide or op.rpartition(".")[2] in OF_SHAPES:
+            return
+        if any(part.is_tensor for operand in operands for part in operand.walk()):
+            self.fail(node, "this asks for a value; the lines would hold for this one value alone")
+
+    def _note_bounds(self, op: str, args: tuple[Expr, ...], kwargs: Mapping[str, Expr]) -> None:
+        for index, size in bounds(op, args, kwargs):
+            if index.is_tensor:  # a view of an input is told by its memory
+                key = index.value.untyped_storage().data_ptr()
+                self.bounds[key] = min(size, self.bounds.get(key, size))
 
     def item(self, node: ast.AST, several: Expr, index: int) -> Expr:
         """One output of an operation that gives several."""

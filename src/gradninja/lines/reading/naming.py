@@ -10,110 +10,139 @@ import torch
 
 from gradninja.lines.plain import continuous, is_plain
 from gradninja.lines.program import NAME, STATIC, TUPLE, Expr, Line
-from gradninja.lines.reading.objects import Objects
+from gradninja.lines.reading.state import Reading
 
 
-class Naming(Objects):
-    """Binds names to values, with a line where a value needs one."""
+def fresh(reading: Reading, base: str) -> str:
+    """`base`, or `base_1`, `base_2`, ... where it is taken."""
+    name, count = base, reading.counts.get(base, 0)
+    while name in reading.taken or (count and name in reading.reserved):
+        count += 1
+        name = f"{base}_{count}"
+    reading.taken.add(name)
+    reading.counts[base] = count
+    reading.made[name] = reading.depth
+    return name
 
-    lines: list[Line]
-    taken: set[str]
-    reserved: set[str]
-    counts: dict[str, int]  # the number that a base's last fresh name ends in
-    made: dict[str, int]  # how deep in calls a name was made
-    turns: list[tuple[int, int]]  # the loops that are being read, and which turn of each
-    whole_names: set[str]  # of the parts of inputs that are dictionaries or lists
-    of_object: bool  # whether an object's forward is read
 
-    def fresh(self, base: str) -> str:
-        """`base`, or `base_1`, `base_2`, ... where it is taken."""
-        name, count = base, self.counts.get(base, 0)
-        while name in self.taken or (count and name in self.reserved):
-            count += 1
-            name = f"{base}_{count}"
-        self.taken.add(name)
-        self.counts[base] = count
-        self.made[name] = self.depth
-        return name
+def add_line(reading: Reading, targets: tuple[str, ...], expr: Expr) -> None:
+    number = reading.source.spot(reading.statement).line
+    text = reading.source.statement(reading.statement)
+    reading.lines.append(Line(targets, expr, number, text, tuple(reading.turns)))
 
-    def add_line(self, targets: tuple[str, ...], expr: Expr) -> None:
-        number = self.source.spot(self.statement).line
-        text = self.source.statement(self.statement)
-        self.lines.append(Line(targets, expr, number, text, tuple(self.turns)))
 
-    def bind(self, name: str, expr: Expr) -> Expr:
-        """Bind a name of the person's to a value; the scope then holds what to read for it."""
-        self.scope[name] = bound = self.named(name, expr)
-        return bound
+def bind(reading: Reading, name: str, expr: Expr) -> Expr:
+    """Bind a name of the person's to a value; the scope then holds what to read for it."""
+    reading.scope[name] = bound = name_value(reading, name, expr)
+    return bound
 
-    def named(self, name: str, expr: Expr) -> Expr:
-        """A value under a name like this one, with a line where it needs one."""
-        if expr.op == NAME and str(expr) == name and name in self.whole_names:
-            return expr  # `W1 = parameters["W1"]`
-        if self.of_object and expr.op == NAME and self.made.get(str(expr), 0) > self.depth:
-            return self._handed_out(name, expr)
-        if expr.op == TUPLE:
-            named = [self._leaf(name, element) for element in expr.args]
-            bound = self.rebuilt(self.statement, expr, named)
-        elif expr.op != STATIC and isinstance(expr.value, tuple):
-            bound = self.name_outputs(name, expr)
-        elif expr.op == STATIC and not self._keeps_name(expr):
-            bound = expr
+
+def name_value(reading: Reading, name: str, expr: Expr) -> Expr:
+    """A value under a name like this one, with a line where it needs one."""
+    reading.hold_fresh(reading.statement, expr)
+    return name_version(reading, name, expr)
+
+
+def name_version(reading: Reading, name: str, expr: Expr) -> Expr:
+    """The same, of what a line writes to: it may share memory with the version before."""
+    if expr.op == NAME and str(expr) == name and name in reading.whole_names:
+        return expr  # `W1 = parameters["W1"]`
+    if reading.of_object and expr.op == NAME and reading.made.get(str(expr), 0) > reading.depth:
+        return _handed_out(reading, name, expr)
+    if expr.op == TUPLE:
+        named = [name_leaf(reading, name, element) for element in expr.args]
+        bound = reading.rebuilt(reading.statement, expr, named)
+    elif expr.op != STATIC and isinstance(expr.value, tuple):
+        bound = name_outputs(reading, name, expr)
+    elif expr.op == STATIC and not _keeps_name(expr):
+        bound = expr
+    else:
+        target = fresh(reading, name)
+        add_line(reading, (target,), expr)
+        bound = reference(target, expr.value, expr)
+    return bound
+
+
+def _handed_out(reading: Reading, name: str, expr: Expr) -> Expr:
+    """What a forward within returned under a name of its own takes the caller's name.
+
+    Where other lines have read it by then it keeps its own, and there is no line `y = x`.
+    """
+    last = reading.lines[-1] if reading.lines else None
+    holders = [*reading.state.values(), *reading.scope.values()]
+    holders += [held for frame in reading.frames for held in frame.values()]
+    kept = any(_holds(held, str(expr)) for held in holders)
+    if last is None or last.targets != (str(expr),) or kept:
+        return expr
+    reading.taken.discard(str(expr))
+    target = fresh(reading, name)
+    reading.lines[-1] = replace(last, targets=(target,))
+    return reference(target, expr.value, expr)
+
+
+def name_outputs(reading: Reading, base: str, expr: Expr) -> Expr:
+    targets = tuple(fresh(reading, f"{base}_{i}") for i in range(len(expr.value)))
+    add_line(reading, targets, expr)
+    several = [reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
+    return reading.container(reading.statement, several)
+
+
+def _keeps_name(expr: Expr) -> bool:
+    """Whether a plain value is a line that can be read later: numbers are, a slice is not."""
+    plain = isinstance(expr.value, bool | int | float | torch.Size) or (
+        isinstance(expr.value, tuple) and is_plain(expr.value)
+    )
+    return plain and not isinstance(expr.syntax, ast.Name | ast.Slice)
+
+
+def name_element(reading: Reading, base: str, value: Expr) -> Expr:
+    """An element under a name, where it needs one."""
+    if value.op not in (TUPLE, STATIC) and isinstance(value.value, tuple):
+        return name_outputs(reading, base, value)
+    return name_leaf(reading, base, value, plain=True)
+
+
+def name_leaf(reading: Reading, name: str, element: Expr, plain: bool = False) -> Expr:
+    """An element of a list: it may be used many times, so it gets a name.
+
+    `plain`: the name itself, where it is free.
+    """
+    if element.op in (NAME, STATIC):
+        return element
+    if element.op == TUPLE:
+        parts = [name_leaf(reading, name, e) for e in element.args]
+        return reading.rebuilt(reading.statement, element, parts)
+    target = fresh(reading, name if plain else f"{name}_0")
+    add_line(reading, (target,), element)
+    return reference(target, element.value, element)
+
+
+def name_argument(reading: Reading, name: str, value: Expr) -> Expr:
+    """An argument of a call that is put in place: what its formal stands for there."""
+    if value.op in (NAME, STATIC):
+        return value
+    if value.op == TUPLE:
+        parts = [name_argument(reading, name, e) for e in value.args]
+        return reading.rebuilt(reading.statement, value, parts)
+    if isinstance(value.value, tuple):
+        before = reading.scope.get(name)
+        bound = bind(reading, name, value)
+        if before is None:
+            del reading.scope[name]
         else:
-            target = self.fresh(name)
-            self.add_line((target,), expr)
-            bound = self.reference(target, expr.value, expr)
+            reading.scope[name] = before
         return bound
+    target = fresh(reading, name)
+    add_line(reading, (target,), value)
+    return reference(target, value.value, value)
 
-    def _handed_out(self, name: str, expr: Expr) -> Expr:
-        """What a forward within returned under a name of its own takes the caller's name.
 
-        Where other lines have read it by then it keeps its own, and there is no line `y = x`.
-        """
-        last = self.lines[-1] if self.lines else None
-        holders = [*self.state.values(), *self.scope.values()]
-        holders += [held for frame in self.frames for held in frame.values()]
-        kept = any(_holds(held, str(expr)) for held in holders)
-        if last is None or last.targets != (str(expr),) or kept:
-            return expr
-        self.taken.discard(str(expr))
-        target = self.fresh(name)
-        self.lines[-1] = replace(last, targets=(target,))
-        return self.reference(target, expr.value, expr)
-
-    def name_outputs(self, base: str, expr: Expr) -> Expr:
-        targets = tuple(self.fresh(f"{base}_{i}") for i in range(len(expr.value)))
-        self.add_line(targets, expr)
-        several = [self.reference(t, v, expr) for t, v in zip(targets, expr.value, strict=True)]
-        return self.container(self.statement, several)
-
-    def _keeps_name(self, expr: Expr) -> bool:
-        """Whether a plain value is a line that can be read later: numbers are, a slice is not."""
-        plain = isinstance(expr.value, bool | int | float | torch.Size) or (
-            isinstance(expr.value, tuple) and is_plain(expr.value)
-        )
-        return plain and not isinstance(expr.syntax, ast.Name | ast.Slice)
-
-    def _leaf(self, name: str, element: Expr, plain: bool = False) -> Expr:
-        """An element of a list: it may be used many times, so it gets a name.
-
-        `plain`: the name itself, where it is free.
-        """
-        if element.op in (NAME, STATIC):
-            return element
-        if element.op == TUPLE:
-            parts = [self._leaf(name, e) for e in element.args]
-            return self.rebuilt(self.statement, element, parts)
-        target = self.fresh(name if plain else f"{name}_0")
-        self.add_line((target,), element)
-        return self.reference(target, element.value, element)
-
-    def reference(self, name: str, value: Any, of: Expr) -> Expr:
-        syntax = ast.Name(name, ast.Load())
-        if not isinstance(value, torch.Tensor):
-            return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
-        flows = of.differentiable and continuous(value)
-        return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)
+def reference(name: str, value: Any, of: Expr) -> Expr:
+    syntax = ast.Name(name, ast.Load())
+    if not isinstance(value, torch.Tensor):
+        return Expr(STATIC, (), syntax, value, of.spot, sized=of.sized)
+    flows = of.differentiable and continuous(value)
+    return Expr(NAME, (), syntax, value, of.spot, differentiable=flows)
 
 
 def _holds(held: Expr, name: str) -> bool:

@@ -45,14 +45,17 @@ def hold_reckoned(*values: Any) -> None:
             raise found.error
 
 
-def taken_out(spot: Spot, tensor: Expr, name: str, syntax: ast.expr) -> Expr:
-    """The number, or numbers, that a method or a builtin takes out of a tensor."""
+def taken_out(spot: Spot, tensor: Expr, name: str, syntax: ast.expr, decides: bool = True) -> Expr:
+    """The number, or numbers, that a method or a builtin takes out of a tensor.
+
+    `decides`: whether it may be reckoned with, where no gradient leads to the tensor.
+    """
     error = ReadError(
         f"`{name}` is outside of what is read",
         spot=spot,
         hint=fence.REFUSED.get(f"Tensor.{name}", fence.REFUSED["Tensor.item"]),
     )
-    if tensor.differentiable or name == "numpy":
+    if tensor.differentiable or not decides or name == "numpy":
         return Expr(STATIC, (), syntax, Logged(error), spot)
     try:
         value = BY_NAME[name](tensor.value)

@@ -20,7 +20,7 @@ from gradninja.lines.meaning import written_out
 from gradninja.native.maps.graph import Graph, Leaf, Node
 from gradninja.native.maps.scalars import Buffer
 from gradninja.native.maps.text import RESERVED
-from gradninja.native.reading.read import StepReader
+from gradninja.native.reading.read import step_reading
 from gradninja.native.reading.refusal import NativeError
 from gradninja.rules import Book, Rule, Site
 from gradninja.rules.rule import Formal, Spelling
@@ -241,7 +241,7 @@ class Lowering:
         """An operation as the text of simpler ones, in which its arguments' names stand."""
         at.read.update(at.site.bound)  # each operation of the text is held to what it reads
         outer, self.told = self.told, at.told
-        found = self.lower(written_out(text, at.site.rule.name, at.site.bound, StepReader))
+        found = self.lower(written_out(text, at.site.rule.name, at.site.bound, step_reading))
         self.told = outer
         assert isinstance(found, Node)
         return self.graph.cast(found, at.dtype)

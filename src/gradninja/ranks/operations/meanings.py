@@ -15,7 +15,7 @@ from gradninja.derive.template import rebuild
 from gradninja.errors import GradninjaError
 from gradninja.lines import NAME, STATIC, Expr
 from gradninja.lines.given.source import parse
-from gradninja.lines.reader import Reader
+from gradninja.lines.reader import reading_of
 from gradninja.ranks.operations.taking import Operation
 from gradninja.ranks.values import Value
 from gradninja.rules import BOOK, Refusal
@@ -31,17 +31,17 @@ def meaning(operation: Operation, operands: Sequence[Value]) -> Lines | None:
     source = parse(
         f"def meant({', '.join(given)}):\n    return {ast.unparse(operation.syntax)}", "<row>", None
     )
-    reader = Reader(source, BOOK)
+    reading = reading_of(source, BOOK)
     spot = source.spot(source.function)
     for name, value in zip(given, operands, strict=True):
         tensor = isinstance(value.whole, torch.Tensor)
         syntax = ast.Name(name, ast.Load())
-        reader.scope[name] = Expr(NAME if tensor else STATIC, (), syntax, value.whole, spot)
+        reading.scope[name] = Expr(NAME if tensor else STATIC, (), syntax, value.whole, spot)
     returned = source.function.body[-1]
     assert isinstance(returned, ast.Return) and returned.value is not None
     try:
         with torch.no_grad():
-            site = BOOK.find(reader.read(returned.value))
+            site = BOOK.find(reading.read(returned.value))
         if site is None or not site.rule.means or site.rule.elementwise:
             return None
         text = site.rule.meaning(site)

@@ -59,10 +59,32 @@ def _size(name: str, sizes: Mapping[str, int], unknown: int | None = None) -> in
     return sizes[name] if unknown is None else sizes.get(name, unknown)
 
 
+def _hold(pattern: str, rank: int, sizes: Mapping[str, int], one_sided: str) -> Groups:
+    """The left side's axes; raise ValueError where einops takes no such pattern.
+
+    `one_sided`: which side may have axes of its own, "left", "right" or "".
+    """
+    left, right = _sides(pattern, rank)
+    if len(left) != rank:
+        raise ValueError(f"`{pattern}` names {len(left)} axes, and the tensor has {rank}")
+    named = [
+        {name for group in side for name in group if "@" not in name} for side in (left, right)
+    ]
+    alone = {"left": named[1] - named[0], "right": named[0] - named[1]}.get(
+        one_sided, named[0] ^ named[1]
+    )
+    if alone:
+        raise ValueError(f"`{min(alone)}` is on one side of `{pattern}` only")
+    unknown = set(sizes) - named[0] - named[1]
+    if unknown:
+        raise ValueError(f"`{min(unknown)}` has a size, and is no axis of `{pattern}`")
+    return left
+
+
 @computed
-def split_of(pattern: str, rank: int, sizes: Mapping[str, int]) -> tuple[Any, ...]:
+def split_of(pattern: str, rank: int, sizes: Mapping[str, int], one_sided: str) -> tuple[Any, ...]:
     """((axis, sizes) to unflatten, last axis first; axes of size 1 to drop, last first)."""
-    left, _ = _sides(pattern, rank)
+    left = _hold(pattern, rank, sizes, one_sided)
     splits = [
         (at, tuple(_size(name, sizes, -1) for name in group))
         for at, group in enumerate(left)
@@ -135,8 +157,8 @@ def equation_of(pattern: str) -> str:
     return "->".join(sides)
 
 
-def _split(x: Any, pattern: str, rank: int, sizes: Mapping[str, int]) -> Any:
-    splits, ones = split_of(pattern, rank, sizes)
+def _split(x: Any, pattern: str, rank: int, sizes: Mapping[str, int], one_sided: str = "") -> Any:
+    splits, ones = split_of(pattern, rank, sizes, one_sided)
     for dim, parts in splits:
         x = x.unflatten(dim, parts)
     for dim in ones:
@@ -170,7 +192,7 @@ def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> Any:
 def reduce(tensor: Any, pattern: str, reduction: str, **axes_lengths: int) -> Any:
     x = torch.stack(tensor) if isinstance(tensor, list) else tensor
     rank = x.dim()
-    x = _split(x, pattern, rank, axes_lengths)
+    x = _split(x, pattern, rank, axes_lengths, "left")
     dims = reduced_of(pattern, rank)
     if dims and reduction == "prod":
         for dim in dims[::-1]:
@@ -194,7 +216,7 @@ def reduce(tensor: Any, pattern: str, reduction: str, **axes_lengths: int) -> An
 def repeat(tensor: Any, pattern: str, **axes_lengths: int) -> Any:
     x = torch.stack(tensor) if isinstance(tensor, list) else tensor
     rank = x.dim()
-    x = _split(x, pattern, rank, axes_lengths)
+    x = _split(x, pattern, rank, axes_lengths, "right")
     x = _permuted(x, order_of(pattern, rank, axes_lengths))
     new, wide = repeated_of(pattern, rank, axes_lengths)
     for dim in new:
