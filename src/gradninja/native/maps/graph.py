@@ -100,12 +100,14 @@ class Scatter(Node):
     """Its first argument, with elements overwritten or added to.
 
     For every place of `space`, in order: the element at `target` becomes `value`, or has it added.
+    `bare`: no element of the first argument is ever seen; what this does not write, others will.
     """
 
     space: tuple[int, ...] = ()
     target: Callable[[Get, Places], Places] = field(default=lambda get, at: at)
     value: Pull = field(default=lambda get, at: get(None, at))
     adds: bool = True
+    bare: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,13 +283,13 @@ class Graph:
             below.range = (0, size - 1)
         return least
 
-    def placed(self, whole: Node, part: Node, starts: Sequence[int]) -> Node:
+    def placed(self, whole: Node, part: Node, starts: Sequence[int], bare: bool = False) -> Node:
         """`whole` with `part` written to it, from `starts` on along its axes."""
 
         def target(get: Get, at: Places) -> Places:
             return tuple(place + start for place, start in zip(at, starts, strict=True))
 
-        return self.scatter(whole, part, target)
+        return self.scatter(whole, part, target, bare=bare)
 
     def scatter(
         self,
@@ -296,6 +298,7 @@ class Graph:
         target: Callable[[Get, Places], Places],
         looked_up: Sequence[Node] = (),
         adds: bool = False,
+        bare: bool = False,
     ) -> Node:
         """`whole` with each element of `part` written, or added, to the place that is its target.
 
@@ -310,6 +313,7 @@ class Graph:
                 target=target,
                 value=lambda get, at: get(part, at),
                 adds=adds,
+                bare=bare,
             )
         )
 

@@ -109,7 +109,7 @@ def joined(graph: Graph, nodes: Sequence[Node], axis: int) -> Node:
     whole, start = graph.number(0, nodes[0].dtype, shape), 0
     for node in nodes:
         starts = [start if a == axis else 0 for a in range(len(shape))]
-        whole = graph.placed(whole, node, starts)
+        whole = graph.placed(whole, node, starts, bare=start == 0)
         start += node.shape[axis]
     return whole
 

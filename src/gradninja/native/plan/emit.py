@@ -149,7 +149,7 @@ class Writer:
 
     def _stores(self, segments: Sequence[Sequence[int]], evaluate: Evaluate) -> list[str]:
         """Loops with nothing but stores inside."""
-        nest = fit(segments, evaluate, self.taken)
+        nest = fit(segments, evaluate, self.taken, blocks=True)
         body = self._body(nest.loops, nest.stores, self.taken)
         return self._nested(nest.loops, body, _stored(nest.stores, body))
 
@@ -255,12 +255,16 @@ class Writer:
             return self._summed(node, found, found.across)
         a, b, c = found.arrays
         scale, keep = number(1.0, node.dtype), number(0.0, node.dtype)
+        outside = (*found.around, *found.summed)
+        loops = variables(outside, self._free(len(outside)))
         if leaf is not None:
             scale, keep = "-rate", number(1.0, node.dtype)
+        elif found.summed:  # what is there already counts from the second turn on
+            turn = " + ".join(var.name for var in loops[len(found.around) :])
+            keep = f"{node.dtype}({turn} > 0)"
         axes = (found.rows, found.columns, found.depth)
         at, first, second = (self._size(axis.size) for axis in axes)
         (ars, _, crs), (_, bcs, ccs), (acs, brs, _) = (axis.strides for axis in axes)
-        loops = variables(found.around, self._free(len(found.around)))
         one, two, three = (self._start(found, loops, place) for place in range(3))
         call = (
             f"gemm({_PRODUCT[node.dtype]}, {at}, {first}, {second}, {scale}, "
@@ -278,7 +282,7 @@ class Writer:
 
     def _start(self, found: Product, loops: Sequence[Var], array: int) -> str:
         total = Index(found.starts[array])
-        for var, axis in zip(loops, found.around, strict=True):
+        for var, axis in zip(loops, (*found.around, *found.summed), strict=True):
             total = total + index_of(var) * axis.strides[array]
         return Body(loops, [], ()).index(total)
 
@@ -286,7 +290,8 @@ class Writer:
         """Small products of a batch that lies innermost: each step of the sum is over all of it."""
         outer = [axis for axis in (*found.around, found.rows, found.columns) if axis != across]
         outer = [axis for axis in outer if axis.size > 1]
-        axes = [*outer, found.depth, across]
+        inner = [*found.summed, found.depth, across]
+        axes = [*outer, *inner]
         loops = variables(axes, self._free(len(axes)))
         places = []
         for array in range(3):
@@ -301,10 +306,10 @@ class Writer:
         body = Body(loops, [(value, len(loops))], self.taken)
         element = f"{found.arrays[2].name}[{body.index(places[2])}]"
         pad = INDENT * len(outer)
-        lines = [INDENT * depth + self._for(var) for depth, var in enumerate(loops[:-2])]
+        lines = [INDENT * depth + self._for(var) for depth, var in enumerate(loops[: len(outer)])]
         lines += [pad + self._for(loops[-1]), f"{pad}{INDENT}{element} = {number(0.0, node.dtype)}"]
         grown = f"{element} = plus({element}, {body.text(value)})"
-        inside = self._nested(loops[-2:], body, [grown], len(outer))
+        inside = self._nested(loops[len(outer) :], body, [grown], len(outer))
         return [*lines, *(pad + line for line in inside)]
 
     def _scatter(self, stage: Stage) -> list[str]:
@@ -312,17 +317,22 @@ class Writer:
         assert isinstance(node, Scatter)
         buffer, strides = plan.buffers[node], plan.strides[node]
         get = plan.getter()
+        ordered, free = plan.scattered(node)
+        order = [*ordered, *free]
 
         def base(loops: Sequence[Index]) -> list[Store]:
             at = plan.at(node, loops)
             return [Store(buffer, place_of(at, strides), get(node.args[0], at))]
 
         def written(loops: Sequence[Index]) -> list[Store]:
-            places = node.target(get, tuple(loops))
-            return [Store(buffer, place_of(places, strides), node.value(get, tuple(loops)))]
+            known = dict(zip(order, loops, strict=True))
+            at = tuple(known[axis] for axis in range(len(order)))
+            return [Store(buffer, place_of(node.target(get, at), strides), node.value(get, at))]
 
-        lines = self._stores([plan.space(node)], base)
-        nest = fit([node.space], written, self.taken)
+        in_place = node.bare or plan.buffers.get(node.args[0]) is buffer
+        lines = [] if in_place else self._stores([plan.space(node)], base)
+        sizes = [[node.space[axis] for axis in axes] for axes in (ordered, free)]
+        nest = fit(sizes, written, self.taken, blocks=bool(free))
         (store,) = nest.stores
         place = self.scalars.index(store.at)
         wanted = [(store.value, len(nest.loops)), (place, len(nest.loops))]

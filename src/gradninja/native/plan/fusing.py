@@ -67,6 +67,11 @@ class Plan:
         self.updates = tuple(updates)
         self.roots = [*outputs, *(g for _, g in updates), *(c.node for c in graph.checks)]
         self.nodes = self._reached()
+        self.users: dict[Node, list[Node]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for arg in dict.fromkeys(node.args):
+                self.users[arg].append(node)
+        self.last = self._written()
         self.buffers: dict[Node, Buffer] = {}
         self.strides: dict[Node, tuple[int, ...]] = {}
         self.order: dict[Node, tuple[int, ...]] = {}
@@ -92,6 +97,20 @@ class Plan:
                 pending.extend(node.args)
         return sorted(found, key=lambda node: node.number)
 
+    def _written(self) -> dict[Node, Node]:
+        """What a scattering writes to where it lies: nobody else reads it; and the last that does.
+
+        They are one array.
+        """
+        found: dict[Node, Node] = {}
+        for node in reversed(self.nodes):
+            if isinstance(node, Scatter):
+                base = node.args[0]
+                alone = self.users[base] == [node] and base not in self.roots
+                if alone and not isinstance(base, Leaf):
+                    found[base] = found.get(node, node)
+        return found
+
     # -- memory -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
@@ -101,15 +120,13 @@ class Plan:
             natural = isinstance(node, Leaf) or node in self.outputs
             order = tuple(range(len(node.shape))) if natural else axes.order(node, inner)
             self.order[node] = order
+        self.order.update({node: self.order[last] for node, last in self.last.items()})
+        for node, order in self.order.items():
             self.strides[node] = (
                 node.strides if isinstance(node, Leaf) else strides_of(node.shape, order)
             )
 
     def _keep(self) -> None:
-        users: dict[Node, list[Node]] = {node: [] for node in self.nodes}
-        for node in self.nodes:
-            for arg in dict.fromkeys(node.args):
-                users[arg].append(node)
         kept = {n for n in self.nodes if not isinstance(n, Leaf | Map)}
         kept |= {n for n in self.roots if not isinstance(n, Leaf)}
         kept -= {c.node for c in self.graph.checks if isinstance(c.node, Map)} - set(self.outputs)
@@ -123,7 +140,7 @@ class Plan:
                 costs[node] = 1
                 continue
             cost = node.weight + sum(1 if a in kept else costs[a] for a in dict.fromkeys(node.args))
-            readers = _readers(node, users, kept)
+            readers = _readers(node, self.users, kept)
             again = len(readers) > 1 and cost > _CHEAP_AGAIN
             spread = cost > 1 and any(r.size > node.size for r in readers if isinstance(r, Map))
             spread |= cost > 1 and any(
@@ -134,7 +151,10 @@ class Plan:
             costs[node] = cost
         for node in self.nodes:
             if node in kept:
-                self._buffer(node)
+                whole = self.last.get(node, node)
+                if whole not in self.buffers:
+                    self._buffer(whole)
+                self.buffers[node] = self.buffers[whole]
         for node in self.nodes:
             if not isinstance(node, Gemm) or product_of(self, node) is not None:
                 continue
@@ -314,6 +334,24 @@ class Plan:
         order = [a for a in self.order[arg] if arg.shape[a] != 1]
         return bool(order) and order[-1] not in node.axes
 
+    def scattered(self, node: Scatter) -> tuple[list[int], list[int]]:
+        """The axes of a scattering's space: those whose order counts, and those that are free.
+
+        Along a free one, what is written is another element each time; they come in the order of
+        memory. Along the others, an element may be written, or added to, twice.
+        """
+        variables = [Var(f"v{axis}", size) for axis, size in enumerate(node.space)]
+        at = tuple(index_of(v) for v in variables)
+        places = node.target(self.getter(), at)
+        apart = {
+            axis: self.order[node].index(place)
+            for axis, index in enumerate(at)
+            for place, found in enumerate(places)
+            if index.terms and not (found - index).terms
+        }
+        ordered = [axis for axis in range(len(at)) if axis not in apart]
+        return ordered, sorted(apart, key=lambda axis: apart[axis])
+
     def _reads(self, stage: Stage) -> set[Buffer]:
         """The arrays that a stage loads from."""
         found: set[Buffer] = set()
@@ -335,7 +373,8 @@ class Plan:
         if isinstance(node, Scatter):
             at = _anywhere(node.space)
             places = node.target(get, at)
-            return [of(node.args[0]), node.value(get, at), *map(graph.scalars.index, places)]
+            base = [] if node.bare else [of(node.args[0])]
+            return [*base, node.value(get, at), *map(graph.scalars.index, places)]
         return [of(arg) for arg in node.args]
 
 

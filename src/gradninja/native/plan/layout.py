@@ -8,13 +8,14 @@ have it innermost, and then hardly a matrix product or a sum has to turn anythin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from gradninja.native.maps.graph import Gemm, Leaf, Map, Node, Places, Reduce
+from gradninja.native.maps.graph import Gemm, Get, Leaf, Map, Node, Places, Reduce, Scatter
 from gradninja.native.maps.places import Index, Var, index_of
 from gradninja.native.maps.scalars import Scalar, Scalars
 
 Axis = tuple[Node, int]
+Join = Callable[[Axis, Axis], None]
 
 
 class Axes:
@@ -56,6 +57,8 @@ class Axes:
         elif node.args and node.args[0].shape == node.shape:  # a scattering keeps its base's axes
             for axis in range(len(node.shape)):
                 self._join((node, axis), (node.args[0], axis))
+            if isinstance(node, Scatter):
+                _probe_written(node, self._join)
 
     def inner(self) -> tuple[Axis, ...]:
         """The classes that lie innermost, the batch's last; none where there is no batch.
@@ -105,21 +108,32 @@ def _is_spread(node: Node) -> bool:
     return isinstance(node, Map) and bool(node.args) and node.args[0].size < node.size
 
 
-def _probe(node: Map, join: object) -> None:
+def _probe(node: Map, join: Join) -> None:
     """Join the axes of a map with those of its arguments that it takes over as they are."""
-    assert callable(join)
-    scalars = Scalars()
-    variables = [Var(f"v{axis}", size) for axis, size in enumerate(node.shape)]
-    axes = {index_of(v): axis for axis, v in enumerate(variables) if v.size > 1}
+    at = tuple(index_of(Var(f"v{axis}", size)) for axis, size in enumerate(node.shape))
+    node.pull(_probing(node, at, join), at)
 
-    def get(inner: Node, at: Places) -> Scalar:
-        for place, index in enumerate(at):
+
+def _probe_written(node: Scatter, join: Join) -> None:
+    """The same of a scattering, with the axes of what it writes."""
+    at = tuple(index_of(Var(f"v{axis}", size)) for axis, size in enumerate(node.space))
+    places = node.target(_probing(node, (), join), at)
+    node.value(_probing(node, places, join), at)
+
+
+def _probing(node: Node, at: Places, join: Join) -> Get:
+    """What joins each axis of a node, at these places, with those that are read at the same."""
+    scalars = Scalars()
+    axes = {index: axis for axis, index in enumerate(at) if node.shape[axis] > 1}
+
+    def get(inner: Node, found: Places) -> Scalar:
+        for place, index in enumerate(found):
             axis = axes.get(index)
             if axis is not None and inner.shape[place] == node.shape[axis]:
                 join((node, axis), (inner, place))
-        return scalars.call(f"probe {inner.number} {at}", inner.dtype)
+        return scalars.call(f"probe {inner.number} {found}", inner.dtype)
 
-    node.pull(get, tuple(index_of(v) for v in variables))
+    return get
 
 
 def strides_of(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:

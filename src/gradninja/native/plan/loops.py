@@ -6,11 +6,13 @@ import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 from gradninja.native.maps.places import Index, Part, Var, index_of, unflat
 from gradninja.native.maps.scalars import Buffer, Scalar, below_of
 
 LETTERS = "ijkpqr"
+_BLOCK = 16  # elements: the lines of a block stay in the first cache, whatever their distance
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,20 @@ class Nest:
         return tuple(var for segment in self.segments for var in segment)
 
 
-def fit(segments: Sequence[Sequence[int]], evaluate: Evaluate, taken: Iterable[str]) -> Nest:
+def fit(
+    segments: Sequence[Sequence[int]],
+    evaluate: Evaluate,
+    taken: Iterable[str],
+    blocks: bool = False,
+) -> Nest:
     """The best loops for spaces of these sizes.
 
     A loop is split where an index is divided by what divides its size (a view has cut an axis),
     and neighbours within a segment become one where every index goes through both as through one.
     `evaluate` gives the stores from an index for each size, in order.
+
+    `blocks`: the innermost loop may stand anywhere. It is cut in blocks, which go outermost, where
+    an array is turned round: gone through in long steps there, and in short ones further outside.
     """
     names = _names(taken)
     factors = [[[size] for size in segment] for segment in segments]
@@ -64,7 +74,23 @@ def fit(segments: Sequence[Sequence[int]], evaluate: Evaluate, taken: Iterable[s
                 groups, segment, best = trial, trial[number], nest
             else:
                 at += 1
+    if blocks and _turned(best):
+        cut = _joined(groups, factors, evaluate, names, cut=True)
+        best = cut if _count(cut.stores) <= count else best
     return best
+
+
+def _turned(nest: Nest) -> bool:
+    """Whether the innermost loop goes through an array in long steps, and one outside in short."""
+    last = nest.loops[-1] if nest.loops else Var("", 1)
+    if last.size % _BLOCK or last.size == _BLOCK:
+        return False
+    read = [scalar.at for store in nest.stores for scalar in store.value.walk()]
+    for at in (*(store.at for store in nest.stores), *read):
+        steps = {} if at is None else {a: step for a, step in at.terms if isinstance(a, Var)}
+        if abs(steps.get(last, 0)) >= _BLOCK and 1 in steps.values():
+            return True
+    return False
 
 
 def factored(
@@ -123,19 +149,22 @@ def _joined(
     factors: list[list[list[int]]],
     evaluate: Evaluate,
     names: list[str],
+    cut: bool = False,
 ) -> Nest:
-    """One variable for each group of neighbours."""
+    """One variable for each group of neighbours; for the last two, if it is `cut`."""
     fresh = iter(names)
-    segments: list[tuple[Var, ...]] = []
+    block = Var(next(fresh), prod(groups[-1][-1]) // _BLOCK) if cut else None
+    segments: list[tuple[Var, ...]] = [] if block is None else [(block,)]
     factored: list[Index] = []
     for segment in groups:
         variables = []
         for sizes in segment:
-            size = 1
-            for each in sizes:
-                size *= each
-            variables.append(Var(next(fresh), size))
-            factored.extend(unflat(index_of(variables[-1]), sizes))
+            last = block is not None and sizes is groups[-1][-1]
+            variables.append(Var(next(fresh), _BLOCK if last else prod(sizes)))
+            at = index_of(variables[-1])
+            if last and block is not None:
+                at = index_of(block) * _BLOCK + at
+            factored.extend(unflat(at, sizes))
         segments.append(tuple(variables))
     rest = iter(factored)
     places = []

@@ -35,11 +35,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Product:
-    """The loops of a product: `rows`, `columns` and `depth` are the gemm's own."""
+    """The loops of a product: `rows`, `columns` and `depth` are the gemm's own.
+
+    `summed`: other axes that are summed over, within those `around`.
+    """
 
     arrays: tuple[Buffer, Buffer, Buffer]
     starts: Strides
     around: tuple[Axis, ...]
+    summed: tuple[Axis, ...]
     rows: Axis
     columns: Axis
     depth: Axis
@@ -86,14 +90,13 @@ def product_of(
         if variable.size > 1:
             groups[_kind(a, b, c)].append(Axis(variable.size, (a, b, c)))
     rows, columns, depth = (_merged(groups[kind]) for kind in ("rows", "columns", "depth"))
-    if len(depth) > 1:
-        return None
     around = _merged(groups["around"])
-    row, column = _longest(rows), _longest(columns)
+    row, column, deepest = _best(rows), _best(columns), _best(depth)
     around += [axis for axis in (*rows, *columns) if axis not in (row, column)]
+    summed = tuple(axis for axis in depth if axis != deepest)
     starts = (one[1].constant, two[1].constant, first.at.constant)
     arrays = (one[0], two[0], target)
-    return Product(arrays, starts, tuple(around), row, column, _longest(depth))
+    return Product(arrays, starts, tuple(around), summed, row, column, deepest)
 
 
 def _place(operand: Scalar) -> tuple[Buffer, Index] | None:
@@ -124,8 +127,10 @@ def _merged(axes: Sequence[Axis]) -> list[Axis]:
     return found
 
 
-def _longest(axes: Sequence[Axis]) -> Axis:
-    return max(axes, key=lambda axis: axis.size, default=_ALONE)
+def _best(axes: Sequence[Axis]) -> Axis:
+    """The one that lies side by side in the result, where it fills a vector; else the longest."""
+    vectors = (axis for axis in axes if axis.strides[2] == 1 and axis.size >= _LANES)
+    return next(vectors, max(axes, key=lambda axis: axis.size, default=_ALONE))
 
 
 def variables(axes: Sequence[Axis], names: Sequence[str]) -> list[Var]:

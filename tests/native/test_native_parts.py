@@ -1,0 +1,76 @@
+"""Arrays written part by part are written once; turned ones in blocks; sums over several axes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from native_plain import lowered_forward, run
+
+N, T, D = 3, 6, 32
+
+
+def _inputs() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    found: dict[str, Any] = {
+        name: torch.randn(shape, generator=generator)
+        for name, shape in (("x", (N, T, D)), ("y", (N, T, D)), ("W", (D, 5)), ("C", (4, D)))
+    }
+    return found | {"ix": torch.randint(0, 4, (N, T), generator=generator)}
+
+
+def _held(text: str) -> str:
+    """Runs lines beside PyTorch; the loops."""
+    inputs = _inputs()
+    head = f"def forward({', '.join(inputs)}):\n    "
+    scope: dict[str, Any] = {"torch": torch}
+    exec(head + text.replace("\n", "\n    "), scope)
+    expected = scope["forward"](**{name: value.clone() for name, value in inputs.items()})
+    made = lowered_forward(head + text.replace("\n", "\n    "), inputs)
+    found = run(made, {name: value.numpy() for name, value in inputs.items()})
+    several = expected if isinstance(expected, tuple) else (expected,)
+    for true, array in zip(several, found.values(), strict=True):
+        torch.testing.assert_close(torch.from_numpy(array), true, rtol=1e-5, atol=1e-6)
+    return made.source
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("h = torch.stack([x[:, 0], x[:, 1], y[:, 0], y[:, 1]], 1)\nreturn h", 4),
+        ("h = torch.cat([x, y, x + y], 2)\nreturn h", 3),
+        ("h = torch.zeros_like(x)\nh[0] = y[1]\nh[1] = y[0]\nh[2] = x[2]\nreturn h", 4),
+    ],
+)
+def test_each_part_is_written_and_nothing_copied(text: str, loops: int) -> None:
+    outermost = re.findall(r"^    for ", _held(text), re.MULTILINE)
+    assert len(outermost) == loops
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "h = torch.cat([x, y], 2)\ng = h.clone()\ng[0] = 5.0\nreturn h, g",
+        "h = torch.zeros_like(x)\nh[0] = y[1]\ng = h.clone()\ng[1] = h[0] + 1\nreturn h * 2, g",
+        "h = x.cumsum(1)\ng = h.clone()\ng[0] = h[1]\nreturn g",
+    ],
+)
+def test_what_else_is_read_is_left_as_it_was(text: str) -> None:
+    _held(text)
+
+
+def test_a_turned_array_is_gone_through_in_blocks_and_sums_keep_their_order() -> None:
+    text = "g = (x * 2).permute(2, 1, 0).contiguous()\nh = C.clone()\n"
+    text += "h.index_put_((ix,), g.permute(2, 1, 0), accumulate=True)\nreturn h, g"
+    source = _held(text)
+    assert re.search(r"\[16 \* i \+ \w+ \+ 32 \* ix_\]", source)
+
+
+def test_a_sum_over_two_axes_that_lie_apart_needs_no_copy() -> None:
+    text = "a, b = x.transpose(0, 1).exp(), y.exp()\n"
+    text += "return torch.einsum('tni,ntj->ij', a, b)"
+    source = _held(text)
+    assert source.count("gemm(") == 1
