@@ -14,7 +14,7 @@ import torch
 
 from gradninja.check.diagnosis.work import PER_ELEMENT, runs_of
 from gradninja.check.given.plan import bound, written
-from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
+from gradninja.check.given.run import compiled, copy_of, precision, quiet, run, tensors_of
 from gradninja.check.given.statements import Reuse, Written
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
@@ -185,7 +185,7 @@ class Case:
         try:
             with precision(torch.float64), torch.no_grad(), quiet():
                 for code in codes:
-                    exec(code, scope)
+                    run(code, scope)
         except Exception:
             # What raises may have written before, and torch counts no version for that.
             for name in {name for statement in statements for name in written(statement)}:

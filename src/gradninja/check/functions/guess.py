@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.given.run import quiet
+from gradninja.check.given.run import counted, quiet
 from gradninja.check.wholes.calls import can_fork
 from gradninja.lines.scope import vjp
 
@@ -122,7 +122,7 @@ class Guesses:
 
     def _matters(self, values: Mapping[str, Any], name: str) -> bool:
         """Whether what is returned is another one without it."""
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), counted():
             try:
                 found = self.plain(**values)
             except Exception:  # it does not fit
@@ -157,7 +157,7 @@ def told(values: Mapping[str, Any]) -> str:
 
 def _shapes_beside(plain: Callable[..., Any], values: Mapping[str, Any]) -> list[tuple[int, ...]]:
     """The shapes that a parameter beside known ones may have: a row of what is returned, first."""
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), quiet(), counted():
         try:
             found = plain(**values)
         except Exception:  # it cannot be left out
@@ -226,7 +226,7 @@ def _runs(call: Callable[..., Any], values: Mapping[str, Any], *, back: bool = F
         for n, v in values.items()
     }
     try:
-        with torch.enable_grad(), quiet():
+        with torch.enable_grad(), quiet(), counted():
             found = call(**taken)
             several = found if isinstance(found, tuple) else (found,)
             floats = [o for o in several if isinstance(o, torch.Tensor) and o.is_floating_point()]

@@ -42,7 +42,7 @@ def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
             spot=Spot(file, number, text, len(text) - len(text.lstrip())),
         ) from None
     try:
-        with _importable(module, file), quiet(counted=False):
+        with _importable(module, file), quiet():
             exec(code, module.__dict__)
     except KeyboardInterrupt:
         raise
@@ -76,7 +76,7 @@ def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[s
     node = source.functions.get("inputs") if source is not None else None
     spot = source.spot(node) if source is not None and node is not None else None
     try:
-        with quiet(counted=False), Explicit():
+        with quiet(), Explicit():
             found = function()
     except KeyboardInterrupt:
         raise

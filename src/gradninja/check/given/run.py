@@ -7,7 +7,7 @@ import contextlib
 import io
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import count
 from types import CodeType, FrameType
@@ -87,16 +87,21 @@ class Endless(CheckError):
     """A person's lines call functions without an end in sight."""
 
 
-def _counted() -> Callable[[FrameType, str, object], None]:
-    """Counts calls of functions, and refuses the one after the last.
+@contextlib.contextmanager
+def counted() -> Iterator[None]:
+    """Counts calls of functions, and refuses the one after `MOST_CALLS`.
 
     Helpers that call each other twice, 25 deep, take minutes without an endless loop; the count
-    is the same on every machine, and a clock is not.
+    is the same on every machine, and a clock is not. It traces and does not profile: a profile is
+    told of each operation of PyTorch's as well, and of what every call comes back with.
     """
+    if sys.gettrace() is not None:  # a debugger, or the count that this is a part of
+        yield
+        return
     left = count(MOST_CALLS, -1)
 
-    def counted(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and next(left) <= 0:
+    def counts(frame: FrameType, event: str, _: object) -> None:
+        if next(left) <= 0:
             path, number = frame.f_code.co_filename, frame.f_code.co_firstlineno
             text = linecache.getline(path, number).rstrip("\n")
             raise Endless(
@@ -106,16 +111,22 @@ def _counted() -> Callable[[FrameType, str, object], None]:
                 hint="call it fewer times, or say the same with operations on whole tensors",
             )
 
-    return counted
+    sys.settrace(counts)  # it is called as a function begins, and asks for nothing inside of it
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+
+
+def run(code: CodeType, scope: dict[str, Any]) -> None:
+    """Run a person's statements, their calls counted: ours around them take longer to count."""
+    with counted():
+        exec(code, scope)
 
 
 @contextlib.contextmanager
-def quiet(*, counted: bool = True) -> Iterator[io.StringIO]:
-    """What a person's lines print goes aside, and warnings with it.
-
-    Args:
-        counted: their calls are, and no more than `MOST_CALLS` are followed.
-    """
+def quiet() -> Iterator[io.StringIO]:
+    """What a person's lines print goes aside, and warnings with it."""
     import warnings
 
     said, depth = io.StringIO(), sys.getrecursionlimit()
@@ -124,14 +135,9 @@ def quiet(*, counted: bool = True) -> Iterator[io.StringIO]:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        mine = counted and sys.getprofile() is None  # a profiler of somebody's goes on as it is
-        if mine:
-            sys.setprofile(_counted())
         try:
             yield said
         finally:
-            if mine:
-                sys.setprofile(None)
             if sys.getrecursionlimit() < depth:
                 sys.setrecursionlimit(depth)  # a file may not take what judging it needs
 

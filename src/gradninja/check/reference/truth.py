@@ -16,7 +16,15 @@ import torch
 from gradninja.check.given.draws import Draw
 from gradninja.check.given.module import told
 from gradninja.check.given.plan import written
-from gradninja.check.given.run import compiled, copy_of, precision, quiet, tensors_of
+from gradninja.check.given.run import (
+    compiled,
+    copy_of,
+    counted,
+    precision,
+    quiet,
+    run,
+    tensors_of,
+)
 from gradninja.check.tell.types import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
@@ -160,7 +168,7 @@ class Truth:
         leaf = scope[name] = self.state[name].detach().clone().requires_grad_()
         wide = self.dtype == torch.float64
         with precision(self.dtype), quiet(), torch.enable_grad():
-            exec(compiled(ast.parse(line.code).body, "<forward>", widen=wide), scope)
+            run(compiled(ast.parse(line.code).body, "<forward>", widen=wide), scope)
         pairs = [
             (scope[target], self.gradients[target])
             for target in line.targets
@@ -278,7 +286,7 @@ def _run_lines(program: Program, scope: dict[str, Any], dtype: torch.dtype) -> N
     for line in program.lines:
         with torch.set_grad_enabled(line.expr.differentiable):
             code = ast.parse(line.code).body
-            exec(compiled(code, program.file, widen=dtype == torch.float64), scope)
+            run(compiled(code, program.file, widen=dtype == torch.float64), scope)
             for target in line.targets:
                 value = scope[target]
                 # `y = x` is one tensor with two names; each has a gradient of its own.
@@ -328,7 +336,8 @@ def _locals(
     }
     with precision(dtype), torch.no_grad():
         exec(compiled([function], source.file, widen=dtype == torch.float64), scope)
-        found, returned = scope[function.name](**given)
+        with counted():
+            found, returned = scope[function.name](**given)
     several = returned if isinstance(returned, tuple | list) else (returned,)
     return {**dict(zip(outputs, several, strict=False)), **found}
 

@@ -18,7 +18,7 @@ import torch
 
 from gradninja.check.given.plan import bound
 from gradninja.check.given.plan import written as written_in_place
-from gradninja.check.given.run import copy_of, precision, quiet
+from gradninja.check.given.run import copy_of, precision, quiet, run
 from gradninja.check.given.statements import Written
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import size
@@ -103,7 +103,7 @@ def _turns(trials: Trials, written: Written, line: int) -> list[Turn]:
     scope[TURN] = over
     with precision(torch.float64, trials.trials[0].wide.draw.seed), torch.no_grad(), quiet():
         try:
-            exec(compile(ast.fix_missing_locations(marked), "<turns>", "exec"), scope)
+            run(compile(ast.fix_missing_locations(marked), "<turns>", "exec"), scope)
         except Exception:  # what raises is told elsewhere
             return []
         over()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gradninja.check.given.plan import Plan, Step
-from gradninja.check.given.run import Endless, Reached, compiled, copy_of, precision, quiet
+from gradninja.check.given.run import Endless, Reached, compiled, copy_of, precision, quiet, run
 from gradninja.check.reference.truth import Names, Truth
 from gradninja.lines.scope import LIBRARY
 
@@ -58,7 +58,7 @@ def codes(plan: Plan, file: str) -> dict[bool, list[CodeType]]:
 def execute(code: CodeType, scope: dict[str, Any]) -> Exception | None:
     """Run one statement; what it raises is returned, `Reached` for a return."""
     try:
-        exec(code, scope)
+        run(code, scope)
     except (KeyboardInterrupt, Endless):
         raise
     except Exception as error:

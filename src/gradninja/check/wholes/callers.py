@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gradninja.check.given.backwards import is_autograd_function, is_function_of
-from gradninja.check.given.run import copy_of, precision, quiet
+from gradninja.check.given.run import copy_of, counted, precision, quiet
 from gradninja.check.given.statements import EMPTY
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import distance
@@ -155,7 +155,7 @@ def forward_as_called(subject: Subject, trials: Sequence[Trial]) -> None:
     for trial in trials[:1]:
         dtype = torch.float32
         try:
-            with precision(dtype, trial.draw.seed), quiet(), torch.no_grad():
+            with precision(dtype, trial.draw.seed), quiet(), counted(), torch.no_grad():
                 found = live(*_values(trial, dtype).values())
         except Exception:  # it is decorated for a library that is not there: its lines are read
             return

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from gradninja.check.given.module import told
-from gradninja.check.given.run import precision, quiet
+from gradninja.check.given.run import counted, precision, quiet
 from gradninja.check.reference.guard import untouched
 from gradninja.check.tell.types import CheckError
 from gradninja.check.walks.trials import PRECISIONS, Trial, forget
@@ -188,7 +188,7 @@ def _answers(run: Run, trials: Sequence[Trial], order: Sequence[tuple[int, Any]]
 def _answer(run: Run, trial: Trial, dtype: torch.dtype) -> tuple[dict[str, Any], bytes]:
     raw = bytearray()
     try:
-        with precision(dtype, trial.draw.seed), quiet():
+        with precision(dtype, trial.draw.seed), quiet(), counted():
             return {"value": _packed(run(trial, dtype), raw)}, bytes(raw)
     except CheckError as error:
         return {"refused": str(error)}, b""

@@ -16,7 +16,7 @@ import torch
 
 from gradninja.check.given.backwards import is_autograd_function
 from gradninja.check.given.module import told
-from gradninja.check.given.run import precision, quiet
+from gradninja.check.given.run import counted, precision, quiet
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import size
 from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
@@ -167,7 +167,7 @@ def _differences(
 ) -> tuple[torch.dtype, dict[str, _Difference]]:
     """The gradients of `wanted`, and the precision that they are computed in."""
     wide = all(given[name].dtype == torch.float64 for name in wanted)
-    with precision(torch.float64 if wide else torch.float32), quiet():
+    with precision(torch.float64 if wide else torch.float32), quiet(), counted():
         every = [_gradients(function, given, wanted) for _ in range(1 + AGAIN)]
         sums = _Sums(function, *every[0][1:])
         single = not wide or sums.noise(given, wanted) > NOISE

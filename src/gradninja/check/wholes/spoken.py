@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from gradninja.check.given.arrays.types import NumpySubject
-from gradninja.check.given.run import precision, quiet
+from gradninja.check.given.run import counted, precision, quiet
 from gradninja.check.given.statements import Written
 from gradninja.check.reference.truth import Truth
 from gradninja.check.tell.types import LineReport, Report, Verdict
@@ -97,7 +97,7 @@ def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
     formals = [a.arg for a in subject.source.function.args.args] if subject.source else []
     names = formals if subject.within else list(written.parameters)
     given = {name: values[name] for name in names if name in values}
-    with precision(torch.float64), quiet(), torch.no_grad(), np.errstate(all="ignore"):
+    with precision(torch.float64), quiet(), counted(), torch.no_grad(), np.errstate(all="ignore"):
         try:
             mine = _numbers(twin(**copy.deepcopy(given)))
         except Exception:  # it was judged line by line, and is told there

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from gradninja.check.given.module import told
-from gradninja.check.given.run import quiet
+from gradninja.check.given.run import counted, quiet
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import gapped, size
 from gradninja.lines.scope import vjp
@@ -99,7 +99,7 @@ def tried(
     usually = {n: Usual(size(g), distance(mine[n], g)) for n, g in usual.items()}
     every = [*_conditions(given, wanted, _outputs(plain, given)), *_chosen(given, choices)]
     for condition in every:
-        with quiet():
+        with quiet(), counted():
             said = _judged(condition, call, plain, given, wanted, usually)
         if said is None:
             found.not_looked_at.append(condition.name)
@@ -112,7 +112,7 @@ def tried(
 
 
 def _outputs(plain: Callable[..., Any], given: Values) -> int:
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), quiet(), counted():
         found = plain(**{name: _copy(value) for name, value in given.items()})
     return len(found) if isinstance(found, tuple) else 1
 

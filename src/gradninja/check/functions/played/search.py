@@ -33,7 +33,7 @@ from gradninja.check.functions.played.truth import True_, true_gradients
 from gradninja.check.functions.text import Text
 from gradninja.check.given.plan import bound
 from gradninja.check.given.plan import written as written_in
-from gradninja.check.given.run import precision, quiet
+from gradninja.check.given.run import counted, precision, quiet
 
 COMPILED = 3.0  # runs that making a function anew is worth
 RUNS = 3500.0  # of work, for edits of the backward; as much for the forward, and for pairs
@@ -90,14 +90,14 @@ def mends(text: Text, values: Values, aim: Callable[[int, torch.Tensor], Aim]) -
         aim: a place of the inputs and its true gradient, as what edits are looked for.
     """
     # The person's calls were counted when the verdict was found; these are many runs of them.
-    with warnings.catch_warnings(), precision(torch.float64), quiet(counted=False):
+    with warnings.catch_warnings(), precision(torch.float64), quiet():
         warnings.simplefilter("ignore")
         return _Search(text, values, aim).found()
 
 
 def wrong_by(values: Values, text: Text) -> set[int]:
     """The places of the inputs whose gradients are not right; all of them where it does not run."""
-    with warnings.catch_warnings(), precision(torch.float64), quiet():
+    with warnings.catch_warnings(), precision(torch.float64), quiet(), counted():
         warnings.simplefilter("ignore")
         try:
             played = Played(text, values.draws[0], values.wanted)
@@ -110,7 +110,7 @@ def wrong_by(values: Values, text: Text) -> set[int]:
 
 def copies(text: Text, inputs: Sequence[Any]) -> bool:
     """Whether all that a Function returns are values that it is given."""
-    with precision(torch.float64), quiet():
+    with precision(torch.float64), quiet(), counted():
         try:
             played = Played(text, inputs, [])
         except Exception:  # whatever the person's lines raise

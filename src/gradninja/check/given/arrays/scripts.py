@@ -15,7 +15,7 @@ import torch
 
 from gradninja.check.given.arrays.spelling import spelling_of
 from gradninja.check.given.plan import bound, written
-from gradninja.check.given.run import quiet
+from gradninja.check.given.run import quiet, run
 from gradninja.lines.ndarray import is_gradient
 
 LOSS = re.compile(r"\w*(loss|cost|Loss|Cost|mse|MSE)\w*|J|E|L|error")
@@ -176,7 +176,7 @@ def as_run(script: Script, names: Mapping[str, Any]) -> Callable[..., Any]:
     def call(**given: Any) -> Any:
         space = {**names, **given}
         with quiet():
-            exec(code, space)
+            run(code, space)
         return space[script.output]
 
     return call

@@ -65,7 +65,7 @@ def guessed(person: Person, given: Values) -> Guess | None:
     )
     best, most, bonus, left, each = None, -math.inf, 0.0, WORK, 0
     until = time.monotonic() + SECONDS
-    with quiet(counted=False):
+    with quiet():
         for guess in guesses(guesser):
             each = each or _calls_of(person, {**given, **guess.values})
             left -= each * (2 + 2 * len(guess.parts))
