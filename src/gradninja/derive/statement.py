@@ -10,15 +10,7 @@ from typing import Any
 
 from gradninja.lines import Line
 from gradninja.lines.ndarray import HELPERS
-from gradninja.rules import Rule
-
-# What may hand out a view of its operand's memory: nothing may be added into such a value in place.
-VIEWS = frozenset(
-    "H T adjoint broadcast_to chunk conj contiguous detach diagonal double expand expand_as "
-    "flatten float imag mH mT moveaxis movedim narrow permute ravel real reshape reshape_as "
-    "select split squeeze swapaxes swapdims t to transpose type_as unbind unflatten unfold "
-    "unsqueeze view view_as view_as_complex view_as_real".split()
-)
+from gradninja.rules import BOOK, Book, Rule
 
 MOST_ON_A_LINE = 8  # names of a signature
 
@@ -70,14 +62,14 @@ class Statement:
         return self._said[1]
 
 
-def is_view(value: ast.expr) -> bool:
+def is_view(value: ast.expr, book: Book = BOOK) -> bool:
     """Whether an expression may give a tensor that shares another's memory."""
     if isinstance(value, ast.Name | ast.Subscript | ast.IfExp):
         return True
     if isinstance(value, ast.Attribute):
-        return value.attr in VIEWS
+        return book.views(value.attr)
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-        return value.func.attr in VIEWS
+        return book.views(value.func.attr)
     return False
 
 

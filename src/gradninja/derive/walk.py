@@ -379,7 +379,7 @@ class Walk:
                 )
             )
         elif first.value is not None and not first.adds:
-            first.clone = first.shared or is_view(first.value)
+            first.clone = first.shared or is_view(first.value, self.book)
 
 
 def _is_tensor(value: object) -> bool:

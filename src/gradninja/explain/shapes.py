@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 
 import torch
 
+from gradninja.rules import BOOK
+
 SEEN = (
     ast.Attribute,
     ast.BinOp,
@@ -26,17 +28,20 @@ SEEN = (
     ast.Tuple,
     ast.UnaryOp,
 )
-SUMS = {"sum": "sum", "nansum": "sum", "mean": "mean", "prod": "product"}
-EXTREMES = dict.fromkeys(("max", "amax"), "maximum") | dict.fromkeys(("min", "amin"), "minimum")
-OTHER_REDUCTIONS = {
-    "logsumexp": "log of the sum of exponentials",
-    "norm": "norm",
-    "std": "deviation",
-    "var": "variance",
-}
-REDUCTIONS = SUMS | EXTREMES | OTHER_REDUCTIONS
-RESHAPES = frozenset("view reshape flatten unflatten ravel view_as reshape_as".split())
-EXPANDS = frozenset("expand_as expand broadcast_to".split())
+# Notations of what goes over axes: what it makes of the elements there, in words.
+OVER_AXES = frozenset(
+    {
+        "sum",
+        "mean",
+        "product",
+        "maximum",
+        "minimum",
+        "variance",
+        "deviation",
+        "norm",
+        "log of the sum of exponentials",
+    }
+)
 SCATTERS = {"index_put_": 1, "scatter_add_": 2, "index_add_": 2}  # where the added values stand
 LIBRARIES = frozenset({"torch", "F", "math", "np"})
 
@@ -267,18 +272,19 @@ class Shapes:
         have = self.tensor(operands[0]) if operands else None
         if have is None:
             return None
-        if name in ("clone", "contiguous", "exp", "log", "tanh"):
+        notation = BOOK.notation(name)
+        if notation == "same" or (BOOK.elementwise(name) and len(operands) == 1):
             return self._part(operands[0])
-        if name in REDUCTIONS:
+        if notation in OVER_AXES:
             found = self.reduced(node)
             if found is None or not found[1]:
                 return None
-            return f"{REDUCTIONS[name]} over {self._list(*found)} of {self._part(operands[0])}"
-        if name in EXPANDS and shape is not None and shape != have:
+            return f"{notation} over {self._list(*found)} of {self._part(operands[0])}"
+        if notation == "broadcast" and shape is not None and shape != have:
             return f"{self._part(operands[0])} {self._over(have, shape)}"
-        if name in RESHAPES and shape is not None and shape != have:
+        if notation == "reshape" and shape is not None and shape != have:
             return f"{self.told(have)} reshaped to {self.told(shape)}"
-        if name in ("matmul", "mm", "bmm") and len(operands) > 1:
+        if notation == "product of matrices" and len(operands) > 1:
             return self._product(operands[0], operands[1])
         return None
 

@@ -28,29 +28,26 @@ from gradninja.explain.formula import (
     separated,
 )
 from gradninja.explain.names import axes, axis, number, plain, variable
-from gradninja.explain.shapes import EXPANDS, RESHAPES, SCATTERS, Shapes, call_parts
+from gradninja.explain.shapes import SCATTERS, Shapes, call_parts
+from gradninja.rules import BOOK
 
 # How tightly a piece holds together: one that holds less is put in brackets.
 COMPARED, ADDED, SUMMED, MULTIPLIED, APPLIED, ATOM = range(6)
 
+# Notations of what goes over axes, with the sign that stands before the operand.
 BIG = {
     "sum": "sum",
-    "nansum": "sum",
-    "prod": "prod",
+    "product": "prod",
     "mean": "mean",
-    "max": "max",
-    "amax": "max",
-    "min": "min",
-    "amin": "min",
-    "var": "var",
-    "std": "std",
-    "logsumexp": "logsumexp",
-    "argmax": "argmax",
-    "argmin": "argmin",
+    "maximum": "max",
+    "minimum": "min",
+    "variance": "var",
+    "deviation": "std",
+    "log of the sum of exponentials": "logsumexp",
+    "place of the maximum": "argmax",
+    "place of the minimum": "argmin",
 }
 PLAIN_KEYWORDS = frozenset({"dim", "axis", "keepdim", "keepdims"})
-OVER_AN_AXIS = frozenset("softmax log_softmax cumsum cumprod".split())
-SAME = frozenset("clone contiguous".split())  # the same numbers: nothing to write
 COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Eq: "=",
     ast.NotEq: "ne",
@@ -263,12 +260,13 @@ class Translator:
 
     def _call(self, node: ast.Call) -> Piece:
         name, operands = call_parts(node)
-        if name in BIG:
-            big = self._big(node, BIG[name])
+        notation = BOOK.notation(name)
+        if notation in BIG:
+            big = self._big(node, BIG[notation])
             if big is not None:
                 return big
         if operands and self.shapes.tensor(operands[0]) is not None:
-            known = self._known(node, name, operands)
+            known = self._known(node, name, notation, operands)
             if known is not None:
                 return known
         if name == "where" and len(operands) == 3:
@@ -283,45 +281,53 @@ class Translator:
             return Piece(row(Number("0"), Symbol(":"), self._of(operands[0])))
         return self._apply(name, operands, node.keywords)
 
-    def _known(self, node: ast.Call, name: str, operands: list[ast.expr]) -> Piece | None:
-        """A function of a tensor that has a notation of its own."""
+    def _known(
+        self, node: ast.Call, name: str, notation: str, operands: list[ast.expr]
+    ) -> Piece | None:
+        """A function of a tensor that is not written by its name."""
         first = self.piece(operands[0])
-        if name in SAME:
-            return first
-        if name == "abs":
-            return Piece(Fence("|", first.formula, "|"))
-        if name == "sqrt":
-            return Piece(Root(first.formula))
-        if name == "square":
-            return self._power(first, Number("2"))
-        if name == "reciprocal":
-            return self._power(first, row(Symbol("minus"), Number("1")))
-        if name == "pow" and len(operands) == 2:
-            return self._power(first, self._of(operands[1]))
-        if name in ("t", "transpose") and self._swaps_the_last_two(operands):
-            return self._power(first, Symbol("top"))
-        if name in ("matmul", "mm", "bmm", "mv") and len(operands) == 2:
-            return self._product(first, self.piece(operands[1]))
-        if name == "sigmoid":
-            return Piece(row(variable("sigma", {}), Fence("(", first.formula, ")")), APPLIED)
-        if name in ("ones_like", "zeros_like"):
-            return Piece(Number("1" if name == "ones_like" else "0"))
-        shape, have = self.shapes.tensor(node), self.shapes.tensor(operands[0])
+        match notation, len(operands):
+            case "same", _:
+                return first
+            case "bars", _:
+                return Piece(Fence("|", first.formula, "|"))
+            case "root", _:
+                return Piece(Root(first.formula))
+            case "square", _:
+                return self._power(first, Number("2"))
+            case "reciprocal", _:
+                return self._power(first, row(Symbol("minus"), Number("1")))
+            case "power", 2:
+                return self._power(first, self._of(operands[1]))
+            case "transpose", _ if self._swaps_the_last_two(operands):
+                return self._power(first, Symbol("top"))
+            case "product of matrices", 2:
+                return self._product(first, self.piece(operands[1]))
+            case "sigma", _:
+                return Piece(row(variable("sigma", {}), Fence("(", first.formula, ")")), APPLIED)
+            case (("one" | "zero"), _):
+                return Piece(Number("1" if notation == "one" else "0"))
+            case (("broadcast" | "reshape" | "along an axis"), _):
+                return self._over(node, name, notation, first.formula)
+        return None
+
+    def _over(self, node: ast.Call, name: str, notation: str, inner: Formula) -> Piece | None:
+        """A function whose axes stand below its name."""
+        shape, have = self.shapes.tensor(node), self.shapes.tensor(call_parts(node)[1][0])
         if shape is None or have is None:
             return None
-        if name in EXPANDS:
-            return self._broadcast(first.formula, have, shape)
-        if name in RESHAPES:
-            sizes = separated([axis(n) for n in self.shapes.axes(shape)], "times")
-            head = Script(Word("reshape"), sizes) if shape else Word("reshape")
-            return Piece(row(head, Fence("(", first.formula, ")")), APPLIED)
-        if name in OVER_AN_AXIS:
+        if notation == "broadcast":
+            return self._broadcast(inner, have, shape)
+        head: Formula = Word("reshape")
+        if notation == "reshape" and shape:
+            head = Script(head, separated([axis(n) for n in self.shapes.axes(shape)], "times"))
+        if notation == "along an axis":
             found = self.shapes.reduced(node)
-            if found is not None:
-                over = [self.shapes.axis(found[0], k) for k in found[1]]
-                head = Script(Word(name.replace("_", "-")), axes(over))
-                return Piece(row(head, Fence("(", first.formula, ")")), APPLIED)
-        return None
+            if found is None:
+                return None
+            over = [self.shapes.axis(found[0], k) for k in found[1]]
+            head = Script(Word(name.replace("_", "-")), axes(over))
+        return Piece(row(head, Fence("(", inner, ")")), APPLIED)
 
     def _swaps_the_last_two(self, operands: list[ast.expr]) -> bool:
         axes = len(self.shapes.tensor(operands[0]) or ())

@@ -61,6 +61,22 @@ class Book:
         """Whether what is spelled so draws random numbers."""
         return any(row.random for _, row in self.by_callee.get(callee, ()))
 
+    def notation(self, name: str) -> str:
+        """How a formula has the function or method of this name; "" where it is written as one."""
+        return next((row.notation for row in self._called(name) if row.notation), "")
+
+    def views(self, name: str) -> bool:
+        """Whether a method or attribute of this name may give what shares its tensor's memory."""
+        return any(row.view for row in self._called(name))
+
+    def elementwise(self, name: str) -> bool:
+        """Whether a function or method of this name works element by element."""
+        return any(row.elementwise for row in self._called(name))
+
+    def _called(self, name: str) -> Iterator[Rule]:
+        for place in ("Tensor.", ".", "torch.", "F.", ""):
+            yield from (row for _, row in self.by_callee.get(f"{place}{name}", ()))
+
     def find(self, expr: Expr) -> Site | None:
         """The row for an operation, bound to its operands; the first that fits."""
         for spelling, row in self.by_callee.get(expr.op, ()):

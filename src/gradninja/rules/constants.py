@@ -18,6 +18,8 @@ def _constant(
     *tests: str,
     loop: str = "",
     random: bool = False,
+    notation: str = "",
+    view: bool = False,
 ) -> Rule:
     return Rule(
         name,
@@ -31,6 +33,8 @@ def _constant(
         cost=CHEAP,
         constant=True,
         random=random,
+        notation=notation,
+        view=view,
     )
 
 
@@ -65,10 +69,18 @@ MADE = (
     ),
     _constant("full", _filled("full", "size, value"), _MADE, "torch.full((3,), 2.0)"),
     _constant(
-        "zeros_like", (f"torch.zeros_like(a, {_KIND})",), _MADE, "torch.zeros_like(a) where a: 3 4"
+        "zeros_like",
+        (f"torch.zeros_like(a, {_KIND})",),
+        _MADE,
+        "torch.zeros_like(a) where a: 3 4",
+        notation="zero",
     ),
     _constant(
-        "ones_like", (f"torch.ones_like(a, {_KIND})",), _MADE, "torch.ones_like(a) where a: 3 4"
+        "ones_like",
+        (f"torch.ones_like(a, {_KIND})",),
+        _MADE,
+        "torch.ones_like(a) where a: 3 4",
+        notation="one",
     ),
     _constant(
         "full_like",
@@ -120,6 +132,7 @@ MADE = (
         ("a.detach()",),
         "`detach` says that no gradient goes back here",
         "a.detach() where a: 3 4",
+        view=True,
     ),
 )
 
@@ -282,6 +295,7 @@ PLACES = (
         _PLACE,
         "torch.argmax(a, dim=1) where a: 3 4",
         "a.argmax() where a: 3 4",
+        notation="place of the maximum",
     ),
     _constant(
         "argmin",
@@ -289,6 +303,7 @@ PLACES = (
         _PLACE,
         "torch.argmin(a, dim=1) where a: 3 4",
         "a.argmin() where a: 3 4",
+        notation="place of the minimum",
     ),
     _constant(
         "argsort",

@@ -223,7 +223,9 @@ class Rule:
 
     What other rooms read of an operation stands here, too. `means`: the result in simpler
     operations, a text in the formals. `loop`: one element of the result, as the text of compiled
-    loops, where `{0}` is the operand's element; `cost` is about what that takes.
+    loops, where `{0}` is the operand's element; `cost` is about what that takes. `notation`: how a
+    formula has it, where that is not its name: what it is over axes ("sum", "maximum"), or a form
+    ("bars", "root", "transpose").
     """
 
     name: str
@@ -241,6 +243,7 @@ class Rule:
     cost: int = FUNCTION
     constant: bool = False
     random: bool = False
+    notation: str = ""
 
     def template(self, formal: str, style: str) -> Template | None:
         """The text for one formal, in the style that is asked for."""

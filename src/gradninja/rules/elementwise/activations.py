@@ -48,6 +48,7 @@ ACTIVATIONS = (
         {"a": "y * (1 - y) * g"},
         exact={"a": "g * (1 - y) * y"},
         why="a sigmoid's slope is its result times 1 minus its result",
+        notation="sigma",
         source=DERIVATIVES,
         tests=("torch.sigmoid(a) where a: 3 4", "F.sigmoid(a) where a: ()"),
         elementwise=True,

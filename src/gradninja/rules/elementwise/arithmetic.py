@@ -207,6 +207,7 @@ ARITHMETIC = (
         exact={"a": _power_base_exact, "b": _power_exponent_exact},
         why="a power's base gets the exponent times the power that is one lower, its exponent the "
         "power times the base's logarithm",
+        notation="power",
         source=CALCULUS,
         tests=(
             "a ** 2 where a: 3 4",
@@ -231,6 +232,7 @@ ARITHMETIC = (
         {"a": "2 * a * g"},
         exact={"a": "g * (2 * a)"},
         why="a square's gradient is twice its base",
+        notation="square",
         source=CALCULUS,
         tests=("torch.square(a) where a: 3 4",),
         elementwise=True,

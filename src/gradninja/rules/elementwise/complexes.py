@@ -22,9 +22,17 @@ def _row(
     why: str,
     *tests: str,
     elementwise: bool = True,
+    view: bool = False,
 ) -> Rule:
     return Rule(
-        name, spellings, backward, why=why, source=SOURCE, tests=tests, elementwise=elementwise
+        name,
+        spellings,
+        backward,
+        why=why,
+        source=SOURCE,
+        tests=tests,
+        elementwise=elementwise,
+        view=view,
     )
 
 
@@ -36,6 +44,7 @@ COMPLEXES = (
         PART,
         "torch.polar(a, b).real where a: 3 4 positive; b: 3 4",
         "torch.real(a) where a: 3 4",
+        view=True,
     ),
     _row(
         "imag",
@@ -43,6 +52,7 @@ COMPLEXES = (
         {"z": "torch.complex(torch.zeros_like(g), g)"},
         PART,
         "torch.complex(a, b).imag where a: 3 4; b: 3 4",
+        view=True,
     ),
     _row(
         "conj",
@@ -51,6 +61,7 @@ COMPLEXES = (
         "a mirrored number answers mirrored",
         "torch.polar(a, b).conj().imag where a: 3 4 positive; b: 3 4",
         "a.conj() where a: 3 4",
+        view=True,
     ),
     _row(
         "abs of complex",
@@ -92,6 +103,7 @@ COMPLEXES = (
         PART,
         "torch.view_as_real(torch.polar(a, b)) where a: 3 4 positive; b: 3 4",
         elementwise=False,
+        view=True,
     ),
     _row(
         "view_as_complex",
@@ -100,6 +112,7 @@ COMPLEXES = (
         PART,
         "torch.view_as_complex(a).abs() where a: 3 4 2",
         elementwise=False,
+        view=True,
     ),
     _row(
         "adjoint",
@@ -108,5 +121,6 @@ COMPLEXES = (
         "what was mirrored and turned is mirrored and turned back",
         "torch.polar(a, b).mH.imag where a: 3 4 positive; b: 3 4",
         elementwise=False,
+        view=True,
     ),
 )

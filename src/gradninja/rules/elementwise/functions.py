@@ -21,6 +21,7 @@ def unary(
     means: Template = "",
     loop: str = "",
     cost: int = FUNCTION,
+    notation: str = "",
 ) -> Rule:
     """A row for a function of one tensor, spelled `torch.name(a)` and `a.name()`."""
     drawn = f"3 4 {domain}".strip()
@@ -36,6 +37,7 @@ def unary(
         means=means,
         loop=loop,
         cost=cost,
+        notation=notation,
     )
 
 
@@ -117,6 +119,7 @@ FUNCTIONS = (
         domain="positive",
         exact="g / (2 * y)",
         loop="np.sqrt({0})",
+        notation="root",
         cost=DIVISION,
     ),
     unary(
@@ -134,6 +137,7 @@ FUNCTIONS = (
         domain="positive",
         exact="-g * (y * y)",
         means="1 / a",
+        notation="reciprocal",
     ),
     unary(
         "sin",
@@ -217,6 +221,7 @@ FUNCTIONS = (
         exact="g * a.sgn()",
         spellings=("torch.absolute(a)", "a.absolute()"),
         loop="abs({0})",
+        notation="bars",
         cost=CHEAP,
     ),
     Rule(
@@ -344,6 +349,7 @@ FUNCTIONS = (
         ("a.clone()", "torch.clone(a)", "a.contiguous()"),
         {"a": "g"},
         why="a copy hands the gradient on unchanged",
+        notation="same",
         source=DERIVATIVES,
         tests=(
             "a.clone() where a: 3 4",

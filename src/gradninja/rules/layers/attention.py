@@ -110,6 +110,7 @@ NETWORKS = (
         exact={"a": _along("torch.ops.aten._softmax_backward_data(g, y, dim, y.dtype)")},
         why="shares add up to 1: one grows only at the cost of the others, so each gradient counts "
         "less their mean, weighted by the shares",
+        notation="along an axis",
         source=BISHOP,
         tests=(
             "F.softmax(a, 1) where a: 3 4",
@@ -141,6 +142,7 @@ NETWORKS = (
         {"a": _along("g - y.exp() * g.sum(dim, keepdim=True)")},
         exact={"a": _along("torch.ops.aten._log_softmax_backward_data(g, y, dim, y.dtype)")},
         why="the logarithm of the sum takes the sum of the gradients, shared out by the softmax",
+        notation="along an axis",
         source=BISHOP,
         tests=(
             "F.log_softmax(a, 1) where a: 3 4",

@@ -27,6 +27,9 @@ def _both(site: Site) -> str:
     return site.added(str(least(site)), str(most(site)))
 
 
+_NOTATION = {"max": "maximum", "amax": "maximum", "min": "minimum", "amin": "minimum"}
+
+
 def _whole(name: str) -> Rule:
     """The extreme or middle of all elements."""
     return Rule(
@@ -34,6 +37,7 @@ def _whole(name: str) -> Rule:
         (f"torch.{name}(a)", f"a.{name}()"),
         {"a": "torch.where(a == y, g / (a == y).sum(), 0)"},
         why=SHARED,
+        notation=_NOTATION.get(name, ""),
         source=DERIVATIVES,
         tests=(
             f"a.{name}() where a: 3 4",
@@ -76,6 +80,7 @@ def _extreme(name: str) -> Rule:
         (f"torch.{name}(a, dim=(), keepdim=False)", f"a.{name}(dim=(), keepdim=False)"),
         {"a": _shared("g", "y")},
         why=SHARED,
+        notation=_NOTATION[name],
         source=DERIVATIVES,
         tests=(
             f"a.{name}() where a: 3 4 ties",

@@ -107,6 +107,7 @@ REDUCTIONS = (
         ),
         {"a": lambda site: _cast_back(site, "keep(g)")},
         why=SUM,
+        notation="sum",
         source=CALCULUS,
         tests=(
             "a.sum() where a: 3 4",
@@ -130,6 +131,7 @@ REDUCTIONS = (
         ("torch.nansum(a, dim=None, keepdim=False)", "a.nansum(dim=None, keepdim=False)"),
         {"a": "keep(g) * ~torch.isnan(a)"},
         why=f"{SUM}; what is no number is left out",
+        notation="sum",
         source=DERIVATIVES,
         tests=(
             "torch.nansum(a) where a: 3 4",
@@ -146,6 +148,7 @@ REDUCTIONS = (
         {"a": lambda site: _cast_back(site, "keep(g) / count(a)")},
         why="a mean in the forward is a broadcast in the backward: every element gets the "
         "gradient over the count of the elements",
+        notation="mean",
         source=CALCULUS,
         tests=(
             "a.mean() where a: 3 4",
@@ -167,6 +170,7 @@ REDUCTIONS = (
         {"a": lambda site: _cast_back(site, _product(site))},
         why="a product hands each factor the gradient times the product of the others, which is "
         "the product over the factor where that is not 0",
+        notation="product",
         source=CALCULUS,
         tests=(
             "a.prod() where a: 3 4",
@@ -189,6 +193,7 @@ REDUCTIONS = (
         {"a": "torch.exp(a - keep(y)) * keep(g)"},
         why="a log of a sum of exponentials hands each element its share of the sum, which is "
         "the softmax",
+        notation="log of the sum of exponentials",
         source="Bishop 2006, Pattern Recognition and Machine Learning, section 4.3.4",
         tests=(
             "torch.logsumexp(a, 0) where a: 3 4",
@@ -211,6 +216,7 @@ REDUCTIONS = (
         {"a": _norm},
         why="a norm's gradient points along the vector: each element over the norm, raised to the "
         "norm's order less 1",
+        notation="norm",
         source=DERIVATIVES,
         tests=(
             "a.norm() where a: 3 4",
@@ -241,6 +247,7 @@ REDUCTIONS = (
         {"a": _running_sum},
         why="an element is in its own running sum and in all later ones: their gradients are "
         "summed from it to the end",
+        notation="along an axis",
         source=CALCULUS,
         tests=(
             "torch.cumsum(a, 0) where a: 3 4",
@@ -254,6 +261,7 @@ REDUCTIONS = (
         {"a": _running_product},
         why="an element is a factor of its own running product and of all later ones: their "
         "gradients times the other factors are summed from it to the end",
+        notation="along an axis",
         source=CALCULUS,
         tests=(
             "torch.cumprod(a, 0) where a: 3 4",

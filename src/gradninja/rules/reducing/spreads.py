@@ -95,6 +95,7 @@ SPREADS = (
         exact={"a": _variance_exact("g")},
         why="a variance is a mean of squared distances to the mean: every element gets twice its "
         "distance over what the squares were divided by (the mean's own part adds up to 0)",
+        notation="variance",
         source=CALCULUS,
         tests=(
             "a.var() where a: 3 4",
@@ -117,6 +118,7 @@ SPREADS = (
         exact={"a": _deviation_exact("g", "y")},
         why="the root of a variance: every element gets its distance to the mean over the "
         "deviation and over what the squares were divided by",
+        notation="deviation",
         source=CALCULUS,
         tests=(
             "a.std() where a: 3 4",

@@ -169,6 +169,7 @@ ARRANGEMENTS = (
         ("torch.meshgrid(*tensors, indexing=None)",),
         {"tensors": _meshgrid},
         why=AXIS,
+        view=True,
         source=SOURCE,
         tests=(
             "torch.meshgrid(a, b, indexing='ij') where a: 3; b: 4",
@@ -181,6 +182,7 @@ ARRANGEMENTS = (
         ("torch.cartesian_prod(*tensors)",),
         {"tensors": _cartesian},
         why=AXIS,
+        view=True,
         source=SOURCE,
         tests=(
             "torch.cartesian_prod(a, b) where a: 3; b: 4",
@@ -193,6 +195,7 @@ ARRANGEMENTS = (
         ("torch.broadcast_tensors(*tensors)",),
         {"tensors": lambda site: [f"g{i}" for i in range(_count(site))]},
         why="what was used many times gets the sum of all its gradients",
+        view=True,
         source=SOURCE,
         tests=(
             "torch.broadcast_tensors(a, b) where a: 3 1; b: 4",
@@ -238,6 +241,7 @@ ARRANGEMENTS = (
         ("torch.hsplit(a, parts)", "a.hsplit(parts)"),
         {"a": lambda site: f"torch.cat(gs, {min(site.ndim('a') - 1, 1)})"},
         why=PARTED,
+        view=True,
         source=SOURCE,
         tests=("torch.hsplit(a, 2) where a: 3 4", "a.hsplit([1, 3]) where a: 4"),
     ),
@@ -246,6 +250,7 @@ ARRANGEMENTS = (
         ("torch.vsplit(a, parts)", "a.vsplit(parts)"),
         {"a": "torch.cat(gs, 0)"},
         why=PARTED,
+        view=True,
         source=SOURCE,
         tests=("torch.vsplit(a, 2) where a: 4 3", "a.vsplit([1, 3])[1] where a: 4 3"),
     ),

@@ -128,6 +128,7 @@ JOINS = (
         ),
         {"a": "torch.cat(gs, dim)"},
         why=PARTED,
+        view=True,
         source=SOURCE,
         tests=(
             "torch.chunk(a, 2, 1) where a: 3 4",
@@ -145,6 +146,7 @@ JOINS = (
         ("torch.unbind(a, dim=0)", "a.unbind(dim=0)"),
         {"a": "torch.stack(gs, dim)"},
         why=PARTED,
+        view=True,
         source=SOURCE,
         tests=(
             "torch.unbind(a) where a: 3 4",

@@ -92,6 +92,7 @@ VIEWS = (
         ),
         {"a": _reshape},
         why=SAME,
+        notation="reshape",
         source=SHAPES,
         tests=(
             "a.reshape(2, 6) where a: 3 4",
@@ -142,6 +143,7 @@ VIEWS = (
         ),
         {"a": "g.transpose(dim0, dim1)"},
         why="two axes that were swapped are swapped back",
+        notation="transpose",
         source=SHAPES,
         tests=(
             "torch.transpose(a, 0, 1) where a: 3 4",
@@ -155,6 +157,7 @@ VIEWS = (
         ("a.T", "a.H", "torch.t(a)", "a.t()"),
         {"a": "g.T"},
         why="rows that became columns become rows again",
+        notation="transpose",
         source=SHAPES,
         tests=("a.T where a: 3 4", "a.t() where a: 3 4"),
         view=True,
@@ -164,6 +167,7 @@ VIEWS = (
         ("a.mT", "a.mH", "a.adjoint()", "torch.adjoint(a)"),
         {"a": "g.mT"},
         why="rows that became columns become rows again",
+        notation="transpose",
         source=SHAPES,
         tests=("a.mT where a: 3 4", "a.mT where a: 2 3 4"),
         view=True,
@@ -211,6 +215,7 @@ VIEWS = (
         {"a": "g"},
         why="a broadcast in the forward is a sum in the backward: what was used many times gets "
         "the sum of all its gradients",
+        notation="broadcast",
         source=SHAPES,
         tests=(
             "a.expand(3, 4) where a: 4",
