@@ -74,3 +74,23 @@ def test_a_sum_over_two_axes_that_lie_apart_needs_no_copy() -> None:
     text += "return torch.einsum('tni,ntj->ij', a, b)"
     source = _held(text)
     assert source.count("gemm(") == 1
+
+
+@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize(
+    ("rows", "index"),
+    [
+        (1, "torch.arange(h.shape[0]), torch.tensor([0, 2, 0])"),
+        (1, "torch.arange(1) * 0, torch.arange(3)"),
+        (3, "torch.arange(3), torch.tensor([0, 2, 0])"),
+        (3, "torch.arange(3)[:, None], torch.tensor([0, 2, 0])"),
+        (1, "torch.tensor([0]), torch.tensor([1, 1, 2])"),
+    ],
+)
+def test_a_place_that_is_broadcast_is_written_at_each_turn(
+    rows: int, index: str, adds: bool
+) -> None:
+    """Also where the rows that are counted up are one, and what looks up columns repeats."""
+    place = ", accumulate=True" if adds else ""
+    lines = f"h = torch.zeros({rows}, 3)\ng = h.index_put(({index}), torch.ones(3){place})"
+    assert _held(f"{lines}\nreturn g * x.sum()")

@@ -181,8 +181,11 @@ def _selects(pick: Picked, node: Node) -> int | None:
     for part, size in zip(pick.axes, node.shape, strict=True):
         if isinstance(part, tuple) and (part[1:] != (0, 1) or pick.result[part[0]] != size):
             return None
+    (turns,) = (pick.result[axis] for axis in pick.made)
     for axis, part in enumerate(pick.axes):
-        if isinstance(part, Node) and counts_up(part, node.shape[axis]):
+        size = node.shape[axis]
+        # A single place that is broadcast to other axes' lookups is written at each of their turns.
+        if isinstance(part, Node) and turns == size and counts_up(part, size):
             return axis
     return None
 
