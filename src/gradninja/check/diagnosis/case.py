@@ -80,6 +80,7 @@ class Case:
     wrong: bool = True  # as it stands
     origin: Written | None = None  # the whole that the statements are of
     _codes: dict[int, tuple[ast.stmt, CodeType]] = field(default_factory=dict)
+    _written: dict[int, tuple[ast.stmt, frozenset[str]]] = field(default_factory=dict)
     _runs: dict[int, float] = field(default_factory=dict)
     _pristine: dict[int, dict[str, tuple[Any, Any, int]]] = field(default_factory=dict)
 
@@ -160,7 +161,12 @@ class Case:
         if early and only_there and not hasattr(place, "early"):
             return False  # another line runs in the forward, which has it
         late = reads & self._late.get(id(place), frozenset())
-        return not late - {*self.gradients, *self.situations[0].values, *bound(new), *_names(place)}
+        return not late or not late - {
+            *self.gradients,
+            *self.situations[0].values,
+            *bound(new),
+            *_names(place),
+        }
 
     @cached_property
     def _late(self) -> dict[int, frozenset[str]]:
@@ -188,7 +194,7 @@ class Case:
                     run(code, scope)
         except Exception:
             # What raises may have written before, and torch counts no version for that.
-            for name in {name for statement in statements for name in written(statement)}:
+            for name in {name for statement in statements for name in self._writes(statement)}:
                 if name in working:
                     working[name] = _held(working[name][1])
             raise
@@ -197,6 +203,14 @@ class Case:
         if self.name not in scope:
             raise NameError(f"name '{self.name}' is not defined")
         return scope[self.name]
+
+    def _writes(self, statement: ast.stmt) -> frozenset[str]:
+        """What a statement writes into."""
+        held, found = self._written.get(id(statement), (None, frozenset()))
+        if held is not statement:
+            found = frozenset(written(statement))
+            self._written[id(statement)] = (statement, found)
+        return found
 
     def _code(self, statement: ast.stmt) -> CodeType:
         """A statement's code, kept with it: most of what is run again is as it was."""

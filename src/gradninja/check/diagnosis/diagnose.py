@@ -24,6 +24,7 @@ from gradninja.check.diagnosis.search import double, single
 from gradninja.check.diagnosis.telling.clues import clues
 from gradninja.check.diagnosis.telling.words import Words
 from gradninja.check.diagnosis.work import EACH, Allowance
+from gradninja.check.given.plan import unread
 from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
@@ -208,6 +209,7 @@ class _Diagnosis:
             unbound=self.unbound,
             astray=case.astray,
             right=case.right,
+            unread=self.unread & (reach - {*gradients}),
         )
 
     @cached_property
@@ -245,6 +247,11 @@ class _Diagnosis:
         known = {*self.bound, *arguments, *self.case.namespace, *dir(builtins)}
         left = reads - known - {*self.case.gradients, *self.situation.scope}
         return left.pop() if len(left) == 1 else None
+
+    @cached_property
+    def unread(self) -> frozenset[str]:
+        """What the person's lines make, or `ctx` holds, and none reads."""
+        return frozenset(unread(self.case.body, sorted(self.case.held or ())))
 
     @cached_property
     def derived(self) -> tuple[tuple[Contribution, ...], tuple[ast.expr, ...]]:

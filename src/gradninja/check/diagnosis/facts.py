@@ -34,7 +34,8 @@ class Facts:
     `got` is the person's value, `amounts` what each contribution to the gradient is, `parts` what
     derive names on the way, `unbound` a name of the person's own that is read and that no line
     binds, `astray` statements that write what they should not, `right` the
-    gradients that are, `pieces` parts of values that the text has, as `a[:, t]`.
+    gradients that are, `pieces` parts of values that the text has, as `a[:, t]`, `unread` locals
+    that lines bind and none reads.
     """
 
     program: Program
@@ -53,6 +54,7 @@ class Facts:
     astray: Sequence[ast.stmt] = ()
     right: frozenset[str] = frozenset()
     pieces: Sequence[ast.expr] = ()
+    unread: frozenset[str] = frozenset()
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
 
     def value(self, node: ast.AST) -> Any:

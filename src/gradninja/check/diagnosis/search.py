@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from gradninja.check.diagnosis.candidates import edits, factors, own, shapes, statements
+from gradninja.check.diagnosis.candidates import edits, factors, own, picks, shapes, statements
 from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposals
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
@@ -31,6 +31,10 @@ FAMILIES: tuple[Family, ...] = (
     edits.calls,
     edits.shifts,
     edits.conjugates,
+    picks.unread,
+    picks.ends,
+    picks.put_back,
+    picks.running,
     shapes.axes,
     shapes.keepdims,
     shapes.sums,
@@ -177,12 +181,18 @@ def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
 
 
 def inner_edits(
-    facts: Facts, written: Sequence[ast.stmt], index: int, families: Sequence[Family] = FAMILIES
+    facts: Facts,
+    written: Sequence[ast.stmt],
+    index: int,
+    families: Sequence[Family] = FAMILIES,
+    takes: Callable[[Place], bool] = lambda place: True,
 ) -> Iterator[Costed]:
-    """The edits of one statement's parts, with their costs."""
+    """The edits of one statement's parts, with their costs. `takes`: whether a place is edited."""
     statement = written[index]
     sound = own.sound(facts, statement)
     for place in places(statement):
+        if not takes(place):
+            continue
         extra = Cost.PROVEN if any(id(parent) in sound for parent in place.parents) else 0.0
         if any(isinstance(parent, ast.While) for parent in place.parents):
             continue  # an edit there could make it endless

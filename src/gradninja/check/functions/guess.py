@@ -31,6 +31,7 @@ COUNTS = frozenset("chunks block block_size num_chunks groups bits".split())
 SMALL = frozenset("eps epsilon".split())
 BOUNDS = dict.fromkeys("qn qmin quant_min thd_neg min_val lower".split(), -4)
 BOUNDS |= dict.fromkeys("qp qmax quant_max thd_pos max_val upper".split(), 3)
+SETTING = 0.7  # no number that texts have often: a mend must not write it for the name
 KNOWN = IDS | MASKS | FLAGS | AXES | COUNTS | SMALL | set(BOUNDS)
 
 
@@ -65,7 +66,7 @@ class Guesses:
         if name in self.constant and bare not in IDS | MASKS | FLAGS | AXES | COUNTS | SMALL | set(
             BOUNDS
         ):
-            yield 0.5
+            yield SETTING
             yield 2
         if bare == "b" and alone:
             yield from _choices("x")
@@ -196,7 +197,7 @@ def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[
         if bare in IDS:  # one of two, where no id is taken
             drawn = (drawn > 0).to(drawn.dtype)
         yield drawn.abs() + 0.1 if bare in POSITIVE else drawn
-    yield 0.5
+    yield SETTING
     yield 2
 
 

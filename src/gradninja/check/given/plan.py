@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -98,6 +98,15 @@ def bound(node: ast.AST) -> Iterator[str]:
             yield alias.asname or alias.name.partition(".")[0]
     for child in ast.iter_child_nodes(node):
         yield from bound(child)
+
+
+def unread(body: Sequence[ast.stmt], given: Collection[str] = ()) -> list[str]:
+    """The names that statements bind, or are given, and that none of them reads."""
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    made = [name for statement in body for name in bound(statement)]
+    return [name for name in dict.fromkeys([*given, *made]) if name not in read]
 
 
 def written(node: ast.AST) -> Iterator[str]:

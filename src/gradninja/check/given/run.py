@@ -64,7 +64,9 @@ def _located(statement: ast.stmt) -> bool:
         node, line, column = todo.pop()
         if "lineno" in node._attributes:
             if not hasattr(node, "lineno"):
-                node.lineno, node.col_offset = line, column
+                node.lineno = line
+            if not hasattr(node, "col_offset"):
+                node.col_offset = column
             if getattr(node, "end_lineno", None) is None:
                 node.end_lineno, node.end_col_offset = node.lineno, node.col_offset
             line, column = node.lineno, node.col_offset

@@ -53,6 +53,8 @@ class Cost:
     NO_INVERSION = 1.6
     NUMBER_ONE_OFF = 1.6
     VIEWED = 1.65
+    UNREAD = 1.65  # a local that no line reads, in the place of something
+    OTHER_END = 1.7  # `x[-n:]` for `x[:n]`
     ELEMENT_BESIDE = 1.7  # `h[t - 1]` for `h[t]`
     ALL_AXES = 1.7
     AXIS_OF_ONE = 1.7  # unsqueeze, squeeze
@@ -60,6 +62,10 @@ class Cost:
     NO_FUNCTION = 1.7
     NUMBER_DOUBLED = 1.7  # or halved
     RESHAPED = 1.7
+    SCATTERED = 1.7  # `d[ix] = v` for `d = v[ix]`
+    RUNNING = 1.7  # a running sum from the other end
+    RUNNING_HALF = 1.75  # turned before it, or after
+    PUT_BACK = 1.75  # `x[order.argsort()]` for `x[order]`
     TRANSPOSED = 1.7  # where no matrix product is
     GATE_FOR_A_FUNCTION = 1.75  # `h > 0` for `h.sign()`
     # operators and factors
@@ -101,6 +107,7 @@ class Cost:
     LINK_INSIDE = 2.45
     FACTOR = 2.5
     NUMBER_TAKEN_OFF = 2.5
+    SETTING_ADDED = 2.6  # `+ eps`
     DIVISOR = 2.55
     FUNCTION_OF_IT = 2.6
     NAME = 2.6  # any other
@@ -125,6 +132,7 @@ class Cost:
     FAR_TERM = 0.3  # of a name that the gradient is not made of
     SCALED_INSIDE = 0.3
     FAR_FACTOR = 0.4
+    FOR_NOTHING = 0.6  # less, of a factor that is there and that no line reads
     SUM_INSIDE = 0.6
     PROVEN = 1.0  # of a line that gives what derive gives
 

@@ -138,6 +138,8 @@ def factors(place: Place, facts: Facts) -> Proposals:
         if not _broadcast(tensor, other):
             continue
         far = 0.0 if name in facts.relevant else Cost.FAR_FACTOR
+        if name in facts.unread:
+            far = -Cost.FOR_NOTHING
         if len(place.path) > 1:
             far += Cost.FACTOR_INSIDE
         v = build.name(name)
@@ -169,7 +171,9 @@ def pieces(place: Place, facts: Facts) -> Proposals:
         if isinstance(node, ast.Subscript) and other.shape == tensor.shape:
             yield Proposal(Cost.PIECE, Kind.WRONG_NAME, piece)
         if len(place.path) <= 3:
-            yield Proposal(Cost.FACTOR, Kind.MISSING_FACTOR, build.times(piece, node))
+            idle = any(isinstance(n, ast.Name) and n.id in facts.unread for n in ast.walk(piece))
+            cost = Cost.FACTOR - Cost.FOR_NOTHING * idle
+            yield Proposal(cost, Kind.MISSING_FACTOR, build.times(piece, node))
             yield Proposal(Cost.TERM, Kind.MISSING_TERM, build.binary(node, ast.Add(), piece))
             yield Proposal(Cost.TERM, Kind.MISSING_TERM, build.binary(node, ast.Sub(), piece))
 
@@ -225,6 +229,12 @@ def terms(place: Place, facts: Facts) -> Proposals:
             )
             new = build.binary(node, ast.Sub(), number)
             yield Proposal(Cost.NUMBER_TAKEN_OFF, Kind.MISSING_TERM, new)
+    for scalar in facts.scalars:
+        if type(facts.value(scalar)) is float:
+            added = build.binary(node, ast.Add(), scalar)
+            yield Proposal(Cost.SETTING_ADDED, Kind.MISSING_TERM, added)
+            added = build.binary(node, ast.Sub(), scalar)
+            yield Proposal(Cost.SETTING_ADDED, Kind.MISSING_TERM, added)
     for name in facts.tensors:
         if not _broadcast(tensor, facts.scope[name]):
             continue

@@ -58,6 +58,7 @@ def forms(statement: ast.stmt, facts: Facts, nested: bool, first: bool) -> Propo
             if not first:
                 added = ast.AugAssign(target, ast.Add(), value)
                 yield Proposal(Cost.ADDED, Kind.ASSIGN_FOR_ADD, added)
+                yield from _scattered(target, value, facts)
             if is_view(value):
                 clone = ast.Assign([target], build.method(value, "clone"))
                 yield Proposal(Cost.CLONED, Kind.MISSING_CLONE, clone)
@@ -65,6 +66,8 @@ def forms(statement: ast.stmt, facts: Facts, nested: bool, first: bool) -> Propo
             kind = Kind.LOST_REPEATS if nested else Kind.ASSIGN_FOR_ADD
             yield Proposal(Cost.ADDED, kind, ast.AugAssign(target, ast.Add(), value))
             yield from _accumulated(target, value, facts)
+            scaled = ast.AugAssign(target, ast.Mult(), value)
+            yield Proposal(Cost.IN_PLACE_OPERATOR, Kind.WRONG_OPERATOR, scaled)
     elif isinstance(statement, ast.AugAssign):
         target, value = statement.target, statement.value
         if isinstance(target, ast.Subscript):
@@ -83,6 +86,14 @@ def forms(statement: ast.stmt, facts: Facts, nested: bool, first: bool) -> Propo
                     ast.AugAssign(target, op, value),
                 )
         yield Proposal(Cost.ASSIGNED, Kind.WRONG_OPERATOR, ast.Assign([target], value))
+
+
+def _scattered(target: ast.Name, value: ast.expr, facts: Facts) -> Proposals:
+    """`d[ix] = v` for `d = v[ix]`: what was picked from places goes back to them."""
+    if not (isinstance(value, ast.Subscript) and _is_index(facts, value.slice)):
+        return
+    there = ast.Subscript(ast.Name(target.id, ast.Load()), value.slice, ast.Store())
+    yield Proposal(Cost.SCATTERED, Kind.WRONG_OPERATOR, ast.Assign([there], value.value))
 
 
 def _accumulated(target: ast.Subscript, value: ast.expr, facts: Facts) -> Proposals:

@@ -46,21 +46,27 @@ class Ctx:
         return found
 
     def values(self, name: str) -> dict[str, Any]:
-        """Its tensors and numbers by what they are called in a text: `ctx.scale`."""
-        own = {k: v for k, v in vars(self).items() if k not in HANDED}
+        """What is kept on it by what it is called in a text: `ctx.scale`."""
+        return {f"{name}.{k}": v for k, v in vars(self).items() if k not in HANDED}
+
+    def told(self, name: str) -> frozenset[str]:
+        """Those of its values that an edit may put in another's place: tensors and numbers."""
         kinds = torch.Tensor | int | float
-        return {f"{name}.{k}": v for k, v in own.items() if isinstance(v, kinds)}
+        return frozenset(k for k, v in self.values(name).items() if isinstance(v, kinds))
 
 
 class Dotted(ast.NodeTransformer):
-    """`ctx.scale` as one name, which an edit may put in another's place."""
+    """`ctx.scale` as one name, which an edit may put in another's place.
 
-    def __init__(self, ctx: str) -> None:
-        self.ctx = ctx
+    `bound`: attributes that the method itself sets, which stay what they are.
+    """
+
+    def __init__(self, ctx: str, bound: frozenset[str]) -> None:
+        self.ctx, self.bound = ctx, bound
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         if isinstance(node.value, ast.Name) and node.value.id == self.ctx:
-            if node.attr not in HANDED and isinstance(node.ctx, ast.Load):
+            if node.attr not in HANDED | self.bound:
                 return ast.copy_location(ast.Name(f"{self.ctx}.{node.attr}", node.ctx), node)
             return node
         self.generic_visit(node)

@@ -16,11 +16,11 @@ from gradninja.check.diagnosis.candidates import build, statements
 from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposal, is_value
 from gradninja.check.diagnosis.candidates.statements import Change, Edit
-from gradninja.check.diagnosis.candidates.syntax import places, replaced, shallow
+from gradninja.check.diagnosis.candidates.syntax import Place, places, replaced, shallow
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.search import PAIRED, double_edits, inner_edits
-from gradninja.check.functions.held import names_in
+from gradninja.check.functions.held import elements, names_in, returns_in
 from gradninja.check.given.plan import bound
 from gradninja.check.given.plan import written as written_in
 from gradninja.lines import Program
@@ -46,6 +46,7 @@ class Aim:
     program: Program
     gradients: Mapping[str, str]
     pieces: Sequence[ast.expr] = ()
+    unread: frozenset[str] = frozenset()
     tuples: Mapping[str, int] = field(default_factory=dict)  # how often each stands in the text
 
 
@@ -62,6 +63,7 @@ def facts_of(scope: Scope, aim: Aim) -> Facts:
         reach=scope.reach,
         later=scope.reach,
         pieces=[piece for piece in aim.pieces if _read(piece) <= scope.reach],
+        unread=aim.unread & scope.reach,
     )
 
 
@@ -85,12 +87,12 @@ def pieces_of(functions: Iterable[ast.FunctionDef]) -> list[ast.expr]:
 
 
 def edits_of(
-    statement: ast.stmt, facts: Facts, aim: Aim
+    statement: ast.stmt, facts: Facts, aim: Aim, takes: Callable[[Place], bool]
 ) -> Iterator[tuple[float, Callable[[], Edit]]]:
-    """Every edit of a statement, with its cost."""
+    """Every edit of a statement, with its cost. `takes`: whether a place is edited."""
     for proposal in _whole(statement, facts, aim):
         yield proposal.cost, partial(_edit, statement, proposal)
-    yield from inner_edits(facts, [statement], 0)
+    yield from inner_edits(facts, [statement], 0, takes=takes)
 
 
 def pairs_of(statement: ast.stmt, facts: Facts) -> Iterator[Callable[[], Edit]]:
@@ -238,3 +240,30 @@ def needed_for(function: ast.FunctionDef) -> set[str]:
                 found |= names_in(statement)
                 grew = True
     return found
+
+
+def feeding(body: Sequence[ast.stmt], at: int, inputs: int) -> frozenset[int]:
+    """The places of the statements of a backward that an input's gradient comes of.
+
+    As far as names tell; what a name that is written into was made of counts as well, since it
+    may be a part of that.
+    """
+    needed: set[str] = set()
+    for end in (end for statement in body for end in returns_in(statement)):
+        parts = elements(end.value) if end.value is not None else None
+        known = parts is not None and len(parts) >= inputs
+        needed |= names_in(parts[at] if known and parts is not None else end)
+    made = {name: names_in(s) for s in body if isinstance(s, ast.Assign) for name in bound(s)}
+    found: set[int] = set()
+    grew = True
+    while grew:
+        grew = False
+        for place, statement in enumerate(body):
+            changes = {*bound(statement), *written_in(statement)}
+            origins = set().union(*(made.get(name, set()) for name in written_in(statement)))
+            ends = any(returns_in(statement))
+            if place not in found and (ends or (changes | origins) & needed):
+                found.add(place)
+                needed |= set() if isinstance(statement, ast.Return) else names_in(statement)
+                grew = True
+    return frozenset(found)

@@ -84,8 +84,8 @@ class Played:
 
     def function(self, node: ast.FunctionDef, namespace: Mapping[str, Any]) -> Any:
         """A method or a helper as a function, as its text has it."""
-        bare = ast.parse(ast.unparse(node)).body[0]
-        assert isinstance(bare, ast.FunctionDef)
+        bare = ast.FunctionDef(**dict(ast.iter_fields(node)))
+        bare.args = deepcopy(node.args)
         bare.decorator_list, bare.returns = [], None
         every = [*bare.args.posonlyargs, *bare.args.args, *bare.args.kwonlyargs]
         for argument in every:
@@ -103,7 +103,8 @@ class Played:
     def start(self, ctx: Ctx, namespace: Mapping[str, Any]) -> dict[str, Any]:
         """The names that the backward begins with."""
         given = [copy_of(value) for value in self.cotangents]
-        scope = {**namespace, BACK: _hand_back, self.ctx_name: ctx.copy()}
+        mine = ctx.copy()
+        scope = {**namespace, BACK: _hand_back, self.ctx_name: mine, **mine.values(self.ctx_name)}
         scope.update(zip(self.parameters, given, strict=False))
         star = self.backward.args.vararg
         if star is not None:
@@ -114,11 +115,21 @@ class Played:
         """The gradients as the text stands; keeps what the names are before each statement."""
         scope = self.start(self.ctx, self.namespace)
         self.before = []
-        for statement in self.body:
-            self.before.append(dict(scope))
-            found = self._step(statement, scope)
-            if found is not None:
-                return found
+        held: list[tuple[list[Any], list[int]]] = []
+        try:
+            for statement in self.body:
+                self.before.append(dict(scope))
+                values = _written_to(scope, self.ctx_name, self.namespace)
+                held.append((values, list(map(_version, values))))
+                found = self._step(statement, scope)
+                if found is not None:
+                    return found
+        finally:  # what a later line writes into is not kept as it was
+            self.shared |= {
+                at
+                for at, (values, versions) in enumerate(held)
+                if versions != list(map(_version, values))
+            }
         raise Unreadable("its backward returns nothing")
 
     def with_statement(self, at: int, new: Sequence[ast.stmt]) -> list[Any]:
@@ -238,7 +249,9 @@ def _dotted(node: ast.FunctionDef, at: int) -> ast.FunctionDef:
     found = deepcopy(node)
     arguments = [*found.args.posonlyargs, *found.args.args]
     if len(arguments) > at:
-        found = Dotted(arguments[at].arg).visit(found)
+        attributes = [n for n in ast.walk(found) if isinstance(n, ast.Attribute)]
+        bound = frozenset(n.attr for n in attributes if not isinstance(n.ctx, ast.Load))
+        found = Dotted(arguments[at].arg, bound).visit(found)
     if found.body and _is_text(found.body[0]) and len(found.body) > 1:
         found.body = found.body[1:]
     return found

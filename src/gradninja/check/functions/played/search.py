@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.statements import Edit
+from gradninja.check.diagnosis.candidates.syntax import Place
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.work import NAMED, Allowance, runs_of
 from gradninja.check.functions.held import names_in
@@ -24,6 +25,7 @@ from gradninja.check.functions.played.edits import (
     Scope,
     edits_of,
     facts_of,
+    feeding,
     needed_for,
     pairs_of,
     scopes_of,
@@ -35,8 +37,8 @@ from gradninja.check.given.plan import bound
 from gradninja.check.given.plan import written as written_in
 from gradninja.check.given.run import counted, precision, quiet
 
-COMPILED = 3.0  # runs that making a function anew is worth
-RUNS = 3500.0  # of work, for edits of the backward; as much for the forward, and for pairs
+COMPILED = 1.0  # runs that making a function anew is worth
+OF_BACKWARD, OF_FORWARD, OF_PAIRS = 6000.0, 5000.0, 1000.0  # runs of work, for edits
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,21 @@ class _Spot:
     body: Sequence[ast.stmt]
     function: ast.FunctionDef | None = None
     forward: bool = False
+    sound: bool = False  # a gradient that is right comes of it as well
+    needed: frozenset[str] = frozenset()  # names that the outputs come of
+
+    def takes(self, place: Place) -> bool:
+        """Whether a place is worth an edit: the outputs come of none there."""
+        around = [n for n in (*place.parents, place.node) if isinstance(n, ast.stmt)]
+        return not self.needed or _only(around[-1], self.needed)
+
+    @property
+    def extra(self) -> float:
+        """What an edit there costs more."""
+        if self.forward:
+            return Cost.IN_THE_FORWARD
+        whole = isinstance(self.body[self.at], ast.Return)  # whose parts go their own ways
+        return Cost.PROVEN if self.sound and not whole else 0.0
 
 
 def mends(text: Text, values: Values, aim: Callable[[int, torch.Tensor], Aim]) -> list[Mend]:
@@ -125,6 +142,8 @@ class _Search:
         self.truth = values.truth(self.played)
         self.aim = aim
         self.others: list[tuple[Played, True_]] | None = None
+        self.feeding: Mapping[int, frozenset[int]] = {}
+        self.wrong: frozenset[int] = frozenset()
 
     def found(self) -> list[Mend]:
         truth = self.truth
@@ -137,13 +156,17 @@ class _Search:
         wrong = sorted(set(truth.gradients) - start)
         if not wrong:
             return []
+        self.feeding = {
+            at: feeding(self.played.body, at, len(self.text.inputs)) for at in truth.gradients
+        }
+        self.wrong = frozenset(wrong)
         aim = self.aim(wrong[0], truth.gradients[wrong[0]])
         several: dict[frozenset[int], Mend] = {}
-        allowed = Allowance(3 * RUNS)
+        allowed = Allowance(OF_BACKWARD + OF_FORWARD + OF_PAIRS)
         for candidates, part in (
-            (self.singles([*self.of_backward(), *self.of_helpers()], aim), RUNS),
-            (self.singles(self.of_forward(), aim), RUNS),
-            (self.doubles(self.of_backward(), aim), RUNS),
+            (self.singles([*self.of_backward(), *self.of_helpers()], aim), OF_BACKWARD),
+            (self.singles(self.of_forward(), aim), OF_FORWARD),
+            (self.doubles(self.of_backward(), aim), OF_PAIRS),
         ):
             mend = self.first(candidates, start, several, allowed.part(part))
             if mend is not None:
@@ -167,12 +190,12 @@ class _Search:
         played = self.played
         scopes = scopes_of(played.body, played.before, played.namespace)
         for at, scope in enumerate(scopes):
-            values = {**scope.values, **played.ctx.values(played.ctx_name)}
-            told = frozenset(played.ctx.values(played.ctx_name))
-            yield (
-                _Spot(at, played.body),
-                Scope(values, scope.reach - {played.ctx_name} | told),
-            )
+            own = {played.ctx_name, *played.ctx.values(played.ctx_name)}
+            told = played.ctx.told(played.ctx_name)
+            fed = {place for place, lines in self.feeding.items() if at in lines}
+            if fed & self.wrong:
+                spot = _Spot(at, played.body, sound=bool(fed - self.wrong))
+                yield spot, Scope(scope.values, scope.reach - own | told)
 
     def of_helpers(self) -> Iterator[tuple[_Spot, Scope]]:
         called, todo = dict[str, ast.FunctionDef](), [self.played.backward]
@@ -190,7 +213,7 @@ class _Search:
         needed = needed_for(node)
         for spot, scope in self.of_function(node, forward=True):
             if any(_only(part, needed) for part in ast.walk(spot.body[spot.at])):
-                yield spot, scope
+                yield replace(spot, needed=frozenset(needed)), scope
 
     def of_function(self, node: ast.FunctionDef, *, forward: bool) -> Iterator[tuple[_Spot, Scope]]:
         values = self.played.locals_of(node)
@@ -211,8 +234,8 @@ class _Search:
         for spot, scope in spots:
             statement = spot.body[spot.at]
             facts = facts_of(scope, aim)
-            for cost, make in edits_of(statement, facts, aim):
-                cost += Cost.IN_THE_FORWARD * spot.forward
+            for cost, make in edits_of(statement, facts, aim, spot.takes):
+                cost += spot.extra
                 every.append((cost, -statement.lineno, _Candidate(cost, make, facts, spot)))
         every.sort(key=lambda one: one[:2])
         return (candidate for *_, candidate in every)
@@ -303,7 +326,7 @@ def _same_ids(inputs: Sequence[Any]) -> Iterator[list[Any]]:
         ]
 
 
-def _only(node: ast.AST, needed: set[str]) -> bool:
+def _only(node: ast.AST, needed: Set[str]) -> bool:
     """Whether a plain statement changes something, and nothing that the outputs come of."""
     if not isinstance(node, ast.Assign | ast.AugAssign | ast.Expr):
         return False

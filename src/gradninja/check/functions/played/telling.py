@@ -15,6 +15,7 @@ from gradninja.check.diagnosis.telling.words import Words
 from gradninja.check.functions.played.edits import Aim, pieces_of, tuples_of
 from gradninja.check.functions.played.search import Mend, Values, mends
 from gradninja.check.functions.text import Text
+from gradninja.check.given.plan import unread
 from gradninja.check.given.statements import in_place_of
 from gradninja.check.tell.types import LineReport, Report, Verdict
 from gradninja.lines import Program
@@ -41,9 +42,11 @@ def with_mends(
     read = program or Program(text.function.__name__, text.file, (), (), ())
 
     pieces, tuples = pieces_of([text.backward, text.forward]), tuples_of(text.tree)
+    idle = frozenset(unread(text.backward.body))
 
     def aim(at: int, expected: torch.Tensor) -> Aim:
-        return Aim(names.get(at, f"input {at}"), expected, read, gradients, pieces, tuples)
+        name = names.get(at, f"input {at}")
+        return Aim(name, expected, read, gradients, pieces, idle, tuples)
 
     try:
         found = mends(text, values, aim)
