@@ -262,3 +262,120 @@ def test_the_search_for_a_mend_is_no_call_of_the_persons(
     file.write_text(right.replace(old, new))
     (row,) = check(file).wrong
     assert row.fix == old
+
+
+FORM = """
+import torch
+
+
+class {name}(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, {takes}):
+{forward}
+
+    @staticmethod
+    def backward(ctx, grad):
+{backward}
+
+
+def inputs():
+    return {inputs}
+"""
+
+
+def _form(name: str, takes: str, forward: str, backward: str, inputs: str) -> str:
+    def laid(text: str) -> str:
+        return "\n".join(f"        {line.strip()}" for line in text.strip().splitlines())
+
+    return FORM.format(
+        name=name, takes=takes, forward=laid(forward), backward=laid(backward), inputs=inputs
+    )
+
+
+RUNNING = _form(
+    "LogCumSumExp", "x, dim",
+    """out = torch.log(torch.cumsum(torch.exp(x), dim=dim))
+    ctx.save_for_backward(x, out)
+    ctx.dim = dim
+    return out""",
+    """x, out = ctx.saved_tensors
+    t = grad * torch.exp(-out)
+    total = torch.flip(torch.cumsum(torch.flip(t, [ctx.dim]), dim=ctx.dim), [ctx.dim])
+    return torch.exp(x) * total, None""",
+    '{"x": torch.randn(3, 6), "dim": 1}',
+)  # fmt: skip
+CAUSAL = _form(
+    "Shifted", "x, k",
+    """padded = torch.nn.functional.pad(x, (k, 0))
+    ctx.save_for_backward(padded)
+    ctx.k = k
+    return padded * padded""",
+    """(padded,) = ctx.saved_tensors
+    length = padded.shape[1] - ctx.k
+    back = 2 * padded * grad
+    return back[:, ctx.k :], None""",
+    '{"x": torch.randn(3, 5), "k": 2}',
+)  # fmt: skip
+SEGMENTS = _form(
+    "SegmentSoftmax", "scores, index, n",
+    """e = torch.exp(scores)
+    denom = torch.zeros(n, dtype=scores.dtype).index_add(0, index, e)
+    alpha = e / denom[index]
+    ctx.save_for_backward(alpha, index)
+    ctx.n = n
+    return alpha""",
+    """alpha, index = ctx.saved_tensors
+    dot = torch.zeros(ctx.n, dtype=alpha.dtype).index_add(0, index, grad * alpha)
+    return alpha * (grad - dot[index]), None, None""",
+    '{"scores": torch.randn(6), "index": torch.tensor([0, 0, 1, 2, 2, 1]), "n": 3}',
+)  # fmt: skip
+SORTED = _form(
+    "SortedPower", "x, w",
+    """ordered, order = torch.sort(x)
+    ctx.save_for_backward(ordered, order, w)
+    return (ordered**2 * w).sum()""",
+    """ordered, order, w = ctx.saved_tensors
+    there = 2 * ordered * w * grad
+    back = torch.zeros_like(there)
+    back[order] = there
+    return back, ordered**2 * grad""",
+    '{"x": torch.randn(7), "w": torch.rand(7)}',
+)  # fmt: skip
+GATE = _form(
+    "Elu", "x, alpha",
+    """neg = x < 0
+    y = torch.where(neg, alpha * (torch.exp(x) - 1), x)
+    ctx.save_for_backward(y)
+    ctx.alpha = alpha
+    return y""",
+    """(y,) = ctx.saved_tensors
+    back = grad.clone()
+    neg = y < 0
+    back[neg] *= y[neg] + ctx.alpha
+    return back, None""",
+    '{"x": torch.randn(4, 5), "alpha": 0.7}',
+)  # fmt: skip
+PICKED = {
+    "a running sum": (RUNNING, "torch.flip(torch.cumsum(torch.flip(t, [ctx.dim]), dim=ctx.dim), "
+                               "[ctx.dim])", "torch.cumsum(t, dim=ctx.dim)"),
+    "the other end": (CAUSAL, "back[:, ctx.k :]", "back[:, :length]"),
+    "a value for nothing": (SEGMENTS, "dot[index]", "(grad * alpha).sum()"),
+    "picked for put": (SORTED, "back[order] = there", "back = there[order]"),
+    "a term of a number": (GATE, "y[neg] + ctx.alpha", "y[neg]"),
+    "written for scaled": (GATE, "back[neg] *= y", "back[neg] = y"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_what_is_picked_and_put_is_mended(name: str, tmp_path: Path) -> None:
+    right, old, new = PICKED[name]
+    file = tmp_path / "wrong.py"
+    wrong = right.replace(old, new)
+    assert wrong != right
+    file.write_text(wrong)
+    (row,) = check(file).wrong
+    assert row.line == 1 + right[: right.index(old)].count("\n"), str(row)
+    lines = wrong.splitlines()
+    lines[row.line - 1] = f"        {row.fix}"
+    file.write_text("\n".join(lines) + "\n")
+    assert check(file).ok, row.fix

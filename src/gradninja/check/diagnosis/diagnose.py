@@ -209,7 +209,7 @@ class _Diagnosis:
             unbound=self.unbound,
             astray=case.astray,
             right=case.right,
-            unread=self.unread & (reach - {*gradients}),
+            unread=self.unread & reach - (set(gradients) - self.handed_in),
         )
 
     @cached_property
@@ -251,7 +251,9 @@ class _Diagnosis:
     @cached_property
     def unread(self) -> frozenset[str]:
         """What the person's lines make, or `ctx` holds, and none reads."""
-        return frozenset(unread(self.case.body, sorted(self.case.held or ())))
+        held = self.case.held
+        given = () if held is None else sorted(held | self.handed_in)
+        return frozenset(unread(self.case.body, given))
 
     @cached_property
     def derived(self) -> tuple[tuple[Contribution, ...], tuple[ast.expr, ...]]:

@@ -14,6 +14,7 @@ import torch
 
 from gradninja.check.given.backwards import beside, definitions, elsewhere, named, pair_of, pasted
 from gradninja.check.given.module import call_inputs, run_module, without_gradient
+from gradninja.check.given.plan import bound
 from gradninja.check.given.statements import Written
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.types import CheckError
@@ -23,7 +24,7 @@ from gradninja.errors import ReadError
 from gradninja.lines import Program
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load, where_to_put
-from gradninja.lines.modules.finding import found_live
+from gradninja.lines.modules.finding import MAKER, found_live
 from gradninja.lines.program import Input
 from gradninja.rules import BOOK, Book
 
@@ -145,7 +146,7 @@ def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]
     """A module's forward as the lines that it is read as, which a backward answers."""
     named = isinstance(forward, str | Path) and "\n" not in str(forward)
     path, _, name = str(forward).partition(".py:") if named else ("", "", "")
-    if backward is None and not named:
+    if backward is None and not (named and (name or _says(str(forward)))):
         return forward, backward, inputs
     held = found_live(forward)
     if held is None or (held.takes_self and named != bool(name)):
@@ -157,6 +158,13 @@ def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]
     values = {given.name: _said(given) for given in program.inputs}
     beside = f"{path.removesuffix('.py')}.py:backward"
     return once_bound(program), beside if backward is None else backward, values
+
+
+def _says(file: str) -> bool:
+    """Whether a file says what its forward is: a function with another name may call a Function."""
+    here = text_at(file, "<text>")
+    names = {name for statement in here.tree.body for name in bound(statement)}
+    return bool(names & {"forward", MAKER}) or not set(here.functions) - {"inputs"}
 
 
 def _said(given: Input) -> Any:

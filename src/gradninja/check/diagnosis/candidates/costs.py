@@ -132,7 +132,7 @@ class Cost:
     FAR_TERM = 0.3  # of a name that the gradient is not made of
     SCALED_INSIDE = 0.3
     FAR_FACTOR = 0.4
-    FOR_NOTHING = 0.6  # less, of a factor that is there and that no line reads
+    FOR_NOTHING = 0.6  # less, of a factor or term that is there and that no line reads
     SUM_INSIDE = 0.6
     PROVEN = 1.0  # of a line that gives what derive gives
 

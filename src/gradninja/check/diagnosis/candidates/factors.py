@@ -239,6 +239,7 @@ def terms(place: Place, facts: Facts) -> Proposals:
         if not _broadcast(tensor, facts.scope[name]):
             continue
         far = 0.0 if name in facts.relevant else Cost.FAR_TERM
+        far = -Cost.FOR_NOTHING if name in facts.unread else far
         v = build.name(name)
         yield Proposal(Cost.TERM + far, Kind.MISSING_TERM, build.binary(node, ast.Add(), v))
         yield Proposal(Cost.TERM + far, Kind.MISSING_TERM, build.binary(node, ast.Sub(), v))

@@ -42,7 +42,8 @@ def with_mends(
     read = program or Program(text.function.__name__, text.file, (), (), ())
 
     pieces, tuples = pieces_of([text.backward, text.forward]), tuples_of(text.tree)
-    idle = frozenset(unread(text.backward.body))
+    given = [a.arg for a in text.backward.args.args[1:]]
+    idle = frozenset(unread(text.backward.body, given))
 
     def aim(at: int, expected: torch.Tensor) -> Aim:
         name = names.get(at, f"input {at}")
