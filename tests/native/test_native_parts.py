@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import Any
 
 import pytest
 import torch
 
+from gradninja.native.maps.places import Index, Part, Var, index_of
 from native_plain import lowered_forward, run
 
 N, T, D = 3, 6, 32
@@ -94,3 +96,37 @@ def test_a_place_that_is_broadcast_is_written_at_each_turn(
     place = ", accumulate=True" if adds else ""
     lines = f"h = torch.zeros({rows}, 3)\ng = h.index_put(({index}), torch.ones(3){place})"
     assert _held(f"{lines}\nreturn g * x.sum()")
+
+
+def test_a_sum_goes_through_memory_in_its_order_behind_a_view() -> None:
+    """Of what lies (T, D, N): the longest steps are outermost, whatever the view's order is."""
+    text = "a = torch.tanh(C[ix] @ C.T)\n"
+    text += "h = torch.stack([a[:, 0], a[:, 1], a[:, 2]], 1).flatten(0, 1)\nreturn h.sum(0)"
+    source = _held(text)
+    inner = r"for (\w) in [^\n]*\n +out_ = plus\(out_, h_part\[3 \* \w \+ \1 \+ 12 \* \w\]"
+    assert re.search(inner, source)
+
+
+def test_places_in_units_are_divided_exactly() -> None:
+    """A view of a view: quotients and rests of sums whose least terms fill no unit."""
+    draw = random.Random(0)
+    for _ in range(300):
+        variables = [Var(name, draw.choice([2, 3, 4, 8, 16])) for name in "ijk"]
+        at = Index(draw.choice([0, 1, 5]))
+        for variable in variables:
+            at = at + index_of(variable) * draw.choice([1, 2, 3, 4, 8, 16, 32, 64])
+        by = draw.choice([2, 3, 4, 6, 8, 12, 16, 32, 64, 128])
+        values = {variable: draw.randrange(variable.size) for variable in variables}
+        whole, rest = divmod(_value(at, values), by)
+        assert (_value(at // by, values), _value(at % by, values)) == (whole, rest), (at, by)
+
+
+def _value(at: Index, values: dict[Any, int]) -> int:
+    total = at.constant
+    for atom, step in at.terms:
+        if isinstance(atom, Part):
+            inner = _value(atom.of, values)
+            total += step * (inner // atom.by if atom.kind == "//" else inner % atom.by)
+        else:
+            total += step * values[atom]
+    return total

@@ -71,13 +71,21 @@ class Index:
         whole, rest = self._divided(by)
         if rest.within(by):
             return whole
+        unit, high, _ = rest._in_units(by)
+        if unit > 1:
+            return whole + high // (by // unit)
         return whole + Index(0, ((Part("//", rest, by), 1),))
 
     def __mod__(self, by: int) -> Index:
         if by == 1:
             return Index()
         rest = self._divided(by)[1]
-        return rest if rest.within(by) else Index(0, ((Part("%", rest, by), 1),))
+        if rest.within(by):
+            return rest
+        unit, high, low = rest._in_units(by)
+        if unit > 1:
+            return high % (by // unit) * unit + low
+        return Index(0, ((Part("%", rest, by), 1),))
 
     def within(self, size: int) -> bool:
         """Whether it is surely one of 0, 1, ..., size - 1."""
@@ -89,6 +97,14 @@ class Index:
         multiples = tuple((a, c // by) for a, c in self.terms if c % by == 0)
         others = tuple((a, c) for a, c in self.terms if c % by)
         return Index(self.constant // by, multiples), Index(self.constant % by, others)
+
+    def _in_units(self, by: int) -> tuple[int, Index, Index]:
+        """A divisor of `by`, how many of it there are, and what is less than one; or 1."""
+        for unit in sorted({c for _, c in self.terms if c > 1 and by % c == 0}, reverse=True):
+            high, low = self._divided(unit)
+            if low.within(unit):
+                return unit, high, low
+        return 1, self, Index()
 
     def variables(self) -> frozenset[Var]:
         """The loops' variables that it depends on."""

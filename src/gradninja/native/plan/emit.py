@@ -9,7 +9,7 @@ from gradninja.native.maps.graph import Gemm, Leaf, Node, Reduce, Scan, Scatter
 from gradninja.native.maps.places import Index, Var, index_of
 from gradninja.native.plan.fusing import Plan, Stage
 from gradninja.native.plan.layout import place_of
-from gradninja.native.plan.loops import LETTERS, Body, Evaluate, Store, fit, number
+from gradninja.native.plan.loops import LETTERS, Body, Evaluate, Store, far_first, fit, number
 from gradninja.native.plan.products import Axis, Product, product_of, variables
 from gradninja.native.plan.rows import Group, axes_of, sizes_of, stores_of
 
@@ -178,6 +178,7 @@ class Writer:
         first_node = stage.nodes[0]
         assert isinstance(first_node, Reduce)
         outer, gone, across = segments
+        gone = far_first(gone, stores)
         rows = () if row is None else (row,)
         loops = (*rows, *outer, *gone, *across)
         wanted = [(s.value, len(loops)) for s in stores]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from gradninja.native.maps.graph import Gemm, Get, Leaf, Map, Node, Places, Reduce, Scatter
-from gradninja.native.maps.places import Index, Var, index_of
+from gradninja.native.maps.places import Index, Part, Var, index_of
 from gradninja.native.maps.scalars import Scalar, Scalars
 
 Axis = tuple[Node, int]
@@ -23,6 +23,7 @@ class Axes:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.parent: dict[Axis, Axis] = {}
+        self.parts: dict[Axis, list[Axis]] = {}  # of an axis that several were made by a view
         self.nodes = list(nodes)
         for node in self.nodes:
             self._read(node)
@@ -40,7 +41,7 @@ class Axes:
 
     def _read(self, node: Node) -> None:
         if isinstance(node, Map):
-            _probe(node, self._join)
+            _probe(node, self._join, self.parts)
         elif isinstance(node, Reduce):
             kept = [a for a in range(len(node.args[0].shape)) if a not in node.axes]
             for place, axis in enumerate(kept):
@@ -98,9 +99,13 @@ class Axes:
 
     def order(self, node: Node, inner: Sequence[Axis]) -> tuple[int, ...]:
         """The axes of an array from the outermost to the innermost."""
-        rank = {axis: place for place, axis in enumerate(inner, 1)}
+        ranks = {axis: place for place, axis in enumerate(inner, 1)}
+
+        def rank(axis: Axis) -> int:
+            return max([ranks.get(self.find(axis), 0), *map(rank, self.parts.get(axis, ()))])
+
         axes = range(len(node.shape))
-        return tuple(sorted(axes, key=lambda axis: rank.get(self.find((node, axis)), 0)))
+        return tuple(sorted(axes, key=lambda axis: rank((node, axis))))
 
 
 def _is_spread(node: Node) -> bool:
@@ -108,10 +113,28 @@ def _is_spread(node: Node) -> bool:
     return isinstance(node, Map) and bool(node.args) and node.args[0].size < node.size
 
 
-def _probe(node: Map, join: Join) -> None:
-    """Join the axes of a map with those of its arguments that it takes over as they are."""
+def _probe(node: Map, join: Join, parts: dict[Axis, list[Axis]]) -> None:
+    """Join the axes of a map with those of its arguments that it takes over as they are.
+
+    `parts`: where one is of several of its arguments', one after the other.
+    """
     at = tuple(index_of(Var(f"v{axis}", size)) for axis, size in enumerate(node.shape))
-    node.pull(_probing(node, at, join), at)
+    get = _probing(node, at, join)
+
+    def probe(inner: Node, found: Places) -> Scalar:
+        for axis, index in enumerate(at):
+            made = [a for a, of in enumerate(found) if index.terms and _is_part(of, index)]
+            if len(made) > 1:
+                parts.setdefault((node, axis), []).extend((inner, a) for a in made)
+        return get(inner, found)
+
+    node.pull(probe, at)
+
+
+def _is_part(index: Index, of: Index) -> bool:
+    """Whether an index is another's quotient, or what is left of it."""
+    atoms = [atom for atom, _ in index.terms]
+    return any(isinstance(atom, Part) and atom.of.variables() == of.variables() for atom in atoms)
 
 
 def _probe_written(node: Scatter, join: Join) -> None:

@@ -80,6 +80,16 @@ def fit(
     return best
 
 
+def far_first(variables: Iterable[Var], stores: Iterable[Store]) -> tuple[Var, ...]:
+    """Loops that may stand in any order: those with the longest steps through memory outside."""
+    steps: dict[Var, int] = {}
+    for at in (scalar.at for store in stores for scalar in store.value.walk() if scalar.at):
+        for atom, step in at.terms:
+            if isinstance(atom, Var):
+                steps[atom] = max(abs(step), steps.get(atom, 0))
+    return tuple(sorted(variables, key=lambda var: -steps.get(var, 0)))
+
+
 def _turned(nest: Nest) -> bool:
     """Whether the innermost loop goes through an array in long steps, and one outside in short."""
     last = nest.loops[-1] if nest.loops else Var("", 1)
