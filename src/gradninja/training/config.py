@@ -45,6 +45,7 @@ BEFORE: dict[str, object] = {
     "warmup": 0,
     "patience": 0,
 }
+DERIVED = "derived"  # in place of the name of a backward: the one that gradninja derives
 
 
 @dataclass(frozen=True)

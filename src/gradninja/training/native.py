@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from gradninja.errors import GradninjaError, RunError
 from gradninja.models import Step
 from gradninja.training.checkpoint import State
-from gradninja.training.config import Config
+from gradninja.training.config import DERIVED, Config
 from gradninja.training.loop import Hooks, Watch, diagnosed
 from gradninja.training.metrics import Metrics
 from gradninja.training.steps.batches import Examples, block_steps
@@ -126,13 +126,13 @@ class Engine:
         return torch.from_numpy(losses)
 
 
-def compare(engine: Engine, step: Step, state: State, config: Config) -> str | None:
+def compare(engine: Engine, step: Step, state: State, config: Config, number: int) -> str | None:
     """What is wrong with the engine's step, beside PyTorch's of the same lines; None if nothing.
 
-    The batch is the one that comes after the last of the run.
+    The batch is that of the step of this number.
     """
-    truth = step(_values(engine, config.steps, state, config))
-    found = engine.gradients(config.steps, state)
+    truth = step(_values(engine, number, state, config))
+    found = engine.gradients(number, state)
     names = ["loss", *(f"d{name}" for name in state.parameters)]
     true = {name: value for name in names if isinstance(value := truth[name], Tensor)}
     scale = max(true[name].abs().max().item() for name in names[1:])
@@ -207,26 +207,45 @@ def compiled(
     # Sorted: a checkpoint does not keep the model's order, and the code must be the same.
     names = tuple(sorted(state.parameters))
     losses = next(iter(state.parameters.values())).numpy().dtype
-    try:
-        if plain(config):
+    text, told = step.source, dict[str, Any]()
+    if not plain(config):
+        text, stores = written(config, names, step.source)
+        values |= {kept_as(name): value.numpy() for name, value in state.moments.items()}
+        values |= {name: np.ones((), losses) for name in SCALARS}
+        told = {"stores": stores, "scalars": SCALARS}
+    kernels = []
+    for columns, number in _columns(examples, config):
+        values["Xb"] = inputs[:, :columns]
+        values["Yb"] = targets[:, :columns] if examples.whole else targets
+        try:
             kernel = native.compile_training(
-                step.source, values, names, tell, threads=config.threads
+                text, values, names, tell, threads=config.threads, **told
             )
-        else:
-            text, stores = written(config, names, step.source)
-            values |= {kept_as(name): value.numpy() for name, value in state.moments.items()}
-            values |= {name: np.ones((), losses) for name in SCALARS}
-            kernel = native.compile_training(
-                *(text, values, names, tell),
-                threads=config.threads,
-                stores=stores,
-                scalars=SCALARS,
-            )
-    except GradninjaError as error:
-        if error.spot is not None:
-            error.spot = step.spot(error.spot)  # in the person's text, not the step's
-        raise
-    engine = Engine(kernel, examples, config)
-    if wrong := compare(engine, step, state, config):
-        raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")
-    return engine
+        except GradninjaError as error:
+            if error.spot is not None:
+                error.spot = step.spot(error.spot)  # in the person's text, not the step's
+            raise
+        kernels.append(kernel)
+        if wrong := compare(Engine(kernel, examples, config), step, state, config, number):
+            raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")
+    whole = kernels[-1] if len(kernels) == 1 else native.ByLength(kernels)
+    return Engine(whole, examples, config)
+
+
+def _columns(examples: Examples, config: Config) -> list[tuple[int, int]]:
+    """The columns that a step is compiled for, and for each a step that has no more.
+
+    Whole words of a batch often are shorter than the longest of the list. What is derived holds
+    for one number of columns.
+    """
+    from gradninja.native import columns_of, shorter
+
+    every = [(examples.context, config.steps)]
+    if not examples.whole or config.backward == DERIVED:
+        return every
+    split = examples.split
+    ends = np.flatnonzero(split.stream == 0)
+    fewer = shorter(columns_of(split.starts, ends), config.batch, examples.context)
+    rows = examples.positions(batch=config.batch, seed=config.seed, block=0)
+    fits = np.flatnonzero(columns_of(rows, ends).max(1) <= (fewer or 0))
+    return [(fewer, int(fits[0])), *every] if fewer and len(fits) else every

@@ -18,7 +18,7 @@ from gradninja.models import Model, Step
 from gradninja.training import checkpoint
 from gradninja.training import metrics as lines
 from gradninja.training.checkpoint import State
-from gradninja.training.config import Config
+from gradninja.training.config import DERIVED, Config
 from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
 from gradninja.training.loop import Hooks, Progress, descend
 from gradninja.training.metrics import Metrics
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gradninja.training.steps.ranks import Ranks
 
 SAMPLES = 20
-DERIVED = "derived"  # in place of the name of a backward: the one that gradninja derives
 _WORTH_COMPILING = 10_000  # steps from which on compiling, some seconds, pays
 _ROOM = 2**20  # bytes that a run writes besides its checkpoints: metrics and pictures, generously
 

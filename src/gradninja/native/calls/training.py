@@ -87,6 +87,7 @@ class Kernel:
     columns: int = 1
     team: Team | None = field(default=None, repr=False)
     function: Callable[..., None] | None = field(default=None, repr=False)
+    held: list[Any] | None = field(default=None, repr=False)  # its own memory, from call to call
 
     def run(
         self,
@@ -113,16 +114,18 @@ class Kernel:
         flat = [self._flat(name, parameters[name]) for name in self.names]
         if positions.ndim != 2 or positions.shape[1] != self.batch:
             raise NativeError(f"positions {positions.shape} are not of batches of {self.batch}")
-        contexts = np.zeros(self.batch * self.context, np.int64)
-        targets = np.zeros(self.batch * self.columns, np.int64)
         places = np.ascontiguousarray(positions, np.int64)
         rates = np.ascontiguousarray(rates).reshape(-1)
-        steps = len(places)
         flat += [np.zeros(1, self.dtype) for _ in range(self.scalars)]
-        arguments = [*flat, stream, places.reshape(-1), rates, losses, contexts, targets, steps]
         if self.threads > 1 and self.team is None:
-            self.team = Team(self.dtype.name, self.threads, self.say)
-        arguments += self.outside.values(self.say, self.team)
+            self.team, self.held = Team(self.dtype.name, self.threads, self.say), None
+        if self.held is None:
+            contexts = np.zeros(self.batch * self.context, np.int64)
+            targets = np.zeros(self.batch * self.columns, np.int64)
+            self.held = [contexts, targets, *self.outside.values(self.say, self.team)]
+        contexts, targets, *rest = self.held
+        arguments = [*flat, stream, places.reshape(-1), rates, losses, contexts, targets]
+        arguments += [len(places), *rest]
         if self.function is None:
             self.function = Machine(self.source, arguments, self.say)
         try:
@@ -131,7 +134,7 @@ class Kernel:
         except IndexError as error:
             raise NativeError(str(error)) from None
         if self.team is not None and not self.team.shared:
-            self.threads, self.team = 1, None
+            self.threads, self.team, self.held = 1, None, None
             if self.say is not None:
                 self.say("the products of a step are too small to be shared: one thread takes it")
 
