@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import numpy as np
@@ -263,3 +264,48 @@ def test_numpy_that_does_not_only_compute_is_not_called(call: str, tmp_path, mon
     with pytest.raises(gn.errors.ReadError):
         gn.derive(text, {"x": torch.ones(3).double()})
     assert not list(tmp_path.iterdir())
+
+
+def tree_of(x, kids=()):  # type: ignore[no-untyped-def]
+    """An empty list is asked for its truth; rows are put where a longer shape is handed in."""
+
+    def encode(node, kids):  # type: ignore[no-untyped-def]
+        below = [encode(kid, []) for kid in kids]
+        if not below:
+            return x[node] * log(2.0)
+        return torch.stack(below).sum(0) * x[node]
+
+    rows = torch.zeros_like(x)
+    for at in range(2):
+        rows[at] = last = encode(at, [1 - at])[None]
+    return rows + last
+
+
+def test_truth_of_a_list_and_a_row_with_an_axis_too_many() -> None:
+    same(tree_of, {"x": X})
+
+
+class Flow(nn.Module):
+    """Torch's names of outputs, and a number's function by its bare name in a helper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[2.0, 0.5], [0.1, 1.0]], dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _, value = torch.linalg.slogdet(self.weight)
+        lengths = torch.linalg.svd(self.weight).S + torch.linalg.lu(self.weight).U[0]
+        least = torch.aminmax(x, dim=0).min[:2]
+        return bits(x @ self.weight.new_ones(3, 2)) + value + lengths + least
+
+
+def bits(x: torch.Tensor) -> torch.Tensor:
+    return x / log(2)
+
+
+def test_outputs_by_torchs_own_names() -> None:
+    made = Flow()
+    same(made, {"x": X})
+    found = gn.derive(made, {"x": X})({"x": X}, torch.ones(2, 2, dtype=torch.float64))
+    made(X).sum().backward()
+    torch.testing.assert_close(found["weight"], made.weight.grad)

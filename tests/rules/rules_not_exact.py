@@ -15,6 +15,7 @@ NOT_EXACT = {
     **dict.fromkeys(("polar", "angle", "abs of complex"), KERNEL),
     **dict.fromkeys(("solve", "det", "slogdet", "logdet", "pinv", "lstsq"), FACTORS),
     **dict.fromkeys(("eigh", "svd", "svdvals", "qr", "cholesky", "cholesky_inverse"), FACTORS),
+    **dict.fromkeys(("lu_factor", "lu", "lu_solve"), FACTORS),
     **dict.fromkeys(("matrix_power", "multi_dot"), ORDER),
     **dict.fromkeys(("trapezoid", "cov", "corrcoef", "quantile", "embedding_bag"), ORDER),
     **dict.fromkeys(("multilabel_soft_margin_loss", "triplet_margin_loss"), ORDER),

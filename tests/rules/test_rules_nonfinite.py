@@ -23,6 +23,7 @@ from gradninja.rules import Rule
 from gradninja.rules.elementwise.complexes import COMPLEXES
 from gradninja.rules.products.fourier import FOURIER
 from gradninja.rules.products.linalg import LINALG
+from gradninja.rules.products.lu import LU
 from gradninja.rules.products.spectra import SPECTRA
 from rule_inputs import Trial, book_rows, trials_of
 
@@ -32,7 +33,7 @@ SPOILT = (math.inf, math.nan, -math.inf)
 POINTS = (0.0, 1.0, 1e-30)
 BROKEN = (math.nan, math.inf, -math.inf)
 # Factorisations spread what is not finite as their library's loops run.
-FACTORED = {row.name for row in (*LINALG, *SPECTRA)}
+FACTORED = {row.name for row in (*LINALG, *SPECTRA, *LU)}
 # A product of complex numbers is four real ones, of which infinities leave a nan or not as the
 # kernel adds them up; Fourier's transforms are such products throughout.
 COMPLEX = {row.name for row in (*COMPLEXES, *FOURIER)}

@@ -49,6 +49,12 @@ NAMED_OUTPUTS = frozenset({"max", "min", "median", "mode", "sort", "topk", "kthv
 OUTPUT_ATTRIBUTES = {"values": 0, "indices": 1, "eigenvalues": 0, "eigenvectors": 1}
 
 
+def output_named(several: tuple[Any, ...], name: str) -> int | None:
+    """Which of an operation's outputs has this name: 1 of `S` in `torch.linalg.svd(a).S`."""
+    named: tuple[str, ...] = getattr(type(several), "__match_args__", ())
+    return named.index(name) if name in named else None
+
+
 def output_syntax(op: str, several: ast.expr, index: int) -> ast.expr:
     """Syntax for one of several outputs: `x.max(1).indices`, `x.chunk(2)[0]`."""
     if op.rpartition(".")[2] in NAMED_OUTPUTS:

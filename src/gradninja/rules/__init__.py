@@ -20,6 +20,7 @@ from gradninja.rules.products.einsum import EINSUM
 from gradninja.rules.products.fourier import FOURIER
 from gradninja.rules.products.linalg import LINALG
 from gradninja.rules.products.linear import LINEAR
+from gradninja.rules.products.lu import LU
 from gradninja.rules.products.spectra import SPECTRA
 from gradninja.rules.reducing.lengths import LENGTHS
 from gradninja.rules.reducing.reductions import REDUCTIONS
@@ -49,6 +50,7 @@ BOOK = Book(
     LINEAR,
     LINALG,
     SPECTRA,
+    LU,
     FOURIER,
     EINSUM,
     IMAGES,

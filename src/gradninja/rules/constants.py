@@ -188,7 +188,7 @@ STEPS = (
     ),
     _constant(
         "round",
-        _both("round"),
+        (*_both("round"), "torch.special.round(a)"),
         _STEP,
         "torch.round(a) where a: 3 4",
         "a.round() where a: 3",
@@ -196,7 +196,7 @@ STEPS = (
     ),
     _constant(
         "round to",
-        ("torch.round(...)", "a.round(...)"),
+        ("torch.round(...)", "a.round(...)", "torch.special.round(...)"),
         _STEP,
         "torch.round(a, decimals=1) where a: 3 4",
     ),

@@ -7,6 +7,7 @@ import copy
 import inspect
 import keyword
 import linecache
+import math
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -294,7 +295,7 @@ def callee_path(function: Callable[..., Any]) -> str | None:
         return None
     if getattr(function, "__module__", "") == "einops.einops":
         return f"einops.{name}"
-    homes = (("torch.nn.functional", nn.functional), ("torch", torch))
+    homes = (("torch.nn.functional", nn.functional), ("torch", torch), ("math", math))
     more = (("torch.linalg", torch.linalg), ("torch.special", torch.special))
     others = (("torch.utils.checkpoint", checkpoint), ("torch.distributions", distributions))
     for path, home in (*homes, *more, *others, ("torch.nn.Transformer", nn.Transformer)):

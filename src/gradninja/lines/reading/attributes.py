@@ -7,7 +7,7 @@ import ast
 import torch
 
 from gradninja.lines import fence
-from gradninja.lines.operators import OUTPUT_ATTRIBUTES, STATIC_ATTRIBUTES, TENSOR_ATTRIBUTES
+from gradninja.lines.operators import STATIC_ATTRIBUTES, TENSOR_ATTRIBUTES, output_named
 from gradninja.lines.plain import is_object, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr, Record
 from gradninja.lines.reading.inlining import find_function
@@ -61,7 +61,7 @@ def read_attribute(reading: Reading, node: ast.Attribute) -> Expr:
         found = reading.static(node, tuple(value) if node.attr == "shape" else value, syntax)
         return _sized(found) if node.attr == "shape" else found
     if isinstance(owner.value, tuple) and not owner.is_tensor:
-        index = OUTPUT_ATTRIBUTES.get(node.attr)
+        index = output_named(owner.value, node.attr)
         if index is not None and owner.op not in (TUPLE, STATIC):
             return reading.item(node, owner, index)
     if isinstance(owner.value, Record) and node.attr in owner.value:

@@ -131,7 +131,7 @@ class Builder:
                 spot=self.source.spot(node),
             ) from None
         if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):
-            value = tuple(value)
+            value = tuple(value) if isinstance(value, list) else value
         elif not isinstance(value, torch.Tensor):
             self._hold_shapes(node, op, operands)
             return Expr(

@@ -119,6 +119,8 @@ def read_unary(reading: Reading, node: ast.UnaryOp) -> Expr:
     syntax = ast.UnaryOp(node.op, arg.syntax)
     if arg.is_tensor and op != "not":
         return reading.operation(node, op, (arg,), syntax, function)
+    if op == "not" and arg.op == TUPLE:
+        return reading.static(node, not arg.args, ast.Constant(not arg.args))
     if arg.op != STATIC:
         if op != "not":
             reading.hold_single(node, (arg,), (dict, list, tuple))

@@ -30,8 +30,6 @@ def _poisson(exact: bool) -> Template:
     """`exact`: what either side of the difference gets, as PyTorch's forward is made of them."""
 
     def template(site: Site) -> str:
-        if site.value("full"):
-            raise Refusal("there is a rule for `full=False` alone")
         share, logs = _share(site), site.value("log_input")
         if exact:
             apart = (
@@ -45,7 +43,7 @@ def _poisson(exact: bool) -> Template:
 
 def _poisson_target(site: Site) -> str:
     if site.value("full"):
-        raise Refusal("there is a rule for `full=False` alone")
+        raise Refusal("there is a rule for `full=False` alone where the target has a gradient")
     slope = "-a" if site.value("log_input") else "-(a + eps).log()"
     return f"{slope} * {_share(site)}"
 
@@ -261,6 +259,9 @@ MARGINS = (
             "F.poisson_nll_loss(a, b, log_input=False, reduction='sum') where a: 3 4 positive; "
             "b: 3 4 positive",
             "F.poisson_nll_loss(a, b, reduction='none') where a: 3 4; b: 3 4 positive",
+            "F.poisson_nll_loss(a, t, full=True) where a: 3 4; t: 3 4 < 4",
+            "F.poisson_nll_loss(a, t, log_input=False, full=True, reduction='sum') "
+            "where a: 3 4 positive; t: 3 4 < 4",
         ),
         means=poisson,
     ),

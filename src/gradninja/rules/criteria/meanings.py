@@ -63,12 +63,15 @@ def gaussian(site: Site) -> str:
 
 
 def poisson(site: Site) -> str:
-    """The negative log-likelihood of counts, without what does not depend on the input."""
+    """The negative log-likelihood of counts; the factorial, by Stirling, where `full` asks."""
+    rest = ""
     if site.value("full"):
-        raise Refusal("there is a rule for `full=False` alone")
-    if site.value("log_input"):
-        return reduced(site, "torch.exp(a) - target * a")
-    return reduced(site, "a - target * torch.log(a + eps)")
+        stirling = "many * torch.log(many) - many + 0.5 * torch.log(2 * math.pi * many)"
+        rest = f" + torch.where(target > 1, {stirling}, 0.0)"
+    logs = site.value("log_input")
+    term = "torch.exp(a) - target * a" if logs else "a - target * torch.log(a + eps)"
+    hidden = "many = torch.where(target > 1, target, 1.0)\n" if rest else ""
+    return hidden + reduced(site, term + rest)
 
 
 # -- classes ----------------------------------------------------------------------------------

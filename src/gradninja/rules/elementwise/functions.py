@@ -71,6 +71,7 @@ FUNCTIONS = (
         "math.log(2) * y * g",
         "a power of 2 grows by log 2 times itself",
         exact="g * y * math.log(2)",
+        spellings=("torch.special.exp2(a)",),
         loop="np.exp2({0})",
     ),
     unary(

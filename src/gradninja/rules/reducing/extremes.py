@@ -175,6 +175,13 @@ EXTREMES = (
         between="k, ",
         dim="dim=-1",
     ),
+    _selected(
+        "mode",
+        "torch.mode(a) where a: 3 4 ties",
+        "a.mode(0).values where a: 3 4 ties",
+        "a.mode(dim=1, keepdim=True)[0] where a: 2 3 4",
+        dim="dim=-1",
+    ),
     Rule(
         "topk",
         (

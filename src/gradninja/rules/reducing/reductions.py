@@ -89,7 +89,10 @@ def _power(site: Site, formal: str) -> float:
     of_matrix = "linalg" in site.expr.op and "vector" not in site.expr.op
     if of_matrix and given is not None and (many == 2 or (dim is None and site.ndim("a") == 2)):
         if given != "fro":
-            raise Refusal("a matrix norm other than Frobenius' is outside")
+            raise Refusal(
+                "there is a rule for Frobenius' norm of a matrix alone; for others write "
+                "`torch.linalg.matrix_norm(a, ord)`"
+            )
         return 2
     if given in (None, "fro"):
         return 2
@@ -189,6 +192,7 @@ REDUCTIONS = (
         (
             "torch.logsumexp(a, dim, keepdim=False)",
             "a.logsumexp(dim, keepdim=False)",
+            "torch.special.logsumexp(a, dim, keepdim=False)",
         ),
         {"a": "torch.exp(a - keep(y)) * keep(g)"},
         why="a log of a sum of exponentials hands each element its share of the sum, which is "

@@ -188,6 +188,7 @@ MOVES = (
         (
             "torch.diagonal(a, offset=0, dim1=0, dim2=1)",
             "a.diagonal(offset=0, dim1=0, dim2=1)",
+            "torch.linalg.diagonal(a, offset=0, dim1=-2, dim2=-1)",
         ),
         {"a": "d.diagonal(offset, dim1, dim2).add_(g)"},
         why=DIAGONAL,
@@ -196,6 +197,7 @@ MOVES = (
             "torch.diagonal(a) where a: 3 4",
             "a.diagonal(1) where a: 3 4",
             "a.diagonal(-1, dim1=-1, dim2=0) where a: 3 2 4",
+            "torch.linalg.diagonal(a, offset=1) where a: 2 3 4",
         ),
         view=True,
     ),

@@ -11,6 +11,7 @@ from typing import Any
 from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     activations,
     cells,
+    composites,
     distributions,
     losses,
     norms,

@@ -69,6 +69,9 @@ def fitted(reading: Reading, node: ast.AST, held: Expr, value: Expr) -> Expr:
     if value.value.dtype != held.value.dtype:
         kind = reading.static(node, held.value.dtype, literal(held.value.dtype))
         value = method_on(reading, node, "to", value, kind)
+    first = reading.static(node, 0, ast.Constant(0))
+    while value.value.ndim > held.value.ndim and value.shape[0] == 1:  # PyTorch drops these
+        value = method_on(reading, node, "squeeze", value, first)
     if value.shape != held.shape:
         value = method_on(reading, node, "expand_as", value, held)
     return value
