@@ -30,7 +30,7 @@ ATTEMPTS: list[tuple[Kind, str, str]] = [
     (Kind.MISSING_COUNT, "logprobs",
      "dlogprobs = torch.zeros_like(logprobs)\ndlogprobs[range(n), Yb] = -1.0"),
     (Kind.MISSING_COUNT, "hprebn", "dhprebn = dbndiff.clone()\n"
-     "dhprebn += torch.ones_like(hprebn) * dbnmeani"),
+     "dhprebn += dbnmeani"),
     (Kind.WRONG_AXIS, "bnbias", "dbnbias = dhpreact.sum(1, keepdim=True)"),
     (Kind.WRONG_AXIS, "counts_sum_inv", "dcounts_sum_inv = (counts * dprobs).sum(0, keepdim=True)"),
     (Kind.GRADIENT_FOR_VALUE, "bndiff",
@@ -102,3 +102,31 @@ def test_no_solution_is_told_before_it_is_asked_for(compared: list[Comparison]) 
             solution = line.partition("= ")[2]
             assert solution in attempt or solution not in said
         assert found.mend in found.text(mend=True)
+
+
+SLOPES = {
+    "hpreact": "dhpreact = 1 - h**2",
+    "bndiff2": "dbndiff2 = (1.0/(n-1)) * torch.ones_like(bndiff2)",
+    "bnvar": "dbnvar = -0.5*(bnvar + 1e-5)**-1.5",
+    "bngain": "dbngain = bnraw.sum(0, keepdim=True)",
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_a_slope_alone_lacks_a_factor_whatever_else_is_written(name: str) -> None:
+    """As in a notebook where all 26 stand in one cell: the gradients after it are there, too."""
+    texts = exercise(**{name: SLOPES[name]})
+    names = run(texts)
+    here = Session(tuple(cells(texts)), names, True)
+    found = Desk().compare(here, name, names[f"d{name}"], names[name])
+    assert (found.verdict, found.kind) == ("wrong", "missing factor")
+    assert found.mend is not None and found.mend.count(" = ") == 1
+
+
+def test_of_a_gradient_that_is_zero_in_truth_no_sign_is_wrong() -> None:
+    turned = exercise(logit_maxes="dlogit_maxes = dnorm_logits.sum(1, keepdim=True)")
+    names = run(turned)
+    here = Session(tuple(cells(turned)), names, True)
+    found = Desk().compare(here, "logit_maxes", names["dlogit_maxes"], names["logit_maxes"])
+    assert found.ok and "is zero" in found.text()
+    assert not Desk().compare(here, "logit_maxes", names["dprobs"], names["logit_maxes"]).ok

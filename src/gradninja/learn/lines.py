@@ -37,7 +37,7 @@ from gradninja.lines.ndarray import NUMPY
 from gradninja.lines.program import names_in
 from gradninja.lines.scope import LIBRARY
 
-RUNS, SECONDS = 700.0, 5.0  # that the search for a mend may take beside a person who waits
+RUNS, SECONDS = 700.0, 5.0  # of work and of the processor, for a mend that a person waits for
 FILE = "<the lines that you ran>"
 
 
@@ -134,7 +134,10 @@ def _diagnosed(here: Session, forward: Forward, name: str) -> Found:
     last = next((line for line in reversed(own) if gradient in line.writes), None)
     if last is None:
         return Found()
-    others = reading.after(name) | {g for g in reading.gradients if g in here.namespace}
+    # Of the others what a right line is made of, and what this one reads: with all that are there
+    # an earlier line would have more readings than there is time for.
+    read_here = {n for line in own for n in line.reads}
+    others = reading.after(name) | (read_here & set(reading.gradients) & set(here.namespace))
     found = _judged(reading, own, gradient, last, others - {gradient})
     if not found.wrong:
         found = _judged(

@@ -67,6 +67,7 @@ class Cost:
     RUNNING_HALF = 1.75  # turned before it, or after
     PUT_BACK = 1.75  # `x[order.argsort()]` for `x[order]`
     TRANSPOSED = 1.7  # where no matrix product is
+    COTANGENT = 1.75  # a slope that stands alone, times the gradient of what comes next
     GATE_FOR_A_FUNCTION = 1.75  # `h > 0` for `h.sign()`
     # operators and factors
     NO_NUMBER = 1.79  # a number taken out of a product; sooner than a contribution

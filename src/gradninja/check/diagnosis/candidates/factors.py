@@ -143,7 +143,9 @@ def factors(place: Place, facts: Facts) -> Proposals:
         if len(place.path) > 1:
             far += Cost.FACTOR_INSIDE
         v = build.name(name)
-        yield Proposal(Cost.FACTOR + far, Kind.MISSING_FACTOR, build.times(v, node))
+        comes_next = name in facts.gradients and name in facts.relevant
+        cost = Cost.COTANGENT if comes_next else Cost.FACTOR
+        yield Proposal(cost + far, Kind.MISSING_FACTOR, build.times(v, node))
         if other.is_floating_point():
             over = build.binary(node, ast.Div(), v)
             yield Proposal(Cost.DIVISOR + far, Kind.MISSING_FACTOR, over)
@@ -344,10 +346,13 @@ def links(place: Place, facts: Facts) -> Proposals:
 
 
 def _is_share(value: ast.expr, facts: Facts) -> bool:
-    """`g / n`: what is skipped is no more than the count of a mean."""
-    if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div)):
-        return False
-    return isinstance(value.left, ast.Name) and facts.is_count(value.right)
+    """`g / n` or `1 / n * g`: what is skipped is no more than the count of a mean."""
+    match value:
+        case ast.BinOp(ast.Name(), ast.Div(), count):
+            return facts.is_count(count)
+        case ast.BinOp(ast.BinOp(one, ast.Div(), count), ast.Mult(), ast.Name()):
+            return build.number_of(one) == 1 and facts.is_count(count)
+    return False
 
 
 def put_in(tree: ast.expr, name: str, new: ast.expr) -> ast.expr:

@@ -130,7 +130,8 @@ def additions(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
     for contribution in mine:
         if not contribution.reads <= facts.later:
             continue
-        if begun:
+        # Added to what vanishes but for rounding the whole gradient is right, and explains nothing.
+        if begun and (len(mine) > 1 or not _is_something(facts, writers[0])):
             yield _appended(facts, statements, contribution, kind)
         new = contribution.statements
         if statements and contribution.value is not None and is_view(contribution.value):
@@ -180,6 +181,11 @@ def _binds(statement: ast.stmt, gradient: str) -> bool:
         for target in statement.targets
         for node in ast.walk(target)
     )
+
+
+def _is_something(facts: Facts, statement: ast.stmt) -> bool:
+    found = facts.tensor(statement.value) if isinstance(statement, ast.Assign) else None
+    return found is not None and bool(found.any())
 
 
 def _appended(
