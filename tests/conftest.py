@@ -1,8 +1,9 @@
 """What the whole suite shares: one thread, the fast lane, the count of PyTorch's samples.
 
 `--lane fast` runs the first case of every test but those in `slow.txt`: under a minute on two
-quiet cores. `--lane measure` runs the first case of every test and writes `slow.txt` anew: the
-tests that take most processor time, until the command takes `FAST` seconds of it without them.
+quiet cores. `--lane measure` runs the first case of every test, those in
+`slow.txt` last, and writes it anew: what takes most processor time, until the command takes `FAST`
+seconds of it without them.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     lane = config.getoption("lane")
     if lane == "whole":
         return
-    slow = set(SLOW.read_text(encoding="utf-8").split()) if lane == "fast" else set()
+    slow = set(SLOW.read_text(encoding="utf-8").split())
     first: dict[str, pytest.Item] = {}
     for item in items:
         first.setdefault(_function(item.nodeid), item)
     kept = [item for name, item in first.items() if name not in slow]
+    if lane == "measure":  # last, so that what a first use costs is counted where it is paid
+        kept += [item for name, item in first.items() if name in slow]
     dropped = set(items) - set(kept)
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = kept
