@@ -53,7 +53,7 @@ def _blocks(walk: Walkthrough) -> Iterator[str]:
         wanted = "yes" if given.differentiable else "no"
         rows.append(f"| {_span(given.name)} | {_span(given.shape)} | {wanted} |")
     yield "\n".join(rows)
-    yield "The walk begins with " + ", ".join(_span(seed) for seed in walk.seeds) + "."
+    yield "At the start: " + ", ".join(_span(seed) for seed in walk.seeds) + "."
     for visit in walk.visits:
         yield from _visit(visit)
     yield "## All of it"
