@@ -31,6 +31,11 @@ def entropy(x, y):
     return F.cross_entropy(x, y)
 
 
+def weighed(x, y, s):
+    """What the gradient is multiplied by is known before the loop."""
+    return F.cross_entropy(x, y) * s / x.shape[0]
+
+
 def normed(x, g, b, w):
     h = F.layer_norm(x, (x.shape[-1],), g, b)
     return (h * w).sum()
@@ -60,7 +65,7 @@ def turned(x, w):
 
 def _inputs(forward: Any) -> dict[str, torch.Tensor]:
     drawn = torch.Generator().manual_seed(5)
-    shapes = {"x": (N, C), "w": (N, C), "g": (C,), "b": (C,)}
+    shapes = {"x": (N, C), "w": (N, C), "g": (C,), "b": (C,), "s": ()}
     names = forward.__code__.co_varnames[: forward.__code__.co_argcount]
     return {
         name: torch.randint(0, C, (N,), generator=drawn)
@@ -72,7 +77,7 @@ def _inputs(forward: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("forward", "alone"),
-    [(entropy, 1), (normed, 1), (scaled, 1), (shares, 1), (between, 3), (turned, 2)],
+    [(entropy, 1), (weighed, 1), (normed, 1), (scaled, 1), (shares, 1), (between, 3), (turned, 2)],
     ids=lambda given: getattr(given, "__name__", ""),
 )
 def test_large_rows_are_gone_through_once(forward, alone) -> None:

@@ -313,7 +313,8 @@ class Plan:
 
     def _stage(self, node: Node) -> Stage:
         if isinstance(node, Map):
-            return Stage("map", [node], key=("map", self.space(node)))
+            space = self.space(node)
+            return Stage("map", [node], key=("map", space) if space else ())
         if isinstance(node, Reduce):
             kept, reduced = self.reduced(node)
             arg = node.args[0]

@@ -92,7 +92,7 @@ def grouped(plan: Plan) -> list[Group]:
     groups: list[Group] = []
     made: dict[Buffer, int] = {}
     floor = 0
-    for stage in plan.stages:
+    for stage in _soon(plan):
         own = [plan.buffers[node] for node in stage.nodes if node in plan.buffers]
         after = max([floor, *(made[b] for b in stage.reads if b in made and b not in own)])
         rows, written = _rows(plan, stage)
@@ -117,6 +117,27 @@ def grouped(plan: Plan) -> list[Group]:
         else:
             _narrow(plan, group)
     return groups
+
+
+def _soon(plan: Plan) -> list[Stage]:
+    """The stages, single numbers as soon as they can be worked out.
+
+    A factor of the gradients then is known before the loop over rows that they could share with
+    the forward. What looks something up stays behind the checks of its places.
+    """
+    found: list[Stage] = []
+    for stage in plan.stages:
+        at = len(found)
+        if stage.kind == "map" and not any(plan.space(node) for node in stage.nodes):
+            values = [store.value for store in stores_of(plan, stage, [])]
+            indices = [scalar.at for value in values for scalar in value.walk() if scalar.at]
+            while at and not any(index.terms for index in indices):
+                before = found[at - 1]
+                if stage.reads & {plan.buffers.get(node) for node in before.nodes}:
+                    break
+                at -= 1
+        found.insert(at, stage)
+    return found
 
 
 def _rows(plan: Plan, stage: Stage) -> tuple[int, dict[Buffer, int]]:
