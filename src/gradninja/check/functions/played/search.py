@@ -83,7 +83,7 @@ class _Spot:
     body: Sequence[ast.stmt]
     function: ast.FunctionDef | None = None
     forward: bool = False
-    sound: bool = False  # a gradient that is right comes of it as well
+    whole: bool = True  # all gradients that are wrong come of it, and none that is right
     needed: frozenset[str] = frozenset()  # names that the outputs come of
 
     def takes(self, place: Place) -> bool:
@@ -96,8 +96,8 @@ class _Spot:
         """What an edit there costs more."""
         if self.forward:
             return Cost.IN_THE_FORWARD
-        whole = isinstance(self.body[self.at], ast.Return)  # whose parts go their own ways
-        return Cost.PROVEN if self.sound and not whole else 0.0
+        ends = isinstance(self.body[self.at], ast.Return)  # whose parts go their own ways
+        return 0.0 if self.whole or ends else Cost.PROVEN
 
 
 def mends(text: Text, values: Values, aim: Callable[[int, torch.Tensor], Aim]) -> list[Mend]:
@@ -194,7 +194,7 @@ class _Search:
             told = played.ctx.told(played.ctx_name)
             fed = {place for place, lines in self.feeding.items() if at in lines}
             if fed & self.wrong:
-                spot = _Spot(at, played.body, sound=bool(fed - self.wrong))
+                spot = _Spot(at, played.body, whole=fed == self.wrong)
                 yield spot, Scope(scope.values, scope.reach - own | told)
 
     def of_helpers(self) -> Iterator[tuple[_Spot, Scope]]:
