@@ -5,23 +5,27 @@ from __future__ import annotations
 import ast
 import itertools
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
 
 from gradninja.check.given.run import counted, quiet
 from gradninja.check.wholes.calls import can_fork
+from gradninja.lines.guess.unknown import Needed, Unknown
 from gradninja.lines.scope import vjp
 
 MOST = 600  # guesses that are tried
 FEW = 16  # of those that the forward runs on, given to the backward
 SHAPES = ((4, 6), (6,), (5, 6), (6, 5), (2, 4, 6), (1,), ())
+NEW = (5, 3, 7, 8)  # sizes that no axis has yet
 VECTORS = frozenset("bias b beta shift weight gamma scale".split())
-MATRICES = frozenset("weight w kernel".split())
+MATRIX = re.compile(r"(w|weights?|kernel)(_\w+)?|\w+_(w|weight|kernel)|w[a-z]?")
 IDS = frozenset("target targets label labels index indices idx ids token tokens".split())
 MASKS = frozenset("mask masks keep".split())
 POSITIVE = frozenset("var variance running_var std sigma rstd invstd scale alpha tau".split())
@@ -56,22 +60,45 @@ class Guesses:
         arguments = [*self.node.args.posonlyargs, *self.node.args.args]
         free = [a.arg for a in arguments[: len(arguments) - len(self.node.args.defaults)]]
         free = [name for name in free if name not in given]
-        alone = "a" in free  # `a, b`: two of a kind, and `b` no bias
-        choices = [list(self._choices(name, alone)) for name in free]
-        several = itertools.islice(_near_first(choices), MOST)
-        return self._first({**given, **dict(zip(free, one, strict=True))} for one in several)
+        return self._first(_likeliest(self._completed(dict(given), free, count(1))))
 
-    def _choices(self, name: str, alone: bool) -> Iterator[Any]:
+    def _completed(
+        self, known: dict[str, Any], free: Sequence[str], runs: Iterator[int], far: float = 0.0
+    ) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Values that the forward runs on, each chosen when a line first needs it.
+
+        With how far from the first choices they are.
+        """
+        left = [name for name in free if name not in known]
+        waiting = {name: _Waiting(name, []) for name in left}
+        taken = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in known.items()}
+        try:
+            with torch.no_grad(), quiet():
+                self.plain(**taken, **waiting)
+        except Needed as needed:
+            name = needed.need.path
+        except Exception as error:  # it does not fit, or a line takes no such thing
+            asked = [need.path for one in waiting.values() for need in one._needs]
+            if not left or not (asked or _Waiting.__name__ in str(error)):
+                return
+            name = asked[0] if asked else left[0]
+        else:
+            found = {**known, **{name: next(self._choices(name, known)) for name in left}}
+            ordered = [*(name for name in found if name not in free), *free]
+            yield far, {name: found[name] for name in ordered}
+            return
+        for at, choice in enumerate(self._choices(name, known)):
+            if next(runs) > MOST:
+                return
+            yield from self._completed({**known, name: choice}, free, runs, far + at**0.5)
+
+    def _choices(self, name: str, known: Mapping[str, Any]) -> Iterator[Any]:
         bare = name.rstrip("0123456789_").lower()
-        if name in self.constant and bare not in IDS | MASKS | FLAGS | AXES | COUNTS | SMALL | set(
-            BOUNDS
-        ):
+        if name in self.constant and bare not in KNOWN:
             yield SETTING
             yield 2
-        if bare == "b" and alone:
-            yield from _choices("x")
-        else:
-            yield from _choices(name)
+        alone = bare == "b" and "a" in known  # `a, b`: two of a kind, and `b` no bias
+        yield from _choices("x" if alone else name, _shapes(bare, known, alone), name)
 
     def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Tensors for the parameters that are None unless they are given, where one matters.
@@ -169,8 +196,30 @@ def _shapes_beside(plain: Callable[..., Any], values: Mapping[str, Any]) -> list
     return [*((size,) for size in sizes), *dict.fromkeys(shapes)]
 
 
-def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[Any]:
-    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+def _shapes(name: str, known: Mapping[str, Any], alone: bool = False) -> Sequence[tuple[int, ...]]:
+    """The shapes that a parameter may have beside those that are known, the likeliest first."""
+    shapes = [tuple(v.shape) for v in known.values() if isinstance(v, torch.Tensor) and v.ndim]
+    first = [(6,)] if name in VECTORS else [(6, 5), (5, 6)] if MATRIX.fullmatch(name) else []
+    if not shapes:
+        return [*first, *SHAPES]
+    sizes = list(dict.fromkeys(size for shape in reversed(shapes) for size in reversed(shape)))
+    new = next(size for size in NEW if size not in sizes)
+    vectors = [(size,) for size in sizes]
+    matrices = [pair for size in sizes for pair in ((size, new), (new, size))]
+    known_pairs = list(itertools.permutations(sizes, 2))
+    if name in VECTORS and not alone:
+        return [*first, *vectors, *matrices, *known_pairs, *shapes, *SHAPES]
+    if MATRIX.fullmatch(name):
+        return [*first, *matrices, *vectors, *known_pairs, *shapes, *SHAPES]
+    if all(MATRIX.fullmatch(n) for n, v in known.items() if isinstance(v, torch.Tensor)):
+        return [*matrices[1::2], *shapes, *SHAPES]  # rows of data beside weights
+    return [*shapes, *SHAPES[:4], *matrices, *known_pairs, *vectors, *SHAPES]
+
+
+def _choices(
+    name: str, shapes: Sequence[tuple[int, ...]] = SHAPES, seed: str | None = None
+) -> Iterator[Any]:
+    generator = torch.Generator().manual_seed(zlib.crc32((seed or name).encode()))
     bare = name.rstrip("0123456789_").lower()
     if bare in MASKS or bare.endswith("_mask"):
         for shape in shapes:
@@ -188,11 +237,7 @@ def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[
         yield 1e-5
     elif bare in BOUNDS:
         yield BOUNDS[bare]
-    first: list[tuple[int, ...]] = []
-    if shapes is SHAPES:
-        first += [(6,)] if bare in VECTORS else []
-        first += [(6, 5), (5, 6)] if bare in MATRICES else []
-    for shape in dict.fromkeys((*first, *shapes)):
+    for shape in dict.fromkeys(shapes):
         drawn = torch.randn(shape, generator=generator)
         if bare in IDS:  # one of two, where no id is taken
             drawn = (drawn > 0).to(drawn.dtype)
@@ -201,23 +246,24 @@ def _choices(name: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Iterator[
     yield 2
 
 
-def _near_first(choices: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
-    """Every way to choose, those with likely choices first."""
-    farthest = sum(len(several) - 1 for several in choices)
-    for far in range(farthest + 1):
-        for places in _places([len(several) - 1 for several in choices], far):
-            yield tuple(c[at] for c, at in zip(choices, places, strict=True))
+def _likeliest(found: Iterator[tuple[float, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The first, then the others, the nearest to the first choices first."""
+    for _, values in itertools.islice(found, 1):
+        yield values
+    for _, values in sorted(found, key=lambda pair: pair[0]):
+        yield values
 
 
-def _places(most: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
-    """The places with a sum, the equal ones first: two of a shape come before one of another."""
-    if not most:
-        if total == 0:
-            yield ()
-        return
-    for at in range(min(most[0], total) + 1):
-        for rest in _places(most[1:], total - at):
-            yield (at, *rest)
+class _Waiting(Unknown):
+    """Stands for a value that torch may be handed as well."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        parts = [*args, *(kwargs or {}).values()]
+        parts += [one for part in parts if isinstance(part, tuple | list) for one in part]
+        next(part for part in parts if isinstance(part, Unknown))._need("array")
 
 
 def _runs(call: Callable[..., Any], values: Mapping[str, Any], *, back: bool = False) -> bool:

@@ -6,7 +6,7 @@ import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from gradninja.check.by_lines import judge_lines, trials_of
@@ -21,8 +21,9 @@ from gradninja.check.functions.held import Held
 from gradninja.check.functions.intent import with_intents
 from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose
 from gradninja.check.functions.ops import as_function
-from gradninja.check.functions.played.search import copies, wrong_by
+from gradninja.check.functions.played.search import Mend, copies, wrong_by
 from gradninja.check.functions.played.values import (
+    played_lines,
     read_values,
     with_mends_of_lines,
     with_mends_of_whole,
@@ -193,7 +194,8 @@ def _reading(
 
 def _by_lines(reading: _Reading, subject: Subject) -> Report:
     read, trials, notes = reading.read, reading.trials, reading.notes
-    lines, called = read.judged(trials, reading.written)
+    played = lru_cache(lambda: played_lines(read, trials))
+    lines, called = read.judged(trials, reading.written, played)
     report = lines if lines.ok == called.ok else _by_call(lines, called)
     if subject.source is not None and reading.own:  # a plain forward beside it says what is meant
         other = whole.judge(subject)
@@ -202,7 +204,7 @@ def _by_lines(reading: _Reading, subject: Subject) -> Report:
         if meant:
             return replace(report, notes=(*notes, *report.notes, MEANT, ONCE))
     report = with_intents(report, read.text, read.held.inputs)
-    report = with_mends_of_lines(report, read, trials)
+    report = with_mends_of_lines(report, read, trials, played)
     if report.ok:
         report = under_conditions(report, read, trials)
     else:
@@ -232,8 +234,17 @@ class _Read:
             return found
         return [replace(t, draw=replace(t.draw, label=label)) for t in found]
 
-    def judged(self, trials: Sequence[Trial], written: Written) -> tuple[Report, Report]:
-        """The report on its lines, and the one on what it gives when it is called."""
+    def judged(
+        self,
+        trials: Sequence[Trial],
+        written: Written,
+        played: Callable[[], Sequence[Mend]] = list,
+    ) -> tuple[Report, Report]:
+        """The report on its lines, and the one on what it gives when it is called.
+
+        Args:
+            played: finds mends by playing it.
+        """
         function = self.subject.backward
         read = replace(self.subject, namespace=self.text.namespace)
         with whole.called(function, trials) as calls:  # they run while the lines are walked
@@ -246,8 +257,10 @@ class _Read:
         if own:
             made = replace(made, own=frozenset(own)).of(written)
         # Of a symmetric matrix half of the gradient says nothing: the search in lines takes it all.
-        runs = 0.0 if read_values(self, trials).symmetric else BY_LINES
-        return judge_lines(made, allowed=Allowance(runs)), called
+        elsewhere = bool(read_values(self, trials).symmetric)
+        if len(called.wrong) > 1:  # a line that several come of is likelier than a mistake in each
+            elsewhere = elsewhere or any(mend.whole for mend in played())
+        return judge_lines(made, allowed=Allowance(0.0 if elsewhere else BY_LINES)), called
 
     def lines_at(
         self, given: Mapping[str, Any], variable: str, usual: Sequence[Trial]

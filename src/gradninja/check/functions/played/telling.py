@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -21,26 +21,22 @@ from gradninja.check.tell.types import LineReport, Report, Verdict
 from gradninja.lines import Program
 
 
-def with_mends(
-    report: Report,
+def played(
     text: Text,
     values: Values,
-    places: Mapping[str, int],
+    places: Collection[int],
     program: Program | None,
     gradients: Mapping[str, str],
-) -> Report:
-    """The same, with a mend for what has none.
+) -> list[Mend]:
+    """The mends of a Function that playing it finds; none where it cannot be played.
 
     Args:
-        places: a row's name -> the place of the input that it is the gradient of.
+        places: of the inputs that have a gradient.
         program: the forward as it was read; None where it was not.
         gradients: the names of the outputs' gradients in the backward -> the outputs.
     """
-    if report.ok or not _wanting(report):
-        return report
-    names = {at: text.inputs[at] for at in places.values() if at < len(text.inputs)}
+    names = {at: text.inputs[at] for at in places if at < len(text.inputs)}
     read = program or Program(text.function.__name__, text.file, (), (), ())
-
     pieces, tuples = pieces_of([text.backward, text.forward]), tuples_of(text.tree)
     given = [a.arg for a in text.backward.args.args[1:]]
     idle = frozenset(unread(text.backward.body, given))
@@ -50,10 +46,23 @@ def with_mends(
         return Aim(name, expected, read, gradients, pieces, idle, tuples)
 
     try:
-        found = mends(text, values, aim)
-    except Exception:  # it cannot be played: the verdict stands without a mend
+        return mends(text, values, aim)
+    except Exception:  # the verdict stands without a mend
+        return []
+
+
+def with_mends(
+    report: Report, text: Text, places: Mapping[str, int], found: Callable[[], Sequence[Mend]]
+) -> Report:
+    """The same, with a mend for what has none.
+
+    Args:
+        places: a row's name -> the place of the input that it is the gradient of.
+        found: finds the mends.
+    """
+    if report.ok or not _wanting(report):
         return report
-    for mend in found:
+    for mend in found():
         report = _told(report, mend, text, places)
     return report
 

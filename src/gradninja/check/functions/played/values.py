@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 
 from gradninja.check.functions.held import Held
-from gradninja.check.functions.played.search import Values, wrong_by
-from gradninja.check.functions.played.telling import with_mends
+from gradninja.check.functions.played.search import Mend, Values, wrong_by
+from gradninja.check.functions.played.telling import played, with_mends
 from gradninja.check.functions.text import Text
 from gradninja.check.given.subject import Subject
 from gradninja.check.tell.types import Report, Verdict
@@ -37,17 +37,24 @@ class Read(Protocol):
     def plain(self) -> Callable[..., Any]: ...
 
 
-def with_mends_of_lines(report: Report, read: Read, trials: Sequence[Trial]) -> Report:
+def with_mends_of_lines(
+    report: Report, read: Read, trials: Sequence[Trial], found: Callable[[], Sequence[Mend]]
+) -> Report:
     """The same, with what playing the Function finds for what has no mend."""
-    gradient, inputs, first = trials[0].names.gradient, read.held.inputs, trials[0]
     values = read_values(read, trials)
-    given = {gradient(inputs[at]): at for at in values.wanted}
+    given = {trials[0].names.gradient(read.held.inputs[at]): at for at in values.wanted}
     if values.symmetric and not report.ok:
         report = _symmetric(report, values, read.text, given)
+    return with_mends(report, read.text, given, found)
+
+
+def played_lines(read: Read, trials: Sequence[Trial]) -> list[Mend]:
+    """The mends that playing a Function that was read finds."""
+    values = read_values(read, trials)
     methods = read.text.backward.args.args[1:]
     outputs = [output for output in read.held.outputs if output is not None]
     gradients = {a.arg: o for a, o in zip(methods, outputs, strict=False)}
-    return with_mends(report, read.text, values, given, first.draw.program, gradients)
+    return played(read.text, values, values.wanted, trials[0].draw.program, gradients)
 
 
 def read_values(read: Read, trials: Sequence[Trial]) -> Values:
@@ -103,7 +110,8 @@ def with_mends_of_whole(report: Report, subject: Subject, text: Text) -> Report:
         return report
     places = {f"d{given[at][0]}": at for at in wanted}
     plain = None if subject.source is None or subject.source.live is None else subject.source.live
-    return with_mends(report, text, Values([values], wanted, plain), places, None, {})
+    known = Values([values], wanted, plain)
+    return with_mends(report, text, places, lambda: played(text, known, wanted, None, {}))
 
 
 def _has_gradient(value: Any) -> bool:
