@@ -24,9 +24,9 @@ def _inputs() -> dict[str, Any]:
     return found | {"ix": torch.randint(0, 4, (N, T), generator=generator)}
 
 
-def _held(text: str) -> str:
+def _held(text: str, **more: Any) -> str:
     """Runs lines beside PyTorch; the loops."""
-    inputs = _inputs()
+    inputs = _inputs() | more
     head = f"def forward({', '.join(inputs)}):\n    "
     scope: dict[str, Any] = {"torch": torch}
     exec(head + text.replace("\n", "\n    "), scope)
@@ -105,6 +105,17 @@ def test_a_sum_goes_through_memory_in_its_order_behind_a_view() -> None:
     source = _held(text)
     inner = r"for (\w) in [^\n]*\n +out_ = plus\(out_, h_part\[3 \* \w \+ \1 \+ 12 \* \w\]"
     assert re.search(inner, source)
+
+
+@pytest.mark.parametrize("rows", [6, 9])
+def test_the_batch_lies_innermost_where_a_part_of_a_parameter_is_read(rows: int) -> None:
+    """Its axis is no batch then, however many arrays have it; short sums are written out."""
+    text = "h = torch.tanh(C[ix] + P[:6])\nreturn (h @ h.transpose(1, 2)).exp().sum((0, 1))"
+    drawn = torch.Generator().manual_seed(2)
+    more = {"P": torch.randn(rows, D, generator=drawn), "ix": torch.randint(0, 4, (16, 6))}
+    source = _held(text, **more)
+    assert "(16, 6, 6), lies (6, 6, 16)" in source
+    assert re.search(r"for \w in \(0, 1, 2, .*31,\):", source)
 
 
 def test_places_in_units_are_divided_exactly() -> None:

@@ -70,6 +70,12 @@ class Code:
         self._gemm(call)
 
     def _For(self, node: ast.For) -> None:
+        if isinstance(node.iter, ast.Tuple):  # a few turns, each written out
+            assert isinstance(node.target, ast.Name)
+            for turn in node.iter.elts:
+                self.scope[node.target.id] = self.value(turn)
+                self.run(node.body)
+            return
         self.loop(node, lambda: self.run(node.body))
 
     def loop(self, node: ast.For, within: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from gradninja.native.plan.products import Axis, Product, product_of, variables
 from gradninja.native.plan.rows import Group, axes_of, sizes_of, stores_of
 
 INDENT = "    "
+_SHORT = 32  # steps of a sum that are written out
 _PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
 _START = {"sum": 0, "prod": 1}
 _INT_GROW = {"prod": "int_mul({0}, {1})"}
@@ -288,10 +289,14 @@ class Writer:
         return Body(loops, [], ()).index(total)
 
     def _summed(self, node: Gemm, found: Product, across: Axis) -> list[str]:
-        """Small products of a batch that lies innermost: each step of the sum is over all of it."""
+        """Small products of a batch that lies innermost, whose elements are worked out as vectors.
+
+        Short sums are written out, and stay in registers; of others each step is over the batch.
+        """
         outer = [axis for axis in (*found.around, found.rows, found.columns) if axis != across]
         outer = [axis for axis in outer if axis.size > 1]
-        inner = [*found.summed, found.depth, across]
+        short = not found.summed and found.depth.size <= _SHORT
+        inner = [across, found.depth] if short else [*found.summed, found.depth, across]
         axes = [*outer, *inner]
         loops = variables(axes, self._free(len(axes)))
         places = []
@@ -306,9 +311,17 @@ class Writer:
         value = self.scalars.call("{0} * {1}", node.dtype, left, right)
         body = Body(loops, [(value, len(loops))], self.taken)
         element = f"{found.arrays[2].name}[{body.index(places[2])}]"
+        zero = number(0.0, node.dtype)
+        if short:
+            grown = body._fresh(self.scalars.load(found.arrays[2], places[2]))
+            turns = ", ".join(map(str, range(loops[-1].size)))
+            added = [*body.lines[-1], f"{grown} = plus({grown}, {body.text(value)})"]
+            within = [f"{grown} = {zero}", f"for {loops[-1].name} in ({turns},):"]
+            within += [*(INDENT + line for line in added), f"{element} = {grown}"]
+            return self._nested(loops[:-1], body, within)
         pad = INDENT * len(outer)
         lines = [INDENT * depth + self._for(var) for depth, var in enumerate(loops[: len(outer)])]
-        lines += [pad + self._for(loops[-1]), f"{pad}{INDENT}{element} = {number(0.0, node.dtype)}"]
+        lines += [pad + self._for(loops[-1]), f"{pad}{INDENT}{element} = {zero}"]
         grown = f"{element} = plus({element}, {body.text(value)})"
         inside = self._nested(loops[len(outer) :], body, [grown], len(outer))
         return [*lines, *(pad + line for line in inside)]

@@ -152,7 +152,10 @@ def _probing(node: Node, at: Places, join: Join) -> Get:
     def get(inner: Node, found: Places) -> Scalar:
         for place, index in enumerate(found):
             axis = axes.get(index)
-            if axis is not None and inner.shape[place] == node.shape[axis]:
+            if axis is None:
+                continue
+            # Of a parameter also a part counts: where it is read, no batch is.
+            if inner.shape[place] == node.shape[axis] or isinstance(inner, Leaf):
                 join((node, axis), (inner, place))
         return scalars.call(f"probe {inner.number} {found}", inner.dtype)
 
