@@ -273,3 +273,19 @@ def test_a_verb_is_the_verb_whatever_was_imported_first() -> None:
     assert gradninja.derive is sys.modules["gradninja.derive"].derive
     with pytest.raises(AttributeError, match="no attribute 'derived'"):
         gradninja.derived  # noqa: B018
+
+
+RUNNERS = {"lines/scope.py", "models/model.py", "models/splicing.py"}  # models know no lines
+
+
+def test_python_is_run_in_one_place() -> None:
+    """`lines/scope.py` runs text and trees for all: nobody compiles and runs by himself."""
+    runs = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"exec", "eval"}
+    }
+    assert runs == RUNNERS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ from gradninja.derive import Backward
 from gradninja.derive.holding.sizes import difference, points
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
+from gradninja.lines.scope import value_of
 
 
 def other_shapes(program: Program) -> dict[str, tuple[int, ...]]:
@@ -39,7 +39,7 @@ def other_shapes(program: Program) -> dict[str, tuple[int, ...]]:
 def _size(axis: str, sizes: dict[str, int]) -> int:
     if not re.fullmatch(r"[\w\s*+\-/]+", axis):
         raise ValueError(axis)
-    return int(eval(compile(ast.parse(axis, mode="eval"), "", "eval"), {}, sizes))
+    return int(value_of(axis, dict(sizes)))
 
 
 def differs(fused: Backward, derived: Backward) -> str:

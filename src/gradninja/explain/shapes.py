@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 import torch
 
+from gradninja.lines.scope import run_tree
 from gradninja.rules import BOOK
 
 SEEN = (
@@ -115,7 +116,6 @@ class Shapes:
         for mark, node in enumerate(nodes):
             node.mark = mark  # type: ignore[attr-defined]
         watched = _Watched().visit(copy.deepcopy(tree))
-        module = ast.fix_missing_locations(ast.Module([watched], []))
 
         def see(mark: int, value: Any) -> Any:
             self.seen[nodes[mark]] = Shape(value.shape) if _is_tensor(value) else value
@@ -123,7 +123,7 @@ class Shapes:
 
         self.scope["_see"] = see
         with torch.no_grad():
-            exec(compile(module, "<line>", "exec"), self.scope)
+            run_tree([watched], self.scope, "<line>")
 
     # -- what was seen ----------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ The dialect is read statement by statement, as a file's is; what is shown stays 
 from __future__ import annotations
 
 import ast
-import copy
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from gradninja.errors import ReadError
 from gradninja.learn.session import Session
 from gradninja.lines.given.source import USUAL_ALIASES, load, modules_of, plain_of
 from gradninja.lines.ndarray import NUMPY, as_tensor, as_tensors, is_array, lines_translated
+from gradninja.lines.scope import function_of
 
 
 class Tensors(Mapping[str, Any]):
@@ -55,15 +55,10 @@ class Tensors(Mapping[str, Any]):
             return function
         if source.dialect != NUMPY:
             return function
-        node = copy.deepcopy(source.functions[source.function.name])
-        node.decorator_list, node.returns = [], None
-        for part in ast.walk(node.args):
-            if isinstance(part, ast.arg):
-                part.annotation = None
+        node = source.functions[source.function.name]
         names = set(function.__code__.co_names) & set(self.raw)
         scope: dict[str, Any] = {"torch": torch, "F": torch.nn.functional}
-        exec(compile(ast.Module([node], []), source.file, "exec"), scope)
-        found = self._made[function.__name__] = scope[node.name]
+        found = self._made[function.__name__] = function_of(node, scope, source.file)
         scope.update({name: self[name] for name in names if self.raw[name] is not function})
         return found
 

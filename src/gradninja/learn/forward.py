@@ -13,7 +13,7 @@ import torch
 
 from gradninja.errors import GradninjaError
 from gradninja.learn.session import Session, Statement
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, run_tree
 
 
 class Lacks(GradninjaError):
@@ -219,7 +219,7 @@ def run(forward: Forward, dtype: torch.dtype | None = None) -> Run:
     with torch.enable_grad(), torch.random.fork_rng(devices=[]), _quiet():
         for line in forward.lines:
             try:
-                exec(compile(ast.Module([line.said], []), line.place, "exec"), scope)
+                run_tree([line.said], scope, line.place)
             except Exception as error:  # the person's own line
                 raise Lacks(
                     f"`{line.text}` ({line.where}) does not run again: "

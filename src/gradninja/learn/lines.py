@@ -35,7 +35,7 @@ from gradninja.learn.session import Session, Statement
 from gradninja.lines.given.source import load
 from gradninja.lines.ndarray import NUMPY
 from gradninja.lines.program import names_in
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, run
 
 RUNS, SECONDS = 700.0, 5.0  # of work and of the processor, for a mend that a person waits for
 FILE = "<the lines that you ran>"
@@ -275,5 +275,5 @@ def _function(forward: Forward) -> Any:
     names = forward.namespace
     raw = names.raw if isinstance(names, Tensors) else names
     scope = {n: v for n, v in raw.items() if n not in own}
-    exec(compile(text, file, "exec"), scope)
+    run([text], scope, file)
     return scope["forward"]

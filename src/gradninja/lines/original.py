@@ -20,6 +20,7 @@ from gradninja.lines.modules.finding import run_file
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, forward_of
 from gradninja.lines.plain import parts_of
 from gradninja.lines.program import Program
+from gradninja.lines.scope import function_of
 
 TOLERANCE = 1e-9  # relative to the largest element: both are float64
 
@@ -50,14 +51,8 @@ def original(source: Source) -> Callable[..., Any]:
         node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
     ][-1:]
     cut, _ = forward_of(function)
-    cut.decorator_list, cut.returns = [], None
-    for part in ast.walk(cut.args):
-        if isinstance(part, ast.arg):
-            part.annotation = None
     around = dict(source.outside) or dict(_names(source.text, source.file))
-    exec(compile(ast.fix_missing_locations(ast.Module([cut], [])), source.file, "exec"), around)
-    found: Callable[..., Any] = around[name]
-    return found
+    return function_of(cut, around, source.file)
 
 
 @lru_cache(maxsize=8)

@@ -27,6 +27,7 @@ from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import read_program, reading_of
 from gradninja.lines.reading.building import DoesNotRun
 from gradninja.lines.reading.state import Reading
+from gradninja.lines.scope import run
 from gradninja.lines.vocabulary import Vocabulary
 
 # Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,
@@ -318,7 +319,7 @@ def _call_inputs(source: Source) -> Any:
     try:
         if live is None:
             namespace: dict[str, Any] = {"__name__": "forward", "__file__": source.file}
-            exec(compile(source.text, source.file, "exec"), namespace)
+            run([source.text], namespace, source.file)
             live = namespace["inputs"]
         found = live()
     except Exception as error:  # the person's own code: their error, told as such

@@ -1,10 +1,11 @@
-"""Lines run in a scope, a dict of names: the one place that derive and algebra have for it."""
+"""Text, trees and functions run in a scope, a dict of names: nowhere else is Python run."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -23,6 +24,45 @@ def run(lines: Iterable[object], scope: dict[str, Any], called: str = "<lines>")
         called: the name of the text in a traceback.
     """
     exec(_compiled("\n".join(map(str, lines)), called, "exec"), scope)
+
+
+def run_tree(
+    statements: Iterable[ast.stmt], scope: dict[str, Any], called: str = "<lines>"
+) -> None:
+    """Run statements that are no text, or that keep their places in the text that they are of."""
+    run_code(compiled_tree(statements, called), scope)
+
+
+def compiled_tree(statements: Iterable[ast.stmt], called: str = "<lines>") -> CodeType:
+    """What `run_code` takes, of statements that are run many times."""
+    module = ast.fix_missing_locations(ast.Module(list(statements), []))
+    return compile(module, called, "exec")
+
+
+def run_code(code: CodeType, scope: dict[str, Any]) -> None:
+    """Run what is compiled already."""
+    exec(code, scope)
+
+
+def bare(definition: ast.FunctionDef) -> ast.FunctionDef:
+    """A function's text without decorators and annotations, which may name anything; same body."""
+    found = ast.FunctionDef(**dict(ast.iter_fields(definition)))
+    ast.copy_location(found, definition)
+    found.args = copy.deepcopy(definition.args)
+    found.decorator_list, found.returns = [], None
+    for part in ast.walk(found.args):
+        if isinstance(part, ast.arg):
+            part.annotation = None
+    return found
+
+
+def function_of(
+    definition: ast.FunctionDef, scope: dict[str, Any], called: str = "<lines>"
+) -> Callable[..., Any]:
+    """The function that a definition makes in a scope, bare; the scope holds it, too."""
+    run_tree([bare(definition)], scope, called)
+    made: Callable[..., Any] = scope[definition.name]
+    return made
 
 
 def value_of(expression: ast.expr | str, scope: dict[str, Any]) -> Any:

@@ -29,6 +29,7 @@ from numba.core.errors import NumbaError
 from numba.misc.appdirs import AppDirs
 
 import gradninja
+from gradninja.lines.scope import run
 from gradninja.native.trust import distrust
 
 Say = Callable[[str], None]
@@ -260,5 +261,5 @@ def _used(place: Path) -> None:
 def _alone(text: str) -> ModuleType:
     """The text's module with nothing kept."""
     module = ModuleType("gradninja_native_alone")
-    exec(compile(text.replace("cache=True, ", ""), "<native>", "exec"), module.__dict__)
+    run([text.replace("cache=True, ", "")], module.__dict__, "<native>")
     return module

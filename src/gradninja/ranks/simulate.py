@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradninja.errors import DeriveError
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, run
 from gradninja.ranks.lines import COLLECTIVES
 from gradninja.ranks.mesh import Mesh
 
@@ -134,7 +134,6 @@ def simulate(
         }
         for axis in range(len(mesh.axes))
     ]
-    code = compile(text, "<ranks>", "exec")
     results: list[Any] = [None] * len(mesh.ranks)
     errors: list[BaseException | None] = [None] * len(mesh.ranks)
 
@@ -144,7 +143,7 @@ def simulate(
             name: Group(meetings[axis][rank], rank, traffic if rank == 0 else _uncounted)
             for axis, name in enumerate(groups)
         }
-        exec(code, scope)
+        run([text], scope, "<ranks>")
         scope[COLLECTIVES] = Collectives
         scope.update({} if surroundings is None else surroundings(rank, given))
         wanted = _parameters(scope[function])

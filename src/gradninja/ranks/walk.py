@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from gradninja.errors import DeriveError
+from gradninja.lines.scope import value_of
 from gradninja.ranks.lines import RankLine
 from gradninja.ranks.mesh import cut, numel
 from gradninja.ranks.moves import COST, Move
@@ -122,7 +123,7 @@ class Walk(Text):
         taker = Taker(self.values.__contains__)
         if not taker.has_values(node):
             scope = {**vars(builtins), **self.scope}
-            found = eval(compile(ast.unparse(node), "<line>", "eval"), scope)
+            found = value_of(node, scope)
             return constant(found, node, self.mesh)
         return self.operation(taker.expression(node))
 

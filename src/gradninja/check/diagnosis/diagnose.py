@@ -29,7 +29,7 @@ from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, run_tree
 from gradninja.rules import Book
 
 
@@ -123,9 +123,8 @@ class _Trial:
         situation = self.case.situations[draw]
         scope = {**LIBRARY, **self.case.namespace, **situation.values}
         scope.update((self.names[v], g) for v, g in situation.gradients.items() if v in self.names)
-        module = ast.fix_missing_locations(ast.Module(list(contribution.statements), []))
         try:
-            exec(compile(module, "<derived>", "exec"), scope)
+            run_tree(contribution.statements, scope, "<derived>")
         except Exception:  # derived for other sizes
             return None
         return scope[contribution.gradient]

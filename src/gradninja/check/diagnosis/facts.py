@@ -14,7 +14,7 @@ from gradninja.check.diagnosis.candidates.build import expression, number_of
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.lines import Program
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, value_of
 
 
 class _Unknown:
@@ -73,7 +73,7 @@ class Facts:
         if isinstance(node, ast.Constant):
             return node.value
         try:
-            return eval(ast.unparse(node), {**LIBRARY, **self.scope})
+            return value_of(node, {**LIBRARY, **self.scope})
         except Exception:  # whatever the person's code raises
             return UNKNOWN
 

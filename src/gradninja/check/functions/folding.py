@@ -7,6 +7,8 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
+from gradninja.lines.scope import value_of
+
 SAFE = ("len", "isinstance", "any", "all", "bool", "int", "float", "abs", "min", "max")
 NAME = ast.Name("_", ast.Load())
 UNSAFE = (ast.Attribute, ast.Lambda, ast.Await, ast.NamedExpr, ast.Yield)
@@ -41,7 +43,6 @@ def answer(test: ast.expr, known: Mapping[str, Any]) -> bool | None:
             return None
     scope = {name: getattr(builtins, name) for name in SAFE}
     try:
-        code = compile(ast.fix_missing_locations(ast.Expression(test)), "<test>", "eval")
-        return bool(eval(code, {"__builtins__": {}}, {**scope, **known}))
+        return bool(value_of(test, {"__builtins__": {}, **scope, **known}))
     except Exception:  # of the person's own types
         return None

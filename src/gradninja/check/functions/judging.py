@@ -44,6 +44,7 @@ from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
 from gradninja.lines.given.source import Source, of_live
+from gradninja.lines.scope import run_tree
 
 FLAT = "its forward is made of steps, which have no gradient"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
@@ -360,6 +361,6 @@ def _laid_out_anew(finding: Finding) -> bool:
 def _source(text: Text, forward: ast.FunctionDef) -> Source:
     """The plain forward with what stands around it: a function of our own, in its own module."""
     scope = dict(text.namespace)
-    exec(compile(ast.Module([forward], []), text.file, "exec"), scope)
+    run_tree([forward], scope, text.file)
     live = scope[forward.name]
     return of_live(text.text, text.file, text.tree, forward, live)

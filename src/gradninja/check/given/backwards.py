@@ -17,6 +17,7 @@ from gradninja.check.given.texts import Text, text_at
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError
 from gradninja.lines.given.source import Source, load
+from gradninja.lines.scope import value_of
 
 Names = Mapping[str, Any]
 
@@ -222,8 +223,7 @@ def _parameters(
         parameters[argument.arg] = EMPTY
         if default is not None:
             try:
-                code = compile(ast.Expression(default), file, "eval")
-                parameters[argument.arg] = eval(code, dict(namespace))
+                parameters[argument.arg] = value_of(default, dict(namespace))
             except Exception as error:  # the person's own expression
                 raise CheckError(
                     f"the default of `{argument.arg}` does not evaluate: {error}",

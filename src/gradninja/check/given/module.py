@@ -19,6 +19,7 @@ from gradninja.check.given.run import quiet
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import ReadError, Spot
 from gradninja.lines.given.source import Source
+from gradninja.lines.scope import run_code
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
 
@@ -43,7 +44,7 @@ def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
         ) from None
     try:
         with _importable(module, file), quiet():
-            exec(code, module.__dict__)
+            run_code(code, module.__dict__)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever the person's own code raises, SystemExit included

@@ -17,6 +17,7 @@ import torch
 
 from gradninja.check.tell.types import CheckError
 from gradninja.errors import Spot
+from gradninja.lines.scope import run_code
 
 MOST_CALLS = 1_000_000  # of functions, in one run of a person's lines
 LOWER = frozenset({"float32", "float", "float16", "half", "bfloat16"})
@@ -123,7 +124,7 @@ def counted() -> Iterator[None]:
 def run(code: CodeType, scope: dict[str, Any]) -> None:
     """Run a person's statements, their calls counted: ours around them take longer to count."""
     with counted():
-        exec(code, scope)
+        run_code(code, scope)
 
 
 @contextlib.contextmanager

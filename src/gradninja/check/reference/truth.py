@@ -30,7 +30,7 @@ from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
 from gradninja.lines.given.packed import gathered
 from gradninja.lines.given.source import Source
-from gradninja.lines.scope import LIBRARY, vjp
+from gradninja.lines.scope import LIBRARY, run_code, vjp
 
 # How `out[:, t] = h` is read.
 PART_WRITTEN = frozenset(
@@ -335,7 +335,7 @@ def _locals(
         for name, value in inputs.items()
     }
     with precision(dtype), torch.no_grad():
-        exec(compiled([function], source.file, widen=dtype == torch.float64), scope)
+        run_code(compiled([function], source.file, widen=dtype == torch.float64), scope)
         with counted():
             found, returned = scope[function.name](**given)
     several = returned if isinstance(returned, tuple | list) else (returned,)

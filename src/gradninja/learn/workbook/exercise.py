@@ -20,6 +20,8 @@ from gradninja.learn.notebook import order
 from gradninja.learn.session import Session, Statement, cells, statements
 from gradninja.learn.workbook.chapters import Chapter, chapter
 from gradninja.learn.workbook.training import Training
+from gradninja.lines.scope import run as run_text
+from gradninja.lines.scope import run_tree
 
 DRAWN = 16  # elements, of what is drawn element by element
 
@@ -31,7 +33,7 @@ class Exercise:
         self.chapter = what
         self.names: dict[str, Any] = {}
         for cell in (what.setup, what.forward):
-            exec(compile(cell, what.name, "exec"), self.names)
+            run_text([cell], self.names, what.name)
         here = Session(tuple(cells(["", what.setup, what.forward])), self.names, True)
         self.forward: Forward = forward_of(here, (what.asked or ("loss",))[0], "loss")
         self.truth: Run = run(self.forward)
@@ -101,7 +103,7 @@ class Exercise:
 
         def run_with(moved: torch.Tensor) -> Any:
             scope = {**self.names, step: moved}
-            exec(compile(ast.Module([line.said], []), "forward", "exec"), scope)
+            run_tree([line.said], scope, "forward")
             return scope[name]
 
         jacobian: Any = torch.autograd.functional.jacobian
@@ -122,7 +124,7 @@ class Exercise:
         scope.update({n: v.detach() for n, v in self.names.items() if is_float(v)})
         try:
             with torch.no_grad():
-                exec(compile(tree, "your lines", "exec"), scope)
+                run_tree(tree.body, scope, "your lines")
         except Exception as error:  # the learner's own lines
             return self._wrong(step, text, [f"{type(error).__name__}: {error}"], "does not run")
         if gradient not in scope:

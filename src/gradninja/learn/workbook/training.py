@@ -11,6 +11,7 @@ import torch
 
 from gradninja.data import Dataset, load_words
 from gradninja.learn.workbook.chapters import Chapter
+from gradninja.lines.scope import compiled_tree, run, run_code
 
 STEPS, CHUNK = 2000, 100  # in all, and before it is told how it stands
 RATE, LATER = 0.2, 0.05  # of learning, and in the last quarter
@@ -27,12 +28,12 @@ class Training:
         self.words: Dataset = load_words()
         self.rng = np.random.default_rng(0)
         self.names: dict[str, Any] = {}
-        exec(compile(chapter.setup, chapter.name, "exec"), self.names)
+        run([chapter.setup], self.names, chapter.name)
         for name in chapter.trained:
             self.names[name] = self.names[name].detach()
         self.forward = ast.parse(chapter.forward).body
-        self.code = compile(chapter.forward, chapter.name, "exec")
-        self.mine = compile(lines, "your lines", "exec")
+        self.code = compiled_tree(self.forward, chapter.name)
+        self.mine = compiled_tree(ast.parse(lines).body, "your lines")
         self.done = 0
 
     def go_on(self) -> dict[str, Any]:
@@ -56,8 +57,8 @@ class Training:
 
     def _step(self) -> float:
         scope = {**self.names, **self._batch(self.names["n"])}
-        exec(self.code, scope)
-        exec(self.mine, scope)
+        run_code(self.code, scope)
+        run_code(self.mine, scope)
         rate = RATE if self.done < STEPS * 3 // 4 else LATER
         for name in self.chapter.trained:
             self.names[name] -= rate * scope[f"d{name}"]
@@ -73,20 +74,20 @@ class Training:
     def _sampled(self) -> list[str]:
         """Names, a letter at a time, with the batch's statistics taken over many examples."""
         known = {**self.names, **self._batch(MANY)}
-        exec(self.code, known)
+        run_code(self.code, known)
         fixed = {name: known[name] for name in self.chapter.fixed}
         names_of = [{n.id for n in ast.walk(line) if isinstance(n, ast.Name)
                      and isinstance(n.ctx, ast.Store)} for line in self.forward]  # fmt: skip
         kept = [line for line, names in zip(self.forward, names_of, strict=True)
                 if not names & {*fixed, "loss"}]  # fmt: skip
-        code = compile(ast.Module(kept, []), self.chapter.name, "exec")
+        code = compiled_tree(kept, self.chapter.name)
         generator = torch.Generator().manual_seed(0)
         found = []
         for _ in range(NAMES):
             tokens = [END] * 3
             while len(tokens) < LONGEST + 3:
                 scope = {**self.names, **fixed, "Xb": torch.tensor([tokens[-3:]])}
-                exec(code, scope)
+                run_code(code, scope)
                 chances = torch.softmax(scope["logits"], 1)
                 token = int(torch.multinomial(chances, 1, generator=generator))
                 if token == END:

@@ -11,6 +11,7 @@ import torch
 
 from gradninja.errors import ReadError
 from gradninja.lines.given.source import Source
+from gradninja.lines.scope import value_of
 
 # Sizes for named axes: distinct, small, and no product or sum of two is another's size by accident.
 AXIS_SIZES = (5, 7, 4, 11, 6, 13, 9, 17, 19, 8, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
@@ -113,7 +114,7 @@ def shape_of(source: Source, parameter: Parameter, sizes: Mapping[str, int]) -> 
             tree = ast.parse(text, mode="eval")
             if any(isinstance(node, ast.Call | ast.Attribute | ast.Pow) for node in ast.walk(tree)):
                 raise ValueError("only names, numbers, + - * //")
-            size = int(eval(compile(tree, "<axis>", "eval"), {"__builtins__": {}}, dict(sizes)))
+            size = int(value_of(tree.body, {"__builtins__": {}, **sizes}))
         except (SyntaxError, NameError, ValueError, TypeError, ZeroDivisionError) as error:
             raise ReadError(
                 f"the axis `{axis}` of `{parameter.name}` is not understood: {error}",

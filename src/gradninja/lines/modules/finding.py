@@ -21,6 +21,7 @@ from gradninja.lines.guess import guessed_object
 from gradninja.lines.modules.live import Live, is_live, live, surrounded
 from gradninja.lines.modules.surroundings import Surrounded, free_names
 from gradninja.lines.ndarray import NUMPY, dialect_of
+from gradninja.lines.scope import run
 
 MAKER = "module"  # the function of a file that makes its module
 
@@ -172,7 +173,7 @@ def run_file(text: str, file: str) -> dict[str, Any]:
     module.__file__ = file
     with _importable(module, file), redirect_stdout(sys.stderr):
         try:
-            exec(compile(text, file, "exec"), module.__dict__)
+            run([text], module.__dict__, file)
         except Exception as error:  # the person's own code: their error, told as such
             raise ReadError(
                 f"{file} does not run: {type(error).__name__}: {error}", spot=_spot(error, file)

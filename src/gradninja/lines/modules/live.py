@@ -25,6 +25,7 @@ from gradninja.lines.modules.surroundings import Surrounded
 from gradninja.lines.modules.wrappers import unwrapped
 from gradninja.lines.ndarray import as_tensors, holds_arrays
 from gradninja.lines.plain import continuous
+from gradninja.lines.scope import run
 
 DEEPEST_OBJECT = 60  # attributes within attributes
 RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}
@@ -153,7 +154,7 @@ def _by_its_name(kind: type, method: types.FunctionType) -> types.FunctionType:
     file = f"<{kind.__name__}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     scope: dict[str, Any] = {"__name__": "layer"}
-    exec(compile(text, file, "exec"), scope)
+    run([text], scope, file)
     made: types.FunctionType = scope["forward"]
     return made
 

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from gradninja.lines.scope import run_tree
 from gradninja.native.kernels.tile import VECTOR_BYTES
 from gradninja.native.machine.scalars import Scalar
 from gradninja.native.machine.values import Lines, Pointer, Value, constant
@@ -229,5 +230,5 @@ def _imported(tree: ast.Module) -> dict[str, Any]:
     imports: list[ast.stmt]
     imports = [s for s in tree.body if isinstance(s, ast.Import | ast.ImportFrom)]
     names: dict[str, Any] = {}
-    exec(compile(ast.Module(imports, []), "<imports>", "exec"), names)
+    run_tree(imports, names, "<imports>")
     return names

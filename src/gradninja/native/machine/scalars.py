@@ -14,6 +14,7 @@ from typing import Any
 
 from numba import njit, types
 
+from gradninja.lines.scope import value_of
 from gradninja.native.cache import kept
 from gradninja.native.machine.values import TYPES
 
@@ -38,7 +39,7 @@ class Scalar:
 
     def _compiled(self, expression: str, names: Mapping[str, Any]) -> bytes:
         formals = ", ".join(f"a{place}" for place in range(len(self.arguments)))
-        function = eval(compile(f"lambda {formals}: {expression}", "<scalar>", "eval"), {**names})
+        function = value_of(f"lambda {formals}: {expression}", {**names})
         made: Any = njit(**_ALONE)(function)
         signature = tuple(_KINDS[dtype] for dtype in self.arguments)
         made.compile(signature)

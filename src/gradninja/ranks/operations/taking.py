@@ -6,10 +6,10 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import CodeType
 from typing import Any
 
 from gradninja.derive.template import rebuild
+from gradninja.lines.scope import run, value_of
 
 TARGET = "_into"  # the tensor that a statement writes into
 STRUCTURE = (ast.Tuple, ast.List, ast.Starred, ast.Slice, ast.keyword)
@@ -26,17 +26,16 @@ class Operation:
     operands: tuple[ast.expr, ...]
 
     @cached_property
-    def code(self) -> CodeType:
-        mode = "eval" if isinstance(self.syntax, ast.expr) else "exec"
-        return compile(ast.unparse(self.syntax), "<line>", mode)
+    def text(self) -> str:
+        return ast.unparse(self.syntax)
 
     def run(self, values: Sequence[Any], scope: Mapping[str, Any], into: Any = None) -> Any:
         """The result on values of the operands."""
         names = {f"_{at}": value for at, value in enumerate(values)}
         if isinstance(self.syntax, ast.expr):
-            return eval(self.code, {**scope, **names})
+            return value_of(self.text, {**scope, **names})
         names = {**scope, **names, TARGET: into.clone()}
-        exec(self.code, names)
+        run([self.text], names)
         return names[TARGET]
 
     def filled(self, operands: Sequence[ast.expr], into: str = "") -> Any:

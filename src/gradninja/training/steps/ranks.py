@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gradninja.errors import DeriveError, RunError
+from gradninja.lines.scope import run
 from gradninja.models import Model
 from gradninja.ranks import Sharded, shard
 from gradninja.ranks.lines import COLLECTIVES
@@ -139,7 +140,7 @@ class Ranks:
                 hint=f"take a --batch that {self.count} divides",
             )
         scope: dict[str, Any] = dict(found.program.namespace)
-        exec(compile(found.step_locals, "<step of a rank>", "exec"), scope)
+        run([found.step_locals], scope, "<step of a rank>")
         scope[COLLECTIVES] = Collectives(self.ordered)
         function = scope["step"]
         (axis,) = found.split.axes

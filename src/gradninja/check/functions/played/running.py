@@ -14,6 +14,7 @@ import torch
 from gradninja.check.functions.played.context import Ctx, Dotted
 from gradninja.check.functions.text import Text, Unreadable
 from gradninja.check.given.run import compiled, copy_of
+from gradninja.lines.scope import bare, run_code
 
 BACK = "_handed_back_"
 
@@ -84,15 +85,9 @@ class Played:
 
     def function(self, node: ast.FunctionDef, namespace: Mapping[str, Any]) -> Any:
         """A method or a helper as a function, as its text has it."""
-        bare = ast.FunctionDef(**dict(ast.iter_fields(node)))
-        bare.args = deepcopy(node.args)
-        bare.decorator_list, bare.returns = [], None
-        every = [*bare.args.posonlyargs, *bare.args.args, *bare.args.kwonlyargs]
-        for argument in every:
-            argument.annotation = None
         scope = {**namespace}
-        exec(compiled([bare], self.text.file, widen=True), scope)
-        return scope[bare.name]
+        run_code(compiled([bare(node)], self.text.file, widen=True), scope)
+        return scope[node.name]
 
     # -- backward ---------------------------------------------------------------------------
 
@@ -163,7 +158,7 @@ class Played:
     def _step(self, statement: ast.stmt, scope: dict[str, Any]) -> list[Any] | None:
         try:
             with torch.no_grad():
-                exec(self._code(statement), scope)
+                run_code(self._code(statement), scope)
         except _Back as back:
             found = back.value
             return list(found) if isinstance(found, tuple | list) else [found]

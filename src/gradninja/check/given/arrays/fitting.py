@@ -28,7 +28,7 @@ from gradninja.lines.ndarray import (
     translated,
 )
 from gradninja.lines.ndarray.forms import is_cache
-from gradninja.lines.scope import LIBRARY
+from gradninja.lines.scope import LIBRARY, function_of, run_tree
 
 
 def in_torch(
@@ -44,12 +44,7 @@ def in_torch(
     }
     found.update(LIBRARY)
     for node in functions:
-        bare = copy.deepcopy(node)
-        bare.decorator_list, bare.returns = [], None
-        for part in ast.walk(bare.args):
-            if isinstance(part, ast.arg):
-                part.annotation = None
-        exec(compile(ast.Module([bare], []), file, "exec"), found)
+        function_of(node, found, file)
     return found
 
 
@@ -140,7 +135,7 @@ def answer_of(
     space.update(dict.fromkeys(settings, SOME))
     (found,), more = respelt([node], names_of(source.function))
     assert isinstance(found, ast.FunctionDef)
-    exec(compile(ast.Module([found], []), file, "exec"), space)
+    run_tree([found], space, file)
     written = written_of(found, text, file, space, space[found.name])
 
     def again(mended: str) -> Written:

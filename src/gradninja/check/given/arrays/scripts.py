@@ -17,6 +17,7 @@ from gradninja.check.given.arrays.spelling import spelling_of
 from gradninja.check.given.plan import bound, written
 from gradninja.check.given.run import quiet, run
 from gradninja.lines.ndarray import is_gradient
+from gradninja.lines.scope import compiled_tree
 
 LOSS = re.compile(r"\w*(loss|cost|Loss|Cost|mse|MSE)\w*|J|E|L|error")
 TOLD = frozenset({"print", "plot", "append", "set_description", "show", "write", "display"})
@@ -171,7 +172,7 @@ def function_of(script: Script, lines: list[ast.stmt]) -> ast.FunctionDef:
 
 def as_run(script: Script, names: Mapping[str, Any]) -> Callable[..., Any]:
     """The same as NumPy runs it, with the arrays around it as arguments."""
-    code = compile(ast.Module(script.forward, []), "<script>", "exec")
+    code = compiled_tree(script.forward, "<script>")
 
     def call(**given: Any) -> Any:
         space = {**names, **given}
