@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from calling import call
 from gradninja.check import CheckError, check
 from gradninja.check.worker import check_apart
 from gradninja.errors import GradninjaError
@@ -134,36 +133,23 @@ def test_a_process_that_ends_itself_is_told(tmp_path: Path) -> None:
         check_apart(str(path), None, 60.0)
 
 
-def test_prints_stay_out_of_json(tmp_path: Path) -> None:
+def test_prints_stay_out_of_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "prints.py"
     noise = "print('noise'); import os; os.write(1, b'noise')"
     path.write_text(RIGHT.replace("dx = dy * w", f"{noise}\n    dx = dy * w") + noise + "\n")
-    done = _run("check", str(path), "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["ok"] is True
+    assert call("check", str(path), "--json") == 0
+    assert json.loads(capfd.readouterr().out)["ok"] is True
 
 
-def test_a_wrong_line_leaves_with_1(tmp_path: Path) -> None:
+def test_a_wrong_line_leaves_with_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file.py"
     path.write_text(RIGHT.replace("dy * w", "dy + w"))
-    done = _run("check", str(path))
-    assert done.returncode == 1, done.stderr
-    assert "write: dx = dy * w" in done.stdout
-    assert not done.stderr
+    assert call("check", str(path)) == 1
+    said = capfd.readouterr()
+    assert "write: dx = dy * w" in said.out
+    assert not said.err
 
 
-def test_a_file_that_is_not_there() -> None:
-    done = _run("check", "nowhere.py")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: cannot read nowhere.py")
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = "from gradninja.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def test_a_file_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "nowhere.py") == 2
+    assert capfd.readouterr().err.startswith("error: cannot read nowhere.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gradninja.training import checkpoint
+from lives import Life
 from paths import ROOT
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()
@@ -19,13 +21,8 @@ SETTINGS = ["--steps", str(STEPS), "--batch", "4", "--hidden", "8", "--embedding
 SAVING = ["--checkpoint-every", "0.05", "--quiet"]
 
 
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-c", "from gradninja.cli import main; main()", *args]
-
-
-def finish(*args: str) -> None:
-    done = subprocess.run(command(*args), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def finish(*args: str, told: Path) -> None:
+    assert Life(*args, told=told).end() == 0, told.read_text(encoding="utf-8")
 
 
 def steps_done(run: Path) -> int:
@@ -44,8 +41,9 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(words: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    finish("train", str(words), "--out", str(out), *SETTINGS, "--quiet")
+    folder = tmp_path_factory.mktemp("whole")
+    out = folder / "run"
+    finish("train", str(words), "--out", str(out), *SETTINGS, "--quiet", told=folder / "told")
     return out
 
 
@@ -54,13 +52,13 @@ def assert_same_end(run: Path, whole: Path) -> None:
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def stop_when(process: subprocess.Popen[str], run: Path, lines: int, number: int) -> None:
+def stop_when(life: Life, run: Path, lines: int, number: int) -> None:
     """Send a signal once the run has written so many lines of metrics."""
     end = time.monotonic() + 60
-    while steps_done(run) < lines and process.poll() is None and time.monotonic() < end:
+    while steps_done(run) < lines and not life.over() and time.monotonic() < end:
         time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be stopped"
-    process.send_signal(number)
+    assert not life.over(), "the run ended before it could be stopped"
+    life.signal(number)
 
 
 def test_a_run_that_is_killed_again_and_again_ends_the_same(
@@ -69,39 +67,36 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(
     run = tmp_path / "run"
     args = ["train", str(words), "--out", str(run), *SETTINGS, *SAVING]
     for lines in (1, 40, 80):  # of 200: right at the start, and twice on the way
-        process = subprocess.Popen(command(*args), text=True)
-        stop_when(process, run, lines, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        life = Life(*args, told=tmp_path / "told")
+        stop_when(life, run, lines, signal.SIGKILL)
+        assert life.end() == -signal.SIGKILL
         args = ["train", "--resume", str(run), *SAVING]
-    finish(*args)
+    finish(*args, told=tmp_path / "told")
     assert_same_end(run, whole)
+
+
+def killed_in_the_fourth() -> None:
+    """Killed by itself between the temporary file and its rename, the worst of moments."""
+    plain, calls = Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        if Path(target).name == "weights.safetensors":
+            calls.append(target)
+            if len(calls) == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return plain(self, target)
+
+    Path.replace = replace
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_ends_the_same(
     words: Path, whole: Path, tmp_path: Path
 ) -> None:
-    # Killed by itself between the temporary file and its rename, the worst of moments.
-    run = tmp_path / "run"
-    code = (
-        "import os, signal\n"
-        "from pathlib import Path\n"
-        "from gradninja.training import checkpoint\n"
-        "plain, calls = Path.replace, []\n"
-        "def replace(self, target):\n"
-        "    if Path(target).name == 'weights.safetensors':\n"
-        "        calls.append(1)\n"
-        "        if len(calls) == 4:\n"
-        "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return plain(self, target)\n"
-        "Path.replace = replace\n"
-        "from gradninja.cli import main\n"
-        "main()\n"
-    )
+    run, told = tmp_path / "run", tmp_path / "told"
     args = ["train", str(words), "--out", str(run), *SETTINGS, *SAVING]
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True)
-    assert done.returncode == -signal.SIGKILL
+    assert Life(*args, told=told, before=killed_in_the_fourth).end() == -signal.SIGKILL
     assert list(run.glob(".*.partial")), "it was not killed between write and rename"
-    finish("train", "--resume", str(run), "--quiet")
+    finish("train", "--resume", str(run), "--quiet", told=told)
     assert_same_end(run, whole)
 
 
@@ -111,14 +106,14 @@ def test_a_signal_saves_and_says_how_to_go_on(
 ) -> None:
     run = tmp_path / "run"
     args = ["train", str(words), "--out", str(run), *SETTINGS, "--quiet"]
-    process = subprocess.Popen(command(*args), text=True, stderr=subprocess.PIPE)
-    stop_when(process, run, 40, sent)
-    _, told = process.communicate()
-    assert process.returncode == 130
+    life = Life(*args, told=tmp_path / "told")
+    stop_when(life, run, 40, sent)
+    assert life.end() == 130
+    told = life.told.read_text(encoding="utf-8")
     assert f"gradninja train --resume {run}" in told and "Traceback" not in told
     # No 30 seconds had passed: without saving, the checkpoint would be that of step 0.
     assert checkpoint.read(run / "weights.safetensors").step >= 40 * STEPS // 200
-    finish("train", "--resume", str(run), "--quiet")
+    finish("train", "--resume", str(run), "--quiet", told=tmp_path / "told")
     assert_same_end(run, whole)
 
 
