@@ -26,6 +26,7 @@ ONE_LINE = {
         "x:2,3,2,2 w:12,5",
         "np.reshape(x, (x.shape[0], np.prod(x.shape[1:]))) @ w",
     ),
+    "columns_taken": ("x:5,4 i:3<4", "np.take(x, i, axis=1)"),
     "relu": ("x:5,4", "np.maximum(0, x)"),
     "relu_other_way": ("x:5,4", "np.maximum(x, 0.0)"),
     "relu_by_mask": ("x:5,4", "x * (x > 0)"),

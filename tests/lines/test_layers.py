@@ -76,6 +76,36 @@ def test_a_layer_by_itself(name: str) -> None:
     )
 
 
+HIDDEN = torch.tensor([[False, False, False], [False, False, True]])
+EARLIER = torch.ones(3, 3, dtype=torch.bool).triu(1)
+
+
+@pytest.mark.parametrize(
+    ("first", "masks"),
+    [
+        (True, {}),
+        (False, {"attn_mask": EARLIER}),
+        (True, {"attn_mask": torch.stack([EARLIER, EARLIER.T, EARLIER, EARLIER.T]).flip(0)}),
+        (False, {"attn_mask": torch.linspace(-1, 1, 36).double().reshape(4, 3, 3)}),
+        (True, {"key_padding_mask": HIDDEN}),
+        (False, {"key_padding_mask": HIDDEN.double() * -2, "attn_mask": EARLIER.double()}),
+    ],
+)
+def test_attention_takes_masks_of_every_form(first: bool, masks: dict[str, Tensor]) -> None:
+    """Of bools and of numbers, for all heads and for each, the batch in either place."""
+    layer = nn.MultiheadAttention(8, 2, batch_first=first)
+    x = torch.rand((2, 3, 8) if first else (3, 2, 8))
+    given = {"query": x, "key": torch.rand_like(x), "value": torch.rand_like(x)}
+    back = gn.derive(layer, {**given, **masks, "need_weights": False})
+    leaves = {n: v.clone().requires_grad_() for n, v in given.items()}
+    out, _ = layer(**leaves, **masks, need_weights=False)
+    gradient = torch.randn_like(out)
+    true = torch.autograd.grad(out, list(leaves.values()), gradient)
+    found = back({**given, **masks, "need_weights": False}, gradient)
+    for name, expected in zip(leaves, true, strict=True):
+        torch.testing.assert_close(found[f"d{name}"], expected, rtol=1e-11, atol=1e-11)
+
+
 def test_layers_of_two_inputs() -> None:
     decoder = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, batch_first=True, norm_first=True)
     assert gn.derive(decoder, (torch.randn(2, 3, 8), torch.randn(2, 4, 8))).program.lines

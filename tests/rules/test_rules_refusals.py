@@ -33,6 +33,10 @@ ROWS = torch.tensor([1, 0, 1, 1])
             "F.instance_norm(x, x[0, 0, :3].detach(), x[0, 1, :3].detach(), use_input_stats=False)",
             "running",
         ),
+        (
+            "F.batch_norm(x, x[0, :, 0].detach(), x[0, :, 1].detach().exp(), training=True)",
+            "running statistics",
+        ),
         ("F.scaled_dot_product_attention(x, x, x, dropout_p=0.5)", "dropout"),
         ("7.0 % x", "divides a plain number"),
         ("torch.remainder(7, x)", "divides a plain number"),

@@ -124,7 +124,7 @@ def written(
 def _seed(function: ast.FunctionDef, back: Backward) -> list[str]:
     """The cotangent 1 of a loss, where the backward asks for it."""
     asked = {argument.arg for argument in function.args.args}
-    return back._seed if back.scalar and back.cotangents[0] in asked else []
+    return back._seed if back.cotangents[0] in asked else []
 
 
 def _sharded(
