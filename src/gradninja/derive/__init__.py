@@ -9,10 +9,11 @@ from typing import Any, get_args
 import torch
 
 from gradninja.choices import Style
-from gradninja.derive.backward import Backward, BackwardLine
+from gradninja.derive.backward import Backward
 from gradninja.derive.holding.dtypes import default_dtype, hold_dtypes
 from gradninja.derive.holding.modules import hold, suffices
 from gradninja.derive.holding.verify import cotangents_of, verify
+from gradninja.derive.results import BackwardLine
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError

@@ -16,6 +16,7 @@ from gradninja.derive.function import function_source
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.derive.holding.sizes import HINT, Sizes, hold
 from gradninja.derive.loops import looped
+from gradninja.derive.results import BackwardLine, Gradients
 from gradninja.derive.said import hold_said, pair_source
 from gradninja.derive.statement import Statement, returned, signature, with_imports
 from gradninja.errors import DeriveError
@@ -26,46 +27,6 @@ from gradninja.lines.plain import continuous
 from gradninja.lines.scope import LIBRARY, run, value_of
 
 WIDEST = 64  # characters of a line that still moves the column in which the rules stand
-
-
-@dataclass(frozen=True)
-class BackwardLine:
-    """One line of a backward pass.
-
-    `name` is the gradient that it writes (`dX`), `of` the variable (`X`), `source` the line,
-    `code` the same in torch's words where the forward speaks NumPy, `forward` the forward's line
-    that it answers, `rules` the rows of the rule book that made it and
-    `why` their sentences; `shape` and its named `axes` are those of `X`.
-    """
-
-    name: str
-    of: str
-    source: str
-    code: str
-    forward: Line
-    rules: tuple[str, ...]
-    why: tuple[str, ...]
-    shape: tuple[int, ...]
-    axes: tuple[str, ...]
-
-    @property
-    def rule(self) -> str:
-        """The rules in the order in which the gradient went through them."""
-        return ", ".join(self.rules)
-
-
-class Gradients(dict[str, torch.Tensor]):
-    """Gradients by name, `dfc1_weight`; of a module also by its own name, `fc1.weight`."""
-
-    def __init__(self, found: Mapping[str, torch.Tensor], paths: Mapping[str, str]) -> None:
-        super().__init__(found)
-        self._paths = paths
-
-    def __missing__(self, name: str) -> torch.Tensor:
-        readable = self._paths.get(name)
-        if readable is None or f"d{readable}" not in self:
-            raise KeyError(name)
-        return self[f"d{readable}"]
 
 
 @dataclass(frozen=True, eq=False)
