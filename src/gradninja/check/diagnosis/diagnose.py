@@ -208,6 +208,7 @@ class _Diagnosis:
             unbound=self.unbound,
             astray=case.astray,
             right=case.right,
+            truths=tuple(self.situation.gradients.values()),
             unread=self.unread & reach - (set(gradients) - self.handed_in),
         )
 

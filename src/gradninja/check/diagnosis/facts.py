@@ -34,8 +34,8 @@ class Facts:
     `got` is the person's value, `amounts` what each contribution to the gradient is, `parts` what
     derive names on the way, `unbound` a name of the person's own that is read and that no line
     binds, `astray` statements that write what they should not, `right` the
-    gradients that are, `pieces` parts of values that the text has, as `a[:, t]`, `unread` locals
-    that lines bind and none reads.
+    gradients that are, `truths` the true gradients of all that the forward binds, `pieces` parts of
+    values that the text has, as `a[:, t]`, `unread` locals that lines bind and none reads.
     """
 
     program: Program
@@ -53,6 +53,7 @@ class Facts:
     unbound: str | None = None
     astray: Sequence[ast.stmt] = ()
     right: frozenset[str] = frozenset()
+    truths: Sequence[torch.Tensor] = ()
     pieces: Sequence[ast.expr] = ()
     unread: frozenset[str] = frozenset()
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
@@ -151,6 +152,13 @@ class Facts:
             if len(shape) > 1:
                 found.setdefault(f"{owner}.numel()", expression(f"{owner}.numel()"))
         return tuple(found.values())
+
+    @cached_property
+    def incoming(self) -> tuple[Any, ...]:
+        """What a value may still be times of: 1, and the gradients of losses, which are numbers."""
+        outputs = {name for name, of in self.gradients.items() if of in self.program.outputs}
+        given = [self.scope[name] for name in sorted(outputs) if name in self.scope]
+        return (1.0, *(g for g in given if isinstance(g, torch.Tensor) and not g.ndim))
 
     @cached_property
     def wrong_at_ties(self) -> bool:

@@ -144,11 +144,13 @@ def single_edits(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Costed]:
     for edit in _whole(facts, written):
         yield edit.cost, _ready(edit)
     proven = own.proven(facts, written)
+    opposed = own.opposed(facts, written) - proven
     locals_first = sorted(
         range(len(written)), key=lambda i: (own.target(facts, written[i]) is None, -i)
     )
     for index in locals_first:
-        extra = Cost.PROVEN if own.target(facts, written[index]) in proven else 0.0
+        mine = own.target(facts, written[index])
+        extra = Cost.PROVEN if mine in proven else Cost.OPPOSED if mine in opposed else 0.0
         for cost, make in inner_edits(facts, written, index, FAMILIES):
             yield cost + extra, make
 

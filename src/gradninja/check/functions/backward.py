@@ -70,6 +70,9 @@ class _Backward:
         self.aliases: dict[str, ast.expr] = {}
         self.ends: ast.Return | None = None
         self.taken = names_in(self.function)
+        ends = [end.value for end in returns_in(self.function) if end.value is not None]
+        parts = [part for end in ends for part in elements(end) or [end]]
+        self.handed = {part.id for part in parts if isinstance(part, ast.Name)}
 
     def written(self) -> Written:
         trial, text = self.trial, self.text
@@ -229,6 +232,8 @@ class _Backward:
             return all(isinstance(part, ast.Name) for part in value.elts)
         if not isinstance(value, ast.Name):
             return False
+        if name in self.handed and value.id in self.trial.wide.cotangents:
+            return False  # `grad_x = grad_out` is the line of a gradient
         ours = {*self.held.names, *self.trial.wide.cotangents}
         crossed = name in ours or value.id in self.changed
         return value.id in ours and (name == value.id or not crossed)

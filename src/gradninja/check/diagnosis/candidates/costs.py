@@ -35,6 +35,7 @@ class Cost:
     CONTRIBUTION = 1.2  # added after what is there
     ZEROS = 1.2  # a gradient that begins at zero
     CONTRIBUTION_BEFORE = 1.25
+    COUNT_OF_DATA = 1.25  # `valid.sum()` for n
     COUNT_ONE_OFF = 1.3  # n - 1 for n
     FACTORS_SWAPPED = 1.3  # `b @ a`
     ASSIGNED = 1.3  # `=` for `+=`
@@ -135,6 +136,7 @@ class Cost:
     FAR_FACTOR = 0.4
     FOR_NOTHING = 0.6  # less, of a factor or term that is there and that no line reads
     SUM_INSIDE = 0.6
+    OPPOSED = -0.1  # of a line that gives minus what derive gives
     PROVEN = 1.0  # of a line that gives what derive gives
 
     # where the search turns to two edits of one line

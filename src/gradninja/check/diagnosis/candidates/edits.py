@@ -184,6 +184,9 @@ def counts(place: Place, facts: Facts) -> Proposals:
     if not facts.is_count(node):
         return
     mine = facts.value(node)
+    for name in facts.tensors:
+        if not facts.scope[name].ndim:  # a count that the data make
+            yield Proposal(Cost.COUNT_OF_DATA, Kind.WRONG_NAME, build.name(name))
     for scalar in facts.scalars:
         other = facts.value(scalar)
         if type(other) is not int or same(scalar, node):

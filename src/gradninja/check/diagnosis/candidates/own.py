@@ -46,13 +46,28 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
 
 
 def proven(facts: Facts, statements: Sequence[ast.stmt]) -> set[str]:
-    """The locals that hold what a part of derive's does; of two with one value, the first."""
+    """The locals that hold a true gradient, or what a part of derive's does.
+
+    Of two with one value, the first; before the gradient of a loss comes in, or after.
+    """
+    return _told(facts, statements, facts.incoming)
+
+
+def opposed(facts: Facts, statements: Sequence[ast.stmt]) -> set[str]:
+    """The locals that hold minus a true gradient, or minus such a part."""
+    return _told(facts, statements, [-one for one in facts.incoming])
+
+
+def _told(facts: Facts, statements: Sequence[ast.stmt], times: Sequence[Any]) -> set[str]:
     parts = [part for part in map(facts.tensor, facts.parts) if part is not None]
+    parts += facts.truths
     found: set[str] = set()
     for statement in statements:
         name = target(facts, statement)
         value = facts.scope.get(name) if name is not None else None
-        left = [part for part in parts if not _equal(value, part)]
+        if not isinstance(value, torch.Tensor) or value.dtype == torch.bool:
+            continue
+        left = [part for part in parts if not any(_equal(value * one, part) for one in times)]
         if name is not None and len(left) < len(parts):
             found.add(name)
             parts = left

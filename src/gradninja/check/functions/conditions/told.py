@@ -52,7 +52,8 @@ def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Rep
     kind, said = "wrong under a condition", f"With {condition.name}: {found.said}."
     if condition.only_values:  # the lines are judged on these
         values = condition.values(dict(trial.draw.inputs))
-        row = read.lines_at(values, found.variable, trials) or row
+        usual = trials if _settings(values) == _settings(trial.draw.inputs) else ()
+        row = read.lines_at(values, found.variable, usual) or row
         kind, said = row.kind or kind, " ".join(filter(None, (said, row.diagnosis)))
     wrong = replace(
         row,
@@ -64,6 +65,11 @@ def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Rep
     )
     lines = tuple(wrong if one.name == row.name else one for one in report.lines)
     return replace(report, lines=lines)
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no tensor: with another flag other lines run."""
+    return {name: value for name, value in values.items() if not isinstance(value, torch.Tensor)}
 
 
 def _called_on_copies(function: Any, text: Text) -> Any:

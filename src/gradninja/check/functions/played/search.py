@@ -96,8 +96,9 @@ class _Spot:
         """What an edit there costs more."""
         if self.forward:
             return Cost.IN_THE_FORWARD
-        ends = isinstance(self.body[self.at], ast.Return)  # whose parts go their own ways
-        return 0.0 if self.whole or ends else Cost.PROVEN
+        if isinstance(self.body[self.at], ast.Return):  # whose parts go their own ways
+            return Cost.INSIDE
+        return 0.0 if self.whole else Cost.PROVEN
 
 
 def mends(text: Text, values: Values, aim: Callable[[int, torch.Tensor], Aim]) -> list[Mend]:
