@@ -1,6 +1,7 @@
 """How well mistakes are found: right backward passes, thousands of random single mutations.
 
     python benchmarks/mutations.py [COUNT] [SEED]
+    python benchmarks/mutations.py functions [COUNT] [SEED]    # of tests/functions
 
 Every mutation changes one place of the text of a right backward pass. Those that leave all
 gradients equal (the text is run as it stands and compared with autograd, on several draws) are
@@ -12,6 +13,7 @@ mend an edit of the line rather than derived lines in its place?
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -22,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+import functions_mutants
 from mutants import Mutant
 from mutation_trial import Outcome, campaign, derived, written_by_hand
 
@@ -59,6 +62,27 @@ def main(count: int, seed: int) -> None:
     console.print(f"{time.perf_counter() - begun:.0f} s, seed {seed}")
 
 
+def functions(count: int, seed: int) -> None:
+    """The same over the backwards of the Functions of tests/functions."""
+    torch.set_num_threads(1)
+    judged, equal, begun = 0, 0, time.process_time()
+    found = dict.fromkeys(FIGURES[:3], 0)
+    with tempfile.TemporaryDirectory() as folder:
+        for one in functions_mutants.campaign(count, seed, Path(folder)):
+            if isinstance(one, Mutant):
+                equal += 1
+                continue
+            judged += 1
+            told = {name: getattr(one, name) for name in found}
+            found = {name: found[name] + told[name] for name in found}
+            if not all(told.values()):
+                mutant, missed = one.mutant, [name for name, right in told.items() if not right]
+                place = f"{one.name}, line {mutant.line} ({mutant.kind})"
+                print(f"{place}: {mutant.was!r} -> {mutant.now!r}: not {', '.join(missed)}")
+    print(f"{judged} judged, {equal} equal and dropped; {found}, seed {seed}")
+    print(f"{time.process_time() - begun:.0f} s of CPU")
+
+
 def _figures(outcomes: list[Outcome]) -> list[str]:
     return [
         f"{100 * sum(getattr(outcome, name) for outcome in outcomes) / len(outcomes):.1f}%"
@@ -67,5 +91,6 @@ def _figures(outcomes: list[Outcome]) -> list[str]:
 
 
 if __name__ == "__main__":
-    arguments = [int(argument) for argument in sys.argv[1:3]]
-    main(*arguments, *(2000, 0)[len(arguments) :])
+    ours = sys.argv[1:2] == ["functions"]
+    arguments = [int(argument) for argument in sys.argv[1 + ours : 3 + ours]]
+    (functions if ours else main)(*arguments, *(2000, 0)[len(arguments) :])

@@ -55,7 +55,7 @@ class Text:
             self.starts.append(self.starts[-1] + len(line.encode()))
         tree = ast.parse(text)
         (self.function,) = (
-            n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function
+            n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == function
         )
         self.body = [s for s in self.function.body if not isinstance(s, ast.Return)]
         if ast.get_docstring(self.function) is not None:
