@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 import gradninja as gn
 from catalogue import autograd
 from gradninja.derive.holding import dtypes
+from gradninja.errors import GradninjaError
+from gradninja.rules import BOOK, Book
 
 MIXED = (
     "(torch.eye(z.shape[-1]) * z).sum()",
@@ -226,3 +229,28 @@ def test_of_large_inputs_dtypes_are_held_without_numbers(
     by_shapes = [given for given in called if len(given) == 3]
     assert len(by_shapes) == len(dtypes.PROBED)
     assert (len(called) > len(by_shapes)) == ("z > 0" in line)
+
+
+COARSE = """def forward(z):
+    c = torch.stack([z, z]).erf()
+    c = c.bfloat16()
+    v = F.normalize(c.min(-2, keepdim=True).values, dim=0)
+    return (v[..., None] * v).mean()
+"""
+
+
+def test_what_a_forward_casts_down_is_held_to_that_precision() -> None:
+    """What cancels in a norm of bfloat16 leaves its roundings, and they accuse no rule."""
+    z = torch.randn(1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for text in (COARSE, COARSE.replace("bfloat16", "half")):
+        for back in (gn.derive(text, {"z": z}), gn.fuse(text, {"z": z}, style="in place")):
+            assert back({"z": z})["dz"].dtype == torch.float64, back.source
+
+
+def test_a_wrong_rule_is_seen_in_low_precision_as_well() -> None:
+    book = Book(tuple(BOOK.rows.values()))
+    book.add(replace(BOOK["erf"], backward={"a": "2.5 * torch.exp(-(a**2)) * g"}))
+    z = torch.randn(1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    text = COARSE.replace("F.normalize(c.min(-2, keepdim=True).values, dim=0)", "c * 2")
+    with pytest.raises(GradninjaError, match="is not autograd's"):
+        gn.derive(text, {"z": z}, book=book)

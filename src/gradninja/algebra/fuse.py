@@ -113,6 +113,7 @@ def _in_place(fused: Fused, derived: Backward, lean: bool, hots: bool = False) -
         dropped=tuple(dict.fromkeys(dropped)),
     )
     try:
+        _hold_dtypes(found, derived)
         errors = () if _is_random(fused.program) else _digits(found, derived)
     except WrongForm as wrong:
         return replace(fused, dropped=(*dropped, wrong.dropped))
@@ -205,13 +206,18 @@ def _compared(fused: Fused, derived: Backward) -> tuple[Errors, ...]:
     name = differs(fused.seeded, derived)
     if name:
         raise WrongForm(name, "on other sizes it is not the derived gradient")
-    name = other_dtype(fused, derived) or other_dtype(fused.seeded, derived)
-    if name:
-        raise WrongForm(name, "it is of another dtype than its input")
+    _hold_dtypes(fused, derived)
     name = loses_digits(fused, derived)
     if name:
         raise WrongForm(name, "of float64 inputs it is computed in float32", of_form=True)
     return _digits(fused, derived)
+
+
+def _hold_dtypes(fused: Fused, derived: Backward) -> None:
+    """Raise WrongForm where a gradient is of another dtype than its input."""
+    name = other_dtype(fused, derived) or other_dtype(fused.seeded, derived)
+    if name:
+        raise WrongForm(name, "it is of another dtype than its input")
 
 
 def _digits(fused: Fused, derived: Backward) -> tuple[Errors, ...]:

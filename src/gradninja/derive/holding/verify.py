@@ -14,9 +14,10 @@ from gradninja.lines import Program
 from gradninja.lines.scope import LIBRARY, run, vjp
 
 # Relative to the largest element. Reading is in float64, so a right gradient is within 1e-10; a
-# wrong rule is off by parts of one. Programs that cast to float32 themselves get its precision.
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-2}
-ROUNDINGS = 1000  # of the largest gradient on the way: what cancels further up leaves them behind
+# wrong rule is off by parts of one. Programs that cast to less themselves get that precision.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-2, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+# Of the largest gradient on the way: what cancels further up leaves them behind.
+ROUNDINGS = {torch.float64: 1000, torch.float32: 1000, torch.float16: 4, torch.bfloat16: 4}
 
 SUSPECTS = (
     "a row of the rule book is wrong here: please report the forward. "
@@ -147,16 +148,11 @@ def differs(
     on_the_way: Iterable[torch.Tensor],
 ) -> str:
     """Whose gradient is not the true one; empty where all are."""
-    single = any(
-        isinstance(value, torch.Tensor)
-        and value.is_floating_point()
-        and value.dtype != torch.float64
-        for value in values.values()
-    )
-    dtype = torch.float32 if single else torch.float64
+    among = {value.dtype for value in values.values() if isinstance(value, torch.Tensor)}
+    dtype = next((coarse for coarse in reversed(TOLERANCE) if coarse in among), torch.float64)
     tolerance = TOLERANCE[dtype]
     scale = max(1.0, _largest(true.values()))
-    rounding = ROUNDINGS * torch.finfo(dtype).eps * _largest(on_the_way)
+    rounding = ROUNDINGS[dtype] * torch.finfo(dtype).eps * _largest(on_the_way)
     for name, expected in true.items():
         got = derived[name]
         largest = _largest([expected])
