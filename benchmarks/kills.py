@@ -43,7 +43,7 @@ import torch
 
 import gradninja.training.pictures.plots  # noqa: F401 - imported once, before the forks
 from gradninja.cli import main
-from gradninja.native.calls import training  # noqa: F401
+from gradninja.native.calls import training_run  # noqa: F401
 from gradninja.training import checkpoint, metrics
 
 WORDS = "emma olivia ava isabella sophia mia amelia harper evelyn abigail ella luna chloe".split()

@@ -10,7 +10,7 @@ import pytest
 
 from gradninja.check import LineReport, check
 from gradninja.check.diagnosis import Diagnosis, Kind, apply
-from gradninja.check.diagnosis.candidates.syntax import Style, places, replaced
+from gradninja.check.diagnosis.candidates.tree_edits import Style, places, replaced
 from gradninja.check.diagnosis.case import Case
 from mistakes import MISTAKES
 from mutation_trial import recorded

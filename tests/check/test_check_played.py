@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gradninja.check import check
-from gradninja.check.given import run
-from gradninja.check.tell.types import Verdict
+from gradninja.check.given import execution
+from gradninja.check.tell.findings import Verdict
 
 SCAN = """
 import torch
@@ -256,7 +256,7 @@ def test_the_search_for_a_mend_is_no_call_of_the_persons(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a second check in one process, or a longer search, ends early and says less."""
-    monkeypatch.setattr(run, "MOST_CALLS", 20_000)
+    monkeypatch.setattr(execution, "MOST_CALLS", 20_000)
     right, old, new = PLANTED["a factor in a loop"]
     file = tmp_path / "wrong.py"
     file.write_text(right.replace(old, new))

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gradninja.check import BackwardWrong, CheckError, check, plugin
-from gradninja.check.tell.formats import to_github, to_sarif
+from gradninja.check.tell.for_programs import to_github, to_sarif
 from gradninja.cli import app
 
 WRONG = """import torch

@@ -14,11 +14,11 @@ from test_explain import Page, answered, in_order
 import gradninja as gn
 from catalogue import collect
 from gradninja.explain import Walkthrough
-from gradninja.explain.graph import GAP, layout
+from gradninja.explain.drawing import GAP, layout
 from gradninja.explain.latex import latex
 from gradninja.explain.mathml import mathml
 from gradninja.explain.names import variable
-from gradninja.explain.shapes import Shapes
+from gradninja.explain.seen_shapes import Shapes
 from gradninja.explain.translate import Translator
 from paths import ROOT
 

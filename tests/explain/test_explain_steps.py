@@ -11,7 +11,7 @@ from test_explain import Page
 import gradninja as gn
 from calling import call
 from gradninja.explain.latex import latex
-from gradninja.explain.steps import formula
+from gradninja.explain.latex_steps import formula
 
 BATCHNORM = """
 def forward(

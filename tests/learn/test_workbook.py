@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from gradninja.errors import GradninjaError
-from gradninja.learn.workbook import training
+from gradninja.learn.workbook import trained_by_hand
 from gradninja.learn.workbook.chapters import CHAPTERS, generated
 from gradninja.learn.workbook.exercise import Exercise, exercise
+from gradninja.learn.workbook.judge_process import Worker
 from gradninja.learn.workbook.progress import Progress
 from gradninja.learn.workbook.server import Server, Workbook
-from gradninja.learn.workbook.worker import Worker
 from lecture import LINES
 
 WITHOUT = [f"d{name} = d{name} * 0" for name in ("W1", "W2", "b2", "bngain", "bnbias")]
@@ -100,7 +100,7 @@ def test_training_goes_by_the_learner_s_own_lines() -> None:
 
 
 def test_names_are_sampled_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "STEPS", 20)
+    monkeypatch.setattr(trained_by_hand, "STEPS", 20)
     found = exercise("training")
     lines = [found.hint(step, 5)[-1].replace("\n   ", "\n") for step in found.steps]
     told = found.train("\n".join(lines), begin=True)

@@ -9,7 +9,7 @@ import torch
 
 import gradninja as gn
 from gradninja.errors import ReadError
-from gradninja.lines.given.notebook import without_magics
+from gradninja.lines.given.notebook_cells import without_magics
 
 CELLS = """%load_ext autoreload
 %autoreload 2

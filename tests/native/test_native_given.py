@@ -53,7 +53,7 @@ LAYOUTS: dict[str, Any] = {
 
 
 def _arrays(**inputs: Any) -> dict[str, np.ndarray]:
-    from gradninja.native.calls.arguments import arrays_of
+    from gradninja.native.calls.given_arrays import arrays_of
 
     return arrays_of(inputs)
 
@@ -88,7 +88,7 @@ def test_arrays_are_read_where_they_lie() -> None:
         given = LAYOUTS[layout]
         array = _arrays(x=given)["x"]
         leaf = compile(FORWARD).specialised(x=given, W=W)._inputs[0]
-        from gradninja.native.calls.arguments import flat
+        from gradninja.native.calls.given_arrays import flat
 
         assert np.shares_memory(flat(array, leaf), np.asarray(given)), layout
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from gradninja.errors import GradninjaError
 from gradninja.native import compile
-from gradninja.native.calls.arguments import arrays_of
+from gradninja.native.calls.given_arrays import arrays_of
 from native_plain import lowered_forward, run
 from op_db_samples import WAYS, Sample, entries, samples
 

@@ -11,7 +11,7 @@ from numba import njit
 
 from gradninja import models
 from gradninja.native import NativeError, compile_training
-from gradninja.native.kernels.products import address_of_gemm, gemm
+from gradninja.native.kernels.gemm_calls import address_of_gemm, gemm
 from gradninja.native.kernels.threads import Team
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gradninja.cli import main
 
-PRELOADED = ["lives", "gradninja.training.pictures.plots", "gradninja.native.calls.training"]
+PRELOADED = ["lives", "gradninja.training.pictures.plots", "gradninja.native.calls.training_run"]
 
 
 @cache

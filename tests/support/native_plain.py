@@ -13,10 +13,10 @@ import torch
 from gradninja.lines import Input
 from gradninja.lines.given.source import parse
 from gradninja.lines.reader import read_program
-from gradninja.native.calls.arguments import flat
+from gradninja.native.calls.given_arrays import flat
 from gradninja.native.calls.outside import Outside
 from gradninja.native.calls.stepping import Specialised
-from gradninja.native.calls.training import Kernel
+from gradninja.native.calls.training_run import Kernel
 from gradninja.native.kernels import elementary
 from gradninja.native.kernels.series import series
 from gradninja.native.ops.table import lowered

@@ -19,7 +19,7 @@ from gradninja.errors import RunError
 from gradninja.models import BUILTIN, load
 from gradninja.training import Network, plan
 from gradninja.training.export import to_html, to_json, to_onnx, traced
-from gradninja.training.export.page import KNOWN
+from gradninja.training.export.sampler_page import KNOWN
 from gradninja.training.pictures import plots
 from small_runs import small_run, word_file
 

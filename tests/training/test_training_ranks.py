@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from calling import call
-from gradninja.cli.shared import ranks as starting
+from gradninja.cli.shared import launching as starting
 from gradninja.errors import RunError
 from gradninja.training.pictures import plots
 from gradninja.training.steps.ranks import place_of, restarted

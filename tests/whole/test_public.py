@@ -10,7 +10,7 @@ import pytest
 
 import gradninja as gn
 from gradninja.algebra.measure.prices import PREFER
-from gradninja.check.tell.types import SCHEMA, LineReport, LineRow, Report, ReportRow
+from gradninja.check.tell.findings import SCHEMA, LineReport, LineRow, Report, ReportRow
 from gradninja.explain import VIEWS
 
 FORWARD = "def forward(x: Float[Tensor, 'n']):\n    y = 2 * x\n    return y\n"

@@ -11,7 +11,7 @@ from typing import assert_type
 import torch
 
 import gradninja as gn
-from gradninja.check.tell.types import LineRow
+from gradninja.check.tell.findings import LineRow
 
 
 def used(x: torch.Tensor) -> None:

@@ -28,8 +28,8 @@ from gradninja.algebra.widened import Widened, as_valued, widened
 from gradninja.algebra.write.inplace import InPlace
 from gradninja.choices import FusedStyle, Prefer
 from gradninja.derive import Backward, derive
+from gradninja.derive.holding.against_autograd import cotangents_of, drawn_like
 from gradninja.derive.holding.dtypes import hold_dtypes
-from gradninja.derive.holding.verify import cotangents_of, drawn_like
 from gradninja.derive.statement import Statement
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gradninja.check.tell.types import BackwardWrong, CheckError, LineReport, Report, Verdict
+from gradninja.check.tell.findings import BackwardWrong, CheckError, LineReport, Report, Verdict
 
 if TYPE_CHECKING:  # it imports torch, and `gradninja --help` must come at once
     from gradninja.rules import Book

@@ -7,21 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gradninja.check.diagnosis import Kind
-from gradninja.check.diagnosis.telling.lines import explained
+from gradninja.check.diagnosis.telling.report_lines import explained
 from gradninja.check.diagnosis.work import Allowance
+from gradninja.check.given.backward_text import EMPTY, Written
 from gradninja.check.given.placed import Wanted, placed
 from gradninja.check.given.plan import bound, plan
-from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import told
+from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdict
 from gradninja.check.tell.report import shape_told
-from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
 from gradninja.check.verdicts.asked import WHOLE, Asked
 from gradninja.check.verdicts.review import Review
+from gradninja.check.walks.statement_walk import codes
 from gradninja.check.walks.trials import Trial, Trials, digits_of, held, tried
-from gradninja.check.walks.walk import codes
+from gradninja.check.wholes.as_called import Calls
 from gradninja.check.wholes.callers import caller
-from gradninja.check.wholes.calls import Calls
 from gradninja.check.wholes.returned import Returned
 from gradninja.errors import Spot
 

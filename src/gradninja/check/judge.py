@@ -11,14 +11,14 @@ from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
-from gradninja.check.given.arrays.subject import numpy_subject
-from gradninja.check.given.arrays.types import NumpySubject, SeveralForwards
+from gradninja.check.given.arrays.numpy_subject import numpy_subject
+from gradninja.check.given.arrays.numpy_types import NumpySubject, SeveralForwards
+from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import Several, is_autograd_function, is_custom_op
 from gradninja.check.given.module import as_tensors
-from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject, resolve
 from gradninja.check.reference.guard import untouched
-from gradninja.check.tell.types import CheckError, Report
+from gradninja.check.tell.findings import CheckError, Report
 from gradninja.check.verdicts.asked import WHOLE, Asked
 from gradninja.check.verdicts.together import together
 from gradninja.check.wholes import whole

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gradninja.check.tell.types import BackwardWrong, CheckError
+from gradninja.check.tell.findings import BackwardWrong, CheckError
 from gradninja.errors import ReadError
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gradninja.check.given.module import spot_of
-from gradninja.check.tell.types import CheckError, Report
+from gradninja.check.tell.findings import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
 from gradninja.memory import limit
 

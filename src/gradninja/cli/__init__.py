@@ -24,7 +24,7 @@ from gradninja.cli.hint import hint
 from gradninja.cli.learn import learn
 from gradninja.cli.sample import sample
 from gradninja.cli.shard import shard
-from gradninja.cli.shared.ranks import told
+from gradninja.cli.shared.launching import told
 from gradninja.cli.train import train
 from gradninja.errors import GradninjaError
 

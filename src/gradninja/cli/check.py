@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradninja.check.tell.formats import Format, to_github, to_json, to_sarif
+from gradninja.check.tell.for_programs import Format, to_github, to_json, to_sarif
 from gradninja.cli.shared.limits import given
 from gradninja.cli.shared.options import Json, Split, parsed
 from gradninja.errors import GradninjaError
 
 if TYPE_CHECKING:
-    from gradninja.check.tell.types import Report
+    from gradninja.check.tell.findings import Report
 
 NOT_RIGHT = 1
 NOT_JUDGED = 2

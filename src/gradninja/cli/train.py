@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradninja.cli.shared.ranks import is_rank, launch, refuse_on_ranks
+from gradninja.cli.shared.launching import is_rank, launch, refuse_on_ranks
 from gradninja.errors import RunError
 
 if TYPE_CHECKING:

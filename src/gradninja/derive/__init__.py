@@ -10,9 +10,9 @@ import torch
 
 from gradninja.choices import Style
 from gradninja.derive.backward import Backward
+from gradninja.derive.holding.against_autograd import cotangents_of, verify
 from gradninja.derive.holding.dtypes import default_dtype, hold_dtypes
 from gradninja.derive.holding.modules import hold, suffices
-from gradninja.derive.holding.verify import cotangents_of, verify
 from gradninja.derive.results import BackwardLine
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk

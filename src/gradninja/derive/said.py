@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradninja.derive.holding.verify import cotangents_of
+from gradninja.derive.holding.against_autograd import cotangents_of
 from gradninja.derive.statement import signature, with_imports
 from gradninja.errors import DeriveError
 from gradninja.lines.ndarray import as_arrays

@@ -11,10 +11,10 @@ from gradninja.derive import Backward, derive
 from gradninja.errors import DeriveError
 from gradninja.explain.markdown import for_notebooks, markdown
 from gradninja.explain.page import fragment, page
-from gradninja.explain.text import text
+from gradninja.explain.terminal import text
 from gradninja.explain.walkthrough import Walkthrough
+from gradninja.ranks.reasons import told
 from gradninja.ranks.sharded import Sharded
-from gradninja.ranks.telling import told
 
 __all__ = ["VIEWS", "Explanation", "Walkthrough", "explain", "text"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from gradninja.explain.formula import Formula
 from gradninja.explain.latex import latex
-from gradninja.explain.steps import formula, words
+from gradninja.explain.latex_steps import formula, words
 from gradninja.explain.walkthrough import (
     BROADCAST_TO_SUM,
     SUM_TO_BROADCAST,

@@ -13,9 +13,9 @@ from functools import cached_property
 from html import escape
 from importlib.resources import files
 
-from gradninja.explain.graph import HEIGHT, Box, Edge, layout
+from gradninja.explain.drawing import HEIGHT, Box, Edge, layout
+from gradninja.explain.latex_steps import formula, words
 from gradninja.explain.mathml import wrapped
-from gradninja.explain.steps import formula, words
 from gradninja.explain.walkthrough import (
     BROADCAST_TO_SUM,
     SUM_TO_BROADCAST,

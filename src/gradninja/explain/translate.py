@@ -28,7 +28,7 @@ from gradninja.explain.formula import (
     separated,
 )
 from gradninja.explain.names import axes, axis, number, plain, variable
-from gradninja.explain.shapes import SCATTERS, Shapes, call_parts
+from gradninja.explain.seen_shapes import SCATTERS, Shapes, call_parts
 from gradninja.rules import BOOK
 
 # How tightly a piece holds together: one that holds less is put in brackets.

@@ -14,7 +14,7 @@ from gradninja.algebra import Fused
 from gradninja.algebra.tell.steps import Step as Derivation
 from gradninja.derive import Backward, BackwardLine
 from gradninja.explain.formula import Formula
-from gradninja.explain.shapes import Shapes
+from gradninja.explain.seen_shapes import Shapes
 from gradninja.explain.translate import Translator
 from gradninja.lines import Line, Program
 from gradninja.lines.scope import LIBRARY

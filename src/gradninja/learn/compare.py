@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from gradninja.check.tell.report import shape_told
-from gradninja.learn.arrays import spoken, tensor_of
-from gradninja.learn.forward import Forward, Lacks, Run, forward_of, run, same_lines
-from gradninja.learn.lines import Found, diagnosed
+from gradninja.learn.judged_lines import Found, diagnosed
+from gradninja.learn.numpy_session import spoken, tensor_of
+from gradninja.learn.ran_forward import Forward, Lacks, Run, forward_of, run, same_lines
 from gradninja.learn.session import Session, Statement, session
 from gradninja.lines.ndarray import is_array
 

@@ -8,8 +8,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from gradninja.check.tell.report import shape_told
 from gradninja.errors import GradninjaError
-from gradninja.learn.forward import Lacks
 from gradninja.learn.notebook import explained, hint_in, standing
+from gradninja.learn.ran_forward import Lacks
 from gradninja.learn.session import Session, notebook, statements
 
 

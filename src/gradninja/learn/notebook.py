@@ -10,11 +10,11 @@ from typing import Any
 
 from gradninja.derive import Backward
 from gradninja.errors import GradninjaError
-from gradninja.learn.arrays import spoken
 from gradninja.learn.compare import DESK, Comparison, called
-from gradninja.learn.forward import Forward, Lacks, forward_of
 from gradninja.learn.hints import STAGES, Hint, hints
-from gradninja.learn.lines import read
+from gradninja.learn.judged_lines import read
+from gradninja.learn.numpy_session import spoken
+from gradninja.learn.ran_forward import Forward, Lacks, forward_of
 from gradninja.learn.session import Session, session
 
 # Of the hints that were given in this process, by the forward's text and the variable.

@@ -23,7 +23,7 @@ from gradninja.lines.reading import (
     looping,
     statements,
 )
-from gradninja.lines.reading.calls import calls, objects
+from gradninja.lines.reading.calls import any_call, objects
 from gradninja.lines.reading.inlining import Returned
 from gradninja.lines.reading.naming import add_line, fresh
 from gradninja.lines.reading.numbers import hold_reckoned
@@ -39,7 +39,7 @@ SYNTAX = Syntax(
         **looping.READS,
         **inlining.READS,
         **attributes.READS,
-        **calls.READS,
+        **any_call.READS,
     },
     runs={**statements.RUNS, **looping.RUNS},
     call=objects.call_value,

@@ -12,7 +12,7 @@ from types import MappingProxyType, ModuleType
 
 from gradninja.errors import GradninjaError, ModelError
 from gradninja.files import read_text
-from gradninja.models.source import Source, innermost
+from gradninja.models.model_text import Source, innermost
 from gradninja.models.splicing import Step, alone, splice
 
 BUILTIN: tuple[str, ...] = (

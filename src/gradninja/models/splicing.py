@@ -17,7 +17,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 from gradninja.errors import ModelError, Spot
-from gradninja.models.source import Source, innermost
+from gradninja.models.model_text import Source, innermost
 
 Locals = dict[str, object]
 INDENT = "    "

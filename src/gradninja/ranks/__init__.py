@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from gradninja.derive import Backward
-from gradninja.ranks.making import made
 from gradninja.ranks.sharded import Sharded
+from gradninja.ranks.sharding import made
 from gradninja.ranks.types import GRADIENT, Type
 
 __all__ = ["GRADIENT", "Sharded", "Type", "shard"]

@@ -15,8 +15,8 @@ from gradninja.derive import Backward
 from gradninja.derive.statement import signature, with_imports
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
-from gradninja.ranks.lines import COLLECTIVES, Collective, Items, RankLine
 from gradninja.ranks.mesh import Mesh, cut, join
+from gradninja.ranks.rank_lines import COLLECTIVES, Collective, Items, RankLine
 from gradninja.ranks.simulate import Traffic, simulate
 from gradninja.ranks.split import Split
 from gradninja.ranks.types import Type

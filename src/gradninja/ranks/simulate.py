@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gradninja.errors import DeriveError
 from gradninja.lines.scope import LIBRARY, run
-from gradninja.ranks.lines import COLLECTIVES
 from gradninja.ranks.mesh import Mesh
+from gradninja.ranks.rank_lines import COLLECTIVES
 
 PATIENCE = 60.0  # seconds that one rank waits for the others
 

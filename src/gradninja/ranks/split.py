@@ -10,8 +10,8 @@ from typing import Any
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.ranks.mesh import Mesh, shares
+from gradninja.ranks.rank_values import Value
 from gradninja.ranks.types import R, Type, V
-from gradninja.ranks.values import Value
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
-from gradninja.derive.holding.verify import drawn_like
+from gradninja.derive.holding.against_autograd import drawn_like
 from gradninja.lines.scope import value_of
 
 # Errors of a few units in the last place are not told apart.

@@ -8,7 +8,7 @@ from fractions import Fraction
 from gradninja.algebra.index.graph import Graph, Node, renames
 from gradninja.algebra.index.terms import ONE, Indices, Term, fresh, indices_of
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, row
-from gradninja.algebra.ops.statics import fraction, scalar_term
+from gradninja.algebra.ops.plain_numbers import fraction, scalar_term
 from gradninja.rules import Site
 
 POWERS = {

@@ -13,7 +13,7 @@ from gradninja.algebra.index.terms import ONE, Term, fresh
 from gradninja.algebra.ops.arithmetic import powers_of
 from gradninja.algebra.ops.indexing import one_hot
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, row
-from gradninja.algebra.ops.statics import scalar_term
+from gradninja.algebra.ops.plain_numbers import scalar_term
 from gradninja.rules import Site
 
 REDUCTIONS = ("mean", "sum", "none")

@@ -13,7 +13,7 @@ from gradninja.algebra.index.graph import Derivative, Node
 from gradninja.algebra.index.terms import ONE, Term, fresh
 from gradninja.algebra.ops.arithmetic import broadcast
 from gradninja.algebra.ops.lowering import FIXED, Lowering, NotLowered, row
-from gradninja.algebra.ops.statics import scalar_term
+from gradninja.algebra.ops.plain_numbers import scalar_term
 from gradninja.lines import NAME, Expr
 from gradninja.rules import Site
 

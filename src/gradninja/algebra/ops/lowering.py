@@ -9,7 +9,7 @@ import torch
 
 from gradninja.algebra.index.graph import Graph, Node, renames
 from gradninja.algebra.index.terms import Term
-from gradninja.algebra.ops.statics import number
+from gradninja.algebra.ops.plain_numbers import number
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Rule, Site
 

@@ -17,7 +17,7 @@ from gradninja.algebra.index.graph import Derivative, Graph, Node
 from gradninja.algebra.index.terms import ONE, Indices, Term
 from gradninja.algebra.ops.arithmetic import base, broadcast
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, otherwise
-from gradninja.algebra.ops.statics import fraction
+from gradninja.algebra.ops.plain_numbers import fraction
 from gradninja.derive import template as templates
 from gradninja.lines.scope import LIBRARY, value_of
 from gradninja.rules import Rule, Site

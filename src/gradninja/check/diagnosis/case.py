@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from gradninja.check.diagnosis.work import PER_ELEMENT, runs_of
+from gradninja.check.given.backward_text import Reuse, Written
+from gradninja.check.given.execution import compiled, copy_of, precision, quiet, run, tensors_of
 from gradninja.check.given.plan import bound, written
-from gradninja.check.given.run import compiled, copy_of, precision, quiet, run, tensors_of
-from gradninja.check.given.statements import Reuse, Written
 from gradninja.lines import Program
 from gradninja.rules import BOOK, Book
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradninja.algebra.fuse import fuse
-from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates import trees
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.derive.statement import is_view
@@ -40,10 +40,10 @@ def _written(contributions: Sequence[Contribution]) -> tuple[ast.stmt, ...]:
             scatters = contribution.statements
             found.extend(scatters[-1:] if contribution.of in begun else scatters)
         elif contribution.of in begun:
-            found.append(build.add_to(target, value))
+            found.append(trees.add_to(target, value))
         else:
             alias = often[contribution.of] > 1 and is_view(value)
-            found.append(build.assign(target, build.method(value, "clone") if alias else value))
+            found.append(trees.assign(target, trees.method(value, "clone") if alias else value))
         begun.add(contribution.of)
     return tuple(found)
 

@@ -11,9 +11,9 @@ from functools import cached_property, lru_cache
 
 import torch
 
-from gradninja.check.diagnosis.candidates import build
-from gradninja.check.diagnosis.candidates.statements import Change, Edit
-from gradninja.check.diagnosis.candidates.syntax import Style
+from gradninja.check.diagnosis.candidates import trees
+from gradninja.check.diagnosis.candidates.statement_edits import Change, Edit
+from gradninja.check.diagnosis.candidates.tree_edits import Style
 from gradninja.check.diagnosis.case import Case
 from gradninja.check.diagnosis.contributions import Contribution, contributions
 from gradninja.check.diagnosis.derived import derived_lines, fused_lines
@@ -24,8 +24,8 @@ from gradninja.check.diagnosis.search import double, single
 from gradninja.check.diagnosis.telling.clues import clues
 from gradninja.check.diagnosis.telling.words import Words
 from gradninja.check.diagnosis.work import EACH, Allowance
+from gradninja.check.given.execution import tensors_of
 from gradninja.check.given.plan import unread
-from gradninja.check.given.run import tensors_of
 from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
@@ -310,7 +310,7 @@ class _Diagnosis:
             *(Change(other, None) for other in rest),
         ]
         if hasattr(first, "within"):  # it is a part of what is returned, below which is no place
-            same = build.assign(self.case.name, build.name(self.case.name))
+            same = trees.assign(self.case.name, trees.name(self.case.name))
             changes = [*(Change(None, line) for line in lines), Change(first, same)]
         fix, found = self.written([c for c in changes if c.new is not None])
         if found:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.diagnosis.candidates.build import expression, number_of
+from gradninja.check.diagnosis.candidates.trees import expression, number_of
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.lines import Program

@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from gradninja.check.diagnosis.candidates.statements import Change
-from gradninja.check.diagnosis.candidates.syntax import Style
-from gradninja.check.given.statements import in_place_of
+from gradninja.check.diagnosis.candidates.statement_edits import Change
+from gradninja.check.diagnosis.candidates.tree_edits import Style
+from gradninja.check.given.backward_text import in_place_of
 
 
 @dataclass(frozen=True)

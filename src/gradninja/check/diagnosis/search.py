@@ -9,11 +9,18 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from gradninja.check.diagnosis.candidates import edits, factors, own, picks, shapes, statements
+from gradninja.check.diagnosis.candidates import (
+    axis_edits,
+    edits,
+    factor_edits,
+    own,
+    picks,
+    statement_edits,
+)
 from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposals
-from gradninja.check.diagnosis.candidates.statements import Change, Edit
-from gradninja.check.diagnosis.candidates.syntax import Place, places, replaced
+from gradninja.check.diagnosis.candidates.statement_edits import Change, Edit
+from gradninja.check.diagnosis.candidates.tree_edits import Place, places, replaced
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.work import NAMED, Allowance
@@ -21,7 +28,7 @@ from gradninja.check.diagnosis.work import NAMED, Allowance
 Family = Callable[[Place, Facts], Proposals]
 
 FAMILIES: tuple[Family, ...] = (
-    statements.nested_forms,
+    statement_edits.nested_forms,
     edits.name_swaps,
     edits.constants,
     edits.counts,
@@ -35,33 +42,33 @@ FAMILIES: tuple[Family, ...] = (
     picks.ends,
     picks.put_back,
     picks.running,
-    shapes.axes,
-    shapes.keepdims,
-    shapes.sums,
-    shapes.transposes,
-    shapes.repairs,
-    factors.drops,
-    factors.repeats,
-    factors.scales,
-    factors.factors,
-    factors.products,
-    factors.terms,
-    factors.carried,
-    factors.powers,
-    factors.gates,
-    factors.links,
-    factors.pieces,
+    axis_edits.axes,
+    axis_edits.keepdims,
+    axis_edits.sums,
+    axis_edits.transposes,
+    axis_edits.repairs,
+    factor_edits.drops,
+    factor_edits.repeats,
+    factor_edits.scales,
+    factor_edits.factors,
+    factor_edits.products,
+    factor_edits.terms,
+    factor_edits.carried,
+    factor_edits.powers,
+    factor_edits.gates,
+    factor_edits.links,
+    factor_edits.pieces,
 )
 # What two mistakes on one line are made of, as far as they are looked for.
 PAIRED: tuple[Family, ...] = (
     edits.name_swaps,
     edits.signs,
     edits.constants,
-    shapes.keepdims,
-    shapes.axes,
-    shapes.sums,
-    shapes.transposes,
-    factors.links,
+    axis_edits.keepdims,
+    axis_edits.axes,
+    axis_edits.sums,
+    axis_edits.transposes,
+    factor_edits.links,
 )
 NAMES: tuple[Family, ...] = (edits.name_swaps,)
 FIRST_OF_PAIR = 150
@@ -107,7 +114,7 @@ def double(
 ) -> Edit | None:
     """Two edits of one statement; failing that, one statement as derive writes it."""
     # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
-    rewritings = chain(own.rewritings(facts, written), statements.rewritings(facts, written))
+    rewritings = chain(own.rewritings(facts, written), statement_edits.rewritings(facts, written))
     derived = _first(trial, map(_ready, rewritings), allowed)
     pairs = double_edits(facts, written, PAIRED, Cost.MOST_OF_EACH_OF_TWO)
     return _first(trial, pairs, allowed) or derived
@@ -160,17 +167,17 @@ def _ready(edit: Edit) -> Maker:
 
 
 def _whole(facts: Facts, written: Sequence[ast.stmt]) -> Iterator[Edit]:
-    yield from statements.additions(facts, written)
-    yield from statements.removals(written)
-    yield from statements.redirections(facts, written)
-    yield from statements.absences(facts, written)
+    yield from statement_edits.additions(facts, written)
+    yield from statement_edits.removals(written)
+    yield from statement_edits.redirections(facts, written)
+    yield from statement_edits.absences(facts, written)
     yield from own.restorations(facts, written)
-    yield from statements.rescalings(facts, written)
-    for edit in statements.rewritings(facts, written):
+    yield from statement_edits.rescalings(facts, written)
+    for edit in statement_edits.rewritings(facts, written):
         if edit.kind is not Kind.UNKNOWN:
             yield edit
     for index, statement in reversed(list(enumerate(written))):
-        for proposal in statements.forms(statement, facts, nested=False, first=index == 0):
+        for proposal in statement_edits.forms(statement, facts, nested=False, first=index == 0):
             assert isinstance(proposal.new, ast.stmt)
             yield Edit(
                 proposal.cost,

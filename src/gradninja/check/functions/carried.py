@@ -9,8 +9,8 @@ import ast
 from copy import deepcopy
 from dataclasses import replace
 
+from gradninja.check.functions.function_text import Text, Unreadable
 from gradninja.check.functions.held import changed, elements, names_in
-from gradninja.check.functions.text import Text, Unreadable
 from gradninja.lines.given.source import Source
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from gradninja.check.given.run import counted, quiet
-from gradninja.check.wholes.calls import can_fork
+from gradninja.check.given.execution import counted, quiet
+from gradninja.check.wholes.as_called import can_fork
 from gradninja.lines.guess.unknown import Needed, Unknown
 from gradninja.lines.scope import vjp
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from gradninja.check.functions.text import Unreadable
+from gradninja.check.functions.function_text import Unreadable
 from gradninja.check.given.plan import bound, written
 
 QUIET = frozenset({"torch.no_grad()", "torch.inference_mode()", "torch.set_grad_enabled(False)"})

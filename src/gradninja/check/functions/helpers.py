@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from gradninja.check.functions.held import changed, fresh, pairs
-from gradninja.check.given.statements import Inside, Within
+from gradninja.check.given.backward_text import Inside, Within
 
 DEEPEST = 4  # helpers that call helpers
 

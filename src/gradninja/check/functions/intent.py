@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
+from gradninja.check.functions.function_text import Text
 from gradninja.check.functions.held import elements, names_in
-from gradninja.check.functions.text import Text
-from gradninja.check.tell.types import Report
+from gradninja.check.tell.findings import Report
 
 WINDOW = "clamp(-1, 1)"
 

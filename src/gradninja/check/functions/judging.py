@@ -11,31 +11,31 @@ from typing import Any
 
 from gradninja.check.by_lines import judge_lines, trials_of
 from gradninja.check.diagnosis.work import Allowance
-from gradninja.check.functions.backward import lines_of
+from gradninja.check.functions.backward_lines import lines_of
 from gradninja.check.functions.carried import carried
 from gradninja.check.functions.conditions.told import under_conditions
-from gradninja.check.functions.forward import plain_forward
+from gradninja.check.functions.function_text import Text, Unreadable, text_of
 from gradninja.check.functions.guess import Guesses, optional
 from gradninja.check.functions.guess import told as guess_told
 from gradninja.check.functions.held import Held
 from gradninja.check.functions.intent import with_intents
 from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose
 from gradninja.check.functions.ops import as_function
-from gradninja.check.functions.played.search import Mend, copies, wrong_by
-from gradninja.check.functions.played.values import (
+from gradninja.check.functions.plain_forward import plain_forward
+from gradninja.check.functions.played.played_values import (
     played_lines,
     read_values,
     with_mends_of_lines,
     with_mends_of_whole,
 )
-from gradninja.check.functions.returned import given_none, gives, other_meanings
-from gradninja.check.functions.text import Text, Unreadable, text_of
+from gradninja.check.functions.played.playing import Mend, copies, wrong_by
+from gradninja.check.functions.return_places import given_none, gives, other_meanings
+from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import is_custom_op
 from gradninja.check.given.draws import draws
-from gradninja.check.given.statements import Written
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import Complex, Flat
-from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdict
 from gradninja.check.verdicts.asked import WHOLE
 from gradninja.check.verdicts.review import Review
 from gradninja.check.verdicts.together import together

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gradninja.check.functions.function_text import Text
 from gradninja.check.functions.held import elements
-from gradninja.check.functions.text import Text
-from gradninja.check.tell.types import Report, Verdict
+from gradninja.check.tell.findings import Report, Verdict
 
 STEPS = frozenset("round floor ceil trunc sign sgn heaviside".split())
 CASTS = frozenset("float double to type_as type".split())

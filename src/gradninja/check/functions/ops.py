@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch._library.custom_ops import OPDEFS
 
-from gradninja.check.tell.types import CheckError
+from gradninja.check.tell.findings import CheckError
 
 
 def named_op(name: str) -> Any:

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.backward_text import EMPTY, Written
 from gradninja.check.given.module import run_module
-from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.given.texts import Text, text_at
-from gradninja.check.tell.types import CheckError
+from gradninja.check.tell.findings import CheckError
 from gradninja.errors import ReadError
 from gradninja.lines.given.source import Source, load
 from gradninja.lines.scope import value_of

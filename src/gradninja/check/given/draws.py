@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from gradninja.check.given.run import precision, quiet
-from gradninja.check.tell.types import CheckError
+from gradninja.check.given.execution import precision, quiet
+from gradninja.check.tell.findings import CheckError
 from gradninja.errors import ReadError
 from gradninja.lines import Program
 from gradninja.lines.given.signature import Parameter, axis_sizes, draw, parameters, shape_of

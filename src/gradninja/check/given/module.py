@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradninja.check.given.run import quiet
-from gradninja.check.tell.types import CheckError
+from gradninja.check.given.execution import quiet
+from gradninja.check.tell.findings import CheckError
 from gradninja.errors import ReadError, Spot
 from gradninja.lines.given.source import Source
 from gradninja.lines.scope import run_code

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
+from gradninja.check.given.backward_text import Within, Written, returns
 from gradninja.check.given.plan import bound
-from gradninja.check.given.statements import Within, Written, returns
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import beside, definitions, elsewhere, named, pair_of, pasted
 from gradninja.check.given.module import call_inputs, run_module, without_gradient
 from gradninja.check.given.plan import bound
-from gradninja.check.given.statements import Written
 from gradninja.check.given.texts import text_at
-from gradninja.check.tell.types import CheckError
+from gradninja.check.tell.findings import CheckError
 from gradninja.derive import Backward, derive, read_program
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import ReadError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
-from gradninja.lines.given.notebook import without_magics
+from gradninja.lines.given.notebook_cells import without_magics
 
 
 @dataclass(frozen=True, eq=False)

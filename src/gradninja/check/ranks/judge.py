@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradninja.check.ranks.edits import Edit, edits, is_collective
-from gradninja.check.ranks.surroundings import around, names_of, prepared
-from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.ranks.collective_edits import Edit, edits, is_collective
+from gradninja.check.ranks.stand_ins import around, names_of, prepared
+from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdict
 from gradninja.derive import derive
+from gradninja.derive.holding.against_autograd import cotangents_of
 from gradninja.derive.holding.dtypes import default_dtype
-from gradninja.derive.holding.verify import cotangents_of
 from gradninja.errors import DeriveError
 from gradninja.lines.given.source import Source, load
 from gradninja.ranks import Sharded, shard

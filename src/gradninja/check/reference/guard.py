@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.tell.types import CheckError
+from gradninja.check.tell.findings import CheckError
 
 MODULES = (
     "builtins",

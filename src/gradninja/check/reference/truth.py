@@ -14,9 +14,7 @@ from weakref import WeakSet
 import torch
 
 from gradninja.check.given.draws import Draw
-from gradninja.check.given.module import told
-from gradninja.check.given.plan import written
-from gradninja.check.given.run import (
+from gradninja.check.given.execution import (
     compiled,
     copy_of,
     counted,
@@ -25,7 +23,9 @@ from gradninja.check.given.run import (
     run,
     tensors_of,
 )
-from gradninja.check.tell.types import CheckError
+from gradninja.check.given.module import told
+from gradninja.check.given.plan import written
+from gradninja.check.tell.findings import CheckError
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines import Line, Program
 from gradninja.lines.given.packed import gathered

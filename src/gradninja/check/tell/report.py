@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gradninja.check.tell.types import LineReport, Report, Verdict
+from gradninja.check.tell.findings import LineReport, Report, Verdict
 
 STYLES = {
     Verdict.EXACT: "green",

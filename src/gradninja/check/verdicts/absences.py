@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.backward_text import in_place_of, returns
 from gradninja.check.given.plan import Plan
-from gradninja.check.given.statements import in_place_of, returns
 from gradninja.check.reference.tolerance import comparable
 from gradninja.check.reference.truth import Truth
-from gradninja.check.tell.types import Verdict
+from gradninja.check.tell.findings import Verdict
 from gradninja.check.verdicts.asked import todo
 from gradninja.check.verdicts.row import Row
 from gradninja.check.verdicts.verdict import Finding

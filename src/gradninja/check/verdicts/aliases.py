@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 
+from gradninja.check.given.backward_text import Written
 from gradninja.check.given.plan import Plan, adds
-from gradninja.check.given.statements import Written
 from gradninja.check.walks.written import AsWritten, Spoil
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gradninja.check.tell.types import CheckError, Verdict
+from gradninja.check.tell.findings import CheckError, Verdict
 from gradninja.check.verdicts.row import Row
 from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trials

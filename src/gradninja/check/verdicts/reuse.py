@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from gradninja.check.given.backward_text import Reuse, Written
 from gradninja.check.given.plan import adds, bound
 from gradninja.check.given.plan import written as written_in_place
-from gradninja.check.given.statements import Reuse, Written
-from gradninja.check.tell.types import Verdict
+from gradninja.check.tell.findings import Verdict
 from gradninja.check.verdicts.verdict import Finding, finding_of
 from gradninja.check.walks.trials import Trials
 

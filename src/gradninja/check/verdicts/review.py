@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.backward_text import in_place_of
 from gradninja.check.given.module import told
 from gradninja.check.given.plan import Plan, bound
 from gradninja.check.given.plan import written as written_in_place
-from gradninja.check.given.statements import in_place_of
 from gradninja.check.reference import tolerance as rounding
 from gradninja.check.reference.tolerance import Tolerance
 from gradninja.check.reference.truth import size
-from gradninja.check.tell.types import Verdict
+from gradninja.check.tell.findings import Verdict
 from gradninja.check.verdicts.absences import deleted, misgiven, unasked, unwritten
 from gradninja.check.verdicts.aliases import Alias, aliases, overlap
 from gradninja.check.verdicts.asked import WHOLE, Asked, chosen

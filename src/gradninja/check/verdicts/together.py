@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gradninja.check.tell.types import CheckError, Report
+from gradninja.check.tell.findings import CheckError, Report
 from gradninja.errors import ReadError
 
 

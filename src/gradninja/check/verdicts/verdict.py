@@ -12,7 +12,7 @@ import torch
 from gradninja.check.given.module import told
 from gradninja.check.reference import tolerance as rounding
 from gradninja.check.reference.tolerance import Tolerance
-from gradninja.check.tell.types import Verdict
+from gradninja.check.tell.findings import Verdict
 from gradninja.check.walks.trials import PRECISIONS, Trial, Trials, tolerances
 
 # In float32 a right line may lose digits, as autograd may. Only where it is off by one part in a

@@ -13,17 +13,17 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.backward_text import Written, returns
 from gradninja.check.given.draws import Draw, draws
+from gradninja.check.given.execution import tensors_of
 from gradninja.check.given.plan import Plan, plan
-from gradninja.check.given.run import tensors_of
-from gradninja.check.given.statements import Written, returns
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference import tolerance as rounding
 from gradninja.check.reference.noise import disturbed
 from gradninja.check.reference.tolerance import Tolerance
 from gradninja.check.reference.truth import KNOWN, Names, Truth, names_of, size, truth
-from gradninja.check.tell.types import CheckError
-from gradninja.check.walks.walk import Judged, Match, Walk, codes, start
+from gradninja.check.tell.findings import CheckError
+from gradninja.check.walks.statement_walk import Judged, Match, Walk, codes, start
 from gradninja.check.walks.written import AsWritten, as_written
 
 PRECISIONS = (torch.float64, torch.float32)

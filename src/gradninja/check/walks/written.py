@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.execution import Reached, copy_of, precision, quiet
 from gradninja.check.given.plan import Plan, Step
-from gradninja.check.given.run import Reached, copy_of, precision, quiet
 from gradninja.check.reference.truth import Truth
-from gradninja.check.walks.walk import Match, execute, shares
+from gradninja.check.walks.statement_walk import Match, execute, shares
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradninja.check.given.backward_text import EMPTY
 from gradninja.check.given.backwards import is_autograd_function, is_function_of
-from gradninja.check.given.run import copy_of, counted, precision, quiet
-from gradninja.check.given.statements import EMPTY
+from gradninja.check.given.execution import copy_of, counted, precision, quiet
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import distance
 from gradninja.check.reference.truth import gapped, size
-from gradninja.check.tell.types import CheckError
+from gradninja.check.tell.findings import CheckError
 from gradninja.check.walks.trials import Trial
 from gradninja.lines.scope import vjp
 

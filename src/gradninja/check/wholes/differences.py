@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from gradninja.check.given.backwards import is_autograd_function
+from gradninja.check.given.execution import counted, precision, quiet
 from gradninja.check.given.module import told
-from gradninja.check.given.run import counted, precision, quiet
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import size
-from gradninja.check.tell.types import CheckError, LineReport, Report, Verdict
+from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdict
 from gradninja.check.wholes.callers import as_function, name_of
-from gradninja.check.wholes.complexes import InParts, complex_places, in_parts, is_complex
-from gradninja.check.wholes.complexes import told as about_conjugates
+from gradninja.check.wholes.complex_pairs import InParts, complex_places, in_parts, is_complex
+from gradninja.check.wholes.complex_pairs import told as about_conjugates
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines.scope import vjp
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 
-from gradninja.check.given.run import LOWER
-from gradninja.check.given.statements import in_place_of, returns
+from gradninja.check.given.backward_text import in_place_of, returns
+from gradninja.check.given.execution import LOWER
 from gradninja.check.reference import tolerance as rounding
 from gradninja.check.reference.tolerance import Tolerance
 from gradninja.check.reference.truth import size
-from gradninja.check.tell.types import LineReport, Verdict
+from gradninja.check.tell.findings import LineReport, Verdict
 from gradninja.check.verdicts.verdict import LOST, coarser, precision_lost
 from gradninja.check.walks.trials import Trial, Trials, tolerances
-from gradninja.check.wholes.calls import Call, Odd
+from gradninja.check.wholes.as_called import Call, Odd
 
 HANDED_ON = 1e4  # as written, rounding is handed on from line to line
 DIGITS = 1e-9

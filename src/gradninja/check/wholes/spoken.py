@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradninja.check.given.arrays.types import NumpySubject
-from gradninja.check.given.run import counted, precision, quiet
-from gradninja.check.given.statements import Written
+from gradninja.check.given.arrays.numpy_types import NumpySubject
+from gradninja.check.given.backward_text import Written
+from gradninja.check.given.execution import counted, precision, quiet
 from gradninja.check.reference.truth import Truth
-from gradninja.check.tell.types import LineReport, Report, Verdict
+from gradninja.check.tell.findings import LineReport, Report, Verdict
 from gradninja.errors import GradninjaError
 from gradninja.lines.ndarray import as_arrays, said
 from gradninja.lines.plain import parts_of

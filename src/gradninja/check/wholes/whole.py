@@ -16,9 +16,10 @@ import torch
 from gradninja.check.given.backwards import is_autograd_function
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import told as tolerance_told
-from gradninja.check.tell.types import LineReport, Report, Verdict
+from gradninja.check.tell.findings import LineReport, Report, Verdict
 from gradninja.check.verdicts.verdict import Finding, against
 from gradninja.check.walks.trials import PRECISIONS, Trial, held, tried
+from gradninja.check.wholes.as_called import Call, Calls
 from gradninja.check.wholes.callers import (
     OUTPUT,
     Gradients,
@@ -28,7 +29,6 @@ from gradninja.check.wholes.callers import (
     runner,
     takes,
 )
-from gradninja.check.wholes.calls import Call, Calls
 from gradninja.check.wholes.differences import by_differences
 
 COARSE = 1e-11  # of a float64 output: it was computed in float32

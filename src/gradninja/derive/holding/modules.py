@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradninja.derive.holding.verify import SUSPECTS
+from gradninja.derive.holding.against_autograd import SUSPECTS
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.given.packed import leaves as leaves_of

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from gradninja.derive.holding.verify import cotangents_of, differs, truth
+from gradninja.derive.holding.against_autograd import cotangents_of, differs, truth
 from gradninja.derive.holes import empty_of
 from gradninja.errors import DeriveError, Spot
 from gradninja.lines import NAME, Program

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradninja.derive.loops.body import body_of
-from gradninja.derive.loops.text import Segment, Texts, fresh, joined
+from gradninja.derive.loops.loop_text import Segment, Texts, fresh, joined
 from gradninja.derive.loops.turns import Differs, turns_of
 from gradninja.lines import STATIC, Line, Program
 from gradninja.lines.program import names_in

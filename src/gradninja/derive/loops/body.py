@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gradninja.derive.holding.verify import cotangents_of
+from gradninja.derive.holding.against_autograd import cotangents_of
 from gradninja.derive.loops.turns import Differs, Turns
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import rebuild

@@ -13,13 +13,13 @@ from gradninja.check.tell.report import shape_told
 from gradninja.derive import Backward
 from gradninja.errors import GradninjaError
 from gradninja.learn.compare import numbers
-from gradninja.learn.forward import Forward, Run, forward_of, is_float, run
 from gradninja.learn.hints import hints
-from gradninja.learn.lines import Reading
+from gradninja.learn.judged_lines import Reading
 from gradninja.learn.notebook import order
+from gradninja.learn.ran_forward import Forward, Run, forward_of, is_float, run
 from gradninja.learn.session import Session, Statement, cells, statements
 from gradninja.learn.workbook.chapters import Chapter, chapter
-from gradninja.learn.workbook.training import Training
+from gradninja.learn.workbook.trained_by_hand import Training
 from gradninja.lines.scope import run as run_text
 from gradninja.lines.scope import run_tree
 

@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 from gradninja.errors import GradninjaError
 from gradninja.learn.workbook.chapters import CHAPTERS, ENDLESS
 from gradninja.learn.workbook.endless import LEVELS, SAYS
+from gradninja.learn.workbook.judge_process import Worker
 from gradninja.learn.workbook.progress import Progress
-from gradninja.learn.workbook.worker import Worker
 
 HOST = "127.0.0.1"
 LONGEST = 1 << 16  # bytes of a request

@@ -16,8 +16,8 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
-from gradninja.lines.given.meant import meant
-from gradninja.lines.given.notebook import without_magics
+from gradninja.lines.given.notebook_cells import without_magics
+from gradninja.lines.given.which_forward import meant
 from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, forward_of, translated
 
 # What the usual short names mean where a text does not import them itself.

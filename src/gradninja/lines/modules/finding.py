@@ -14,9 +14,9 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
-from gradninja.lines.given.meant import meant
-from gradninja.lines.given.notebook import without_magics
+from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.source import USUAL_ALIASES, aliases, constants
+from gradninja.lines.given.which_forward import meant
 from gradninja.lines.guess import guessed_object
 from gradninja.lines.modules.live import Live, is_live, live, surrounded
 from gradninja.lines.modules.surroundings import Surrounded, free_names

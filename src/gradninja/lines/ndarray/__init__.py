@@ -23,9 +23,9 @@ from gradninja.lines.ndarray.forms import (
     is_gradient,
     names_of,
 )
+from gradninja.lines.ndarray.numpy_text import said
 from gradninja.lines.ndarray.phrases import HELPERS
 from gradninja.lines.ndarray.reading import lines_translated, translated
-from gradninja.lines.ndarray.writing import said
 
 __all__ = [
     "GRADIENTS",

@@ -6,18 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 
-from gradninja.lines.ndarray.statics import is_static, statics_of
-from gradninja.lines.ndarray.syntax import (
-    call_of,
-    integer,
-    is_backwards,
-    is_none,
-    is_whole,
-    method_of,
-    operator_of,
-    path_of,
-)
-from gradninja.lines.ndarray.table import (
+from gradninja.lines.ndarray.spellings import (
     ALIKE,
     ALONG,
     CONSTANTS,
@@ -29,6 +18,17 @@ from gradninja.lines.ndarray.table import (
     OPERATORS,
     PLAIN,
     REWORDED,
+)
+from gradninja.lines.ndarray.statics import is_static, statics_of
+from gradninja.lines.ndarray.syntax import (
+    call_of,
+    integer,
+    is_backwards,
+    is_none,
+    is_whole,
+    method_of,
+    operator_of,
+    path_of,
 )
 
 LEFT_OUT = frozenset({"order", "copy", "casting", "subok"})  # how it lies in memory

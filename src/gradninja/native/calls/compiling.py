@@ -20,7 +20,7 @@ from gradninja.lines.given.source import Source, load, parse
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live
 from gradninja.native.cache import Say
-from gradninja.native.calls.arguments import Array, arrays_of, kind_of, tensor_of
+from gradninja.native.calls.given_arrays import Array, arrays_of, kind_of, tensor_of
 from gradninja.native.calls.gradients import Kept, lines_of
 from gradninja.native.calls.stepping import Specialised
 from gradninja.native.ops.table import lowered

@@ -22,7 +22,7 @@ import torch
 import gradninja
 from gradninja.algebra import fuse
 from gradninja.derive import Backward
-from gradninja.derive.holding.verify import cotangents_of, truth
+from gradninja.derive.holding.against_autograd import cotangents_of, truth
 from gradninja.lines import Program, read
 from gradninja.lines.given.source import parse
 from gradninja.native import cache as disk

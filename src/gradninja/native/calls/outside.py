@@ -11,11 +11,11 @@ import numpy as np
 from gradninja.lines import STATIC, Program
 from gradninja.native.cache import Say
 from gradninja.native.calls.blocks import empty
-from gradninja.native.kernels.products import address_of_gemm
+from gradninja.native.kernels.gemm_calls import address_of_gemm
 from gradninja.native.kernels.threads import Team
-from gradninja.native.maps.text import RESERVED
+from gradninja.native.maps.compiled_text import RESERVED
+from gradninja.native.plan.arena import Memory, work_name
 from gradninja.native.plan.emit import Writer
-from gradninja.native.plan.memory import Memory, work_name
 
 
 class Outside:

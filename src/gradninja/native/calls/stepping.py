@@ -7,16 +7,16 @@ from typing import Any
 
 from gradninja.lines import Program
 from gradninja.native.cache import Say
-from gradninja.native.calls.arguments import Array, flat
 from gradninja.native.calls.blocks import empty
+from gradninja.native.calls.given_arrays import Array, flat
 from gradninja.native.calls.outside import Outside, size_names
 from gradninja.native.machine.build import Machine
+from gradninja.native.maps.compiled_text import module
 from gradninja.native.maps.graph import Leaf, Node
 from gradninja.native.maps.lowering import Lowering
-from gradninja.native.maps.text import module
+from gradninja.native.plan.arena import Memory
 from gradninja.native.plan.emit import Writer
 from gradninja.native.plan.fusing import Plan
-from gradninja.native.plan.memory import Memory
 from gradninja.native.reading.refusal import NativeError
 
 

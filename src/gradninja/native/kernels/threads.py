@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 
 from gradninja.native.cache import Say, compiled
-from gradninja.native.kernels.products import address_of
+from gradninja.native.kernels.gemm_calls import address_of
 from gradninja.native.kernels.tile import intrinsic
 
 # Places in a team's block of int64: what many threads write has cache lines of its own.

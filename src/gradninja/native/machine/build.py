@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from gradninja.native.cache import Say, kept
-from gradninja.native.machine.functions import ENTRY, Module
+from gradninja.native.machine.llvm_function import ENTRY, Module
 
 _RAISED = re.compile(r"raise IndexError\((.*)\)")
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gradninja.native.machine.scalars import Scalar, is_literal
-from gradninja.native.machine.values import IN_MEMORY, TYPES, Lines, Pointer, Value, constant
+from gradninja.native.machine.llvm_scalars import Scalar, is_literal
+from gradninja.native.machine.llvm_values import IN_MEMORY, TYPES, Lines, Pointer, Value, constant
 
 _SIGNS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",

@@ -17,9 +17,9 @@ import torch
 
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.lines.meaning import written_out
+from gradninja.native.maps.compiled_text import RESERVED
 from gradninja.native.maps.graph import Graph, Leaf, Node
 from gradninja.native.maps.scalars import Buffer
-from gradninja.native.maps.text import RESERVED
 from gradninja.native.reading.read import step_reading
 from gradninja.native.reading.refusal import NativeError
 from gradninja.rules import Book, Rule, Site

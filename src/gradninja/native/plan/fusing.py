@@ -12,6 +12,7 @@ import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gradninja.native.maps.compiled_text import RESERVED
 from gradninja.native.maps.graph import (
     FREE,
     Check,
@@ -29,7 +30,6 @@ from gradninja.native.maps.graph import (
 )
 from gradninja.native.maps.places import Var, index_of
 from gradninja.native.maps.scalars import Buffer, Scalar
-from gradninja.native.maps.text import RESERVED
 from gradninja.native.plan.layout import Axes, place_of, strides_of
 from gradninja.native.plan.products import product_of
 from gradninja.native.plan.rows import grouped

@@ -19,8 +19,8 @@ from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load
 from gradninja.lines.reading.naming import add_line, fresh
 from gradninja.lines.reading.state import Function, Reading
+from gradninja.native.reading.functional_writes import Writes
 from gradninja.native.reading.refusal import NativeError
-from gradninja.native.reading.writes import Writes
 from gradninja.rules import BOOK, Open
 
 Keep = Sequence[str] | None

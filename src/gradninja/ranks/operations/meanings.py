@@ -17,7 +17,7 @@ from gradninja.lines import NAME, STATIC, Expr
 from gradninja.lines.given.source import parse
 from gradninja.lines.reader import reading_of
 from gradninja.ranks.operations.taking import Operation
-from gradninja.ranks.values import Value
+from gradninja.ranks.rank_values import Value
 from gradninja.rules import BOOK, Refusal
 
 Lines = list[tuple[str, ast.expr]]  # hidden values by their names; the last is the result

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from gradninja.ranks.mesh import Mesh, fits, join, largest, same
 from gradninja.ranks.operations.taking import Operation
+from gradninja.ranks.rank_values import DRAWS, Value
 from gradninja.ranks.types import Type
-from gradninja.ranks.values import DRAWS, Value
 
 # What an operation may raise on shares that it does not fit.
 FAILURES = (RuntimeError, ArithmeticError, IndexError, TypeError, ValueError, AttributeError)

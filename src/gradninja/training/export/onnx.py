@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradninja.errors import RunError
-from gradninja.training.export.graph import INPUT, Graph, Line, Linear, of_any_rows
+from gradninja.training.export.prediction import INPUT, Graph, Line, Linear, of_any_rows
 from gradninja.training.network import Network
 
 _OPSET = 18

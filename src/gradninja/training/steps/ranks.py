@@ -26,8 +26,8 @@ from gradninja.errors import DeriveError, RunError
 from gradninja.lines.scope import run
 from gradninja.models import Model
 from gradninja.ranks import Sharded, shard
-from gradninja.ranks.lines import COLLECTIVES
 from gradninja.ranks.mesh import shares
+from gradninja.ranks.rank_lines import COLLECTIVES
 
 AXIS, BATCH = "data", "Xb.0 Yb.0"  # the examples of a batch are what is split
 PATIENCE = 300.0  # seconds that a rank waits for the others

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates import trees
 from gradninja.check.diagnosis.candidates.costs import Cost
-from gradninja.check.diagnosis.candidates.syntax import Place, same, shallow
+from gradninja.check.diagnosis.candidates.tree_edits import Place, same, shallow
 from gradninja.check.diagnosis.facts import UNKNOWN, Facts
 from gradninja.check.diagnosis.kinds import Kind
 
@@ -91,7 +91,7 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
         for name in facts.tensors:
             alike = picked is not None and facts.scope[name].shape == picked.shape
             if alike and facts.scope[name].ndim:  # `prev` for `hs[:, t]`
-                yield Proposal(Cost.NAME_FOR_A_PART, Kind.WRONG_NAME, build.name(name))
+                yield Proposal(Cost.NAME_FOR_A_PART, Kind.WRONG_NAME, trees.name(name))
     if not (isinstance(node, ast.Name) and is_value(place)):
         return
     value = facts.value(node)
@@ -120,7 +120,7 @@ def name_swaps(place: Place, facts: Facts) -> Proposals:
             cost = Cost.RELEVANT_NAME_OF_OTHER_KIND if kind_differs else Cost.RELEVANT_NAME
         elif tensor is not None and tensor.shape == other_value.shape:
             cost = Cost.NAME_OF_THE_SHAPE
-        yield Proposal(cost, facts.kind_of_swap(node.id, name), build.name(name))
+        yield Proposal(cost, facts.kind_of_swap(node.id, name), trees.name(name))
 
 
 def constants(place: Place, facts: Facts) -> Proposals:
@@ -134,8 +134,8 @@ def constants(place: Place, facts: Facts) -> Proposals:
         }.get(named or "", Kind.WRONG_CONSTANT)
         yield Proposal(Cost.FLAG, kind, ast.Constant(not node.value))
         return
-    value = build.number_of(node)
-    if value is None or (isinstance(parent, ast.UnaryOp) and build.number_of(parent) is not None):
+    value = trees.number_of(node)
+    if value is None or (isinstance(parent, ast.UnaryOp) and trees.number_of(parent) is not None):
         return
     if is_axis(place):
         return
@@ -158,7 +158,7 @@ def constants(place: Place, facts: Facts) -> Proposals:
         if other not in tried:
             tried[other] = cost
             sign = other == -value and kind is Kind.WRONG_CONSTANT
-            yield Proposal(cost, Kind.SIGN if sign else kind, build.number(_tidy(other)))
+            yield Proposal(cost, Kind.SIGN if sign else kind, trees.number(_tidy(other)))
     if type(value) is int or value == int(value):
         for scalar in facts.scalars:
             yield Proposal(Cost.COUNT_FOR_A_NUMBER, kind, scalar)
@@ -176,7 +176,7 @@ def counts(place: Place, facts: Facts) -> Proposals:
     if len(place.path) == 1 and type(facts.value(node)) in (int, float):
         for scalar in facts.scalars:
             for sign in (1, -1):
-                share = build.binary(build.number(sign), ast.Div(), scalar)
+                share = trees.binary(trees.number(sign), ast.Div(), scalar)
                 yield Proposal(Cost.SHARE, Kind.WRONG_CONSTANT, share)
     if isinstance(node, ast.Name) and facts.tensor(node) is not None:
         for scalar in facts.scalars:
@@ -186,7 +186,7 @@ def counts(place: Place, facts: Facts) -> Proposals:
     mine = facts.value(node)
     for name in facts.tensors:
         if not facts.scope[name].ndim:  # a count that the data make
-            yield Proposal(Cost.COUNT_OF_DATA, Kind.WRONG_NAME, build.name(name))
+            yield Proposal(Cost.COUNT_OF_DATA, Kind.WRONG_NAME, trees.name(name))
     for scalar in facts.scalars:
         other = facts.value(scalar)
         if type(other) is not int or same(scalar, node):
@@ -207,7 +207,7 @@ def shifts(place: Place, facts: Facts) -> Proposals:
     if alone and type(facts.value(node)) is int:
         for op in (ast.Sub(), ast.Add()):
             yield Proposal(
-                Cost.ELEMENT_BESIDE, Kind.WRONG_CONSTANT, build.binary(node, op, build.number(1))
+                Cost.ELEMENT_BESIDE, Kind.WRONG_CONSTANT, trees.binary(node, op, trees.number(1))
             )
 
 
@@ -219,7 +219,7 @@ def conjugates(place: Place, facts: Facts) -> Proposals:
     assert isinstance(node, ast.expr)
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".conj"):
         return  # to drop it is a call's own edit
-    yield Proposal(Cost.CONJUGATE, Kind.CONJUGATE, build.method(node, "conj"))
+    yield Proposal(Cost.CONJUGATE, Kind.CONJUGATE, trees.method(node, "conj"))
 
 
 def _in_an_index(place: Place) -> bool:
@@ -243,15 +243,15 @@ def signs(place: Place, facts: Facts) -> Proposals:
     if tensor is not None and tensor.dtype == torch.bool:
         yield Proposal(Cost.INVERTED, Kind.WRONG_OPERATOR, ast.UnaryOp(ast.Invert(), node))
         return
-    if build.number_of(node) is None and type(facts.value(node)) is not tuple:
+    if trees.number_of(node) is None and type(facts.value(node)) is not tuple:
         depth = min(len(place.path), 8)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
-            swapped = build.binary(node.right, node.op, node.left)
+            swapped = trees.binary(node.right, node.op, node.left)
             yield Proposal(Cost.DIFFERENCE_TURNED + Cost.INSIDE / 2 * depth, Kind.SIGN, swapped)
-        new = build.leading(build.negative, node)
+        new = trees.leading(trees.negative, node)
         yield Proposal(Cost.MINUS + Cost.INSIDE * depth, Kind.SIGN, new)
     if isinstance(node, ast.BinOp) and type(node.op) in FLIPPED:
-        new = build.binary(node.left, FLIPPED[type(node.op)], node.right)
+        new = trees.binary(node.left, FLIPPED[type(node.op)], node.right)
         yield Proposal(Cost.PLUS_FOR_MINUS, Kind.SIGN, new)
 
 
@@ -270,14 +270,14 @@ def operators(place: Place, facts: Facts) -> Proposals:
         return
     for other in OPERATORS:
         if type(other) is not type(node.op) and type(other) is not type(FLIPPED.get(type(node.op))):
-            new = build.binary(node.left, other, node.right)
+            new = trees.binary(node.left, other, node.right)
             yield Proposal(Cost.OPERATOR, Kind.WRONG_OPERATOR, new)
     if isinstance(node.op, ast.BitAnd | ast.BitOr):
         bits: ast.operator = ast.BitOr() if isinstance(node.op, ast.BitAnd) else ast.BitAnd()
-        new = build.binary(node.left, bits, node.right)
+        new = trees.binary(node.left, bits, node.right)
         yield Proposal(Cost.OPERATOR, Kind.WRONG_OPERATOR, new)
     if isinstance(node.op, ast.Div | ast.Pow):
-        new = build.binary(node.right, node.op, node.left)
+        new = trees.binary(node.right, node.op, node.left)
         yield Proposal(Cost.OPERANDS_TURNED, Kind.WRONG_OPERATOR, new)
 
 
@@ -287,39 +287,39 @@ def parentheses(place: Place, facts: Facts) -> Proposals:
     if isinstance(node, ast.BinOp):
         left, right = node.left, node.right
         if isinstance(left, ast.BinOp):
-            inner = build.binary(left.right, node.op, right)
-            yield _bound(build.binary(left.left, left.op, inner))
+            inner = trees.binary(left.right, node.op, right)
+            yield _bound(trees.binary(left.left, left.op, inner))
         if isinstance(right, ast.BinOp):
-            inner = build.binary(left, node.op, right.left)
-            yield _bound(build.binary(inner, right.op, right.right))
+            inner = trees.binary(left, node.op, right.left)
+            yield _bound(trees.binary(inner, right.op, right.right))
         if isinstance(left, ast.UnaryOp):
-            yield _bound(ast.UnaryOp(left.op, build.binary(left.operand, node.op, right)))
+            yield _bound(ast.UnaryOp(left.op, trees.binary(left.operand, node.op, right)))
         if isinstance(right, ast.Call) and isinstance(right.func, ast.Attribute):
-            whole = build.binary(left, node.op, right.func.value)
+            whole = trees.binary(left, node.op, right.func.value)
             yield _bound(_around(right, whole))
         if isinstance(left, ast.Call) and len(left.args) == 1:
-            put = build.binary(left.args[0], node.op, right)
+            put = trees.binary(left.args[0], node.op, right)
             yield _bound(ast.Call(left.func, [put], left.keywords))
         if isinstance(right, ast.Attribute):
-            whole = build.binary(left, node.op, right.value)
+            whole = trees.binary(left, node.op, right.value)
             yield _bound(ast.Attribute(whole, right.attr, ast.Load()))
     if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.BinOp):
         inner = node.operand
-        yield _bound(build.binary(ast.UnaryOp(node.op, inner.left), inner.op, inner.right))
+        yield _bound(trees.binary(ast.UnaryOp(node.op, inner.left), inner.op, inner.right))
     if isinstance(node, ast.Call) and len(node.args) == 1:
         inside = node.args[0]
         if isinstance(inside, ast.BinOp):
             called = ast.Call(node.func, [inside.left], node.keywords)
-            yield _bound(build.binary(called, inside.op, inside.right))
+            yield _bound(trees.binary(called, inside.op, inside.right))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         owner = node.func.value
         if isinstance(owner, ast.BinOp):
-            yield _bound(build.binary(owner.left, owner.op, _around(node, owner.right)))
-            yield _bound(build.binary(_around(node, owner.left), owner.op, owner.right))
+            yield _bound(trees.binary(owner.left, owner.op, _around(node, owner.right)))
+            yield _bound(trees.binary(_around(node, owner.left), owner.op, owner.right))
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.BinOp):
         owner = node.value
         right = ast.Attribute(owner.right, node.attr, ast.Load())
-        yield _bound(build.binary(owner.left, owner.op, right))
+        yield _bound(trees.binary(owner.left, owner.op, right))
 
 
 def _bound(new: ast.expr) -> Proposal:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates import trees
 from gradninja.check.diagnosis.candidates.costs import Cost
-from gradninja.check.diagnosis.candidates.statements import Change, Edit
+from gradninja.check.diagnosis.candidates.statement_edits import Change, Edit
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.given.plan import bound, written
@@ -20,10 +20,10 @@ def restorations(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]
     """A local that lines read and no line binds: the line that is missing, put in before."""
     if facts.unbound is None:
         return
-    names = [build.name(name) for name in sorted(facts.reach) if facts.is_float(build.name(name))]
-    values = [*facts.parts, *names, *(build.negative(name) for name in names)]
+    names = [trees.name(name) for name in sorted(facts.reach) if facts.is_float(trees.name(name))]
+    values = [*facts.parts, *names, *(trees.negative(name) for name in names)]
     for value in values:
-        new = build.assign(facts.unbound, value)
+        new = trees.assign(facts.unbound, value)
         if _names(value) <= facts.reach:
             change = Change(None, new)
             rest = (new, *statements)
@@ -38,7 +38,7 @@ def rewritings(facts: Facts, statements: Sequence[ast.stmt]) -> Iterator[Edit]:
         if name is None or name in right:
             continue
         for value in facts.parts:
-            new = build.assign(name, value)
+            new = trees.assign(name, value)
             if _names(value) <= facts.reach:
                 rest = (*statements[:index], new, *statements[index + 1 :])
                 change = Change(statement, new)

@@ -6,10 +6,10 @@ import ast
 
 import torch
 
-from gradninja.check.diagnosis.candidates import build
+from gradninja.check.diagnosis.candidates import trees
 from gradninja.check.diagnosis.candidates.costs import Cost
 from gradninja.check.diagnosis.candidates.edits import Proposal, Proposals, is_value
-from gradninja.check.diagnosis.candidates.syntax import Place
+from gradninja.check.diagnosis.candidates.tree_edits import Place
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 
@@ -33,7 +33,7 @@ def ends(place: Place, facts: Facts) -> Proposals:
 def _minus(node: ast.expr) -> ast.expr:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return node.operand
-    return build.negative(node)
+    return trees.negative(node)
 
 
 def put_back(place: Place, facts: Facts) -> Proposals:
@@ -45,7 +45,7 @@ def put_back(place: Place, facts: Facts) -> Proposals:
     if order is None or order.dtype != torch.int64 or order.ndim != 1:
         return
     if torch.equal(order.sort().values, torch.arange(len(order))):
-        back = ast.Subscript(node.value, build.method(node.slice, "argsort"), ast.Load())
+        back = ast.Subscript(node.value, trees.method(node.slice, "argsort"), ast.Load())
         yield Proposal(Cost.PUT_BACK, Kind.WRONG_OPERATOR, back)
 
 
@@ -64,14 +64,14 @@ def running(place: Place, facts: Facts) -> Proposals:
         return
     dim = dims[0]
     given = node.args[0] if library else node.func.value
-    turned = build.method(given, "flip", dim)
+    turned = trees.method(given, "flip", dim)
     if library:
         inside = ast.Call(node.func, [turned, *rest], node.keywords)
     else:
         func = ast.Attribute(turned, node.func.attr, ast.Load())
         inside = ast.Call(func, node.args, node.keywords)
-    yield Proposal(Cost.RUNNING, Kind.WRONG_OPERATOR, build.method(inside, "flip", dim))
-    yield Proposal(Cost.RUNNING_HALF, Kind.WRONG_OPERATOR, build.method(node, "flip", dim))
+    yield Proposal(Cost.RUNNING, Kind.WRONG_OPERATOR, trees.method(inside, "flip", dim))
+    yield Proposal(Cost.RUNNING_HALF, Kind.WRONG_OPERATOR, trees.method(node, "flip", dim))
     yield Proposal(Cost.RUNNING_HALF, Kind.WRONG_OPERATOR, inside)
 
 
@@ -86,7 +86,7 @@ def unread(place: Place, facts: Facts) -> Proposals:
     if isinstance(node, ast.Name) and len(place.path) == 1:
         return
     for name in sorted(facts.unread):
-        whole = build.name(name)
+        whole = trees.name(name)
         value = facts.tensor(whole)
         if value is None or not value.ndim:
             continue
@@ -94,5 +94,5 @@ def unread(place: Place, facts: Facts) -> Proposals:
         for index in facts.tensors:
             picked = facts.scope[index]
             if picked.dtype == torch.int64 and picked.ndim == 1:
-                part = ast.Subscript(whole, build.name(index), ast.Load())
+                part = ast.Subscript(whole, trees.name(index), ast.Load())
                 yield Proposal(Cost.UNREAD, Kind.WRONG_NAME, part)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gradninja.check.diagnosis import Patch, apply
+from gradninja.check.given.backward_text import EMPTY, Written
 from gradninja.check.given.backwards import loose_from
-from gradninja.check.given.statements import EMPTY, Written
 from gradninja.check.verdicts.review import Review
 
 

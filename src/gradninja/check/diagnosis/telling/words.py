@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 
-from gradninja.check.diagnosis.candidates import build
-from gradninja.check.diagnosis.candidates.statements import Edit
-from gradninja.check.diagnosis.candidates.syntax import Style
+from gradninja.check.diagnosis.candidates import trees
+from gradninja.check.diagnosis.candidates.statement_edits import Edit
+from gradninja.check.diagnosis.candidates.tree_edits import Style
 from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.lines import Line
@@ -336,7 +336,7 @@ def _dims(node: ast.AST | None) -> tuple[int, ...] | None:
     if not isinstance(node, ast.Call) or not node.args:
         return None
     axes = node.args[0].elts if isinstance(node.args[0], ast.Tuple) else [node.args[0]]
-    found = [build.number_of(axis) for axis in axes]
+    found = [trees.number_of(axis) for axis in axes]
     return tuple(int(axis) for axis in found if axis is not None)
 
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import torch
 
 from gradninja.check.functions.conditions import tried as conditions
-from gradninja.check.functions.conditions.choices import choices
-from gradninja.check.functions.text import Text
+from gradninja.check.functions.conditions.settings import choices
+from gradninja.check.functions.function_text import Text
 from gradninja.check.given.subject import Subject
-from gradninja.check.tell.types import LineReport, Report, Verdict
+from gradninja.check.tell.findings import LineReport, Report, Verdict
 from gradninja.check.walks.trials import Trial
 
 

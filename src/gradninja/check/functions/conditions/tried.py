@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.execution import counted, quiet
 from gradninja.check.given.module import told
-from gradninja.check.given.run import counted, quiet
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import gapped, size
 from gradninja.lines.scope import vjp

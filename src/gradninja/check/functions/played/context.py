@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.given.run import copy_of
+from gradninja.check.given.execution import copy_of
 
 HANDED = frozenset({"needs_input_grad", "saved_tensors", "saved_variables"})
 

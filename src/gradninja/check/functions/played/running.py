@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from gradninja.check.functions.function_text import Text, Unreadable
 from gradninja.check.functions.played.context import Ctx, Dotted
-from gradninja.check.functions.text import Text, Unreadable
-from gradninja.check.given.run import compiled, copy_of
+from gradninja.check.given.execution import compiled, copy_of
 from gradninja.lines.scope import bare, run_code
 
 BACK = "_handed_back_"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from gradninja.check.given.arrays.spelling import respelt, with_names
+from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import written_of
-from gradninja.check.given.statements import Written
 from gradninja.lines.given.source import USUAL_ALIASES, Source
 from gradninja.lines.guess import learned
 from gradninja.lines.ndarray import (

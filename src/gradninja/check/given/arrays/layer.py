@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.tell.types import CheckError
+from gradninja.check.tell.findings import CheckError
 from gradninja.lines.given.packed import holds_tensors
 from gradninja.lines.ndarray import backward_within, forward_of, gradients_beside
 from gradninja.lines.plain import is_plain

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gradninja.check.given.arrays.drawn_values import Person, guessed
 from gradninja.check.given.arrays.fitting import SOME
 from gradninja.check.given.arrays.layer import Layer
-from gradninja.check.given.arrays.values import Person, guessed
 from gradninja.errors import ReadError
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source

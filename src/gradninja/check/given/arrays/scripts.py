@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from gradninja.check.given.arrays.spelling import spelling_of
+from gradninja.check.given.execution import quiet, run
 from gradninja.check.given.plan import bound, written
-from gradninja.check.given.run import quiet, run
 from gradninja.lines.ndarray import is_gradient
 from gradninja.lines.scope import compiled_tree
 

@@ -22,8 +22,7 @@ from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     shapes,
 )
 from gradninja.lines.modules.layers.products import attention_drawn
-from gradninja.lines.modules.layers.shapes import dropped_channels, dropped_out
-from gradninja.lines.modules.layers.table import (
+from gradninja.lines.modules.layers.registry import (
     ASKED,
     COMPUTED,
     FUNCTIONS,
@@ -32,6 +31,7 @@ from gradninja.lines.modules.layers.table import (
     meaning,
     trimmed,
 )
+from gradninja.lines.modules.layers.shapes import dropped_channels, dropped_out
 
 __all__ = ["ASKED", "COMPUTED", "DRAWN", "FUNCTIONS", "LAYERS", "STANDING", "meaning", "trimmed"]
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradninja.lines.modules.layers.table import computed, reads
+from gradninja.lines.modules.layers.registry import computed, reads
 
 # -- linear algebra -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import distributions as named
 
-from gradninja.lines.modules.layers.table import reads, stands_for
+from gradninja.lines.modules.layers.registry import reads, stands_for
 
 
 @stands_for(named.Normal)

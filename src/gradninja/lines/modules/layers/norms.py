@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradninja.lines.modules.layers.table import means
+from gradninja.lines.modules.layers.registry import means
 
 
 @means(nn.LayerNorm)

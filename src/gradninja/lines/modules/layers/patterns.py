@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gradninja.lines.modules.layers.table import NAMED, computed, reads
+from gradninja.lines.modules.layers.registry import NAMED, computed, reads
 
 TOKEN = re.compile(r"\.\.\.|[()]|\w+")
 Groups = list[list[str]]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradninja.lines.modules.layers.table import means
+from gradninja.lines.modules.layers.registry import means
 
 
 def _rnn_step(self: Any, xa: Any, h: Any, u: Any, b: Any) -> Any:

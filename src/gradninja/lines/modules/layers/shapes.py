@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradninja.lines.modules.layers.table import means, reads
+from gradninja.lines.modules.layers.registry import means, reads
 
 
 @means(nn.Identity)

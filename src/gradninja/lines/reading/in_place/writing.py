@@ -23,7 +23,7 @@ from gradninja.lines.reading.calls.arguments import (
     refuse_outside,
 )
 from gradninja.lines.reading.containers import write_item
-from gradninja.lines.reading.in_place.memory import is_view, overlap, same_place
+from gradninja.lines.reading.in_place.overlaps import is_view, overlap, same_place
 from gradninja.lines.reading.in_place.parts import fitted, parts_of, put_part
 from gradninja.lines.reading.in_place.through import beneath, seen_again
 from gradninja.lines.reading.naming import name_version
