@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -289,3 +290,17 @@ def test_python_is_run_in_one_place() -> None:
         and node.func.id in {"exec", "eval"}
     }
     assert runs == RUNNERS
+
+
+# Families of operations, in each room that has some of them, and the same work done in two rooms.
+FAMILIES = frozenset(
+    "activations arithmetic brackets classes einsum extremes functions images indexing lengths "
+    "losses meanings moves normalisation products reductions spreads table views".split()
+)
+SAME_WORK = frozenset("dtypes fuse graph judge lowering read sizes".split())
+
+
+def test_no_file_name_has_two_meanings() -> None:
+    names = Counter(path.stem for path in FILES if path.stem != "__init__")
+    twice = {name for name, count in names.items() if count > 1}
+    assert twice <= FAMILIES | SAME_WORK, twice - FAMILIES - SAME_WORK
