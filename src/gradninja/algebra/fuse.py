@@ -13,6 +13,7 @@ import gradninja.algebra.ops.table  # noqa: F401 - it fills the table
 from gradninja.algebra.dtypes import loses_digits, other_dtype
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.find.cuts import cuts_of
+from gradninja.algebra.find.once import length, put_in
 from gradninja.algebra.find.repeats import Sharing
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
 from gradninja.algebra.index.normal import Normal
@@ -38,7 +39,7 @@ from gradninja.lines import Program
 from gradninja.lines.scope import LIBRARY, run
 from gradninja.rules import BOOK, Book
 
-CLEARLY = 0.75  # of the derived cost: what is worth more operations
+CLEARLY = 0.8  # of the derived cost: what is worth more operations, or longer lines
 # Ways of writing, the shortest first: whether sums stay in one piece, whether products are written
 # out by what they are of, and whether all factors of matrix products get gradients with names.
 MODES = (
@@ -259,7 +260,7 @@ def _built(
 ) -> Fused:
     """The fused backward from its walks, without and with a seed."""
     plain, seeded = (
-        _shared(program, e.walk.statements, e.walk.gradient_names, dropped)
+        _shared(program, e.walk.statements, e.walk.gradient_names, derived, dropped)
         for e in (engines[0], engines[-1])
     )
     for back in (plain, seeded):
@@ -283,14 +284,28 @@ def _shared(
     program: Program,
     statements: Sequence[Statement],
     names: Mapping[str, str],
+    derived: Backward,
     dropped: list[Dropped],
 ) -> Backward:
-    """A backward in which what was written twice has a name."""
-    back = FusedLines(program, "fused", tuple(statements), dict(names))
+    """A backward in which what was written twice has a name, and no part of a line that is not.
+
+    Of derived lines as they are, the text becomes longer only where it is clearly cheaper by that.
+    """
+    back: Backward = FusedLines(program, "fused", tuple(statements), dict(names))
+    own = {name for of, name in names.items() if of in derived.program.values}
+    back = _rewritten(back, lambda lines: put_in(lines, own), "parts without names", dropped)
     taken = {name for s in statements for name in (s.target, s.of)}
     taken |= set(program.values) | set(names.values())
-    sharing = Sharing(_values(back), taken)
-    return _rewritten(back, sharing.run, "names for what is written twice", dropped)
+
+    def shared(lines: Sequence[Statement]) -> Sequence[Statement]:
+        found = put_in(Sharing(_values(back), taken).run(lines), own)
+        longer = statements is derived.statements and length(found) > length(lines)
+        if not longer:
+            return found
+        costs = [_cost(replace(back, statements=tuple(s))).total() for s in (found, lines)]
+        return found if costs[0] < CLEARLY * costs[1] else lines
+
+    return _rewritten(back, shared, "names for what is written twice", dropped)
 
 
 def _rewritten(
@@ -331,7 +346,7 @@ def _gradients(back: Backward) -> dict[str, torch.Tensor]:
 
 def _as_derived(derived: Backward, dropped: list[Dropped]) -> Fused:
     """The derived lines, with names for what they compute more than once."""
-    back = _shared(derived.program, derived.statements, derived.gradient_names, dropped)
+    back = _shared(derived.program, derived.statements, derived.gradient_names, derived, dropped)
     try:
         cost = _cost(back)
     except Exception as error:  # it is told, and no more; the lines are right
