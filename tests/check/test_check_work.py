@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,3 +59,40 @@ def test_what_large_tensors_cost_counts() -> None:
     assert 1 < runs_of(lambda: small @ small) < 1.1
     assert runs_of(lambda: large @ large) > 5  # 54 million operations
     assert runs_of(lambda: [small + small for _ in range(400)]) > 2
+
+
+DRAWS = """
+import random
+import numpy as np
+import torch
+
+c = np.random.randn() + random.random()
+
+def forward(x, w):
+    return (x * w * c).sum()
+
+def backward(x, w):
+    return x * c, x * c
+
+def inputs():
+    return {"x": torch.randn(3), "w": torch.tensor(np.random.randn(3))}
+"""
+
+
+def test_what_a_file_draws_is_the_same_each_time(tmp_path: Path) -> None:
+    """Whatever was drawn before; and what the person draws goes on as if nothing had been."""
+    file = tmp_path / "draws.py"
+    file.write_text(DRAWS)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.randn(2), np.random.randn(2)
+    said = set()
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        said.add(str(check(file)))
+    assert len(said) == 1
+    torch.manual_seed(5)
+    np.random.seed(5)
+    check(file)
+    assert torch.equal(torch.randn(2), expected[0]) and (np.random.randn(2) == expected[1]).all()

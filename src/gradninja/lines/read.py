@@ -27,7 +27,7 @@ from gradninja.lines.program import Input, Program
 from gradninja.lines.reader import read_program, reading_of
 from gradninja.lines.reading.building import DoesNotRun
 from gradninja.lines.reading.state import Reading
-from gradninja.lines.scope import run
+from gradninja.lines.scope import OF_FILE, OF_INPUTS, run, seeded
 from gradninja.lines.vocabulary import Vocabulary
 
 # Axis sizes are drawn odd and distinct; a forward that splits an axis into equal parts (heads,
@@ -75,15 +75,14 @@ def read(
 
     def attempt(values: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Program, Reading]:
         reading = reading_of(source, book)
-        if held is not None:
-            torch.manual_seed(0)  # the object's own run draws the same numbers
         packed: dict[str, Any] = {}
         prepared = tuple(_inputs(source, formals, values, wanted, packed))
         if held is not None:
             given_ones = [i for i in prepared if not i.optional]
             defaults = [i for i in prepared if i.optional]
             prepared = (*given_ones, *_tensors_of(held, wanted), *defaults)
-        with torch.no_grad(), warnings.catch_warnings():
+        # An object's own run, which what is read is held to, draws the same numbers.
+        with seeded(0), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 program = read_program(reading, prepared, names, held, packed)
@@ -319,9 +318,11 @@ def _call_inputs(source: Source) -> Any:
     try:
         if live is None:
             namespace: dict[str, Any] = {"__name__": "forward", "__file__": source.file}
-            run([source.text], namespace, source.file)
+            with seeded(OF_FILE):
+                run([source.text], namespace, source.file)
             live = namespace["inputs"]
-        found = live()
+        with seeded(OF_INPUTS):
+            found = live()
     except Exception as error:  # the person's own code: their error, told as such
         raise ReadError(
             f"`inputs()` does not run: {type(error).__name__}: {error}",

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ast
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from types import CodeType
 from typing import Any
 
 import numpy as np
 import torch
+
+OF_FILE, OF_INPUTS = 1, 2  # seeds of what a file draws as it is run, and in its `inputs()`
 
 # What every text may name without importing it.
 LIBRARY: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "math": math, "np": np}
@@ -42,6 +46,25 @@ def compiled_tree(statements: Iterable[ast.stmt], called: str = "<lines>") -> Co
 def run_code(code: CodeType, scope: dict[str, Any]) -> None:
     """Run what is compiled already."""
     exec(code, scope)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What draws random numbers draws the same ones each time: a report does not depend on them.
+
+    Of Python, NumPy and torch, unless who draws has a seed of his own; afterwards they go on as
+    before. Text that makes values and text that makes others take different seeds.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def bare(definition: ast.FunctionDef) -> ast.FunctionDef:

@@ -19,7 +19,7 @@ from gradninja.check.given.execution import quiet
 from gradninja.check.tell.findings import CheckError
 from gradninja.errors import ReadError, Spot
 from gradninja.lines.given.source import Source
-from gradninja.lines.scope import run_code
+from gradninja.lines.scope import OF_FILE, OF_INPUTS, run_code, seeded
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
 
@@ -43,7 +43,7 @@ def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
             spot=Spot(file, number, text, len(text) - len(text.lstrip())),
         ) from None
     try:
-        with _importable(module, file), quiet():
+        with _importable(module, file), quiet(), seeded(OF_FILE):
             run_code(code, module.__dict__)
     except KeyboardInterrupt:
         raise
@@ -77,7 +77,7 @@ def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[s
     node = source.functions.get("inputs") if source is not None else None
     spot = source.spot(node) if source is not None and node is not None else None
     try:
-        with quiet(), Explicit():
+        with quiet(), Explicit(), seeded(OF_INPUTS):
             found = function()
     except KeyboardInterrupt:
         raise

@@ -8,9 +8,8 @@ import io
 import warnings
 from typing import Any
 
-import numpy as np
-
 from gradninja.lines.guess.value_search import Guess, Guesser, guesses, hints_of, told
+from gradninja.lines.scope import seeded
 
 
 def asked_by(node: ast.ClassDef, forward: ast.FunctionDef) -> tuple[list[str], list[str]] | None:
@@ -35,9 +34,9 @@ def _without_default(method: ast.FunctionDef) -> list[str]:
 
 def made_of(guess: Guess, own: list[str], kind: type) -> tuple[Any, str]:
     """The object of a guess, and what is said of it."""
-    np.random.seed(0)
     parts = {path: value for path, value in guess.parts.items() if path.partition("[")[0] in own}
-    return kind(**{name: guess.values[name] for name in own}), told(parts)
+    with seeded(0):
+        return kind(**{name: guess.values[name] for name in own}), told(parts)
 
 
 def guessed_object(node: ast.ClassDef, kind: type) -> tuple[Any, str] | None:

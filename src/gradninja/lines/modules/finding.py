@@ -21,7 +21,7 @@ from gradninja.lines.guess import guessed_object
 from gradninja.lines.modules.live import Live, is_live, live, surrounded
 from gradninja.lines.modules.surroundings import Surrounded, free_names
 from gradninja.lines.ndarray import NUMPY, dialect_of
-from gradninja.lines.scope import run
+from gradninja.lines.scope import OF_FILE, run, seeded
 
 MAKER = "module"  # the function of a file that makes its module
 
@@ -171,7 +171,7 @@ def run_file(text: str, file: str) -> dict[str, Any]:
     """
     module = types.ModuleType("forward")
     module.__file__ = file
-    with _importable(module, file), redirect_stdout(sys.stderr):
+    with _importable(module, file), redirect_stdout(sys.stderr), seeded(OF_FILE):
         try:
             run([text], module.__dict__, file)
         except Exception as error:  # the person's own code: their error, told as such
