@@ -82,8 +82,8 @@ LU = (
         why=FACTORS,
         source=HOOGEN,
         tests=(
-            "torch.linalg.lu_factor(a)[0] where a: 3 3",
-            "torch.linalg.lu_factor(a).LU where a: 2 3 3",
+            "torch.linalg.lu_factor(a)[0] where a: 3 3 positive",
+            "torch.linalg.lu_factor(a).LU where a: 2 3 3 positive",
         ),
     ),
     Rule(
