@@ -8,4 +8,5 @@ Style = Literal["readable", "exact"]  # of `derive`: as one would write it, or a
 FusedStyle = Literal["readable", "in place"]
 Prefer = Literal["speed", "memory", "short"]  # what `fuse` chooses a form by
 View = Literal["text", "markdown", "html"]  # of `explain`
+Under = Literal["compile", "vmap", "autocast"]  # what `check` calls a Function under besides
 Form = Literal["lines", "function"]  # how a backward is printed

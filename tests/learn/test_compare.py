@@ -122,6 +122,17 @@ def test_a_loop_is_one_line_of_the_backward() -> None:
     assert compared(texts, "C").kind == "lost repeats"
 
 
+def test_what_the_forward_calls_may_change_and_so_may_the_names_around() -> None:
+    """The forward is read anew where what it calls is another, and the mend is that of today."""
+    forward = "y = act(x)\nloss = (y * y).sum()"
+    start = "import torch\nx = torch.linspace(1, 2, 3, requires_grad=True)\n"
+    for function, slope in (("sin", "cos"), ("exp", "exp")):
+        helper = f"act = torch.{function}\n"
+        written = f"dy = 2 * y\ndx = -dy * x.{slope}()"
+        found = compared([start + helper, forward, written], "x")
+        assert found.kind == "sign" and found.mend == f"dx = dy * x.{slope}()"
+
+
 def test_what_is_not_written_is_to_do_and_what_is_no_tensor_is_told() -> None:
     names = run(exercise()[:4])
     here = Session(tuple(cells(exercise()[:4])), names, True)

@@ -250,3 +250,14 @@ def test_a_tensor_that_asks_for_no_gradient_is_no_parameter(tmp_path: Path) -> N
 
 def test_an_object_is_its_own_method() -> None:
     assert live(nn.Sequential()).takes_self
+
+
+def test_a_helper_from_a_scope_without_a_name_is_told() -> None:
+    scope: dict[str, Any] = {"torch": torch}
+    exec("def act(v):\n    return v.sin()\n", scope)
+
+    def forward(x: Any) -> Any:
+        return scope["act"](x).sum()
+
+    with pytest.raises(gn.GradninjaError):
+        gn.derive(forward, {"x": torch.ones(3)})

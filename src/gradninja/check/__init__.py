@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradninja.check.tell.findings import BackwardWrong, CheckError, LineReport, Report, Verdict
 
 if TYPE_CHECKING:  # it imports torch, and `gradninja --help` must come at once
+    from gradninja.choices import Under
     from gradninja.rules import Book
 
 __all__ = [
@@ -31,6 +32,7 @@ def check(
     lenient: bool = False,
     book: Book | None = None,
     split: Mapping[str, str] | None = None,
+    under: Sequence[Under] = (),
 ) -> Report:
     """Judge a backward pass, line by line.
 
@@ -48,6 +50,8 @@ def check(
         lenient: numbers that are right are right, also where an axis of size 1 is lost or too many.
         book: the rules that a mend is drawn from, with the functions of one's own; those of
             `gradninja.rule` by default.
+        under: what an autograd Function or custom op is called under besides: "compile" (traced
+            whole), "vmap" (three calls as one), "autocast" (to bfloat16, on the CPU).
         split: the backward is that of one rank of many, with its collectives, where named axes are
             split as for `gradninja.shard`: `{"n": "data"}`. It takes the forward's values as the
             rank has them, `n_all` for the length on all ranks, and the group by its mesh axis.
@@ -64,7 +68,7 @@ def check(
         from gradninja.check.ranks.judge import judge as judge_ranks
 
         return judge_ranks(forward, backward, inputs, split)
-    asked = Asked.of(complete, only, lenient)
+    asked = Asked.of(complete, only, lenient, under)
     return judge(forward, backward, inputs, asked, BOOK if book is None else book)
 
 

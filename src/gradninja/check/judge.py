@@ -45,7 +45,7 @@ def judge(
                 raise
             return together(several.file, _each(several, asked, book))
         given = None if subject.inputs is None else as_tensors(subject.inputs)
-        return _judge(replace(subject, inputs=given, book=book), asked)
+        return _judge(replace(subject, inputs=given, book=book, under=asked.under), asked)
 
 
 def _each(several: SeveralForwards, asked: Asked, book: Book) -> dict[str, Callable[[], Report]]:
@@ -64,6 +64,11 @@ def _judge(subject: Subject, asked: Asked) -> Report:
         return functions.judge_all(written, subject)
     if is_autograd_function(written):
         return functions.judge(subject)
+    if asked.under:
+        raise CheckError(
+            "only a torch.autograd.Function or a custom op is called under compile, vmap, autocast",
+            hint="leave `under` out: plain lines are run as they stand",
+        )
     if not isinstance(written, Written):
         return whole.judge(subject)
     trials = trials_of(subject, written)

@@ -86,7 +86,7 @@ class Judges:
             timeout: seconds, after which it is given up.
             memory: GB that it may take, beside what is there before the file runs.
             split: the axes over ranks, as `gradninja.check` has them.
-            asked: `complete`, `only`, `lenient`, as `gradninja.check` has them.
+            asked: `complete`, `only`, `lenient`, `under`, as `gradninja.check` has them.
 
         Raises:
             GradninjaError: it could not be judged.

@@ -72,6 +72,14 @@ def check(
         bool,
         typer.Option("--lenient", help="A lost keepdim is no mistake where the numbers are right."),
     ] = False,
+    under: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Call a Function under these besides: compile,vmap,autocast.",
+            show_default=False,
+        ),
+    ] = None,
     split: Split = None,
     form: Annotated[
         Format, typer.Option("--format", help="github: annotations; sarif: for code scanning.")
@@ -92,6 +100,8 @@ def check(
 
     def once() -> int:
         asked: dict[str, Any] = {"complete": complete, "only": names, "lenient": lenient}
+        if under is not None:
+            asked["under"] = under.replace(",", " ").split()
         if split:
             asked["split"] = parsed(split)
         if len(files) > 1 or Path(files[0]).is_dir():

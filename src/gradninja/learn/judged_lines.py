@@ -34,10 +34,11 @@ from gradninja.learn.ran_forward import Forward, one_line, same_lines
 from gradninja.learn.session import Session, Statement
 from gradninja.lines.given.source import load
 from gradninja.lines.ndarray import NUMPY
+from gradninja.lines.plain import is_plain
 from gradninja.lines.program import names_in
 from gradninja.lines.scope import LIBRARY, run
 
-RUNS, SECONDS = 700.0, 5.0  # of work and of the processor, for a mend that a person waits for
+RUNS, SECONDS = 700.0, 15.0  # of work, and, the last resort, of the processor
 FILE = "<the lines that you ran>"
 
 
@@ -60,13 +61,28 @@ class Reading:
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
         self.given = {name: _plain(forward.namespace[name]) for name in forward.leaves}
+        self.beside = _beside(forward)
         live = _function(forward)
         self.numpy = isinstance(forward.namespace, Tensors)
         source = load(live, dialect=NUMPY if self.numpy else None)
         self.function: Any = source if self.numpy else live
-        self._globals: Mapping[str, Any] = live.__globals__
+        self._globals: Mapping[str, Any] = live.__globals__  # as they are now: see `read`
         subject = Subject(self.function, source, None, self._around(()), self.given, FILE)
         self.trials: list[Trial] = tried(subject, lambda name: False)
+
+    def is_of(self, forward: Forward) -> bool:
+        """Whether these lines on these values are what was read, and what they call is the same."""
+        beside = _beside(forward)
+        return (
+            same_lines(self.forward, forward)
+            and beside.keys() == self.beside.keys()
+            and all(_same(value, beside[name]) for name, value in self.beside.items())
+            and all(torch.equal(v, forward.namespace[name]) for name, v in self.given.items())
+        )
+
+    def names_are_those_of(self, forward: Forward) -> None:
+        """Let the names around the lines be those that the session has by now."""
+        self.forward, self._globals = forward, _names_around(forward)
 
     def _around(self, lines: Sequence[Statement]) -> Mapping[str, Any]:
         """The names around these lines and the forward's, in torch's words."""
@@ -252,9 +268,8 @@ _READINGS: list[Reading] = []  # the last one
 def read(forward: Forward) -> Reading:
     """The forward read, or what was read before where it is the same on the same values."""
     for kept in _READINGS:
-        if same_lines(kept.forward, forward) and all(
-            torch.equal(value, forward.namespace[name]) for name, value in kept.given.items()
-        ):
+        if kept.is_of(forward):
+            kept.names_are_those_of(forward)
             return kept
     _READINGS[:] = [Reading(forward)]
     return _READINGS[0]
@@ -270,10 +285,31 @@ def _function(forward: Forward) -> Any:
     # Where a function's lines are looked up: each text under a name of its own.
     file = f"{FILE[:-1]} {hashlib.sha256(text.encode()).hexdigest()[:12]}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    own = {*forward.leaves, *forward.numbers, *(n for line in forward.lines for n in line.binds)}
-    own |= {f"d{name}" for name in own}
-    names = forward.namespace
-    raw = names.raw if isinstance(names, Tensors) else names
-    scope = {n: v for n, v in raw.items() if n not in own}
+    scope = _names_around(forward)
     run([text], scope, file)
     return scope["forward"]
+
+
+def _raw(forward: Forward) -> Mapping[str, Any]:
+    names = forward.namespace
+    return names.raw if isinstance(names, Tensors) else names
+
+
+def _names_around(forward: Forward) -> dict[str, Any]:
+    """What the session holds beside the forward's own values and their gradients."""
+    own = {*forward.leaves, *forward.numbers, *(n for line in forward.lines for n in line.binds)}
+    own |= {f"d{name}" for name in own}
+    return {n: v for n, v in _raw(forward).items() if n not in own}
+
+
+def _beside(forward: Forward) -> dict[str, Any]:
+    """What the lines read that is no value of theirs: helpers, numbers, modules."""
+    bound = {*forward.leaves, *(n for line in forward.lines for n in line.binds)}
+    reads = {n for line in forward.lines for n in line.reads} - bound
+    raw = _raw(forward)
+    return {name: raw[name] for name in reads if name in raw}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two names hold the same thing, or equal numbers."""
+    return one is other or (is_plain(one) and is_plain(other) and bool(one == other))

@@ -18,6 +18,7 @@ from gradninja.check.given.module import call_inputs, run_module, without_gradie
 from gradninja.check.given.plan import bound
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.findings import CheckError
+from gradninja.choices import Under
 from gradninja.derive import Backward, derive, read_program
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import ReadError
@@ -43,6 +44,7 @@ class Subject:
     inputs: Mapping[str, Any] | None
     file: str
     book: Book = BOOK
+    under: tuple[Under, ...] = ()  # what a Function is called under besides
 
     @property
     def unwanted(self) -> frozenset[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from gradninja.check.tell.findings import CheckError, Verdict
 from gradninja.check.verdicts.row import Row
 from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trials
+from gradninja.choices import Under
 from gradninja.lines import NAME
 from gradninja.lines.program import names_in
 
@@ -17,19 +19,25 @@ from gradninja.lines.program import names_in
 class Asked:
     """`complete`: every input needs its gradient; `only`: these gradients, `dh` or `h`, and no
     others; `lenient`: an axis of size 1 more or less is no mistake; `last`: what these names hold
-    at the end is meant, whatever they held before.
+    at the end is meant, whatever they held before; `under`: what a Function is
+    called under besides.
     """
 
     complete: bool = False
     only: frozenset[str] | None = None
     lenient: bool = False
     last: frozenset[str] = frozenset()
+    under: tuple[Under, ...] = ()
 
     @staticmethod
     def of(
-        complete: bool = False, only: Iterable[str] | None = None, lenient: bool = False
+        complete: bool = False,
+        only: Iterable[str] | None = None,
+        lenient: bool = False,
+        under: Iterable[str] = (),
     ) -> Asked:
-        return Asked(complete, None if only is None else frozenset(only), lenient)
+        names = None if only is None else frozenset(only)
+        return Asked(complete, names, lenient, under=_known(under))
 
     def gradients(self, trials: Trials) -> frozenset[str] | None:
         """The gradients that are asked for; None for all.
@@ -49,6 +57,16 @@ class Asked:
                     hint=f"its gradients are: {', '.join(in_order(trials))}",
                 )
         return frozenset(found & set(known))
+
+
+def _known(names: Iterable[str]) -> tuple[Under, ...]:
+    words: dict[str, Under] = {word: word for word in get_args(Under)}
+    for name in names:
+        if name not in words:
+            raise CheckError(
+                f"nothing is called under `{name}`", hint=f"there are: {', '.join(words)}"
+            )
+    return tuple(words[name] for name in names)
 
 
 WHOLE = Asked(complete=True)

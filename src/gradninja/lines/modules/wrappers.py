@@ -44,3 +44,8 @@ def unwrapped(value: Any) -> Any:
         own = homes[0].startswith("torch.") and not homes[1].startswith("torch.")
         return unwrapped(inner) if own else value
     return value
+
+
+def module_of(function: Any) -> str:
+    """The module that a function is from; "" of one that was made in a scope without a name."""
+    return getattr(function, "__module__", None) or ""

@@ -15,7 +15,7 @@ from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, Standing
 from gradninja.lines.modules.layers import COMPUTED
 from gradninja.lines.modules.live import live_defaults
-from gradninja.lines.modules.wrappers import HARMLESS, QUIET, decorator_name, unwrapped
+from gradninja.lines.modules.wrappers import HARMLESS, QUIET, decorator_name, module_of, unwrapped
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import NAME, STATIC, Expr
 from gradninja.lines.reading.naming import name_argument, name_value
@@ -45,7 +45,7 @@ def find_function(reading: Reading, name: str) -> Function | None:
     if name in reading.source.functions:
         return Function(name, reading.source, reading.source.functions[name])
     live = unwrapped(reading.source.outside.get(name))
-    if isinstance(live, types.FunctionType) and live.__module__.partition(".")[0] not in OUTSIDE:
+    if isinstance(live, types.FunctionType) and module_of(live).partition(".")[0] not in OUTSIDE:
         return Function(name, live=live)
     return None
 
@@ -74,7 +74,7 @@ def _text_of(
             else sources.load(live, dialect=_dialect(reading, live), whole=True)
         )
     found = reading.loaded[live]
-    if live.__module__.startswith(LIBRARIES):
+    if module_of(live).startswith(LIBRARIES):
         parts = {f.name: getattr(found, f.name) for f in fields(Source)}
         said = reading.source.statement(reading.statement)
         found = Standing(**parts, place=reading.source.spot(node), said=said)
@@ -83,7 +83,7 @@ def _text_of(
 
 def _dialect(reading: Reading, live: Callable[..., Any]) -> str | None:
     """A function of the person's speaks as its caller does."""
-    return None if live.__module__.startswith(LIBRARIES) else reading.source.dialect
+    return None if module_of(live).startswith(LIBRARIES) else reading.source.dialect
 
 
 def enter(

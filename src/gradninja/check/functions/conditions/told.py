@@ -11,6 +11,7 @@ import torch
 
 from gradninja.check.functions.conditions import tried as conditions
 from gradninja.check.functions.conditions.settings import choices
+from gradninja.check.functions.conditions.under import asked_for
 from gradninja.check.functions.function_text import Text
 from gradninja.check.given.subject import Subject
 from gradninja.check.tell.findings import LineReport, Report, Verdict
@@ -42,7 +43,9 @@ def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Rep
     inputs = trial.draw.program.differentiable
     wanted = [name for name in inputs if gradient(name) in rows]
     call = _called_on_copies(function, read.text)
-    found = conditions.tried(call, read.plain, trial.draw.inputs, wanted, choices(read.text))
+    inputs_given = trial.draw.inputs
+    besides = asked_for(read.subject.under, inputs_given)
+    found = conditions.tried(call, read.plain, inputs_given, wanted, choices(read.text), besides)
     report = replace(report, not_looked_at=(*report.not_looked_at, *found.not_looked_at))
     condition = found.failed
     if condition is None:

@@ -6,7 +6,8 @@ fails is told, with the lines that show it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -21,6 +22,7 @@ from gradninja.check.reference.truth import gapped, size
 from gradninja.lines.scope import vjp
 
 Values = dict[str, Any]
+Call = Callable[..., Any]
 WIDE = torch.float64
 SINGLE_OFF = 1e-9  # relative, in float64: what lines in another order may differ by
 WORSE = 32.0  # times what the plain forward's own backward loses in a type
@@ -31,12 +33,17 @@ REFUSALS = (NotImplementedError, AssertionError, ValueError)  # as a body raises
 NEAR = 1e-6  # to both sides of a bend
 
 
+def _as_it_is(call: Call) -> Call:
+    return call
+
+
 @dataclass(frozen=True)
 class Condition:
     """`values` and `cotangent` change what is given; `wants` are the inputs that ask for gradients.
 
-    `bends`: at such values the forward may bend, and any slope between both sides is right.
-    `lines` show it in code, with `x` for each input and `g` for the cotangent.
+    `bends`: at such values the forward may bend, and any slope between both sides is right. `mine`
+    and `true` change how the Function and its plain forward are called. `lines` show it in code,
+    with `x` for each input and `g` for the cotangent.
     """
 
     name: str
@@ -47,13 +54,15 @@ class Condition:
     wants: tuple[str, ...] | None = None
     silent: int | None = None  # an output that nothing uses
     bends: bool = False
+    mine: Callable[[Call], Call] = _as_it_is
+    true: Callable[[Call], Call] = _as_it_is
 
     @property
     def only_values(self) -> bool:
         """Whether nothing is special but the values of the inputs."""
         usual = Condition("", "")
-        mine = (self.cotangent, self.dtype, self.wants, self.silent)
-        return mine == (usual.cotangent, usual.dtype, usual.wants, usual.silent)
+        mine = (self.cotangent, self.dtype, self.wants, self.silent, self.mine)
+        return mine == (usual.cotangent, usual.dtype, usual.wants, usual.silent, usual.mine)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ def tried(
     given: Values,
     wanted: Sequence[str],
     choices: Mapping[str, Sequence[Any]],
+    besides: Iterable[Condition] = (),
 ) -> Tried:
     """Call a Function's `apply` under every condition, up to the first that fails.
 
@@ -89,6 +99,7 @@ def tried(
         given: the inputs in the order of the forward, floats in float64.
         wanted: the inputs that have a gradient.
         choices: what else an input may be.
+        besides: conditions that are asked for; one that cannot be looked at is told as such.
     """
     found = Tried()
     found.not_looked_at += [f"`{n}` other than None" for n, v in given.items() if v is None]
@@ -97,9 +108,12 @@ def tried(
         found.not_looked_at.append("other conditions")
         return found
     usually = {n: Usual(size(g), distance(mine[n], g)) for n, g in usual.items()}
-    every = [*_conditions(given, wanted, _outputs(plain, given)), *_chosen(given, choices)]
+    usual_ones = [*_conditions(given, wanted, _outputs(plain, given)), *_chosen(given, choices)]
+    every = [*usual_ones, *besides]
     for condition in every:
-        with quiet(), counted():
+        # What traces a person's calls makes many of its own.
+        counting = counted() if condition.mine is _as_it_is else nullcontext()
+        with quiet(), counting:
             said = _judged(condition, call, plain, given, wanted, usually)
         if said is None:
             found.not_looked_at.append(condition.name)
@@ -130,6 +144,7 @@ def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[
     yield Condition(
         "a cotangent with gaps in memory", "g = torch.stack([g, g], -1)[..., 0]", cotangent=gapped
     )
+    yield Condition("a transposed cotangent", "g = g.mT.contiguous().mT", cotangent=_transposed)
     if outputs > 1:
         for place in range(outputs):
             yield Condition(
@@ -150,12 +165,7 @@ def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[
     for name, value in given.items():
         whole = isinstance(value, torch.Tensor) and value.dtype in (torch.int64, torch.int32)
         if whole and value.numel() > 1:
-            same = torch.full_like(value, int(value.flatten()[0]))
-            yield Condition(
-                f"`{name}` is the same id everywhere",
-                f"{name} = torch.full_like({name}, {int(value.flatten()[0])})",
-                values=partial(_with, name=name, value=same),
-            )
+            yield from _of_ids(name, value)
     yield Condition("inputs at zero", "x = torch.zeros_like(x)", each(torch.zeros_like), bends=True)
     yield Condition(
         "inputs that are all equal (ties)",
@@ -172,6 +182,32 @@ def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         told = str(dtype).removeprefix("torch.")
         yield Condition(f"inputs in {told}", f"x = x.to({dtype})", dtype=dtype)
+
+
+def _transposed(cotangent: torch.Tensor) -> torch.Tensor:
+    return cotangent.mT.contiguous().mT if cotangent.ndim > 1 else cotangent.clone()
+
+
+def _of_ids(name: str, value: torch.Tensor) -> Iterator[Condition]:
+    """One id everywhere, one most of the time, and the least and the largest in turn."""
+    first, low, high = int(value.flatten()[0]), int(value.min()), int(value.max())
+    place = torch.arange(value.numel()).reshape(value.shape)
+    changes = {
+        f"`{name}` is the same id everywhere": (
+            torch.full_like(value, first),
+            f"torch.full_like({name}, {first})",
+        ),
+        f"`{name}` is one id most of the time": (
+            torch.where(place % 4 == 3, value, first).to(value.dtype),
+            f"torch.where(torch.arange({name}.numel()).view_as({name}) % 4 == 3, {name}, {first})",
+        ),
+        f"`{name}` is its least and its largest id in turn": (
+            torch.where(place % 2 == 0, low, high).to(value.dtype),
+            f"torch.where(torch.arange({name}.numel()).view_as({name}) % 2 == 0, {low}, {high})",
+        ),
+    }
+    for which, (changed, text) in changes.items():
+        yield Condition(which, f"{name} = {text}", partial(_with, name=name, value=changed))
 
 
 def _subsets(wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -230,6 +266,7 @@ def _judged(
     values = condition.values(dict(given))
     wanted = condition.wants if condition.wants is not None else wanted
     wanted = [name for name in wanted if values[name] is not None]
+    call, plain = condition.mine(call), condition.true(plain)
     true = _gradients(plain, values, wanted, condition)
     if isinstance(true, Exception) or any(g is None or not _finite(g) for g in true.values()):
         return None

@@ -17,7 +17,7 @@ from torch import nn
 from gradninja.lines import fence
 from gradninja.lines.modules.layers import meaning
 from gradninja.lines.modules.live import callee_path, forward_of
-from gradninja.lines.modules.wrappers import unwrapped
+from gradninja.lines.modules.wrappers import module_of, unwrapped
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import STATIC, Expr
 from gradninja.lines.reading.calls.library import call_library
@@ -96,7 +96,7 @@ def _bound(
     kwargs: Mapping[str, Expr],
 ) -> Expr:
     function, owner = unwrapped(method.__func__), method.__self__
-    if isinstance(owner, nn.Module) and function.__module__.startswith("torch."):
+    if isinstance(owner, nn.Module) and module_of(function).startswith("torch."):
         name = function.__name__
         if name in TELLING:
             return _told(reading, node, method, args)
@@ -132,7 +132,7 @@ def _instance(
         reading.fail(node, f"this {kind.__name__} has a `forward` of its own that was set on it")
     if method is None:
         reading.fail(node, f"the forward of {kind.__name__} is not written in Python")
-    if method.__module__.startswith(("torch.", "einops.")):
+    if module_of(method).startswith(("torch.", "einops.")):
         return _layer(reading, node, kind, value, args, kwargs)
     return enter(reading, node, Function.of(method, kind.__name__), [callee, *args], kwargs)
 
