@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import gradninja as gn
+from gradninja.rules import BOOK, Book
 
 
 def rnn(x, h, Wx, Wh, b, y):  # type: ignore[no-untyped-def]
@@ -142,3 +144,18 @@ def alternating(x, h):  # type: ignore[no-untyped-def]
 def test_turns_that_differ_are_written_out() -> None:
     back = gn.derive(alternating, {"x": torch.randn(6, 3), "h": torch.randn(3)})
     assert back.looped == ""
+
+
+def test_a_loop_is_by_the_rules_of_the_book_that_is_handed_in() -> None:
+    book = Book(tuple(BOOK.rows.values()))
+    book.add(replace(BOOK["tanh"], backward={"a": "g - g * y**2"}, exact={}))
+    text = """def forward(x, w):
+    h = torch.zeros(3)
+    for t in range(6):
+        h = torch.tanh(h @ w + x[t])
+    return h.sum()
+"""
+    given = {"x": torch.randn(6, 3), "w": torch.randn(3, 3)}
+    told = "dh_1 - dh_1 * h_1 ** 2"
+    assert told in gn.derive(text, given, book=book).looped
+    assert told not in gn.derive(text, given).looped

@@ -276,6 +276,7 @@ def _built(
         tuple(dropped),
         Cost(),
         (),
+        book=derived.book,
     )
     return replace(fused, cost=_cost(fused))
 
@@ -362,6 +363,7 @@ def _as_derived(derived: Backward, dropped: list[Dropped]) -> Fused:
         tuple(dict.fromkeys(dropped)),
         cost,
         (),
+        book=derived.book,
     )
 
 

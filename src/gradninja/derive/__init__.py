@@ -166,7 +166,8 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
         if not walk.needs:
             break
         program = name_temporaries(program, walk.needs)
-    back = Backward(program, style, tuple(walk.statements), dict(walk.gradient_names))
+    lines, names = tuple(walk.statements), dict(walk.gradient_names)
+    back = Backward(program, style, lines, names, book=book)
     if program.dialect == TORCH:  # NumPy's are doubles throughout
         hold_dtypes(back)
     found = back.run(program.values, cotangents)

@@ -6,7 +6,7 @@ import ast
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from gradninja.lines.given.packed import spread
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
 from gradninja.lines.plain import continuous
 from gradninja.lines.scope import LIBRARY, run, value_of
+from gradninja.rules import BOOK, Book
 
 WIDEST = 64  # characters of a line that still moves the column in which the rules stand
 
@@ -37,6 +38,7 @@ class Backward:
     style: str
     statements: tuple[Statement, ...]
     gradient_names: Mapping[str, str]
+    book: Book = field(default=BOOK, kw_only=True)  # whose rules made it
 
     @cached_property
     def lines(self) -> tuple[BackwardLine, ...]:

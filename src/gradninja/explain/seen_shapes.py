@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import torch
 
 from gradninja.lines.scope import run_tree
-from gradninja.rules import BOOK
+from gradninja.rules import BOOK, OVER_AXES, Book
 
 SEEN = (
     ast.Attribute,
@@ -28,20 +28,6 @@ SEEN = (
     ast.Subscript,
     ast.Tuple,
     ast.UnaryOp,
-)
-# Notations of what goes over axes: what it makes of the elements there, in words.
-OVER_AXES = frozenset(
-    {
-        "sum",
-        "mean",
-        "product",
-        "maximum",
-        "minimum",
-        "variance",
-        "deviation",
-        "norm",
-        "log of the sum of exponentials",
-    }
 )
 SCATTERS = {"index_put_": 1, "scatter_add_": 2, "index_add_": 2}  # where the added values stand
 LIBRARIES = frozenset({"torch", "F", "math", "np"})
@@ -105,7 +91,8 @@ class Shapes:
         axes: names for a shape's axes, the size itself where an axis has none.
     """
 
-    def __init__(self, values: Mapping[str, Any], axes: Namer) -> None:
+    def __init__(self, values: Mapping[str, Any], axes: Namer, book: Book = BOOK) -> None:
+        self.book = book
         self.scope = dict(values)
         self.axes = axes
         self.seen: dict[ast.AST, Any] = {}
@@ -272,8 +259,8 @@ class Shapes:
         have = self.tensor(operands[0]) if operands else None
         if have is None:
             return None
-        notation = BOOK.notation(name)
-        if notation == "same" or (BOOK.elementwise(name) and len(operands) == 1):
+        notation = self.book.notation(name)
+        if notation == "same" or (self.book.elementwise(name) and len(operands) == 1):
             return self._part(operands[0])
         if notation in OVER_AXES:
             found = self.reduced(node)

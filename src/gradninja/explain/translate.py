@@ -29,7 +29,6 @@ from gradninja.explain.formula import (
 )
 from gradninja.explain.names import axes, axis, number, plain, variable
 from gradninja.explain.seen_shapes import SCATTERS, Shapes, call_parts
-from gradninja.rules import BOOK
 
 # How tightly a piece holds together: one that holds less is put in brackets.
 COMPARED, ADDED, SUMMED, MULTIPLIED, APPLIED, ATOM = range(6)
@@ -260,7 +259,7 @@ class Translator:
 
     def _call(self, node: ast.Call) -> Piece:
         name, operands = call_parts(node)
-        notation = BOOK.notation(name)
+        notation = self.shapes.book.notation(name)
         if notation in BIG:
             big = self._big(node, BIG[notation])
             if big is not None:

@@ -82,7 +82,7 @@ class Walkthrough:
         gradients = {gradient: of for of, gradient in back.gradient_names.items()}
         scope = {**LIBRARY, **program.namespace}
         scope.update({given.name: given.value for given in program.inputs})
-        self.shapes = Shapes(scope, program.axes_of)
+        self.shapes = Shapes(scope, program.axes_of, back.book)
         self.translator = Translator(self.shapes, gradients)
         with back.as_read():
             self.steps = tuple(self._step(i, line) for i, line in enumerate(program.lines))

@@ -25,7 +25,7 @@ from gradninja.rules.products.spectra import SPECTRA
 from gradninja.rules.reducing.lengths import LENGTHS
 from gradninja.rules.reducing.reductions import REDUCTIONS
 from gradninja.rules.reducing.totals import TOTALS
-from gradninja.rules.rule import Refusal, Rule, Site, Spelling, Template
+from gradninja.rules.rule import OVER_AXES, Refusal, Rule, Site, Spelling, Template
 from gradninja.rules.shaping.arrangements import ARRANGEMENTS
 from gradninja.rules.shaping.brackets import BRACKETS
 from gradninja.rules.shaping.indexing import INDEXING
@@ -65,4 +65,15 @@ BOOK = Book(
 )
 rule = BOOK.rule
 
-__all__ = ["BOOK", "Book", "Open", "Refusal", "Rule", "Site", "Spelling", "Template", "rule"]
+__all__ = [
+    "BOOK",
+    "OVER_AXES",
+    "Book",
+    "Open",
+    "Refusal",
+    "Rule",
+    "Site",
+    "Spelling",
+    "Template",
+    "rule",
+]

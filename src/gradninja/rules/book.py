@@ -9,7 +9,7 @@ from typing import Any
 
 from gradninja.errors import GradninjaError
 from gradninja.lines import Expr
-from gradninja.rules.rule import Rule, Site, Spelling, Template
+from gradninja.rules.rule import OVER_AXES, Rule, Site, Spelling, Template
 
 
 class Book:
@@ -64,6 +64,11 @@ class Book:
     def notation(self, name: str) -> str:
         """How a formula has the function or method of this name; "" where it is written as one."""
         return next((row.notation for row in self._called(name) if row.notation), "")
+
+    def reduces(self, name: str) -> bool:
+        """Whether a function or method of this name goes over axes, or tells places along them."""
+        found = self.notation(name)
+        return found in OVER_AXES or found.startswith("place of")
 
     def views(self, name: str) -> bool:
         """Whether a method or attribute of this name may give what shares its tensor's memory."""

@@ -208,6 +208,22 @@ def _symbol(node: ast.BinOp) -> str:
 CHEAP, DIVISION, FUNCTION = 1, 4, 10
 
 
+# Notations of what goes over axes: what it makes of the elements there, in words.
+OVER_AXES = frozenset(
+    {
+        "sum",
+        "mean",
+        "product",
+        "maximum",
+        "minimum",
+        "variance",
+        "deviation",
+        "norm",
+        "log of the sum of exponentials",
+    }
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Rule:
     """A row of the rule book.

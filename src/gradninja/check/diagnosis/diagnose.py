@@ -190,6 +190,7 @@ class _Diagnosis:
         reach = {n for n in scope if n in asked or n in mine or n in self.handed_in}
         return Facts(
             program=self.situation.program,
+            book=case.book,
             variable=case.variable,
             gradient=case.name,
             scope=scope,

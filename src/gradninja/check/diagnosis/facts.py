@@ -15,6 +15,7 @@ from gradninja.check.diagnosis.contributions import Contribution
 from gradninja.check.diagnosis.kinds import Kind
 from gradninja.lines import Program
 from gradninja.lines.scope import LIBRARY, value_of
+from gradninja.rules import BOOK, Book
 
 
 class _Unknown:
@@ -35,7 +36,8 @@ class Facts:
     derive names on the way, `unbound` a name of the person's own that is read and that no line
     binds, `astray` statements that write what they should not, `right` the
     gradients that are, `truths` the true gradients of all that the forward binds, `pieces` parts of
-    values that the text has, as `a[:, t]`, `unread` locals that lines bind and none reads.
+    values that the text has, as `a[:, t]`, `unread` locals that lines bind and none reads,
+    `book` the rules that a mend is drawn from.
     """
 
     program: Program
@@ -56,6 +58,7 @@ class Facts:
     truths: Sequence[torch.Tensor] = ()
     pieces: Sequence[ast.expr] = ()
     unread: frozenset[str] = frozenset()
+    book: Book = BOOK
     _seen: dict[int, tuple[ast.AST, Any]] = field(default_factory=dict)
 
     def value(self, node: ast.AST) -> Any:

@@ -19,7 +19,6 @@ from gradninja.derive.loops.turns import Differs, turns_of
 from gradninja.lines import STATIC, Line, Program
 from gradninja.lines.program import names_in
 from gradninja.lines.scope import LIBRARY, run, vjp
-from gradninja.rules import BOOK
 
 if TYPE_CHECKING:
     from gradninja.derive.backward import Backward
@@ -84,7 +83,7 @@ def _texts(back: Backward, depth: int) -> Texts | None:
         after = {n for s in segments[at + 1 :] for line in s.lines for n in _read(line)}
         after |= set(program.outputs)
         turns = turns_of(segment.lines, own)
-        segment.body = body_of(program, turns, after, BOOK, back.style, named)
+        segment.body = body_of(program, turns, after, back.book, back.style, named)
         if segment.body is None:
             continue
         segment.length = _length(program, own)

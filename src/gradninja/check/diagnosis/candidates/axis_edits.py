@@ -13,8 +13,6 @@ from gradninja.check.diagnosis.candidates.tree_edits import Place, same
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 
-REDUCTIONS = frozenset("sum mean max min amax amin prod var std logsumexp argmax argmin".split())
-
 
 def axes(place: Place, facts: Facts) -> Proposals:
     """Another axis where one is named, and other sets of axes."""
@@ -28,7 +26,9 @@ def axes(place: Place, facts: Facts) -> Proposals:
             if other != value:
                 yield Proposal(Cost.AXIS, Kind.WRONG_AXIS, trees.number(other))
     of_reduction = any(
-        isinstance(p, ast.Call) and isinstance(p.func, ast.Attribute) and p.func.attr in REDUCTIONS
+        isinstance(p, ast.Call)
+        and isinstance(p.func, ast.Attribute)
+        and facts.book.reduces(p.func.attr)
         for p in place.parents[-2:]
     )
     if of_reduction and (value is None or trees.number_of(parent) is None):
@@ -51,7 +51,7 @@ def keepdims(place: Place, facts: Facts) -> Proposals:
     node = place.node
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return
-    if node.func.attr not in REDUCTIONS:
+    if not facts.book.reduces(node.func.attr):
         return
     named = [k for k in node.keywords if k.arg in ("keepdim", "keepdims")]
     rest = [k for k in node.keywords if k.arg not in ("keepdim", "keepdims")]
