@@ -31,6 +31,7 @@ from gradninja.check.functions.held import (
     returns_in,
 )
 from gradninja.check.functions.helpers import laid_in
+from gradninja.check.functions.plain_forward import Put
 from gradninja.check.given.backward_text import EMPTY, Inside, Within, Written
 from gradninja.check.walks.trials import Trial
 
@@ -188,7 +189,7 @@ class _Backward:
             calls = {ast.unparse(item.context_expr) for item in node.items}
             if calls <= QUIET:
                 return self._flat(node.body)
-        node = _Put(self.aliases).visit(node)
+        node = Put(self.aliases).visit(node)
         if isinstance(node, ast.If):
             told = answer(node.test, self.known)
             if told is not None:
@@ -355,23 +356,6 @@ def _laid_out(body: list[ast.stmt]) -> list[ast.stmt]:
         return ast.unparse(node.value) == f"{node.targets[0].id}.contiguous()"
 
     return [node for node in body if not only_moves(node)]
-
-
-class _Put(ast.NodeTransformer):
-    """What names are other names for."""
-
-    def __init__(self, aliases: dict[str, ast.expr]) -> None:
-        self.aliases = aliases
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        found = self.aliases.get(node.id)
-        if found is None or not isinstance(node.ctx, ast.Load):
-            return node
-        return place(deepcopy(found), node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        self.generic_visit(node)
-        return Context("", lambda name, at: at).visit_Subscript(node)
 
 
 class _Rename(ast.NodeTransformer):

@@ -264,7 +264,7 @@ class _Forward:
         mine = {n.id for s in setup.body for n in ast.walk(s) if isinstance(n, ast.Name)}
         rest: list[ast.stmt] = []
         for statement in setup.body:
-            statement = _Put(known).visit(statement)
+            statement = Put(known).visit(statement)
             told = pairs(statement) if isinstance(statement, ast.Assign) else None
             several_told = list(told or ())
             if several_told and all(
@@ -307,8 +307,8 @@ class _Renamed(ast.NodeTransformer):
         return node
 
 
-class _Put(ast.NodeTransformer):
-    """Values in the place of names."""
+class Put(ast.NodeTransformer):
+    """Values, or other names, in the place of names."""
 
     def __init__(self, known: dict[str, ast.expr]) -> None:
         self.known = known
