@@ -8,6 +8,7 @@ left to our own bugs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Spot:
         return f"  {self.file}, line {self.line}\n  {margin}{text}\n  {' ' * len(margin)}{carets}"
 
 
+# What `ast.parse` and `compile` raise of a text that they do not take.
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+
 class GradninjaError(Exception):
     """Base of all our errors: `message` (what was wrong), `spot` (where), `hint` (what to do)."""
 
@@ -40,6 +45,20 @@ class GradninjaError(Exception):
         self.spot = spot
         self.hint = hint
         super().__init__(message)
+
+    @classmethod
+    def of_syntax(cls, error: Exception, text: str, file: str) -> Self:
+        """What one of NOT_PYTHON says of a text, and where in it."""
+        if isinstance(error, RecursionError | MemoryError):
+            return cls(f"{file} is nested too deeply to be read")
+        if not isinstance(error, SyntaxError) or error.lineno is None:
+            return cls(f"{file} is not Python: {error}")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # as Python counts
+        number = min(max(error.lineno, 1), len(lines))
+        column = max((error.offset or 1) - 1, 0)
+        end = error.end_offset - 1 if error.end_offset and error.end_lineno == number else None
+        spot = Spot(file, number, lines[number - 1], column, end)
+        return cls(f"this is not Python: {error.msg}", spot=spot)
 
     def __str__(self) -> str:
         parts = [self.message]

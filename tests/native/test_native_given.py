@@ -170,3 +170,29 @@ def forward(a, i, most):
     found = compile(text)(a, i, most)
     assert torch.equal(found["da"], true)
     assert torch.equal(found["loss"], loss.detach())
+
+
+def test_an_input_may_be_called_as_what_the_text_uses() -> None:
+    """Names of Python's, of the text's own, and those that another is given instead."""
+    names = (
+        "exp",
+        "exp_",
+        "exp__",
+        "len",
+        "pow",
+        "float",
+        "range",
+        "IndexError",
+        "__import__",
+        "np_",
+    )
+    values = {name: torch.rand(2, 3, dtype=torch.float64) + 0.5 for name in names}
+    told = f"def forward({', '.join(names)}):\n    hash = {' * '.join(names)}\n"
+    text = f"{told}    loss = (torch.exp(hash) * (hash > 0)).pow(1.3).sum()\n    return loss\n"
+    leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
+    product = torch.stack(list(leaves.values())).prod(0)
+    loss = (torch.exp(product) * (product > 0)).pow(1.3).sum()
+    true = torch.autograd.grad(loss, list(leaves.values()))
+    found = compile(text)(**values)
+    for name, gradient in zip(names, true, strict=True):
+        assert torch.allclose(found[f"d{name}"], gradient, rtol=1e-12), name

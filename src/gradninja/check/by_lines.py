@@ -23,7 +23,7 @@ from gradninja.check.walks.trials import Trial, Trials, digits_of, held, tried
 from gradninja.check.wholes.as_called import Calls
 from gradninja.check.wholes.callers import caller
 from gradninja.check.wholes.returned import Returned
-from gradninja.errors import Spot
+from gradninja.errors import NOT_PYTHON, Spot
 
 
 def writes_gradients(trials: Trials) -> bool:
@@ -140,11 +140,9 @@ def trials_of(subject: Subject, written: Written, every: Sequence[Trial] | None 
     made = plan(written.statements, first.gradients)
     try:
         compiled = codes(made, written.file)
-    except (SyntaxError, ValueError) as error:
-        number = getattr(error, "lineno", None)
-        spot = None if number is None else written.spot(ast.Pass(lineno=number, col_offset=0))
-        what = getattr(error, "msg", None) or str(error)
-        raise CheckError(f"this is not Python: {what}", spot=spot) from None
+    except NOT_PYTHON as error:
+        text = "\n".join(written.text_lines)
+        raise CheckError.of_syntax(error, text, written.file) from None
     trials = Trials(tuple(every), written, subject.namespace, made, compiled, said=subject.unwanted)
     return trials.with_hidden_writes()
 

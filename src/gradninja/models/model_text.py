@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType, TracebackType
 
-from gradninja.errors import ModelError, Spot
+from gradninja.errors import NOT_PYTHON, ModelError, Spot
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Source:
         """
         try:
             body = ast.parse(self.text, self.file).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise self.syntax_error(error) from None
+        except NOT_PYTHON as error:
+            raise ModelError.of_syntax(error, self.text, self.file) from None
         return {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
 
     def arguments(self, function: ast.FunctionDef) -> list[tuple[ast.arg, ast.expr | None]]:
@@ -64,18 +64,8 @@ class Source:
         """
         try:
             return compile(self.text, self.file, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise self.syntax_error(error) from None
-
-    def syntax_error(self, error: Exception) -> ModelError:
-        """What Python says of a text that it cannot read, with the place where it knows one."""
-        if not isinstance(error, SyntaxError) or error.lineno is None:
-            return ModelError(f"{self.file} is not Python: {error}")
-        line = min(error.lineno, len(self.lines))
-        column = max((error.offset or 1) - 1, 0)
-        end = error.end_offset - 1 if error.end_offset and error.end_lineno == line else None
-        spot = Spot(self.file, line, self.lines[line - 1], column, end)
-        return ModelError(f"{self.file} is not Python: {error.msg}", spot=spot)
+        except NOT_PYTHON as error:
+            raise ModelError.of_syntax(error, self.text, self.file) from None
 
     def spot(self, node: ast.AST) -> Spot:
         """Where a node of the tree stands."""

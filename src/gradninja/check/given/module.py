@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradninja.check.given.execution import quiet
 from gradninja.check.tell.findings import CheckError
-from gradninja.errors import ReadError, Spot
+from gradninja.errors import NOT_PYTHON, ReadError, Spot
 from gradninja.lines.given.source import Source
 from gradninja.lines.scope import OF_FILE, OF_INPUTS, run_code, seeded
 
@@ -34,14 +34,9 @@ def run_module(tree: ast.Module, file: str) -> dict[str, Any]:
     module.__file__ = file
     try:
         code = compile(tree, file, "exec")
-    except (SyntaxError, ValueError, RecursionError) as error:
-        number = getattr(error, "lineno", None) or 1
-        text = linecache.getline(file, number).rstrip("\n")
-        what = getattr(error, "msg", None) or str(error)
-        raise ReadError(
-            f"this is not Python: {what}",
-            spot=Spot(file, number, text, len(text) - len(text.lstrip())),
-        ) from None
+    except NOT_PYTHON as error:
+        text = "".join(linecache.getlines(file))
+        raise ReadError.of_syntax(error, text, file) from None
     try:
         with _importable(module, file), quiet(), seeded(OF_FILE):
             run_code(code, module.__dict__)

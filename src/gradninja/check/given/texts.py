@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gradninja.errors import ReadError, Spot
+from gradninja.errors import NOT_PYTHON, ReadError
 from gradninja.files import read_text
 from gradninja.lines.given.notebook_cells import without_magics
 
@@ -76,13 +76,5 @@ def _read(path: Path) -> str:
 def _parsed(text: str, file: str) -> ast.Module:
     try:
         return ast.parse(text)
-    except SyntaxError as error:
-        number = error.lineno or 1
-        lines = text.splitlines()
-        line = lines[number - 1] if 0 < number <= len(lines) else ""
-        column = max((error.offset or 1) - 1, 0)
-        raise ReadError(
-            f"this is not Python: {error.msg}", spot=Spot(file, number, line, column, column + 1)
-        ) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ReadError(f"this is not Python: {error}") from None
+    except NOT_PYTHON as error:
+        raise ReadError.of_syntax(error, text, file) from None

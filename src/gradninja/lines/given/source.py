@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradninja.errors import ReadError, Spot
+from gradninja.errors import NOT_PYTHON, ReadError, Spot
 from gradninja.files import read_text
 from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.which_forward import meant
@@ -162,16 +162,8 @@ def parse(
     text = without_magics(text)
     try:
         tree = ast.parse(text)
-    except SyntaxError as error:
-        number = error.lineno or 1
-        lines = text.splitlines()
-        line = lines[number - 1] if number <= len(lines) else ""
-        column = max((error.offset or 1) - 1, 0)
-        raise ReadError(
-            f"this is not Python: {error.msg}", spot=Spot(file, number, line, column, column + 1)
-        ) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ReadError(f"this is not Python: {error}") from None
+    except NOT_PYTHON as error:
+        raise ReadError.of_syntax(error, text, file) from None
     known = {**USUAL_ALIASES, **modules_of(around or {}), **aliases(tree)}
     plain = {**plain_of(around or {}), **constants(tree)}
     told = dialect_of(tree, known)  # `np.sqrt(2)` among a module's lines makes no NumPy of them

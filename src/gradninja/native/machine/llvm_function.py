@@ -8,7 +8,6 @@ of different names share no memory, which spares it the checks before each loop.
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from gradninja.native.kernels.tile import VECTOR_BYTES
 from gradninja.native.machine.llvm_scalars import Scalar
 from gradninja.native.machine.llvm_values import Lines, Pointer, Value, constant
 from gradninja.native.machine.write import Code, Name
+from gradninja.native.maps.compiled_text import BUILTINS
 
 ENTRY = "entry"
 STEPS = "step"  # the variable of the loop over a run's steps: what is within it are the loops
@@ -41,7 +41,7 @@ class Module:
         self.loops: dict[str, tuple[str, bool]] = {}  # by their lines: name, and whether it fails
         self.written: list[str] = []
         self.constants = dict(self._constants(tree))
-        self.known = {*self.names, *self.constants, *vars(builtins)}
+        self.known = {*self.names, *self.constants, *BUILTINS}
         self._entry(function, dtypes)
 
     @property

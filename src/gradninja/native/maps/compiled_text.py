@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import re
 from collections.abc import Iterable, Sequence
 
@@ -15,12 +17,25 @@ _HOMES = {
     "gradninja.native.kernels.sums": ("least", "most", "plus"),
     "gradninja.native.kernels.wholes": ("int_add", "int_mul", "int_sub"),
 }
+BUILTINS = frozenset(vars(builtins))
 RESERVED = {name for names in _HOMES.values() for name in names} | {
-    "math", "np", "float32", "float64", "int64", "range", "abs", "bool", "rate", "rates",
+    "math", "np", "float32", "float64", "int64", "rate", "rates",
     "step", "steps", "run", "stream", "positions", "losses", "sizes", "work_float32", "example",
     "position", "inside", "back", "token", "place",
-    "work_float64", "work_int64", "work_bool", "product_float32", "product_float64", "IndexError",
+    "work_float64", "work_int64", "work_bool", "product_float32", "product_float64",
+    *BUILTINS, *keyword.kwlist,
 }  # fmt: skip
+
+
+def plain_name(name: str) -> str:
+    """A name for the text: the person's, unless the text has it for something else.
+
+    No two names become one: `exp` is `exp_`, and so `exp_` is `exp__`.
+    """
+    stem = name
+    while stem not in RESERVED and stem.endswith("_"):
+        stem = stem[:-1]
+    return f"{name}_" if stem in RESERVED else name
 
 
 def module(head: str, body: Sequence[str], constants: Iterable[Leaf] = ()) -> str:

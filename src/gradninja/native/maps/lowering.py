@@ -7,7 +7,6 @@ that is plain PyTorch of simpler ones is its text.
 from __future__ import annotations
 
 import ast
-import keyword
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.lines.meaning import written_out
-from gradninja.native.maps.compiled_text import RESERVED
+from gradninja.native.maps.compiled_text import plain_name
 from gradninja.native.maps.graph import Graph, Leaf, Node
 from gradninja.native.maps.scalars import Buffer
 from gradninja.native.reading.read import step_reading
@@ -97,11 +96,6 @@ class At:
     def refuse(self, message: str, hint: str | None = None) -> NativeError:
         """The error to raise."""
         return refusal(self.told, message, hint)
-
-
-def plain_name(name: str) -> str:
-    """A name for the generated text: the person's, unless the text has it for something else."""
-    return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
 
 
 def refusal(expr: Expr, message: str, hint: str | None = None) -> NativeError:

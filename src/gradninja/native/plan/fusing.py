@@ -8,7 +8,6 @@ place; so do sums.
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -165,7 +164,7 @@ class Plan:
     def _buffer(self, node: Node) -> None:
         base = name = node.label or f"{node.near or 'part'}_part"
         count = 0
-        while name in self.names or name in RESERVED or keyword.iskeyword(name):
+        while name in self.names or name in RESERVED:
             count += 1
             name = f"{base}_{count}"
         self.names.add(name)
