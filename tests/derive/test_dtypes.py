@@ -13,6 +13,7 @@ from catalogue import autograd
 from gradninja.derive.holding import dtypes
 from gradninja.errors import GradninjaError
 from gradninja.rules import BOOK, Book
+from independent_writer import write
 
 MIXED = (
     "(torch.eye(z.shape[-1]) * z).sum()",
@@ -213,22 +214,40 @@ def test_a_block_with_casts_is_as_short_as_one_without() -> None:
             assert off <= 16 * rounding * max(1.0, float(want.abs().max())), (name, dtype)
 
 
-@pytest.mark.parametrize("line", (*MIXED, "(z[z > 0] * torch.ones(1)).sum()", "z.to(z.device)"))
-def test_of_large_inputs_dtypes_are_held_without_numbers(
-    line: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To the same lines; a forward that asks for numbers goes by numbers."""
+def without_the_telling_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on lines are held in every precision, whatever one of them tells."""
+    hold = dtypes._hold
+    monkeypatch.setattr(dtypes, "_hold", lambda *given, alone=False: not alone and hold(*given))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(40))
+def test_one_precision_tells_of_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = write(seed)
+    inputs = program.inputs(program.drawn_by, program.read_at)
+    try:
+        found = gn.derive(program.text, inputs).source
+    except GradninjaError:
+        return
+    without_the_telling_one(monkeypatch)
+    assert gn.derive(program.text, inputs).source == found
+
+
+@pytest.mark.parametrize("line", (*MIXED, "z * z.bfloat16()", "z * z.float().mean()"))
+def test_one_precision_tells_of_mixed_ones(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"def forward(z):\n    return {line}\n"
     z = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    by_numbers = gn.derive(text, {"z": z}).source
+    found = gn.derive(text, {"z": z}).source
+    without_the_telling_one(monkeypatch)
+    assert gn.derive(text, {"z": z}).source == found
+
+
+def test_a_plain_forward_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     hold = dtypes._hold
-    monkeypatch.setattr(dtypes, "LARGE", -1)
-    monkeypatch.setattr(dtypes, "_hold", lambda *given: called.append(given) or hold(*given))
-    assert gn.derive(text, {"z": z}).source == by_numbers
-    by_shapes = [given for given in called if len(given) == 3]
-    assert len(by_shapes) == len(dtypes.PROBED)
-    assert (len(called) > len(by_shapes)) == ("z > 0" in line)
+    monkeypatch.setattr(dtypes, "_hold", lambda *g, **k: called.append(g[1]) or hold(*g, **k))
+    gn.derive("def forward(z):\n    return (z * z).tanh()\n", {"z": torch.ones(2)})
+    assert called == [dtypes.TELLING]
 
 
 COARSE = """def forward(z):

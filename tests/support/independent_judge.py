@@ -121,7 +121,7 @@ def truth_of(program: Program, inputs: Inputs, layout: str, smooth: bool) -> Tru
     generator = torch.Generator().manual_seed(program.drawn_by + 2)
     for _ in range(NUDGES):
         nudge = {
-            name: value * (1 + found.rounding * torch.randn(value.shape, generator=generator))
+            name: value * (1 + found.rounding * drawn(value.shape, generator))
             if value.is_floating_point()
             else value
             for name, value in inputs.items()
@@ -131,6 +131,11 @@ def truth_of(program: Program, inputs: Inputs, layout: str, smooth: bool) -> Tru
         if near is not None and shapes(near.gradients) == shapes(found.gradients):
             found.nudged.append(near.gradients)
     return found
+
+
+def drawn(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """In doubles: in float32 one plus a double's rounding is one."""
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def shapes(gradients: Gradients) -> list[Any]:

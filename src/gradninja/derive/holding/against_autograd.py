@@ -80,7 +80,7 @@ def truth(
     }
 
 
-def _largest(tensors: Iterable[torch.Tensor]) -> float:
+def largest_of(tensors: Iterable[torch.Tensor]) -> float:
     """The largest finite element's size; 0 where there is none."""
     return max((_size(t) for t in tensors if t.numel()), default=0.0)
 
@@ -151,11 +151,11 @@ def differs(
     among = {value.dtype for value in values.values() if isinstance(value, torch.Tensor)}
     dtype = next((coarse for coarse in reversed(TOLERANCE) if coarse in among), torch.float64)
     tolerance = TOLERANCE[dtype]
-    scale = max(1.0, _largest(true.values()))
-    rounding = ROUNDINGS[dtype] * torch.finfo(dtype).eps * _largest(on_the_way)
+    scale = max(1.0, largest_of(true.values()))
+    rounding = ROUNDINGS[dtype] * torch.finfo(dtype).eps * largest_of(on_the_way)
     for name, expected in true.items():
         got = derived[name]
-        largest = _largest([expected])
+        largest = largest_of([expected])
         bound = tolerance * (scale * 1e-3 + largest) + rounding
         if got.shape != expected.shape:
             return name

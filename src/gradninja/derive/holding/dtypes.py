@@ -7,7 +7,6 @@ new tensor has the dtype of all others. It is called in float32, and with float3
 from __future__ import annotations
 
 import ast
-import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 
 # In float64, what is new may be narrower; in float32 what is cast, and in bfloat16 both, are wider.
 PROBED = (torch.float64, torch.float32, torch.bfloat16)
-LARGE = 1 << 18  # elements of all inputs, from which on numbers are left out where they can be
+# Where all floats of a forward are of this one, what is new or cast to another shows in it: if it
+# does not, it does in no other.
+TELLING = torch.bfloat16
 FAILURES = (DeriveError, RuntimeError, TypeError, ValueError, IndexError)
 
 
@@ -43,39 +44,48 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def hold_dtypes(back: Backward) -> None:
     """Where a gradient would not have its variable's dtype, its line casts: see `PROBED`."""
-    tensors = [i.value for i in back.program.inputs if isinstance(i.value, torch.Tensor)]
-    large = sum(value.numel() for value in tensors) > LARGE
+    before = [statement.value for statement in back.statements]
+    if _hold(back, TELLING, alone=True):
+        return
+    for statement, value in zip(back.statements, before, strict=True):
+        statement.value = value
     for dtype in PROBED:
-        if not (large and _hold(back, dtype, torch.device("meta"))):
-            _hold(back, dtype)
+        _hold(back, dtype)
 
 
-def _hold(back: Backward, dtype: torch.dtype, meta: torch.device | None = None) -> bool:
+def _hold(back: Backward, dtype: torch.dtype, alone: bool = False) -> bool:
     """Hold lines in one dtype; whether they can be called in it.
 
-    Args:
-        meta: where tensors have a shape and a dtype alone; a line that asks for numbers, or that
-            two dtypes keep from running, cannot be called there.
+    `alone`: whether that is the only dtype that is met, and no line had to be changed.
     """
-    with contextlib.nullcontext() if meta is None else meta:  # new tensors are there, too
-        scope = _scope(back, dtype, meta)
-        if scope is None:
+    scope = _scope(back, dtype)
+    if scope is None or (alone and not _only(dtype, back.program, scope)):
+        return False
+    with default_dtype(torch.float32), torch.no_grad():
+        try:
+            for statement in back.statements:
+                try:
+                    run([statement], scope)
+                except RuntimeError:  # of two dtypes, perhaps, that do not mix
+                    if alone:
+                        return False
+                    statement.value = _alike(statement, scope)
+                    run([statement], scope)
+                if _cast(statement, scope):
+                    if alone:
+                        return False
+                    run([statement], scope)
+        except FAILURES:
             return False
-        with default_dtype(torch.float32), torch.no_grad():
-            try:
-                for statement in back.statements:
-                    try:
-                        run([statement], scope)
-                    except RuntimeError:  # of two dtypes, perhaps, that do not mix
-                        if meta is not None:
-                            return False
-                        statement.value = _alike(statement, scope)
-                        run([statement], scope)
-                    if _cast(statement, scope):
-                        run([statement], scope)
-            except FAILURES:
-                return False
     return True
+
+
+def _only(dtype: torch.dtype, program: Program, scope: Mapping[str, Any]) -> bool:
+    """Whether all floats of a forward are of one dtype, that its text does not name."""
+    values = (scope[name] for line in program.lines for name in line.targets)
+    found = {v.dtype for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    named = str(dtype).removeprefix("torch.")
+    return found <= {dtype} and not any(named in line.code for line in program.lines)
 
 
 def _cast(statement: Statement, scope: Mapping[str, Any]) -> bool:
@@ -134,9 +144,7 @@ def gradients_in(back: Backward, dtype: torch.dtype) -> dict[str, torch.Tensor] 
     return {n: scope[back.gradient_names[n]] for n in back.program.differentiable}
 
 
-def _scope(
-    back: Backward, dtype: torch.dtype, device: torch.device | None = None
-) -> dict[str, Any] | None:
+def _scope(back: Backward, dtype: torch.dtype) -> dict[str, Any] | None:
     """Every name that the lines may have, the inputs and all that follows from them in a dtype."""
     program: Program = back.program
     given = {i.name: i.value for i in program.inputs}
@@ -149,12 +157,7 @@ def _scope(
         return None  # complex numbers come in doubles or singles alone
     if any(value.dtype != torch.float64 for value in floats.values()):
         return None  # it was read as it is called
-    inputs = {**given, **{name: value.to(device, dtype) for name, value in floats.items()}}
-    if device is not None:
-        inputs = {
-            name: value.to(device) if isinstance(value, torch.Tensor) else value
-            for name, value in inputs.items()
-        }
+    inputs = {**given, **{name: value.to(dtype) for name, value in floats.items()}}
     with default_dtype(torch.float32), torch.random.fork_rng(devices=[]):
         try:
             values = back.forward_values(inputs)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradninja.derive.holding.against_autograd import SUSPECTS
+from gradninja.derive.holding.against_autograd import SUSPECTS, largest_of
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.given.packed import leaves as leaves_of
@@ -47,7 +47,7 @@ def hold(
             f"the lines that were read do not give what {live.name} gives, so nothing is derived",
             hint=_why(program, live),
         )
-    scale = max((float(t.abs().amax()) for t in found.values() if t.numel()), default=0.0)
+    scale = largest_of(found.values())
     for name, true in found.items():
         if not _close(derived[name], true, tolerance, scale):
             raise DeriveError(
@@ -91,9 +91,11 @@ def truth(
     leaves = {n: values[n].detach().clone().requires_grad_() for n in program.differentiable}
     held = {}
     for name, tensor in live.tensors.items():
-        value = tensor.detach()
-        value = wide(value) if program.default == torch.float64 else value
-        value = leaves[name] if name in leaves else value.clone()
+        if name in leaves:
+            value = leaves[name]
+        else:
+            value = tensor.detach()
+            value = (wide(value) if program.default == torch.float64 else value).clone()
         if isinstance(tensor, nn.Parameter):
             value = nn.Parameter(value, requires_grad=name in leaves)
             if name in leaves:
