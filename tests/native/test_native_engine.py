@@ -151,7 +151,7 @@ def test_what_cannot_be_trusted_is_not_used(
     tmp_path, monkeypatch, compile_training, told_of, error
 ):
     monkeypatch.setattr(native, "compile_training", compile_training)
-    monkeypatch.setattr(run_module, "_WORTH_COMPILING", 10)
+    monkeypatch.setattr(engine_module, "_WORTH_COMPILING", 10)
     told = []
     config = small_run(tmp_path, "plain", engine="torch").config
     run = begin(replace(config, engine="auto"), out=tmp_path / "auto", tell=told.append)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from gradninja.cli import app
 from gradninja.training import Interrupted, go, resume
+from gradninja.training import native as native_module
 from gradninja.training import run as run_module
 from gradninja.training.checkpoint import read
 from gradninja.training.pictures import plots
@@ -74,7 +75,7 @@ def test_lines_that_cannot_be_compiled_are_named(tmp_path, monkeypatch):
     assert done.exit_code != 0
     assert "fft" in str(done.exception)
     assert not (tmp_path / "a").exists()
-    monkeypatch.setattr(run_module, "_WORTH_COMPILING", 1)
+    monkeypatch.setattr(native_module, "_WORTH_COMPILING", 1)
     run = small_run(tmp_path, "b", model=model, engine="auto", backward="backward")
     assert run.config.engine == "torch"
     go(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,24 +15,28 @@ from safetensors.torch import load_file
 from calling import call
 from gradninja.cli.shared import launching as starting
 from gradninja.errors import RunError
+from gradninja.training import native, plan
+from gradninja.training.loop import Hooks
 from gradninja.training.pictures import plots
-from gradninja.training.steps.ranks import place_of, restarted
+from gradninja.training.steps.ranks import Ranks, place_of, restarted
 from small_runs import word_file
 
-SMALL = ["--steps", "12", "--hidden", "8", "--batch", "5", "--engine", "torch", "--quiet"]
+SMALL = ["--steps", "12", "--hidden", "8", "--batch", "5", "--quiet"]
 
 
-def test_two_ranks_end_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_two_ranks_end_as_one(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uneven shares of a batch of 5, BatchNorm's sums over both, the lecture's own backward."""
     monkeypatch.setattr(plots, "draw", lambda *args: [])
     words = word_file(tmp_path)
     alone, both = tmp_path / "alone", tmp_path / "both"
-    assert call("train", str(words), "--out", str(alone), *SMALL) == 0
+    assert call("train", str(words), "--out", str(alone), *SMALL, "--engine", "torch") == 0
     command = [sys.executable, "-m", "gradninja", "train", str(words), "--out", str(both)]
-    on_ranks = [*SMALL[:6], "--quiet", "--ranks", "2"]
+    on_ranks = [*SMALL, "--engine", engine, "--ranks", "2"]
     done = subprocess.run([*command, *on_ranks], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation loss") == 1
+    assert json.loads((both / "config.json").read_text())["engine"] == engine
     one, two = (load_file(folder / "weights.safetensors") for folder in (alone, both))
     assert one.keys() == two.keys()
     for name, value in one.items():
@@ -45,13 +50,12 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in rows if "loss" in row]
 
 
-@pytest.mark.parametrize("refused", [["--engine", "native"], ["--verify", "1"], ["--fit"]])
+@pytest.mark.parametrize("refused", [["--verify", "1"], ["--fit"]])
 def test_what_several_ranks_cannot_is_refused(refused: list[str], monkeypatch, capsys) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     assert call("train", *refused) == 2
-    said = "--engine native" if "native" in refused else refused[0]
-    assert f"several ranks cannot {said}: " in capsys.readouterr().err
+    assert f"several ranks cannot {refused[0]}: " in capsys.readouterr().err
 
 
 class Failure:
@@ -94,9 +98,48 @@ def test_ranks_that_are_started_anew_go_on_where_a_checkpoint_is(
         restarted(None)
 
 
-def test_only_rank_0_writes_to_the_run_folder(tmp_path: Path) -> None:
-    from gradninja.training.steps.ranks import Ranks
+class Others:
+    """`dist.all_reduce` for one rank, where another rank has a number of its own."""
 
+    def __init__(self, theirs: int) -> None:
+        self.theirs, self.calls = theirs, 0
+
+    def __call__(self, tensor: torch.Tensor, op: object) -> None:
+        self.calls += 1
+        tensor.fill_(max(int(tensor), self.theirs))
+
+
+def test_ranks_take_as_many_steps_as_the_slowest_can_and_stop_together(monkeypatch) -> None:
+    import torch.distributed as dist
+
+    alone = Hooks(save=print, show=print, stop=lambda: False)
+    steps, others = 15, Others(-3)
+    hooks = Ranks(0, 2).together(alone, lambda: steps, many=False)
+    monkeypatch.setattr(dist, "all_reduce", others)
+    assert hooks.pace(8) == 3
+    others.theirs = 1  # who was asked to stop
+    assert not hooks.stop()
+    assert others.calls == 1  # between two times they do not ask each other
+    steps = 16
+    assert hooks.stop()
+    steps = 17
+    assert Ranks(0, 2).together(alone, lambda: steps, many=True).stop()
+
+
+def test_all_ranks_have_compiled_code_or_none_has(monkeypatch) -> None:
+    config = plan("mlp", engine="auto", steps=20_000)
+    monkeypatch.setattr(native, "compiled", lambda *given: "code")
+    told: list[str] = []
+    monkeypatch.setattr(Ranks, "largest", lambda self, number: 1)
+    given = (None, None, None)
+    assert native.engine_of(*given, config, told.append) == "code"
+    assert native.engine_of(*given, config, told.append, Ranks(0, 2)) is None
+    assert "another rank cannot compile its step" in told[0]
+    with pytest.raises(RunError, match="another rank"):
+        native.engine_of(*given, replace(config, engine="native"), told.append, Ranks(0, 2))
+
+
+def test_only_rank_0_writes_to_the_run_folder(tmp_path: Path) -> None:
     assert place_of(None, tmp_path) == place_of(Ranks(0, 2), tmp_path) == tmp_path
     other = place_of(Ranks(1, 2), tmp_path)
     assert other is not None and other != tmp_path and not any(other.iterdir())
@@ -106,7 +149,7 @@ def test_deterministic_sums_are_taken_in_the_order_of_the_ranks(monkeypatch) -> 
     """(1e8 + -1e8) + 1 in float32 is 1; in another order it is 0."""
     import torch.distributed as dist
 
-    from gradninja.training.steps.ranks import Collectives
+    from gradninja.training.steps.rank_step import Collectives
 
     handed_in = [torch.tensor([1e8, 3.0]), torch.tensor([-1e8, 1.0]), torch.tensor([1.0, 2.0])]
 

@@ -227,8 +227,7 @@ def train(
     if ranks > 1 and not is_rank():
         raise typer.Exit(launch(sys.argv[1:], ranks, model, named=out or resume))
     if is_rank():
-        refuse_on_ranks(native=engine is Engine.native, verify=verify > 0, fit=fit)
-        engine = Engine.torch
+        refuse_on_ranks(verify=verify > 0, fit=fit)
     if resume is not None:
         _refuse_changes(given)
     with joined(deterministic) as place:
@@ -236,7 +235,7 @@ def train(
         quiet = quiet or (place is not None and not place.first)
         goes_on = resume or (out if place is not None and restarted(out) else None)
         if goes_on is not None:
-            run = resume_run(goes_on, words, tell=tell)
+            run = resume_run(goes_on, words, tell=tell, ranks=place)
             if place is not None and not place.first:
                 assert folder is not None
                 run = replace(run, folder=RunFolder(folder))
@@ -264,8 +263,7 @@ def train(
             chosen |= {"threads": threads, "fit": fit, "options": options, "engine": engine.value}
             chosen["patience"] = patience
             config = plan(model, words, **chosen)
-            run = begin(config, out=folder, overwrite=overwrite, tell=tell)
-        run = replace(run, ranks=place, engine=None if place is not None else run.engine)
+            run = begin(config, out=folder, overwrite=overwrite, tell=tell, ranks=place)
         if place is not None and not place.first:
             try:
                 take_part(run)

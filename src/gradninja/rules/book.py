@@ -166,7 +166,7 @@ class Open:
 
     Args:
         book: what says through which operations no gradient goes.
-        own: functions that are taken whole, by name.
+        own: functions that are taken whole, by the name or path that they are called by.
     """
 
     def __init__(self, book: Book, own: Mapping[str, Callable[..., Any]]) -> None:

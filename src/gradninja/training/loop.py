@@ -35,7 +35,8 @@ class Hooks:
 
     `save` writes a checkpoint (each `save_every` seconds); `stop` tells whether a person asked to
     stop; `show` takes progress; `verify`, when given, judges each `verify_every`-th step;
-    `validate`, when given, tells the validation loss.
+    `validate`, when given, tells the validation loss; `pace` is told how many steps may be taken
+    at once, and says how many are.
     """
 
     save: Callable[[State], None]
@@ -45,6 +46,7 @@ class Hooks:
     verify: Callable[[int, Mapping[str, object], Mapping[str, object]], None] | None = None
     verify_every: int = 0
     validate: Callable[[State], float] | None = None
+    pace: Callable[[int], int] = lambda steps: steps
 
 
 def descend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,11 +20,18 @@ from gradninja.training.loop import Hooks, Watch, diagnosed
 from gradninja.training.metrics import Metrics
 from gradninja.training.steps.batches import Examples, block_steps
 from gradninja.training.steps.optimisers import SCALARS, kept_as, plain, scalars, written
+from gradninja.training.steps.rank_step import RankStep
 from gradninja.training.steps.verify import wrong
 
+if TYPE_CHECKING:
+    from gradninja.training.steps.ranks import Ranks
+
+_WORTH_COMPILING = 10_000  # steps from which on compiling, some seconds, pays
 _CALL = 0.1  # seconds that a call into compiled code should take: Ctrl-C waits for its end
 # A rate so large that the update is all that is left of a parameter: its gradient, to be read off.
 _HUGE = 2.0**20
+
+_WHOLE = slice(None)
 
 Arrays = Mapping[str, NDArray[np.floating]]
 
@@ -51,10 +58,13 @@ class Kernel(Protocol):
 
 
 class Engine:
-    """A kernel, and what it needs to take the steps of a run."""
+    """A kernel, and what it needs to take the steps of a run, of this `share` of each batch."""
 
-    def __init__(self, kernel: Kernel, examples: Examples, config: Config) -> None:
+    def __init__(
+        self, kernel: Kernel, examples: Examples, config: Config, share: slice = _WHOLE
+    ) -> None:
         self.kernel, self._examples, self._config = kernel, examples, config
+        self._share = share
         self._block = -1
         self._positions = np.empty((0, config.batch), np.int64)
 
@@ -122,11 +132,14 @@ class Engine:
     ) -> Tensor:
         arrays = {kept_as(name): value.numpy() for name, value in held.items()}
         losses = np.empty(len(positions), next(iter(arrays.values())).dtype)
-        self.kernel.run(arrays, self._examples.split.stream, positions, rates, losses)
+        mine = positions[:, self._share]
+        self.kernel.run(arrays, self._examples.split.stream, mine, rates, losses)
         return torch.from_numpy(losses)
 
 
-def compare(engine: Engine, step: Step, state: State, config: Config, number: int) -> str | None:
+def compare(
+    engine: Engine, step: Step | RankStep, state: State, config: Config, number: int
+) -> str | None:
     """What is wrong with the engine's step, beside PyTorch's of the same lines; None if nothing.
 
     The batch is that of the step of this number.
@@ -143,7 +156,12 @@ def compare(engine: Engine, step: Step, state: State, config: Config, number: in
 
 
 def descend_natively(
-    state: State, engine: Engine, step: Step, config: Config, metrics: Metrics, hooks: Hooks
+    state: State,
+    engine: Engine,
+    step: Step | RankStep,
+    config: Config,
+    metrics: Metrics,
+    hooks: Hooks,
 ) -> None:
     """As `loop.descend`, by an engine; `step` gives the values that diagnostics tell of.
 
@@ -162,7 +180,7 @@ def descend_natively(
                 hooks.verify(start, values, {**found, **engine.gradients(start, state)})
             end = start + 1
         else:
-            end = min(start + pace, _next_stop(start, config, hooks))
+            end = min(start + hooks.pace(pace), _next_stop(start, config, hooks))
         before = time.monotonic()
         engine.take(state, end)
         each = (time.monotonic() - before) / (state.step - start)
@@ -190,8 +208,42 @@ def _values(engine: Engine, number: int, state: State, config: Config) -> dict[s
     return {**values, "Xb": inputs, "Yb": targets}
 
 
+def engine_of(
+    step: Step | RankStep,
+    state: State,
+    examples: Examples,
+    config: Config,
+    tell: Callable[[str], None],
+    ranks: Ranks | None = None,
+) -> Engine | None:
+    """The compiled code that takes a run's steps; None where PyTorch is to take them.
+
+    Raises as `compiled`, where the config asks for it. Ranks have all one, or none has.
+    """
+    if config.engine == "torch" or (config.engine == "auto" and config.steps < _WORTH_COMPILING):
+        return None
+    found, error = None, None
+    try:
+        found = compiled(step, state, examples, config, tell)
+    except Exception as caught:
+        error = caught
+    if ranks is not None and ranks.largest(int(error is not None)) and error is None:
+        error = RunError("another rank cannot compile its step")
+    if error is None:
+        return found
+    if config.engine == "native":
+        raise error
+    ours = "" if isinstance(error, GradninjaError) else f" (our mistake, {type(error).__name__})"
+    tell(f"trained by PyTorch, because the native engine cannot{ours}: {error}")
+    return None
+
+
 def compiled(
-    step: Step, state: State, examples: Examples, config: Config, tell: Callable[[str], None]
+    step: Step | RankStep,
+    state: State,
+    examples: Examples,
+    config: Config,
+    tell: Callable[[str], None],
 ) -> Engine:
     """An engine for a run's step. `tell` is told when something takes its time.
 
@@ -200,7 +252,9 @@ def compiled(
     """
     from gradninja import native  # numba is slow to import
 
-    positions = examples.positions(batch=config.batch, seed=config.seed, block=0)[0]
+    rank = step if isinstance(step, RankStep) else None
+    share = _WHOLE if rank is None else rank.share
+    positions = examples.positions(batch=config.batch, seed=config.seed, block=0)[0][share]
     inputs, targets = (value.numpy() for value in examples.at(positions))
     values: dict[str, object] = {**config.sizes, **config.options, "Xb": inputs, "Yb": targets}
     values |= {name: value.numpy() for name, value in state.parameters.items()}
@@ -208,13 +262,16 @@ def compiled(
     names = tuple(sorted(state.parameters))
     losses = next(iter(state.parameters.values())).numpy().dtype
     text, told = step.source, dict[str, Any]()
+    if rank is not None:
+        values |= rank.given
+        told = {"collectives": rank.collectives, "ranks": rank.ranks}
     if not plain(config):
         text, stores = written(config, names, step.source)
         values |= {kept_as(name): value.numpy() for name, value in state.moments.items()}
         values |= {name: np.ones((), losses) for name in SCALARS}
-        told = {"stores": stores, "scalars": SCALARS}
+        told |= {"stores": stores, "scalars": SCALARS}
     kernels = []
-    for columns, number in _columns(examples, config):
+    for columns, number in _columns(examples, config, rank is not None):
         values["Xb"] = inputs[:, :columns]
         values["Yb"] = targets[:, :columns] if examples.whole else targets
         try:
@@ -226,22 +283,23 @@ def compiled(
                 error.spot = step.spot(error.spot)  # in the person's text, not the step's
             raise
         kernels.append(kernel)
-        if wrong := compare(Engine(kernel, examples, config), step, state, config, number):
+        alone = Engine(kernel, examples, config, share)
+        if wrong := compare(alone, step, state, config, number):
             raise RunError(f"compiled, the step is not what it is in PyTorch: {wrong}")
     whole = kernels[-1] if len(kernels) == 1 else native.ByLength(kernels)
-    return Engine(whole, examples, config)
+    return Engine(whole, examples, config, share)
 
 
-def _columns(examples: Examples, config: Config) -> list[tuple[int, int]]:
+def _columns(examples: Examples, config: Config, on_ranks: bool) -> list[tuple[int, int]]:
     """The columns that a step is compiled for, and for each a step that has no more.
 
     Whole words of a batch often are shorter than the longest of the list. What is derived holds
-    for one number of columns.
+    for one number of columns, as a rank's text does.
     """
     from gradninja.native import columns_of, shorter
 
     every = [(examples.context, config.steps)]
-    if not examples.whole or config.backward == DERIVED:
+    if not examples.whole or config.backward == DERIVED or on_ranks:
         return every
     split = examples.split
     ends = np.flatnonzero(split.stream == 0)

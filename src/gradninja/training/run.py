@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradninja import models
 from gradninja.data import Dataset, load_words
-from gradninja.errors import GradninjaError, ModelError, RunError
+from gradninja.errors import ModelError, RunError
 from gradninja.models import Model, Step
 from gradninja.training import checkpoint
 from gradninja.training import metrics as lines
@@ -22,7 +22,7 @@ from gradninja.training.config import DERIVED, Config
 from gradninja.training.folder import RunFolder, open_new, open_old, write_whole
 from gradninja.training.loop import Hooks, Progress, descend
 from gradninja.training.metrics import Metrics
-from gradninja.training.native import Engine, compiled, descend_natively
+from gradninja.training.native import Engine, descend_natively, engine_of
 from gradninja.training.network import Network
 from gradninja.training.parameters import drawn, fitted, refuse_foreign
 from gradninja.training.sampling import Word, sample
@@ -33,10 +33,10 @@ from gradninja.training.steps.validation import enough, notes, validator
 from gradninja.training.steps.verify import verifier
 
 if TYPE_CHECKING:
+    from gradninja.training.steps.rank_step import RankStep
     from gradninja.training.steps.ranks import Ranks
 
 SAMPLES = 20
-_WORTH_COMPILING = 10_000  # steps from which on compiling, some seconds, pays
 _ROOM = 2**20  # bytes that a run writes besides its checkpoints: metrics and pictures, generously
 
 
@@ -65,7 +65,8 @@ class Run:
     """A run that can go on: its recipe, where it is kept, and how far it got.
 
     `step` is None for a run that is fitted and has no steps; `engine` is the compiled code that
-    takes them, None where PyTorch does; `ranks` is this process's place among several.
+    takes them, None where PyTorch does; `ranks` is this process's place among several, and `mine`
+    the step of its share.
     """
 
     folder: RunFolder
@@ -76,6 +77,7 @@ class Run:
     step: Step | None
     engine: Engine | None = None
     ranks: Ranks | None = None
+    mine: RankStep | None = None
 
     @property
     def size(self) -> int:
@@ -94,9 +96,11 @@ def begin(
     out: Path | None = None,
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Make a new run. `config.model` is a built-in name or a path; what the config says of data,
-    backward, engine and versions is filled in. `tell` takes what a person may want to know.
+    backward, engine and versions is filled in. `tell` takes what a person may want to know;
+    `ranks` is this process's place among several.
 
     All that can be wrong is found here, before the folder is touched: one step is tried. Raises
     DataError, ModelError and RunError, and NativeError for lines that the native engine cannot
@@ -126,14 +130,13 @@ def begin(
         state = State(0, weights, moments=moments(config, weights))
         step, backward = _step(model, config, state, dataset)
         config = replace(config, backward=backward)
-        engine = None
+        mine, engine = None, None
         if step is not None:
-            _try(step, state, config, _values(model, state, config, dataset))
-            engine = _engine(step, state, _examples(model, config, dataset), config, tell)
+            mine, engine = _prepared(model, config, state, dataset, step, tell, ranks)
         config = replace(config, engine="torch" if engine is None else "native")
         room = 2 * len(checkpoint.pack(state)) + _ROOM
     folder = open_new(out, model.name, overwrite=overwrite, size=room)
-    run = Run(folder, config, model, dataset, state, step, engine)
+    run = Run(folder, config, model, dataset, state, step, engine, ranks, mine)
     with folder.locked(), _writing(run):
         folder.clear()
         write_whole(folder.config, config.to_json().encode())
@@ -143,7 +146,11 @@ def begin(
 
 
 def resume(
-    path: Path, words: Path | None = None, *, tell: Callable[[str], None] = lambda text: None
+    path: Path,
+    words: Path | None = None,
+    *,
+    tell: Callable[[str], None] = lambda text: None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """A run as its last checkpoint left it. Needs nothing but the folder, and the word list where
     it was (or at `words`). Raises RunError when that changed, or the folder is none of a run.
@@ -158,11 +165,10 @@ def resume(
         tell(f"{problem}; the file as it was is kept as {lines.DAMAGED}")
     with torch.inference_mode():
         step, _ = _step(model, config, state, dataset)
-        engine = None
+        mine, engine = None, None
         if step is not None and state.step < config.steps:
-            _try(step, state, config, _values(model, state, config, dataset))
-            engine = _engine(step, state, _examples(model, config, dataset), config, tell)
-    return Run(folder, config, model, dataset, state, step, engine)
+            mine, engine = _prepared(model, config, state, dataset, step, tell, ranks)
+    return Run(folder, config, model, dataset, state, step, engine, ranks, mine)
 
 
 def load_dataset(config: Config, words: Path | None = None) -> Dataset:
@@ -253,20 +259,16 @@ def _train(
         padded=config.backward == DERIVED or run.ranks is not None,
     )
     verify = verifier(step, state.parameters) if verify_every else None
-    ranks = run.ranks
+    ranks, taken = run.ranks, run.mine or step
     with stop_signals(patient=ranks is not None) as stop:
         validate = validator(run.model, config, run.dataset)
         hooks = Hooks(save, show, stop, save_every, verify, verify_every, validate)
         if ranks is not None:
-            own = None if config.backward == DERIVED else config.backward
-            values = _values(run.model, state, config, run.dataset)
-            hooks = replace(hooks, stop=ranks.agreed(stop, lambda: state.step))
-            mine = ranks.step(run.model, own, values)
-            descend(state, mine, stream, config, metrics, hooks)
-        elif run.engine is not None:
-            descend_natively(state, run.engine, step, config, metrics, hooks)
+            hooks = ranks.together(hooks, lambda: state.step, many=run.engine is not None)
+        if run.engine is not None:
+            descend_natively(state, run.engine, taken, config, metrics, hooks)
         else:
-            descend(state, step, stream, config, metrics, hooks)
+            descend(state, taken, stream, config, metrics, hooks)
     if state.step < config.steps and not enough(state, config):
         raise Interrupted(run.folder.path, state.step)
 
@@ -313,22 +315,22 @@ def _step(
         return model.step(source=f"{back.whole_forward}\n{back.source}"), DERIVED
 
 
-def _engine(
-    step: Step, state: State, examples: Examples, config: Config, tell: Callable[[str], None]
-) -> Engine | None:
-    """The compiled code that takes a run's steps; None where PyTorch is to take them."""
-    if config.engine == "torch" or (config.engine == "auto" and config.steps < _WORTH_COMPILING):
-        return None
-    try:
-        return compiled(step, state, examples, config, tell)
-    except Exception as error:
-        if config.engine == "native":
-            raise
-        ours = (
-            "" if isinstance(error, GradninjaError) else f" (our mistake, {type(error).__name__})"
-        )
-        tell(f"trained by PyTorch, because the native engine cannot{ours}: {error}")
-        return None
+def _prepared(
+    model: Model,
+    config: Config,
+    state: State,
+    dataset: Dataset,
+    step: Step,
+    tell: Callable[[str], None],
+    ranks: Ranks | None,
+) -> tuple[RankStep | None, Engine | None]:
+    """What takes the steps: that of this rank's share, and compiled code, where there are these."""
+    values = _values(model, state, config, dataset)
+    _try(step, state, config, values)
+    own = None if config.backward == DERIVED else config.backward
+    mine = None if ranks is None else ranks.step(model, own, values)
+    examples = _examples(model, config, dataset)
+    return mine, engine_of(mine or step, state, examples, config, tell, ranks)
 
 
 def _plain(value: object) -> object:

@@ -36,12 +36,12 @@ def told(error: Exception) -> bool:
     return True
 
 
-def refuse_on_ranks(native: bool, verify: bool, fit: bool) -> None:
+def refuse_on_ranks(verify: bool, fit: bool) -> None:
     """Raise RunError for what one process alone can do."""
-    for asked, name in ((native, "--engine native"), (verify, "--verify"), (fit, "--fit")):
+    for asked, name in ((verify, "--verify"), (fit, "--fit")):
         if asked:
             raise RunError(
-                f"several ranks cannot {name}: their steps are PyTorch's",
+                f"several ranks cannot {name}: that is one process's work",
                 hint=f"Leave {name} out, or --ranks.",
             )
 

@@ -1,4 +1,4 @@
-"""What a compiled function is given beside its arrays: sizes, memory, the matrix product."""
+"""What a compiled function is given beside its arrays: sizes, memory, what it calls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from gradninja.lines import STATIC, Program
 from gradninja.native.cache import Say
 from gradninja.native.calls.blocks import empty
+from gradninja.native.calls.meeting import Meeting
 from gradninja.native.kernels.gemm_calls import address_of_gemm
 from gradninja.native.kernels.threads import Team
 from gradninja.native.maps.compiled_text import RESERVED
@@ -28,6 +29,8 @@ class Outside:
         self.work = dict(memory.sizes)
         self.arguments = ["sizes", *map(work_name, self.work)]
         self.arguments += [f"product_{dtype}" for dtype in self.products]
+        self.collectives = tuple(writer.collectives)
+        self.arguments += ["collectives"] if self.collectives else []
         # What a size is a multiple of is told: LLVM leaves out what would be left over.
         self.lines = [
             f"{name} = sizes[{place}] & -{size & -size}  # {size}"
@@ -35,14 +38,19 @@ class Outside:
         ]
         self.lines += memory.lines()
 
-    def values(self, say: Say | None = None, team: Team | None = None) -> list[Any]:
-        """The arguments' values; the memory is fresh. A team shares the products of its dtype."""
+    def values(
+        self, say: Say | None = None, team: Team | None = None, meeting: Meeting | None = None
+    ) -> list[Any]:
+        """The arguments' values; the memory is fresh. A team shares the products of its dtype, and
+        in a meeting the collectives are done.
+        """
         found: list[Any] = [self.sizes]
         found += [aligned(size, dtype) for dtype, size in self.work.items()]
-        return found + [
+        found += [
             address_of_gemm(dtype, say) if team is None or team.dtype != dtype else team.address
             for dtype in self.products
         ]
+        return found + ([] if meeting is None else [meeting.address])
 
 
 def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:

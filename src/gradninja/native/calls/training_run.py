@@ -13,11 +13,13 @@ import torch
 from gradninja.errors import GradninjaError, Spot
 from gradninja.lines.given.source import parse
 from gradninja.native.cache import Say
+from gradninja.native.calls.meeting import Meeting
 from gradninja.native.calls.outside import Outside, size_names
 from gradninja.native.kernels.threads import Team
 from gradninja.native.machine.build import Machine
 from gradninja.native.maps.compiled_text import module
 from gradninja.native.maps.graph import Leaf
+from gradninja.native.ops.collectives import stand_ins
 from gradninja.native.ops.table import lowered
 from gradninja.native.plan.arena import Memory
 from gradninja.native.plan.emit import INDENT, Writer
@@ -72,6 +74,7 @@ class Kernel:
         dtype: of the parameters and losses.
         scalars: how many numbers each step is told; none but the rate where it is 0.
         threads: how many share the large matrix products; the results are the same bit for bit.
+        collectives: the functions by which ranks work together.
     """
 
     source: str
@@ -85,6 +88,8 @@ class Kernel:
     threads: int = 1
     scalars: int = 0
     columns: int = 1
+    collectives: Any = None
+    meeting: Meeting | None = field(default=None, repr=False)
     team: Team | None = field(default=None, repr=False)
     function: Callable[..., None] | None = field(default=None, repr=False)
     held: list[Any] | None = field(default=None, repr=False)  # its own memory, from call to call
@@ -122,7 +127,10 @@ class Kernel:
         if self.held is None:
             contexts = np.zeros(self.batch * self.context, np.int64)
             targets = np.zeros(self.batch * self.columns, np.int64)
-            self.held = [contexts, targets, *self.outside.values(self.say, self.team)]
+            if self.outside.collectives:
+                self.meeting = Meeting(self.outside.collectives, self.collectives)
+            held = self.outside.values(self.say, self.team, self.meeting)
+            self.held = [contexts, targets, *held]
         contexts, targets, *rest = self.held
         arguments = [*flat, stream, places.reshape(-1), rates, losses, contexts, targets]
         arguments += [len(places), *rest]
@@ -132,6 +140,8 @@ class Kernel:
             with nullcontext() if self.team is None else self.team.at_work():
                 self.function(*arguments)
         except IndexError as error:
+            if self.meeting is not None and self.meeting.error is not None:
+                raise self.meeting.error from None
             raise NativeError(str(error)) from None
         if self.team is not None and not self.team.shared:
             self.threads, self.team, self.held = 1, None, None
@@ -157,6 +167,8 @@ def compile_training(
     threads: int = 1,
     stores: Mapping[str, str] | None = None,
     scalars: Sequence[str] = (),
+    collectives: Any = None,
+    ranks: int = 1,
 ) -> Kernel:
     """Compile the steps of a model.
 
@@ -173,17 +185,19 @@ def compile_training(
         stores: in place of W -= rate * dW: what is kept from step to step, and the local that
             each becomes after a step.
         scalars: values of no axes that each step is told anew, in the columns of `rates`.
+        collectives: has the functions by which the text has so many `ranks` work together, as
+            methods named as PyTorch's functional collectives; each step then calls them.
 
     Raises:
         ReadError, NativeError: a line that is not compiled, with the place in it.
     """
     try:
-        kernel = _compile_training(text, values, parameters, say, stores, scalars)
+        kernel = _compile_training(text, values, parameters, say, stores, scalars, ranks)
     except GradninjaError as error:
         if error.spot is not None:
             error.spot = spot(error.spot)
         raise
-    kernel.threads = threads
+    kernel.threads, kernel.collectives = threads, collectives
     return kernel
 
 
@@ -194,6 +208,7 @@ def _compile_training(
     say: Say | None,
     stores: Mapping[str, str] | None,
     scalars: Sequence[str],
+    ranks: int,
 ) -> Kernel:
     given = {
         name: torch.from_numpy(np.ascontiguousarray(value))
@@ -202,7 +217,8 @@ def _compile_training(
         for name, value in values.items()
     }
     kept = {name: f"d{name}" for name in parameters} if stores is None else stores
-    program, _ = read_step(parse(text, "<step>", None), given, list(kept.values()))
+    source, wanted = parse(text, "<step>", None), list(kept.values())
+    program, _ = read_step(source, given, wanted, whole=stand_ins(ranks))
     lowering = lowered(program)
     loss, *gradients = lowering.outputs
     if loss.shape != ():

@@ -130,6 +130,14 @@ class Code:
         function = out.made(f"load ptr, ptr {cell}", "int64").text
         out.add(f"call void {function}({', '.join(map(str, given))})")
 
+    def _collective(self, call: ast.Call) -> Value:
+        """Whether a call of the function at an address fails."""
+        at, place, handed, found = call.args
+        function = self.out.made(f"inttoptr {self.value(at)} to ptr", "int64").text
+        listed = f"{self.value(place)}, {self.named(handed)}, {self.named(found)}"
+        failed = self.out.made(f"call i32 {function}({listed})", "int64").text
+        return self.out.made(f"icmp ne i32 {failed}, 0", "bool")
+
     def place(self, dtype: str) -> Pointer:
         """A place on the stack."""
         name = self.out.fresh("at")
@@ -211,6 +219,8 @@ class Code:
             value = self.value(inner)
             number = _number(inner)
             return out.cast(value, name) if number is None else constant(number, name)
+        if name == "collective":
+            return self._collective(node)
         if name in ("plus", "select", *_WRAPPING, *_EXTREMES):
             values = [self.value(argument) for argument in node.args]
             if name == "plus":

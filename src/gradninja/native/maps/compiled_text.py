@@ -21,7 +21,7 @@ BUILTINS = frozenset(vars(builtins))
 RESERVED = {name for names in _HOMES.values() for name in names} | {
     "math", "np", "float32", "float64", "int64", "rate", "rates",
     "step", "steps", "run", "stream", "positions", "losses", "sizes", "work_float32", "example",
-    "position", "inside", "back", "token", "place",
+    "position", "inside", "back", "token", "place", "collective", "collectives",
     "work_float64", "work_int64", "work_bool", "product_float32", "product_float64",
     *BUILTINS, *keyword.kwlist,
 }  # fmt: skip

@@ -44,7 +44,8 @@ class Node:
     said: str = ""
     number: int = 0  # of its making
     range: tuple[int, int] | None = None  # of ints, where it is known
-    keep: bool = False  # must have an array: it is compared with what was picked from it
+    keep: bool = False  # must have an array: others than these loops read it, or what was picked is
+    # compared with it
 
     @property
     def size(self) -> int:
@@ -108,6 +109,16 @@ class Scatter(Node):
     value: Pull = field(default=lambda get, at: get(None, at))
     adds: bool = True
     bare: bool = False
+
+
+@dataclass(eq=False)
+class Collective(Node):
+    """What ranks make together of what each hands in: a call between the loops, of one axis.
+
+    `call`: the collective by its name, and what else it is told.
+    """
+
+    call: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,6 +327,11 @@ class Graph:
                 bare=bare,
             )
         )
+
+    def collective(self, handed: Node, size: int, call: tuple[Any, ...]) -> Node:
+        """So many elements that ranks make of what each hands in, (elements,)."""
+        handed.keep = True
+        return self.add(Collective((size,), handed.dtype, (handed,), call=call))
 
     def gemm(self, a: Node, b: Node) -> Node:
         """(..., m, k) @ (..., k, n); the axes before are broadcast."""

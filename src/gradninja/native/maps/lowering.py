@@ -283,8 +283,11 @@ def _convolution(rank: int, of: str) -> str:
     return f"torch.nn.grad.conv{rank}d_{of}({_PARTS[of]}, {geometry})"
 
 
-# What the lines of a backward say that no forward does: what in-place lines became, and the
-# gradients that PyTorch has functions for.
+# Where the functions are by which a text has ranks work together.
+COLLECTIVES = "torch.distributed._functional_collectives"
+
+# What the lines of a backward say that no forward does: what in-place lines became, the gradients
+# that PyTorch has functions for, and what ranks make together.
 OWN = Book(
     (
         _own("zeroed", "a.zero()"),
@@ -295,6 +298,10 @@ OWN = Book(
         _own("select_written", "select_written(a, src, dim, index)"),
         _own("put", "a.put(index, src, accumulate=False)"),
         *(_own(f"conv{n}d_{of}", _convolution(n, of)) for n in (1, 2, 3) for of in _PARTS),
+        _own("all_reduce", f"{COLLECTIVES}.all_reduce(a, op, group)"),
+        _own("all_reduce_coalesced", f"{COLLECTIVES}.all_reduce_coalesced(tensors, op, group)"),
+        _own("all_gather_tensor", f"{COLLECTIVES}.all_gather_tensor(a, dim, group)"),
+        _own("reduce_scatter_tensor", f"{COLLECTIVES}.reduce_scatter_tensor(a, op, dim, group)"),
     )
 )
 OWN.add(_own("set"))

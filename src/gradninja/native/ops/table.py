@@ -6,6 +6,7 @@ from gradninja.lines import Program
 from gradninja.native.maps.lowering import At, Lowered, Lowering, Row
 from gradninja.native.ops import (
     brackets,
+    collectives,
     einsum,
     elements,
     extremes,
@@ -27,6 +28,7 @@ ROWS: dict[str, Row] = {
     **einsum.ROWS,
     **extremes.ROWS,
     **images.ROWS,
+    **collectives.ROWS,
 }
 
 

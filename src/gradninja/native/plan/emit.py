@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from gradninja.native.maps.graph import Gemm, Leaf, Node, Reduce, Scan, Scatter
+from gradninja.native.maps.graph import Collective, Gemm, Leaf, Reduce, Scan, Scatter
 from gradninja.native.maps.places import Index, Var, index_of
 from gradninja.native.plan.fusing import Plan, Stage
+from gradninja.native.plan.growing import START, asks_twice, grown, start_of
 from gradninja.native.plan.layout import place_of
 from gradninja.native.plan.loops import LETTERS, Body, Evaluate, Store, far_first, fit, number
 from gradninja.native.plan.products import Axis, Product, product_of, variables
@@ -16,15 +17,6 @@ from gradninja.native.plan.rows import Group, axes_of, sizes_of, stores_of
 INDENT = "    "
 _SHORT = 32  # steps of a sum that are written out
 _PRODUCT = {"float32": "product_float32", "float64": "product_float64"}
-_START = {"sum": 0, "prod": 1}
-_INT_GROW = {"prod": "int_mul({0}, {1})"}
-_FLOAT_GROW = {"max": "most({0}, {1})", "min": "least({0}, {1})"}
-_GROW = {
-    "sum": "plus({0}, {1})",
-    "prod": "{0} * ({1})",
-    "max": "select(({1} > {0}) | ({1} != {1}), {1}, {0})",
-    "min": "select(({1} < {0}) | ({1} != {1}), {1}, {0})",
-}
 
 
 class Writer:
@@ -37,6 +29,7 @@ class Writer:
         self.names = {size: name for size, name in sizes.items() if name not in plan.names}
         self.sizes: dict[int, str] = {}  # those that the loops go by
         self.products: set[str] = set()  # the types that matrices are multiplied in
+        self.collectives: list[Collective] = []  # in the order in which they are called
         self.taken = {*plan.names, *self.names.values()}
 
     def body(self) -> list[str]:
@@ -54,6 +47,7 @@ class Writer:
                 "scan": self._scan,
                 "gemm": self._gemm,
                 "scatter": self._scatter,
+                "collective": self._collective,
                 "check": self._check,
             }[stage.kind]
             found += [*self._said(stage), *write(stage)]
@@ -183,18 +177,15 @@ class Writer:
         rows = () if row is None else (row,)
         loops = (*rows, *outer, *gone, *across)
         wanted = [(s.value, len(loops)) for s in stores]
-        twice = [s for s, n in zip(wanted, stage.nodes, strict=True) if _asks_twice(n)]
+        twice = [s for s, n in zip(wanted, stage.nodes, strict=True) if asks_twice(n)]
         body = Body(loops, [*wanted, *twice], taken)
         starts, grows, ends = [], [], []
         for node, store in zip(stage.nodes, stores, strict=True):
             assert isinstance(node, Reduce)
             element = f"{store.buffer.name}[{body.index(store.at)}]"
             total = element if across else body._fresh(self.scalars.load(store.buffer, store.at))
-            starts.append(f"{total} = {_start(node)}")
-            grow = _GROW[node.kind]
-            grow = _INT_GROW.get(node.kind, grow) if node.dtype == "int64" else grow
-            grow = _FLOAT_GROW.get(node.kind, grow) if "float" in node.dtype else grow
-            grows.append(f"{total} = {grow.format(total, body.text(store.value))}")
+            starts.append(f"{total} = {start_of(node)}")
+            grows.append(f"{total} = {grown(node, total, body.text(store.value))}")
             if not across:
                 ends.append(f"{element} = {total}")
         heads = [INDENT * d + self._for(var) for d, var in enumerate(across)]
@@ -233,7 +224,7 @@ class Writer:
         body = Body(nest.loops, [(store.value, len(nest.loops))], self.taken)
         wide = "float64" if "float" in node.dtype else node.dtype
         total = body._fresh(self.scalars.load(store.buffer, store.at))
-        start = f"{wide}({_START[node.kind]})"
+        start = f"{wide}({START[node.kind]})"
         signs = {"sum": "{0} + ({1})", "prod": "{0} * ({1})"}
         if wide == "int64":
             signs = {"sum": "int_add({0}, {1})", "prod": "int_mul({0}, {1})"}
@@ -355,6 +346,17 @@ class Writer:
         grown = f"{element} + {body.text(store.value)}" if node.adds else body.text(store.value)
         return lines + self._nested(nest.loops, body, [f"{element} = {grown}"])
 
+    def _collective(self, stage: Stage) -> list[str]:
+        node = stage.nodes[0]
+        assert isinstance(node, Collective)
+        place, arrays = len(self.collectives), (*node.args, node)
+        self.collectives.append(node)
+        handed, found = (self.plan.buffers[each].name for each in arrays)
+        return [
+            f"if collective(collectives, {place}, {handed}, {found}):",
+            f"{INDENT}raise IndexError('the ranks do not work together')",
+        ]
+
     def _check(self, stage: Stage) -> list[str]:
         plan, check = self.plan, stage.check
         assert check is not None
@@ -378,19 +380,3 @@ def _stored(stores: Sequence[Store], body: Body) -> list[str]:
 
 
 _NOWHERE = Leaf((), "int64").buffer
-
-
-def _asks_twice(node: Node) -> bool:
-    extreme = isinstance(node, Reduce) and node.kind in ("max", "min")
-    return extreme and "float" not in node.dtype
-
-
-def _start(node: Reduce) -> str:
-    if node.kind in _START:
-        return number(
-            _START[node.kind] * 1.0 if "float" in node.dtype else _START[node.kind], node.dtype
-        )
-    least = float("-inf") if "float" in node.dtype else -(2**63)
-    if node.kind == "min":
-        least = -least if "float" in node.dtype else 2**63 - 1
-    return number(least, node.dtype)

@@ -15,6 +15,7 @@ from gradninja.native.maps.compiled_text import RESERVED
 from gradninja.native.maps.graph import (
     FREE,
     Check,
+    Collective,
     Gemm,
     Get,
     Graph,
@@ -43,7 +44,7 @@ _LONGEST = 40 * FUNCTION  # work in one expression, that texts stay readable and
 class Stage:
     """Loops. `key` says what may share them.
 
-    `kind` is map, reduce, scan, gemm, scatter, check or update.
+    `kind` is map, reduce, scan, gemm, scatter, collective, check or update.
     """
 
     kind: str
@@ -319,7 +320,7 @@ class Plan:
             arg = node.args[0]
             sizes = tuple(arg.shape[a] for a in kept), tuple(arg.shape[a] for a in reduced)
             return Stage("reduce", [node], key=("reduce", *sizes, self.inner_kept(node)))
-        kinds = {Gemm: "gemm", Scan: "scan", Scatter: "scatter"}
+        kinds = {Gemm: "gemm", Scan: "scan", Scatter: "scatter", Collective: "collective"}
         return Stage(kinds[type(node)], [node])
 
     def reduced(self, node: Reduce) -> tuple[list[int], list[int]]:

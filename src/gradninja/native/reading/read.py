@@ -37,6 +37,7 @@ def read_step(
     keep: Keep = None,
     later: Source | None = None,
     own: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+    whole: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
 ) -> tuple[Program, tuple[str, ...]]:
     """A training step, forward then backward, as one Program whose lines change nothing.
 
@@ -49,6 +50,7 @@ def read_step(
             loss and these. None: `d<name>` for each input that has one.
         later: the backward as a function of its own, which takes by name what it wants.
         own: functions that the text calls by these names.
+        whole: functions that are operations, by the paths that the text calls them by.
 
     Raises:
         ReadError: a line is outside of what is read, with line and caret; among them one that
@@ -68,7 +70,7 @@ def read_step(
             value = value.detach()
         inputs.append(Input(formal.name, value, axes=formal.axes))
     writes = Writes({i.name: i.value for i in inputs if isinstance(i.value, torch.Tensor)})
-    reading = Reading(source, Open(BOOK, own={}), writes.syntax())
+    reading = Reading(source, Open(BOOK, own=whole), writes.syntax())
     for name, function in own.items():
         text = load(function)
         reading.local_functions[name] = Function(name, text, text.function)

@@ -122,10 +122,10 @@ def written(config: Config, names: Sequence[str], source: str) -> tuple[str, dic
         adam = f"slope_now * next_m_of_{name} / {spread}"
         lines.append(f"next_{name} = {kept} - {change.get(config.optimizer, adam)}")
         becomes[name] = f"next_{name}"
-    head, _, body = source.partition("\n")
+    head, _, body = source.partition("):\n")
     body = body.removesuffix("    return locals()\n")
     more = [kept_as(f"{kind}/{name}") for kind in MOMENTS[config.optimizer] for name in names]
-    head = head.replace("):", f", {', '.join([*more, *SCALARS])}):")
+    head = f"{head}, {', '.join([*more, *SCALARS])}):"
     below = "".join(f"    {line}\n" for line in lines)
     return f"{head}\n{body}{below}    return locals()\n", becomes
 

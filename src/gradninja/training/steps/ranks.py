@@ -11,74 +11,22 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
-from gradninja.errors import DeriveError, RunError
-from gradninja.lines.scope import run
+from gradninja.errors import RunError
 from gradninja.models import Model
-from gradninja.ranks import Sharded, shard
-from gradninja.ranks.mesh import shares
-from gradninja.ranks.rank_lines import COLLECTIVES
+from gradninja.training.loop import Hooks
+from gradninja.training.steps.rank_step import RankStep, answered, rank_step
 
-AXIS, BATCH = "data", "Xb.0 Yb.0"  # the examples of a batch are what is split
 PATIENCE = 300.0  # seconds that a rank waits for the others
-ORDERED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "sum": torch.add,
-    "max": torch.maximum,
-    "min": torch.minimum,
-}
 _AGREE_EVERY = 16  # steps between two times that ranks tell each other of a wish to stop
-
-
-class Collectives:
-    """The collectives that a text calls, by `torch.distributed`'s own: one flat call for several.
-
-    Args:
-        ordered: sums are taken in the order of the ranks, from what all of them hand in, so that
-            no backend has a say in their bits; else in the backend's own order.
-    """
-
-    def __init__(self, ordered: bool = False) -> None:
-        self.ordered = ordered
-
-    def all_reduce(self, tensor: Tensor, op: str, group: Any) -> Tensor:
-        if self.ordered:
-            whole, *parts = self._parts(tensor, group)
-            for part in parts:
-                whole = ORDERED[op](whole, part)
-            return whole
-        found = tensor.contiguous().clone()
-        dist.all_reduce(found, getattr(dist.ReduceOp, op.upper()), group)
-        return found
-
-    def all_reduce_coalesced(self, tensors: Sequence[Tensor], op: str, group: Any) -> list[Tensor]:
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        whole = self.all_reduce(flat, op, group)
-        parts = torch.split(whole, [tensor.numel() for tensor in tensors])
-        return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
-
-    def all_gather_tensor(self, tensor: Tensor, dim: int, group: Any) -> Tensor:
-        return torch.cat(self._parts(tensor, group), dim)
-
-    def reduce_scatter_tensor(self, tensor: Tensor, op: str, dim: int, group: Any) -> Tensor:
-        whole = self.all_reduce(tensor, op, group)
-        return whole.chunk(dist.get_world_size(group), dim)[dist.get_rank(group)]
-
-    @staticmethod
-    def _parts(tensor: Tensor, group: Any) -> list[Tensor]:
-        """What each rank hands in, in the order of the ranks."""
-        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(parts, tensor.contiguous(), group)
-        return parts
 
 
 @dataclass(frozen=True)
@@ -94,111 +42,31 @@ class Ranks:
         """Whether this is the rank that keeps the run."""
         return self.rank == 0
 
-    def step(
-        self, model: Model, backward: str | None, values: Mapping[str, object]
-    ) -> Callable[[Mapping[str, object]], dict[str, Any]]:
-        """A step that takes a whole batch, works on this rank's share and gives whole gradients.
+    def step(self, model: Model, backward: str | None, values: Mapping[str, object]) -> RankStep:
+        """This rank's step; arguments and errors as of `rank_step`."""
+        return rank_step(model, backward, values, self.rank, self.count, self.ordered)
+
+    def largest(self, number: int) -> int:
+        """The largest that any rank has, told to all of them."""
+        found = torch.tensor(number)
+        with answered():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def together(self, hooks: Hooks, step: Callable[[], int], many: bool) -> Hooks:
+        """Hooks by which all ranks take the same steps, and stop after the same one.
 
         Args:
-            backward: the name of the model file's own; derived when None, or no plain lines.
-            values: a batch, the weights and sizes, to read the forward with.
-
-        Raises:
-            RunError: there are fewer examples than ranks, or shares must be equal and are not.
-            DeriveError: the forward or backward cannot be split.
+            step: tells how many were taken.
+            many: whether several steps are taken at once: the ranks' clocks then have to agree on
+                how many, and there is time to ask after each time who wants to stop.
         """
-        from gradninja.derive import derive
-
-        batch = _length(values)
-        if batch < self.count:
-            raise RunError(
-                f"a batch of {batch} is too small for {self.count} ranks",
-                hint=f"take --batch {self.count} or more, or fewer ranks",
-            )
-        given = {n: values[n] for n in model.arguments("forward") if n in values}
-        with torch.inference_mode(False):
-            plain = {n: v.clone() if isinstance(v, Tensor) else v for n, v in given.items()}
-            back = derive(model.path, plain)
-            try:
-                own = None if backward is None else f"{model.path}:{backward}"
-                found = shard(back, own, split={BATCH: AXIS})
-            except DeriveError:
-                if backward is None:
-                    raise
-                # Its own is no plain lines, as one with a loop over layers: it is derived.
-                found = shard(back, split={BATCH: AXIS})
-        return self._function(found, batch)
-
-    def _function(
-        self, found: Sharded, batch: int
-    ) -> Callable[[Mapping[str, object]], dict[str, Any]]:
-        """The text as a function of whole values."""
-        if found.split.equal and batch % self.count:
-            raise RunError(
-                f"a batch of {batch} is not {self.count} equal shares, which this model wants: it "
-                "looks at all examples together",
-                hint=f"take a --batch that {self.count} divides",
-            )
-        scope: dict[str, Any] = dict(found.program.namespace)
-        run([found.step_locals], scope, "<step of a rank>")
-        scope[COLLECTIVES] = Collectives(self.ordered)
-        function = scope["step"]
-        (axis,) = found.split.axes
-        wanted = function.__code__.co_varnames[: function.__code__.co_argcount]
-        optional = {i.name: i.value for i in found.program.inputs if i.optional}
-        names = dict(
-            zip((f"d{name}" for name in found.wanted), found.backward.returned, strict=True)
-        )
-        names |= dict(zip(found.program.outputs, found.forward.returned, strict=True))
-        group = dist.group.WORLD
-
-        def step(values: Mapping[str, object]) -> dict[str, Any]:
-            length = _length(values)
-            start, mine = shares(length, self.count)[self.rank]
-            here: dict[str, Any] = {**optional, **values, axis.group: group}
-            here |= {axis.whole: length, axis.start: start}
-            for name in axis.inputs:
-                here[name] = here[name].narrow(0, start, mine)
-            with _others():
-                result = function(*(here[name] for name in wanted))
-            return {**result, **{name: result[of] for name, of in names.items()}}
-
-        return step
-
-    def agreed(self, asked: Callable[[], bool], step: Callable[[], int]) -> Callable[[], bool]:
-        """Whether any rank was asked to stop, told to all of them after the same step."""
+        every = 1 if many else _AGREE_EVERY
 
         def stop() -> bool:
-            if step() % _AGREE_EVERY:
-                return False
-            wish = torch.tensor(int(asked()))
-            with _others():
-                dist.all_reduce(wish, dist.ReduceOp.MAX)
-            return bool(wish)
+            return step() % every == 0 and bool(self.largest(int(hooks.stop())))
 
-        return stop
-
-
-@contextmanager
-def _others() -> Iterator[None]:
-    """Turn a call that other ranks do not answer into words."""
-    try:
-        yield
-    except (dist.DistBackendError, dist.DistNetworkError, RuntimeError) as error:
-        said = str(error)
-        lost = any(
-            word in said for word in ("Connection", "Timed out", "timed out", "gloo", "peer")
-        )
-        if not lost:
-            raise
-        raise LostRanks(
-            f"rank {dist.get_rank()} waits for ranks that do not answer",
-            hint="One of them has ended or hangs; the last checkpoint is whole: --resume goes on.",
-        ) from error
-
-
-class LostRanks(RunError):
-    """Other ranks do not answer: what ended them is told by them."""
+        return replace(hooks, stop=stop, pace=lambda steps: -self.largest(-steps))
 
 
 @contextmanager
@@ -252,9 +120,3 @@ def place_of(ranks: Ranks | None, out: Path | None) -> Path | None:
     folder = tempfile.mkdtemp(prefix="gradninja-rank-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
-
-
-def _length(values: Mapping[str, object]) -> int:
-    batch = values["Xb"]
-    assert isinstance(batch, Tensor)
-    return len(batch)

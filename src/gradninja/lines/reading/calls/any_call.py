@@ -36,6 +36,9 @@ def read_call(reading: Reading, node: ast.Call) -> Expr:
     path = dotted(reading, func)
     if path is not None:
         args, kwargs = read_arguments(reading, node)
+        own = reading.book.own.get(path)
+        if own is not None:
+            return apply(reading, node, path, func, own, args, kwargs)
         found = fence.find(path)
         if isinstance(found, type) and not reading.book.knows(path):
             return reading.call(node, reading.static(node, found, func), args, kwargs)
