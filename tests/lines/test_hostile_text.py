@@ -8,8 +8,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from hostile_texts import mangled, programs, refused_texts
 
+import gradninja as gn
+from gradninja import memory
 from gradninja.derive import derive, read_program
 from gradninja.errors import GradninjaError
 from limits import TooLong, time_limit
@@ -137,3 +140,47 @@ def test_a_loop_of_as_many_steps_as_are_allowed_is_read() -> None:
     text = HEAD + SIGNATURE + "    for i in range(10_000):\n        x = x * 1.5\n    return x\n"
     with time_limit(6 * SECONDS):
         assert len(read_program(text).lines) == 10_000
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if 200 MB were free on this machine."""
+    ours = memory._kilobytes
+
+    def told(path: str, name: str) -> int:
+        return 200_000 if name == "MemAvailable" else ours(path, name)
+
+    monkeypatch.setattr(memory, "_kilobytes", told)
+
+
+GROWS = HEAD + SIGNATURE + "    y = x.reshape(-1)\n" + "    y = torch.outer(y, y).reshape(-1)\n" * 2
+WIDE = torch.ones(1, 1).expand(9, 10**10)
+SHORT = {
+    "a line": (f"{GROWS}    return y.sum()\n", torch.ones(100, 2), "it wants more memory than"),
+    "an input": (f"{HEAD}{SIGNATURE}    return x * 2\n", WIDE, "there is not enough memory"),
+}
+
+
+@pytest.mark.parametrize("verb", [gn.derive, gn.fuse])
+@pytest.mark.parametrize("text, x, said", SHORT.values(), ids=SHORT)
+def test_lack_of_memory_is_told(verb, text: str, x, said: str, little_memory) -> None:
+    """In words, by the verbs themselves; and the process may take as much afterwards as before."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(GradninjaError, match=said):
+        verb(text, {"x": x})
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_limit_of_the_persons_own_is_not_raised(little_memory) -> None:
+    """Several at once, the first to begin the first to end: the limit is as it was."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    first, second = memory.within_what_is_there(), memory.within_what_is_there()
+    first.__enter__()
+    held = resource.getrlimit(resource.RLIMIT_DATA)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == held != before
+    memory.limit(10**12)  # more than it may take now
+    assert resource.getrlimit(resource.RLIMIT_DATA) == held
+    second.__exit__(None, None, None)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

@@ -37,6 +37,7 @@ from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError
 from gradninja.lines import Program
 from gradninja.lines.scope import LIBRARY, run
+from gradninja.memory import within_what_is_there
 from gradninja.rules import BOOK, Book
 
 CLEARLY = 0.8  # of the derived cost: what is worth more operations, or longer lines
@@ -76,13 +77,14 @@ def fuse(
     Raises:
         ReadError: the forward is outside of what is read; with line and caret.
         DeriveError: an operation has no rule, or there is no such preference or style.
+        GradninjaError: there is not enough memory for it.
     """
     if prefer not in PREFER:
         raise DeriveError(f"there is no preference {prefer!r}", hint=f"it is {', '.join(PREFER)}")
     if style not in (styles := get_args(FusedStyle)):
         raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(styles)}")
     derived = derive(forward, inputs, wrt, book=book)
-    with derived.as_read(), torch.no_grad():
+    with within_what_is_there(), derived.as_read(), torch.no_grad():
         return _chosen(derived, book, prefer, style)
 
 

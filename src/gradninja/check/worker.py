@@ -30,7 +30,7 @@ from typing import IO, Any
 from gradninja.check.given.module import spot_of
 from gradninja.check.tell.findings import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
-from gradninja.memory import limit
+from gradninja.memory import is_lack_of_memory, limit
 
 START = 60.0  # seconds that importing torch may take on top
 # What every file wants; `autograd.grad` imports the first when it is first called.
@@ -215,7 +215,9 @@ def main(request: str) -> None:
         except KeyboardInterrupt as error:  # Ctrl-C does not come here: the file raises it
             spot = spot_of(error, file.partition(".py:")[0] + ".py" if ".py:" in file else file)
             found = {"error": str(CheckError("the file raises KeyboardInterrupt", spot=spot))}
-        except MemoryError:
+        except Exception as error:
+            if not is_lack_of_memory(error):
+                raise
             text = f"the file wants more memory than the {memory:g} GB that a check may take"
             found = {"error": str(CheckError(text, hint="use smaller sizes, or --memory"))}
         faulthandler.cancel_dump_traceback_later()

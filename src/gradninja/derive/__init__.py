@@ -21,6 +21,7 @@ from gradninja.lines import NAME, Program, read
 from gradninja.lines.ndarray import TORCH
 from gradninja.lines.plain import parts_of, wide
 from gradninja.lines.reading.building import DoesNotRun
+from gradninja.memory import within_what_is_there
 from gradninja.rules import BOOK, Book
 
 __all__ = ["COTANGENT_SEED", "Backward", "BackwardLine", "derive", "read_program"]
@@ -55,10 +56,15 @@ def derive(
     Raises:
         ReadError: the forward is outside of what is read; with line and caret.
         DeriveError: an operation has no rule that covers it, or nothing differentiable is returned.
+        GradninjaError: there is not enough memory for it.
     """
     if style not in (styles := get_args(Style)):
         raise DeriveError(f"there is no style {style!r}", hint=f"styles are: {', '.join(styles)}")
-    with default_dtype(torch.float64), torch.random.fork_rng(devices=[]):
+    with (
+        within_what_is_there(),
+        default_dtype(torch.float64),
+        torch.random.fork_rng(devices=[]),
+    ):
         torch.manual_seed(0)
         program = _check_outputs(read_program(forward, inputs, wrt, book))
         try:

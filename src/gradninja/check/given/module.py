@@ -20,6 +20,7 @@ from gradninja.check.tell.findings import CheckError
 from gradninja.errors import NOT_PYTHON, ReadError, Spot
 from gradninja.lines.given.source import Source
 from gradninja.lines.scope import OF_FILE, OF_INPUTS, run_code, seeded
+from gradninja.memory import is_lack_of_memory
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
 
@@ -142,7 +143,7 @@ def told(error: BaseException) -> str:
     """An error of the person's code in a line."""
     first = str(error).strip().partition("\n")[0]
     kind = type(error).__name__
-    if isinstance(error, MemoryError) or "can't allocate memory" in first:
+    if is_lack_of_memory(error):
         return "it wants more memory than there is, or than --memory allows"
     if isinstance(error, NameError | RuntimeError) and first:
         return first

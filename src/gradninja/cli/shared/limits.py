@@ -84,8 +84,6 @@ def _watched(file: str, timeout: float) -> Iterator[None]:
         if spot is None:
             raise
         raise ReadError("interrupted while the file ran", spot=spot) from None
-    except MemoryError:
-        raise ReadError("there is not enough memory for this", hint="use smaller sizes") from None
     finally:
         watchdog.cancel()
 

@@ -17,6 +17,7 @@ from gradninja.lines.program import ITEM, NAME, STATIC, TUPLE, Expr
 from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.reading.numbers import hold_reckoned
 from gradninja.lines.vocabulary import Vocabulary
+from gradninja.memory import is_lack_of_memory
 
 # What gives a plain Python value that the values of a tensor do not change.
 OF_SHAPES = frozenset(
@@ -125,9 +126,11 @@ class Builder:
         except Exception as error:  # whatever the operation raises is the person's to mend
             named = op[0].isalpha() or op == "[]"  # a function may take a list, `*` does not
             self.hold_single(node, operands, (dict,) if named else (dict, list, tuple))
-            first = str(error).strip().partition("\n")[0]
+            first = str(error).strip().partition("\n")[0] or type(error).__name__
+            if is_lack_of_memory(error):
+                first = "it wants more memory than there is"
             raise DoesNotRun(
-                f"this line does not run: {first or type(error).__name__}",
+                f"this line does not run: {first}",
                 spot=self.source.spot(node),
             ) from None
         if isinstance(value, tuple | list) and any(isinstance(v, torch.Tensor) for v in value):

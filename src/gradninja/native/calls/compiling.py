@@ -19,6 +19,7 @@ from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load, parse
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live
+from gradninja.memory import within_what_is_there
 from gradninja.native.cache import Say
 from gradninja.native.calls.given_arrays import Array, arrays_of, kind_of, tensor_of
 from gradninja.native.calls.gradients import Kept, lines_of
@@ -168,6 +169,7 @@ class Compiled:
             self._made[key] = self._specialise(arrays)
         return self._made[key]
 
+    @within_what_is_there()
     def _specialise(self, arrays: Mapping[str, Any]) -> Specialised:
         values = {n: tensor_of(v) if isinstance(v, np.ndarray) else v for n, v in arrays.items()}
         if self._backward is not None:

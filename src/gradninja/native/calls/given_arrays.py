@@ -14,6 +14,7 @@ Array = np.ndarray[Any, Any]
 _DTYPES = ("float32", "float64", "int64", "bool")
 _TAKEN = frozenset(map(np.dtype, _DTYPES))  # in this machine's order of bytes
 _TAKEN_TENSORS = frozenset(getattr(torch, dtype) for dtype in _DTYPES)
+_MOST_AXES = 64
 _PLAIN = (bool, int, float, str, tuple, type(None), torch.dtype)
 
 
@@ -37,6 +38,8 @@ def _array(name: str, value: Any) -> Any:
                 f"`{name}` is on {value.device}; compiled code works on the CPU",
                 hint="give `.cpu()`",
             )
+        if value.ndim > _MOST_AXES:
+            raise NativeError(f"`{name}` has more than NumPy's {_MOST_AXES} axes")
         if value.dtype not in _TAKEN_TENSORS:
             _hold(name, str(value.dtype).removeprefix("torch."), ".to(torch.{})")
         value = value.detach() if value.requires_grad else value
@@ -55,7 +58,7 @@ def _array(name: str, value: Any) -> Any:
         return np.asarray(value if value.flags.writeable else _Unlocked(value))
     if not isinstance(value, _PLAIN):
         kind = type(value).__name__
-        raise NativeError(f"`{name}` is a {kind}", hint="give an array, a tensor or a number")
+        raise NativeError(f"`{name}` is of type {kind}", hint="give an array, a tensor or a number")
     return value
 
 
