@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -263,3 +265,73 @@ def test_what_is_made_is_kept_and_damage_to_it_is_seen(folder) -> None:
     with pytest.warns(RuntimeWarning, match="GRADNINJA_CACHE"):
         cache.kept("text", make)
     assert len(made) == 2
+
+
+def test_what_was_made_of_another_text_is_not_taken(folder) -> None:
+    """Folders that a backup or a person's script put back under each other's names."""
+    for name in ("one", "two"):
+        cache.put(name, name.encode())
+    one, two = (folder / "native" / key_of(name) / "code" for name in ("one", "two"))
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    assert cache.recalled("one") is None and cache.recalled("two") is None
+    two.write_bytes(second)
+    assert cache.recalled("two") == b"two"
+
+
+def in_the_way(file: Path, what: str) -> None:
+    file.unlink()
+    if what == "a folder":
+        file.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(file)
+    elif what == "a link to itself":
+        file.symlink_to(file)
+    else:
+        file.write_bytes(b"\xff\xfe\x00")
+
+
+@pytest.mark.parametrize("what", ["a folder", "a pipe", "a link to itself", "no text"])
+def test_what_is_no_file_of_ours_is_in_nobodys_way(folder, what: str) -> None:
+    compiled(TEXT, "double", [1.5])
+    cache.put("text", b"code")
+    for file in folder.glob("native/*/*"):
+        if file.name in {"kernel.py", "code"}:
+            in_the_way(file, what)
+    assert cache.recalled("text") is None
+    assert cache.kept("text", lambda: b"code") == b"code"
+    assert compiled(TEXT, "double", [1.5])(1.5) == 3
+
+
+def test_of_a_full_disk_nothing_is_left(folder, monkeypatch) -> None:
+    write = Path.write_bytes
+
+    def full(file: Path, content: bytes) -> int:
+        write(file, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    cache.put("text", b"code")
+    assert cache.recalled("text") is None
+    assert {file.name for file in folder.glob("native/*/*")} == {".gradninja"}
+    assert compiled(TEXT, "double", [1.5])(1.5) == 3
+
+
+def test_without_a_home_it_is_kept_where_temporary_files_are(monkeypatch) -> None:
+    for name in ("GRADNINJA_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert cache.folder() == Path(tempfile.gettempdir()) / f"gradninja-{os.getuid()}"
+
+
+def test_a_link_to_itself_is_told(folder, monkeypatch) -> None:
+    (folder / "loop").symlink_to(folder / "loop")
+    monkeypatch.setenv("GRADNINJA_CACHE", str(folder / "loop" / "below"))
+    told: list[str] = []
+    assert compiled(TEXT, "double", [1.5], told.append)(1.5) == 3
+    assert "cannot be looked at" in told[0]

@@ -13,6 +13,8 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,6 +31,7 @@ from numba.core.errors import NumbaError
 from numba.misc.appdirs import AppDirs
 
 import gradninja
+from gradninja.files import read
 from gradninja.lines.scope import run
 from gradninja.native.trust import distrust
 
@@ -36,7 +39,7 @@ Say = Callable[[str], None]
 
 _SOURCES = Path(__file__).parent
 _FILE = "kernel.py"
-_CODE = "code"  # what is made of a text, behind a sum of it: damage is seen
+_CODE = "code"  # what is made of a text, behind a sum of both: damage, and another's code, is seen
 _SUM = hashlib.sha256().digest_size
 _MARK = ".gradninja"  # lies in each folder that is made here, and may be removed again
 _KEPT = 500  # texts, each of some 100 kB with its machine code
@@ -49,7 +52,11 @@ def folder() -> Path:
     told = os.environ.get("GRADNINJA_CACHE")
     if told:
         return Path(told)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradninja"
+    try:
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home, as in a container
+        return Path(tempfile.gettempdir()) / f"gradninja-{os.getuid()}"
+    return kept / "gradninja"
 
 
 @cache
@@ -140,8 +147,8 @@ def recalled(text: str, say: Say | None = None) -> bytes | None:
         _warn(f"machine code is not kept and not taken from {place}: {problem}", say)
         return None
     with contextlib.suppress(OSError):
-        found = (place / _CODE).read_bytes()
-        if hashlib.sha256(found[_SUM:]).digest() == found[:_SUM]:
+        found = read(place / _CODE)
+        if _sum(place, found[_SUM:]) == found[:_SUM]:
             _used(place)
             return found[_SUM:]
     return None
@@ -155,8 +162,13 @@ def put(text: str, made: bytes) -> None:
     tidy(place.parent)
     with contextlib.suppress(OSError):  # no folder to write to
         _own(place)
-        _put(place / _CODE, hashlib.sha256(made).digest() + made)
+        _put(place / _CODE, _sum(place, made) + made)
         _used(place)
+
+
+def _sum(place: Path, made: bytes) -> bytes:
+    """Of what is made of a text, and of the key that the folder is named after."""
+    return hashlib.sha256(place.name.encode() + made).digest()
 
 
 def may_keep(file: str) -> bool:
@@ -226,7 +238,7 @@ def _written(place: Path, text: str) -> ModuleType:
     """The text's module, from its file in the cache."""
     _own(place)
     file = place / _FILE
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
+    if not file.exists() or read(file) != text.encode():
         _put(file, text.encode())
     _used(place)
     name = f"gradninja_native_{place.name}"
@@ -247,9 +259,13 @@ def _own(place: Path) -> None:
 
 def _put(file: Path, content: bytes) -> None:
     """Write a file at once: another process sees all of it or nothing."""
-    fresh = file.with_name(f"{file.name}.{os.getpid()}")
-    fresh.write_bytes(content)
-    fresh.replace(file)
+    fresh = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(file)
+    except OSError:  # a full disk: no half of it stays
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _used(place: Path) -> None:

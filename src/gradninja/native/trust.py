@@ -18,7 +18,11 @@ def distrust(folder: Path) -> str | None:
     The folder, all that it lies in, and all that lies in it must belong to who runs this or to
     the system, and no one else may write there. Of what is not there yet the rest is held to that.
     """
-    for path in (folder.absolute(), folder.resolve()):
+    try:
+        paths = folder.absolute(), folder.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself, a working folder that is gone
+        return f"{folder} cannot be looked at ({error})"
+    for path in paths:
         for place in (*reversed(path.parents), path):
             try:
                 found = place.lstat()
@@ -28,20 +32,24 @@ def distrust(folder: Path) -> str | None:
                 return f"{place} cannot be looked at ({error.strerror})"
             if problem := _problem(place, found):
                 return problem
+    reached = not _closed(folder)
     for inside, folders, names in os.walk(folder):
         for place in (Path(inside) / name for name in (*folders, *names)):
             try:
                 found = place.lstat()
             except FileNotFoundError:  # another process is at work here, too
                 continue
-            if problem := _problem(place, found, reached=not _closed(folder)):
+            if problem := _problem(place, found, reached):
                 return problem
     return None
 
 
 def _closed(folder: Path) -> bool:
     """Whether nobody else gets to what lies in a folder, whatever that allows."""
-    return not folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH)
+    try:
+        return not folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH)
+    except OSError:  # there is no such folder
+        return False
 
 
 def _problem(place: Path, found: os.stat_result, reached: bool = True) -> str | None:
