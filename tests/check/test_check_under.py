@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradninja.check import CheckError, check
+from gradninja.check.given import execution
 
 PRODUCT = """
 import torch
@@ -84,6 +85,18 @@ def test_it_is_right_there_as_well_or_told(
     (row,) = report.wrong
     assert row.condition is not None and under in row.condition
     assert said in row.diagnosis and row.reproducer
+
+
+def test_the_calls_of_what_traces_are_not_the_persons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tracing calls far more functions than the Function does."""
+    file = tmp_path / "kernel.py"
+    file.write_text(PRODUCT)
+    monkeypatch.setattr(execution, "MOST_CALLS", 2_000)
+    report = check(file, under=["compile"])
+    assert report.ok, str(report)
+    assert any("compile" in note for note in report.notes)
 
 
 def test_a_gradient_that_mixes_calls_is_wrong_under_vmap(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: RET504 - written as people write it
+# ruff: noqa: F841, RET504 - written as people write it
 """Backwards without lines of their own: Functions, pairs on arrays, any callable."""
 
 from __future__ import annotations
@@ -100,11 +100,48 @@ def test_a_function_that_is_wrong(function: Any, name: str, verdict: str) -> Non
     assert (report.wrong[0].name, report.wrong[0].verdict) == (name, Verdict(verdict))
 
 
-def test_none_beside_other_gradients_is_told_and_no_mistake() -> None:
+def test_none_beside_other_gradients_accuses_nobody_and_is_not_called_right() -> None:
     report = check(forward, Absent)
     assert report.ok, str(report)
-    assert set(verdicts(report)) == {"dx"}
-    assert "`w` is given no gradient, and none is returned: taken as meant" in report.notes
+    assert verdicts(report)["dw"] == Verdict.MEANT
+    assert "whether `w` can do without a gradient" in report.not_looked_at
+    assert "dw not judged" in str(report)
+
+
+def test_none_for_what_asks_for_a_gradient_is_missing() -> None:
+    sizes = {"x": (4, 3), "w": (3, 2)}
+    asks = {name: torch.randn(size, requires_grad=True) for name, size in sizes.items()}
+    report = check(forward, Absent, inputs=asks)
+    assert verdicts(report)["dw"] == Verdict.MISSING
+
+
+class Forgotten(Right):
+    """It makes a gradient, and does not hand it back."""
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, w, y = ctx.saved_tensors
+        inner = dy * (1 - y**2)
+        weight_update = x.T @ inner
+        return inner @ w.T, None
+
+
+class Named(Right):
+    """The same, where the name tells what it is."""
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, w, y = ctx.saved_tensors
+        inner = dy * (1 - y**2)
+        grad_w = x.T @ inner
+        return inner @ w.T, None
+
+
+@pytest.mark.parametrize(("function", "local"), [(Named, "grad_w"), (Forgotten, "weight_update")])
+def test_a_gradient_that_is_made_and_not_returned_is_missing(function: Any, local: str) -> None:
+    (row,) = check(forward, function).wrong
+    assert (row.name, row.verdict) == ("dw", Verdict.MISSING)
+    assert row.fix == f"return inner @ w.T, {local}"
 
 
 def test_a_factor_is_told_in_its_line_and_without_lines_as_a_ratio() -> None:

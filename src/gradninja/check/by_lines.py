@@ -31,11 +31,17 @@ def writes_gradients(trials: Trials) -> bool:
     return any(step.writes & set(trials.plan.gradients) for step in trials.plan.steps)
 
 
-def judge_lines(trials: Trials, asked: Asked = WHOLE, allowed: Allowance | None = None) -> Report:
+def judge_lines(
+    trials: Trials,
+    asked: Asked = WHOLE,
+    allowed: Allowance | None = None,
+    called: Report | None = None,
+) -> Report:
     """The report on a backward, a row for each gradient that a line writes or should write.
 
     Args:
         allowed: what the search for mends may do.
+        called: what is said of its calls, which tells of the gradients that are left out.
     """
     written = trials.written
     begun = writes_gradients(trials)
@@ -51,10 +57,11 @@ def judge_lines(trials: Trials, asked: Asked = WHOLE, allowed: Allowance | None 
             unnamed -= set(by_place)
             rows += [row] if row is not None else [_right(returned, name) for name in by_place]
             notes += returned.notes
-        notes += [
-            f"`{name}` is given no gradient, and none is returned: taken as meant"
-            for name in sorted(unnamed)
-        ]
+        if called is None:
+            notes += [
+                f"`{name}` is given no gradient, and none is returned: taken as meant"
+                for name in sorted(unnamed)
+            ]
     finally:
         if calls is not None:
             calls.end()

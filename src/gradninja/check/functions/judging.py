@@ -17,7 +17,7 @@ from gradninja.check.functions.conditions.told import under_conditions
 from gradninja.check.functions.function_text import Text, Unreadable, text_of
 from gradninja.check.functions.guess import Guesses, optional
 from gradninja.check.functions.guess import told as guess_told
-from gradninja.check.functions.held import Held
+from gradninja.check.functions.held import Held, changed
 from gradninja.check.functions.intent import with_intents
 from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose
 from gradninja.check.functions.ops import as_function
@@ -28,7 +28,7 @@ from gradninja.check.functions.played.played_values import (
     with_mends_of_lines,
     with_mends_of_whole,
 )
-from gradninja.check.functions.played.playing import Mend, copies, wrong_by
+from gradninja.check.functions.played.playing import Mend, copies, held_back, wrong_by
 from gradninja.check.functions.return_places import given_none, gives, other_meanings
 from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import is_custom_op
@@ -197,9 +197,12 @@ def _by_lines(reading: _Reading, subject: Subject) -> Report:
     read, trials, notes = reading.read, reading.trials, reading.notes
     played = lru_cache(lambda: played_lines(read, trials))
     lines, called = read.judged(trials, reading.written, played)
-    report = lines if lines.ok == called.ok else _by_call(lines, called)
+    report = _joined(lines, called) if lines.ok == called.ok else _by_call(lines, called)
     if subject.source is not None and reading.own:  # a plain forward beside it says what is meant
-        other = whole.judge(subject)
+        beside = [a.arg for a in subject.source.function.args.args]
+        known = dict(zip(read.text.inputs, beside, strict=False))
+        made = read.made(trials, reading.written)
+        other = whole.judge(subject, made={known.get(name, name) for name in made})
         report = report if other.ok == report.ok else _by_call(lines, other)
         meant = other.ok and not (lines.ok and called.ok)
         if meant:
@@ -209,7 +212,7 @@ def _by_lines(reading: _Reading, subject: Subject) -> Report:
     if report.ok:
         report = under_conditions(report, read, trials)
     else:
-        report = replace(report, not_looked_at=(OTHERS,))
+        report = replace(report, not_looked_at=(*report.not_looked_at, OTHERS))
     return replace(report, notes=(*notes, *report.notes, ONCE))
 
 
@@ -251,7 +254,7 @@ class _Read:
         with whole.called(function, trials) as calls:  # they run while the lines are walked
             made = trials_of(replace(read, backward=written), written, trials)
             wrong = {row.name: row.finding for row in Review(made, WHOLE).rows if row.accuses}
-            called = whole.judged(read, trials, calls.collect())
+            called = whole.judged(read, trials, calls.collect(), self.made(trials, written))
         # `dxn` may be that of xn in other axes: where all that is returned is right, it is.
         inputs = {trials[0].names.gradient(name) for name in trials[0].draw.program.differentiable}
         own = {n for n, found in wrong.items() if called.ok or _laid_out_anew(found)} - inputs
@@ -261,7 +264,15 @@ class _Read:
         elsewhere = bool(read_values(self, trials).symmetric)
         if len(called.wrong) > 1:  # a line that several come of is likelier than a mistake in each
             elsewhere = elsewhere or any(mend.whole for mend in played())
-        return judge_lines(made, allowed=Allowance(0.0 if elsewhere else BY_LINES)), called
+        allowed = Allowance(0.0 if elsewhere else BY_LINES)
+        return judge_lines(made, allowed=allowed, called=called), called
+
+    def made(self, trials: Sequence[Trial], written: Written) -> frozenset[str]:
+        """The inputs whose gradients its lines make, whether or not they are returned."""
+        bound, first = set(changed(written.statements)), trials[0]
+        named = {n for n in first.draw.program.differentiable if first.names.gradient(n) in bound}
+        held = held_back(read_values(self, trials), self.text)
+        return frozenset(named | {self.held.inputs[at] for at in held})
 
     def lines_at(
         self, given: Mapping[str, Any], variable: str, usual: Sequence[Trial]
@@ -291,6 +302,19 @@ def judge_all(functions: Sequence[Any], subject: Subject) -> Report:
     classes = [as_function(one) if is_custom_op(one) else one for one in functions]
     judged = {one.__name__: partial(judge, replace(subject, backward=one)) for one in classes}
     return together(subject.file, judged, shared=(ONCE,))
+
+
+def _joined(lines: Report, called: Report) -> Report:
+    """The rows of the lines, and what calls tell of gradients that are not handed back."""
+    own = {row.name: row for row in lines.lines}
+    told = {
+        row.name: row
+        for row in called.lines
+        if row.verdict == Verdict.MISSING or row.name not in own
+    }
+    rows = [told.pop(row.name, row) for row in lines.lines]
+    looked = (*lines.not_looked_at, *called.not_looked_at)
+    return replace(lines, lines=(*rows, *told.values()), not_looked_at=looked)
 
 
 def _by_call(lines: Report, called: Report) -> Report:

@@ -51,6 +51,12 @@ class Subject:
         """The float inputs that are given as such that no gradient is wanted for."""
         return without_gradient(self.inputs or {})
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """The inputs that are given as such that a gradient is wanted for."""
+        given = (self.inputs or {}).items()
+        return frozenset(name for name, value in given if getattr(value, "requires_grad", False))
+
 
 def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Subject:
     """Find the texts and run what stands around them.

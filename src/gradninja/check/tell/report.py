@@ -67,7 +67,8 @@ def summary(report: Report) -> str:
         return f"{report.file}: {count - len(todo)} of {count} right, next: {todo[0].name}"
     meant = [line.name for line in report.lines if line.verdict == Verdict.MEANT]
     if report.ok and meant:
-        return f"{report.file}: {', '.join(meant)} not judged: meant to differ from the forward's"
+        rest = "" if len(meant) == count else "; the others are right"
+        return f"{report.file}: {', '.join(meant)} not judged: taken as meant{rest}"
     if report.ok:
         said = f"all {count} gradients are right" if count > 1 else "the gradient is right"
         return f"{report.file}: {said}"

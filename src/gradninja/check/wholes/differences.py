@@ -23,6 +23,7 @@ from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdic
 from gradninja.check.wholes.callers import as_function, name_of
 from gradninja.check.wholes.complex_pairs import InParts, complex_places, in_parts, is_complex
 from gradninja.check.wholes.complex_pairs import told as about_conjugates
+from gradninja.check.wholes.left_out import with_left_out
 from gradninja.derive import COTANGENT_SEED
 from gradninja.lines.scope import vjp
 
@@ -92,9 +93,8 @@ def by_differences(subject: Subject) -> Report:
             return Report(f"{subject.file}:{name}", (line,))
     notes = ["there is no plain forward: judged as a whole, by central differences"]
     absent = [key for key, row in rows.items() if row.got[0] is None]
-    if len(absent) < len(rows):  # some are given, and so the others are left out on purpose
-        notes += [f"`{k}` is given no gradient (None is returned): taken as meant" for k in absent]
-        rows = {key: row for key, row in rows.items() if key not in absent}
+    absent = [key for key in absent if key not in subject.asked and len(absent) < len(rows)]
+    left = {key: size(rows.pop(key).true) for key in absent}
     notes += [f"`{key}` asks for no gradient" for key in sorted(subject.unwanted)]
     lines = [_line(key, row, dtype) for key, row in rows.items()]
     for at, (key, row) in enumerate(rows.items()):
@@ -107,7 +107,7 @@ def by_differences(subject: Subject) -> Report:
 
             allowed = DIFFERENCES[dtype] * max(size(row.true), 1.0)
             lines[at] = about_conjugates(lines[at], got, row.true, crossed, allowed)
-    return Report(
+    report = Report(
         f"{subject.file}:{name}",
         tuple(lines),
         ("the values of inputs()",),
@@ -115,6 +115,7 @@ def by_differences(subject: Subject) -> Report:
         f"{str(dtype).removeprefix('torch.')}, which it computes in",
         tuple(notes),
     )
+    return with_left_out(report, left)
 
 
 def _line(key: str, row: _Difference, dtype: torch.dtype) -> LineReport:

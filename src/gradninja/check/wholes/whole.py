@@ -6,7 +6,7 @@ around a kernel. The truth is autograd's through the plain forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from gradninja.check.given.backwards import is_autograd_function
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.tolerance import told as tolerance_told
+from gradninja.check.reference.truth import size
 from gradninja.check.tell.findings import LineReport, Report, Verdict
 from gradninja.check.verdicts.verdict import Finding, against
 from gradninja.check.walks.trials import PRECISIONS, Trial, held, tried
@@ -30,16 +31,18 @@ from gradninja.check.wholes.callers import (
     takes,
 )
 from gradninja.check.wholes.differences import by_differences
+from gradninja.check.wholes.left_out import with_left_out
 
 COARSE = 1e-11  # of a float64 output: it was computed in float32
 WHOLE = "judged as a whole: it has no lines `d<name>` of its own"
 
 
-def judge(subject: Subject, why: str = "") -> Report:
+def judge(subject: Subject, why: str = "", made: Collection[str] = ()) -> Report:
     """The report on a backward as a whole, one line for each float input.
 
     Args:
         why: what keeps its lines from being judged.
+        made: as for `judged`.
 
     Raises:
         CheckError: it cannot be called, or there is neither a forward nor inputs.
@@ -50,7 +53,7 @@ def judge(subject: Subject, why: str = "") -> Report:
         trials = tried(subject, takes(subject.backward))
         forward_as_called(subject, trials)
         with called(subject.backward, trials) as calls:
-            report = judged(subject, trials, calls.collect())
+            report = judged(subject, trials, calls.collect(), made)
         report = replace(report, notes=(WHOLE, *report.notes))
     return replace(report, notes=(*report.notes, why)) if why else report
 
@@ -66,8 +69,15 @@ def called(backward: Any, trials: Sequence[Trial]) -> Iterator[Calls]:
         calls.end()
 
 
-def judged(subject: Subject, trials: Sequence[Trial], calls: Sequence[Call]) -> Report:
-    """The report on what calls gave."""
+def judged(
+    subject: Subject, trials: Sequence[Trial], calls: Sequence[Call], made: Collection[str] = ()
+) -> Report:
+    """The report on what calls gave.
+
+    Args:
+        made: the inputs whose gradients the backward's lines make: that None is returned for them
+            is not meant.
+    """
     file = f"{subject.file}:{name_of(subject.backward)}"
     labels = tuple(dict.fromkeys(trial.draw.label for trial in trials))
     held(trials)
@@ -77,23 +87,23 @@ def judged(subject: Subject, trials: Sequence[Trial], calls: Sequence[Call]) -> 
         row = _raised(wanted[0], str(raised.raised), trials[raised.index])
         return Report(file, (row,), labels)
     rounds = _rounds(calls, len(trials))
-    notes = []
-    for variable in wanted:
-        absent = all(call.value.get(variable) is None for call in calls)
-        others = any(call.value.get(n) is not None for call in calls for n in gradients)
-        if variable in subject.unwanted or (absent and others):
-            wanted = [name for name in wanted if name != variable]
-            notes.append(f"`{variable}` is given no gradient: taken as meant")
+    notes = [f"`{name}` asks for no gradient" for name in wanted if name in subject.unwanted]
+    given = {n for n in gradients if any(call.value.get(n) is not None for call in calls)}
+    wanted = [name for name in wanted if name not in subject.unwanted]
+    left = [n for n in wanted if given and n not in {*given, *made, *subject.asked}]
+    wanted = [name for name in wanted if name not in left]
     findings = [_finding(variable, trials, rounds) for variable in wanted]
     known = [f.tolerance for f in findings if f.tolerance is not None]
     terms = max(trial.wide.terms for trial in trials)
-    return Report(
+    report = Report(
         file=file,
         lines=tuple(_line(f"d{v}", f) for v, f in zip(wanted, findings, strict=True)),
         draws=labels,
         tolerance=tolerance_told(terms, max((t for t in known if t < 1e-3), default=0.0)),
         notes=tuple(notes),
     )
+    true = trials[0].wide.gradients
+    return with_left_out(report, {name: size(true[name]) for name in left})
 
 
 def _rounds(calls: Sequence[Call], count: int) -> list[list[dict[torch.dtype, Gradients]]]:

@@ -78,19 +78,20 @@ def running(place: Place, facts: Facts) -> Proposals:
 def unread(place: Place, facts: Facts) -> Proposals:
     """A value that lines make and none reads, or its part for each position, where it may belong.
 
-    Nobody makes one for nothing.
+    Nobody makes one for nothing; least of all where None is returned.
     """
     node = place.node
-    if not facts.unread or not is_value(place) or not facts.is_float(node):
+    nothing = isinstance(node, ast.Constant) and node.value is None
+    if not facts.unread or not is_value(place) or not (nothing or facts.is_float(node)):
         return
     if isinstance(node, ast.Name) and len(place.path) == 1:
         return
     for name in sorted(facts.unread):
         whole = trees.name(name)
         value = facts.tensor(whole)
-        if value is None or not value.ndim:
+        if value is None or not (nothing or value.ndim):
             continue
-        yield Proposal(Cost.UNREAD, Kind.WRONG_NAME, whole)
+        yield Proposal(Cost.ORDER if nothing else Cost.UNREAD, Kind.WRONG_NAME, whole)
         for index in facts.tensors:
             picked = facts.scope[index]
             if picked.dtype == torch.int64 and picked.ndim == 1:

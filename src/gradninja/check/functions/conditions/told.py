@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 import torch
 
+from gradninja.check.functions.conditions import row_alone
 from gradninja.check.functions.conditions import tried as conditions
 from gradninja.check.functions.conditions.settings import choices
 from gradninja.check.functions.conditions.under import asked_for
 from gradninja.check.functions.function_text import Text
+from gradninja.check.given.execution import counted, quiet
 from gradninja.check.given.subject import Subject
 from gradninja.check.tell.findings import LineReport, Report, Verdict
 from gradninja.check.walks.trials import Trial
@@ -39,7 +41,7 @@ def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Rep
     """The same where it is right under every condition; else the first that is not, told."""
     trial = trials[0]
     gradient, function = trial.names.gradient, read.subject.backward
-    rows = {row.name: row for row in report.lines}
+    rows = {row.name: row for row in report.lines if row.verdict != Verdict.MEANT}
     inputs = trial.draw.program.differentiable
     wanted = [name for name in inputs if gradient(name) in rows]
     call = _called_on_copies(function, read.text)
@@ -49,8 +51,12 @@ def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Rep
     report = replace(report, not_looked_at=(*report.not_looked_at, *found.not_looked_at))
     condition = found.failed
     if condition is None:
-        told = f"right under {len(found.passed)} conditions: {'; '.join(found.passed)}"
-        return replace(report, notes=(*report.notes, told))
+        with quiet(), counted():
+            said = row_alone.batch_invariance(call, read.plain, inputs_given, wanted)
+        passed = [*found.passed, *([row_alone.NAME] if said == "" else [])]
+        told = [f"right under {len(passed)} conditions: {'; '.join(passed)}"]
+        told += [said] if said else []
+        return replace(report, notes=(*report.notes, *told))
     row = rows[gradient(found.variable)]
     kind, said = "wrong under a condition", f"With {condition.name}: {found.said}."
     if condition.only_values:  # the lines are judged on these

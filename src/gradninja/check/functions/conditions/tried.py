@@ -103,7 +103,7 @@ def tried(
     """
     found = Tried()
     found.not_looked_at += [f"`{n}` other than None" for n, v in given.items() if v is None]
-    usual, mine = (_gradients(f, given, wanted, Condition("", "")) for f in (plain, call))
+    usual, mine = (gradients_under(f, given, wanted, Condition("", "")) for f in (plain, call))
     if isinstance(usual, Exception) or isinstance(mine, Exception):
         found.not_looked_at.append("other conditions")
         return found
@@ -177,7 +177,7 @@ def _conditions(given: Values, wanted: Sequence[str], outputs: int) -> Iterator[
     yield Condition("huge inputs (saturated)", "x = x * 1e3", each(lambda x: x * 1e3), bends=True)
     for count in (1, 0):
         yield Condition(
-            f"a batch of size {count}", f"x = x[:{count}]", partial(_first, count=count)
+            f"a batch of size {count}", f"x = x[:{count}]", partial(first_rows, count=count)
         )
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         told = str(dtype).removeprefix("torch.")
@@ -237,7 +237,7 @@ def _with(values: Values, name: str, value: Any) -> Values:
     return {**values, name: value}
 
 
-def _first(values: Values, count: int) -> Values:
+def first_rows(values: Values, count: int) -> Values:
     """The first rows of every tensor that has as many as the first one."""
     tensors = [v for v in values.values() if isinstance(v, torch.Tensor) and v.ndim]
     rows = tensors[0].shape[0] if tensors else 0
@@ -267,10 +267,10 @@ def _judged(
     wanted = condition.wants if condition.wants is not None else wanted
     wanted = [name for name in wanted if values[name] is not None]
     call, plain = condition.mine(call), condition.true(plain)
-    true = _gradients(plain, values, wanted, condition)
+    true = gradients_under(plain, values, wanted, condition)
     if isinstance(true, Exception) or any(g is None or not _finite(g) for g in true.values()):
         return None
-    got = _gradients(call, values, wanted, condition)
+    got = gradients_under(call, values, wanted, condition)
     if isinstance(got, Exception):
         half = condition.dtype in (torch.bfloat16, torch.float16)
         if half or not _numel(values) or isinstance(got, REFUSALS):
@@ -279,7 +279,9 @@ def _judged(
     exact = true
     if condition.dtype != WIDE:
         low = {n: _to(v, condition.dtype) for n, v in values.items()}
-        wide = _gradients(plain, {n: _to(v, WIDE) for n, v in low.items()}, wanted, condition, WIDE)
+        wide = gradients_under(
+            plain, {n: _to(v, WIDE) for n, v in low.items()}, wanted, condition, WIDE
+        )
         if isinstance(wide, Exception):
             return None
         exact = wide
@@ -327,7 +329,7 @@ def _between(
     sides = []
     for step in (NEAR, -NEAR):
         moved = {**values, name: values[name] + step * max(size(values[name]), 1.0)}
-        found = _gradients(plain, moved, [name], condition)
+        found = gradients_under(plain, moved, [name], condition)
         if isinstance(found, Exception) or found[name] is None:
             return False
         sides.append(found[name])
@@ -336,7 +338,7 @@ def _between(
     return bool(((mine >= low - room) & (mine <= high + room)).all())
 
 
-def _gradients(
+def gradients_under(
     call: Callable[..., Any],
     values: Values,
     wanted: Sequence[str],

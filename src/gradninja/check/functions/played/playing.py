@@ -34,7 +34,7 @@ from gradninja.check.functions.played.method_edits import (
 from gradninja.check.functions.played.running import Played, same
 from gradninja.check.functions.played.true_gradients import True_, true_gradients
 from gradninja.check.given.execution import counted, precision, quiet
-from gradninja.check.given.plan import bound
+from gradninja.check.given.plan import bound, unread
 from gradninja.check.given.plan import written as written_in
 
 COMPILED = 1.0  # runs that making a function anew is worth
@@ -124,6 +124,24 @@ def wrong_by(values: Values, text: Text) -> set[int]:
         except Exception:  # whatever the person's lines raise
             return set(values.wanted)
     return set(values.wanted) - right
+
+
+def held_back(values: Values, text: Text) -> set[int]:
+    """The places of the inputs whose gradients are in locals of the backward that no line reads."""
+    idle = unread(text.backward.body, [a.arg for a in text.backward.args.args[1:]])
+    if not idle:
+        return set()
+    with warnings.catch_warnings(), precision(torch.float64), quiet(), counted():
+        warnings.simplefilter("ignore")
+        try:
+            played = Played(text, values.draws[0], values.wanted)
+            truth = values.truth(played)
+            played.ran()
+        except Exception:  # whatever the person's lines raise
+            return set()
+    found = [played.before[-1].get(name) for name in idle]
+    several = [] if truth is None else [truth.right([value] * len(text.inputs)) for value in found]
+    return set().union(*several)
 
 
 def copies(text: Text, inputs: Sequence[Any]) -> bool:
