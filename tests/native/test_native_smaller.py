@@ -211,16 +211,16 @@ def test_the_key_holds_who_makes_them(what, monkeypatch, tmp_path) -> None:
         monkeypatch.setattr(torch, "__version__", "99")
     elif what == "ours":
         (tmp_path / "rules.py").write_text("ROW = 1\n")
-        monkeypatch.setattr(gradients, "_SOURCES", tmp_path)
-        gradients._ours.cache_clear()
+        monkeypatch.setattr(cache.gradninja, "__file__", str(tmp_path / "__init__.py"))
+        cache.ours.cache_clear()
         first = _key()
         (tmp_path / "rules.py").write_text("ROW = 2\n")
-        gradients._ours.cache_clear()
+        cache.ours.cache_clear()
         assert _key() != first
     else:
         monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)
     changed = _key()
-    gradients._ours.cache_clear()
+    cache.ours.cache_clear()
     assert changed != before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from typer.testing import CliRunner
 from gradninja import models
 from gradninja.cli import app
 from gradninja.errors import GradninjaError
-from gradninja.native import NativeError, compile_training
+from gradninja.native import Kernel, NativeError, compile_training
+from gradninja.native.calls import training_run
 from native_plain import plainly
 
 BATCH, CONTEXT = 4, 2
@@ -186,7 +189,9 @@ def step(A, Xb, Yb):
         kernel.run({"A": given["A"]}, broken, POSITIONS, RATES, np.zeros(3, np.float32))
 
 
-def test_the_text_has_the_persons_names_and_shapes() -> None:
+def test_the_text_has_the_persons_names_and_shapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = models.load("mlp")
     sizes = {"vocab": 5, "context": 2, "embedding": 3, "hidden": 7}
     made = model.call("parameters", {**sizes, "generator": torch.Generator().manual_seed(0)})
@@ -202,8 +207,65 @@ def test_the_text_has_the_persons_names_and_shapes() -> None:
         "# W1 -= rate * dW1\n        gemm(product_float32, size_6, hidden, n, -rate, emb,",
     ):
         assert said in text
+    monkeypatch.setenv("GRADNINJA_CACHE", str(tmp_path))  # where none was planned yet
     again = compile_training(model.step("backward").source, given, tuple(arrays)).source
     assert again == text
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that are planned, where none is kept yet."""
+    monkeypatch.setenv("GRADNINJA_CACHE", str(tmp_path))
+    texts: list[str] = []
+    plan = training_run._compile_training
+
+    def told(text: str, *given: Any) -> Kernel:
+        texts.append(text)
+        return plan(text, *given)
+
+    monkeypatch.setattr(training_run, "_compile_training", told)
+    return texts
+
+
+def test_a_step_is_planned_once(planned: list[str]) -> None:
+    text = TEXTS["one gradient for two"]
+    for _ in range(2):
+        found = _compiled(text, _parameters())
+        for name, true in _trained(text, _parameters()).items():
+            np.testing.assert_allclose(found[name], true)
+    assert len(planned) == 1
+    Xb, Yb = _contexts(POSITIONS[0])
+    given = {**_parameters(), "Xb": Xb, "Yb": Yb}
+    one, other = (compile_training(text, given, ("A", "B"), threads=n) for n in (1, 2))
+    kept = ("source", "names", "dtype", "shapes", "context", "batch", "scalars", "columns")
+    assert [getattr(one, name) for name in kept] == [getattr(other, name) for name in kept]
+    assert (one.threads, other.threads, len(planned)) == (1, 2, 1)
+    assert vars(one.outside) == vars(other.outside)
+
+
+def test_what_a_step_is_made_of_is_planned_anew(
+    planned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TEXTS["one gradient for two"]
+    Xb, Yb = _contexts(POSITIONS[0])
+    given = {**_parameters(), "Xb": Xb, "Yb": Yb}
+    single = {n: v.astype(np.float32) if n in ("A", "B") else v for n, v in given.items()}
+    for other in (given, single, {**given, "Xb": Xb[:2], "Yb": Yb[:2]}, {**given, "extra": 2}):
+        before = len(planned)
+        compile_training(text, other, ("A", "B"))
+        compile_training(text, other, ("A", "B"))
+        assert len(planned) == before + 1
+    before = len(planned)
+    compile_training(text, given, ("B", "A"))
+    compile_training(text.replace("loss", "loss "), given, ("A", "B"))
+    monkeypatch.setattr(training_run, "ours", lambda: "another gradninja")
+    compile_training(text, given, ("A", "B"))
+    assert len(planned) == before + 3
+    # What a rule of one's own makes of a line cannot be told by the text.
+    monkeypatch.setattr(training_run, "BOOK", SimpleNamespace(own=("mine",)))
+    for _ in range(2):
+        compile_training(text, given, ("A", "B"))
+    assert len(planned) == before + 5
 
 
 @pytest.mark.parametrize("arguments", [["mlp_batchnorm"], ["bigram", "--backward", "derived"]])

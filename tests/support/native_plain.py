@@ -64,7 +64,7 @@ def function(source: str, name: str) -> Callable[..., Any]:
 
 def _outside(outside: Outside) -> list[Any]:
     memory = [np.full(size, 7, dtype) for dtype, size in outside.work.items()]
-    return [outside.sizes, *memory, *(0 for _ in outside.products)]
+    return [np.array(outside.sizes), *memory, *(0 for _ in outside.products)]
 
 
 def plainly(kernel: Kernel) -> Kernel:

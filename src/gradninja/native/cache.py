@@ -72,6 +72,16 @@ def surroundings() -> str:
     return "\n".join(parts)
 
 
+@cache
+def ours() -> str:
+    """A sum of all our code: what a text is read, derived, fused and planned by."""
+    found = hashlib.sha256()
+    whole = Path(gradninja.__file__).parent
+    for path in sorted(whole.rglob("*.py")):
+        found.update(f"{path.relative_to(whole)}\n".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
 def _counts(variable: str) -> bool:
     """Whether an environment variable may change what Numba makes."""
     return variable.startswith("NUMBA_") and variable != "NUMBA_CACHE_DIR"

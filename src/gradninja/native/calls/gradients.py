@@ -8,18 +8,14 @@ is held to autograd's gradients again before it is compiled.
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 
-import gradninja
 from gradninja.algebra import fuse
 from gradninja.derive import Backward
 from gradninja.derive.holding.against_autograd import cotangents_of, truth
@@ -31,7 +27,6 @@ from gradninja.native.reading.read import read_step
 from gradninja.native.reading.refusal import NativeError
 from gradninja.rules import Book
 
-_SOURCES = Path(gradninja.__file__).parent
 # Of a gradient's length, and of the longest one's: both sides are single precision. That the lines
 # are right is seen in double precision where they are derived; here, that they are right here, too.
 _TOLERANCE, _ROUNDING = 1e-3, 1e-5
@@ -164,7 +159,7 @@ def key_of(program: Program, book: Book) -> str | None:
     text = "\n".join(line.code for line in program.lines)
     if _called(text, program.namespace) or program.packed or program.live is not None:
         return None
-    parts: list[object] = [f"gradients; torch {torch.__version__}", _ours(), program.dialect]
+    parts: list[object] = [f"gradients; torch {torch.__version__}", disk.ours(), program.dialect]
     for given in program.inputs:
         value = given.value
         if isinstance(value, torch.Tensor):
@@ -179,15 +174,6 @@ def key_of(program: Program, book: Book) -> str | None:
     except ValueError:  # a row that cannot be told from another
         return None
     return "\n".join(map(repr, parts))
-
-
-@cache
-def _ours() -> str:
-    """A sum of our own code: what derives, what fuses, what is read."""
-    found = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*.py")):
-        found.update(f"{path.relative_to(_SOURCES)}\n".encode() + path.read_bytes())
-    return found.hexdigest()
 
 
 def _told(value: Any) -> object:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,28 +16,39 @@ from gradninja.native.calls.meeting import Meeting
 from gradninja.native.kernels.gemm_calls import address_of_gemm
 from gradninja.native.kernels.threads import Team
 from gradninja.native.maps.compiled_text import RESERVED
+from gradninja.native.maps.graph import Collective
 from gradninja.native.plan.arena import Memory, work_name
 from gradninja.native.plan.emit import Writer
 
 
+@dataclass(eq=False)
 class Outside:
-    """Arguments, their values, and the lines that take them apart."""
+    """What stands beside the arrays that a caller has.
 
-    def __init__(self, memory: Memory, writer: Writer) -> None:
+    Attributes:
+        sizes: the numbers that the text takes as `sizes`.
+        work: elements of the memory of each dtype.
+        products: the dtypes of the matrix products that are called.
+        collectives: those that are called, in that order.
+    """
+
+    sizes: Sequence[int]
+    work: Mapping[str, int]
+    products: Sequence[str]
+    collectives: Sequence[Collective] = ()
+
+    @staticmethod
+    def of(memory: Memory, writer: Writer) -> Outside:
         """`writer` has written its body."""
-        self.products = sorted(writer.products)
-        self.sizes = np.array(list(writer.sizes), np.int64)
-        self.work = dict(memory.sizes)
-        self.arguments = ["sizes", *map(work_name, self.work)]
-        self.arguments += [f"product_{dtype}" for dtype in self.products]
-        self.collectives = tuple(writer.collectives)
-        self.arguments += ["collectives"] if self.collectives else []
-        # What a size is a multiple of is told: LLVM leaves out what would be left over.
-        self.lines = [
-            f"{name} = sizes[{place}] & -{size & -size}  # {size}"
-            for place, (size, name) in enumerate(writer.sizes.items())
-        ]
-        self.lines += memory.lines()
+        sizes, products = list(writer.sizes), sorted(writer.products)
+        return Outside(sizes, dict(memory.sizes), products, tuple(writer.collectives))
+
+    @property
+    def arguments(self) -> list[str]:
+        """The names of `values`."""
+        products = [f"product_{dtype}" for dtype in self.products]
+        collectives = ["collectives"] if self.collectives else []
+        return ["sizes", *map(work_name, self.work), *products, *collectives]
 
     def values(
         self, say: Say | None = None, team: Team | None = None, meeting: Meeting | None = None
@@ -44,13 +56,25 @@ class Outside:
         """The arguments' values; the memory is fresh. A team shares the products of its dtype, and
         in a meeting the collectives are done.
         """
-        found: list[Any] = [self.sizes]
+        found: list[Any] = [np.array(self.sizes, np.int64)]
         found += [aligned(size, dtype) for dtype, size in self.work.items()]
         found += [
             address_of_gemm(dtype, say) if team is None or team.dtype != dtype else team.address
             for dtype in self.products
         ]
         return found + ([] if meeting is None else [meeting.address])
+
+
+def taken_apart(memory: Memory, writer: Writer) -> list[str]:
+    """The lines that give each size and array its name.
+
+    What a size is a multiple of is told: LLVM leaves out what would be left over.
+    """
+    sizes = [
+        f"{name} = sizes[{place}] & -{size & -size}  # {size}"
+        for place, (size, name) in enumerate(writer.sizes.items())
+    ]
+    return sizes + memory.lines()
 
 
 def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from gradninja.lines import Program
 from gradninja.native.cache import Say
 from gradninja.native.calls.blocks import empty
 from gradninja.native.calls.given_arrays import Array, flat
-from gradninja.native.calls.outside import Outside, size_names
+from gradninja.native.calls.outside import Outside, size_names, taken_apart
 from gradninja.native.machine.build import Machine
 from gradninja.native.maps.compiled_text import module
 from gradninja.native.maps.graph import Leaf, Node
@@ -46,13 +46,16 @@ class Specialised:
         plan = Plan(lowering.graph, outputs)
         writer = Writer(plan, size_names(values, program))
         body = writer.body()
-        self._outside = Outside(Memory(plan, outside=outputs), writer)
+        memory = Memory(plan, outside=outputs)
+        self._outside = Outside.of(memory, writer)
         self._inputs = list(lowering.leaves.values())
         self._outputs = [(node.shape, node.dtype) for node in outputs]
         arguments = [leaf.buffer.name for leaf in self._inputs]
         arguments += [plan.buffers[node].name for node in outputs]
         head = f"def step({', '.join([*arguments, *self._outside.arguments])}):"
-        self.source = module(head, [*self._outside.lines, *body], lowering.constants.values())
+        self.source = module(
+            head, [*taken_apart(memory, writer), *body], lowering.constants.values()
+        )
 
     def __call__(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
         """The outputs by name, for arrays as they were compiled for."""

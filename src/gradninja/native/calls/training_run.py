@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,9 +13,9 @@ import torch
 
 from gradninja.errors import GradninjaError, Spot
 from gradninja.lines.given.source import parse
-from gradninja.native.cache import Say
+from gradninja.native.cache import Say, ours, put, recalled
 from gradninja.native.calls.meeting import Meeting
-from gradninja.native.calls.outside import Outside, size_names
+from gradninja.native.calls.outside import Outside, size_names, taken_apart
 from gradninja.native.kernels.threads import Team
 from gradninja.native.machine.build import Machine
 from gradninja.native.maps.compiled_text import module
@@ -26,6 +27,7 @@ from gradninja.native.plan.emit import INDENT, Writer
 from gradninja.native.plan.fusing import Plan
 from gradninja.native.reading.read import read_step
 from gradninja.native.reading.refusal import NativeError
+from gradninja.rules import BOOK
 
 # The batch: the tokens at its positions, and before each, the nearest last, those of its word,
 # which follows the end mark 0 of the one before; from there backwards all are 0.
@@ -192,20 +194,66 @@ def compile_training(
         ReadError, NativeError: a line that is not compiled, with the place in it.
     """
     try:
-        kernel = _compile_training(text, values, parameters, say, stores, scalars, ranks)
+        key = _key(text, values, parameters, stores, scalars) if ranks == 1 else None
+        found = recalled(key, say) if key is not None else None
+        if found is not None:
+            kernel = _recalled(found)
+        else:
+            kernel = _compile_training(text, values, parameters, stores, scalars, ranks)
+            if key is not None:
+                put(key, _kept(kernel))
     except GradninjaError as error:
         if error.spot is not None:
             error.spot = spot(error.spot)
         raise
-    kernel.threads, kernel.collectives = threads, collectives
+    kernel.say, kernel.threads, kernel.collectives = say, threads, collectives
     return kernel
+
+
+# What a kernel is made of beside its machine code: the text is planned once for all runs of a list.
+_PLAIN = ("source", "names", "shapes", "context", "batch", "scalars", "columns")
+
+
+def _key(
+    text: str,
+    values: Mapping[str, Any],
+    parameters: Sequence[str],
+    stores: Mapping[str, str] | None,
+    scalars: Sequence[str],
+) -> str | None:
+    """All that a kernel depends on; None where that cannot be told by words."""
+    if BOOK.own:
+        return None
+    told: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            told[name] = [str(value.dtype), *value.shape]
+        elif type(value) in (int, float, bool, str):
+            told[name] = repr(value)
+        else:
+            return None
+    given = [text, told, list(parameters), None if stores is None else dict(stores), list(scalars)]
+    return f"a run of steps; torch {torch.__version__}\n{ours()}\n{json.dumps(given)}"
+
+
+def _kept(kernel: Kernel) -> bytes:
+    plain = {name: getattr(kernel, name) for name in _PLAIN}
+    outside = {k: v for k, v in vars(kernel.outside).items() if k != "collectives"}
+    return json.dumps({**plain, "dtype": kernel.dtype.name, "outside": outside}).encode()
+
+
+def _recalled(content: bytes) -> Kernel:
+    found = json.loads(content)
+    found["names"] = tuple(found["names"])
+    found["shapes"] = {name: tuple(shape) for name, shape in found["shapes"].items()}
+    found["dtype"], found["outside"] = np.dtype(found["dtype"]), Outside(**found["outside"])
+    return Kernel(**found)
 
 
 def _compile_training(
     text: str,
     values: Mapping[str, Any],
     parameters: Sequence[str],
-    say: Say | None,
     stores: Mapping[str, str] | None,
     scalars: Sequence[str],
     ranks: int,
@@ -254,9 +302,9 @@ def _compile_training(
     loop = (_WORDS if whole else _LOOP).format(batch=batch, context=context).splitlines()
     loop += [INDENT + line for line in body]
     given_names = [*(leaf.buffer.name for leaf, _ in updates), *told]
-    outside = Outside(memory, writer)
+    outside = Outside.of(memory, writer)
     head = f"def run({', '.join([*given_names, *_GIVEN, *outside.arguments])}):"
-    lines = [*outside.lines, *loop]
+    lines = [*taken_apart(memory, writer), *loop]
     return Kernel(
         source=module(head, lines, lowering.constants.values()),
         names=tuple(leaf.label for leaf, _ in updates),
@@ -265,7 +313,6 @@ def _compile_training(
         context=context,
         batch=batch,
         outside=outside,
-        say=say,
         scalars=len(told),
         columns=context if whole else 1,
     )
