@@ -147,8 +147,13 @@ REFUSED = [
         "np.arange(4).reshape(3, 2)",
     ),
     (
+        'import numpy as np\nw = np.array(["a"])\nreturn x * torch.from_numpy(w)',
+        "torch has no tensor of <U1",
+        "torch.from_numpy(w)",
+    ),
+    (
         "import numpy as np\nw = np.hanning(300)\nreturn x[:, :1] * torch.from_numpy(w)",
-        "an array of 300 numbers is made in the forward",
+        "an array of 300 numbers is made a tensor",
         "torch.from_numpy(w)",
     ),
 ]

@@ -79,7 +79,7 @@ DOORS = {
     "rules": [
         {"rule"},
         {"elementwise", "layers", "products", "shaping", "constants"},
-        {"reducing", "criteria"},
+        {"reducing", "criteria", "own_functions"},
         {"book"},
     ],
     "algebra": [

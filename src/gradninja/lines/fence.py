@@ -22,11 +22,18 @@ DROPPING = frozenset(
     """.split()
 )
 
-# Steps, for which PyTorch itself has no gradient: it fails where one is asked for.
-NO_GRADIENT = dict.fromkeys(
-    ("//", "torch.floor_divide", "Tensor.floor_divide"),
-    "write `(a / b).floor()`, of which the gradient is zero, or `.detach()` what is divided",
-)
+_UNIQUE = ("unique", "unique_consecutive")
+# For these PyTorch itself has no gradient: it fails where one is asked for.
+NO_GRADIENT = {
+    **dict.fromkeys(
+        ("//", "torch.floor_divide", "Tensor.floor_divide"),
+        "write `(a / b).floor()`, of which the gradient is zero, or `.detach()` what is divided",
+    ),
+    **dict.fromkeys(
+        (f"{home}.{name}" for home in ("torch", "Tensor") for name in _UNIQUE),
+        "`.detach()` what it is taken of",
+    ),
+}
 
 REFUSED = {
     "Tensor.item": "keep it a tensor: a number taken out of a tensor has no gradient",

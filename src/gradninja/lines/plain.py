@@ -6,6 +6,7 @@ import ast
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,15 @@ def belongs(value: Any) -> bool:
     return is_object(value) and not isinstance(value, _NAMED)
 
 
+def counts(value: Any) -> bool:
+    """Whether a value is a member of an enumeration that is a number or a text as well."""
+    return isinstance(value, Enum) and isinstance(value, int | float | str)
+
+
 def literal(value: Any) -> ast.expr:
     """Syntax for a plain Python value."""
+    if counts(value):
+        value = value.value
     if isinstance(value, torch.dtype):
         return ast.parse(str(value), mode="eval").body
     if isinstance(value, torch.device):
@@ -79,6 +87,19 @@ def literal(value: Any) -> ast.expr:
     if isinstance(value, float) and not math.isfinite(value):
         return ast.parse(f"float('{value}')", mode="eval").body
     return ast.parse(repr(value), mode="eval").body
+
+
+MOST_NUMBERS = 256  # of an array, that are written out
+
+
+def array_literal(array: Any) -> ast.expr:
+    """Syntax for an array of NumPy's: its numbers, or its name where there are too many."""
+    if array.size > MOST_NUMBERS or array.dtype.kind not in "fiub":
+        return ast.Name("array", ast.Load())
+    numbers = literal(array.tolist())
+    kind = ast.parse(f"np.{array.dtype}", mode="eval").body
+    make = ast.parse("np.array", mode="eval").body
+    return ast.Call(make, [numbers], [ast.keyword("dtype", kind)])
 
 
 def continuous(value: torch.Tensor) -> bool:

@@ -101,7 +101,7 @@ def read_program(
         assumptions=tuple(reading.assumptions),
         loops=tuple(reading.loops),
         packed=packed or {},
-        namespace=dict(reading.book.own),
+        namespace={**reading.book.own, **reading.functions},
         axis_names=axis_names,
         live=live,
         dialect=reading.source.dialect,
@@ -147,6 +147,8 @@ def _outputs(reading: Reading, reached: Returned) -> tuple[str, ...]:
     if value.op not in (TUPLE, STATIC) and isinstance(value.value, tuple):
         several = tuple(elements_of(reading, reached.node, value))
     given = set(_formals(reading.source))
+    if any(expr.is_tensor for expr in several):  # a number beside tensors, logged say, only leaves
+        several = tuple(expr for expr in several if expr.is_tensor)
     for expr in several:
         hold_reckoned(expr.value)
         if not expr.is_tensor:
@@ -167,10 +169,9 @@ def _formals(source: Source) -> tuple[str, ...]:
 
 
 def _returned(value: Expr) -> Iterator[Expr]:
-    """What is returned, one by one; a None beside tensors is not."""
+    """What is returned, one by one."""
     if value.op != TUPLE:
         yield value
         return
     for part in value.args:
-        if not (part.op == STATIC and part.value is None):
-            yield from _returned(part)
+        yield from _returned(part)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
+import linecache
 import math
 import random
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -85,6 +87,14 @@ def function_of(
     """The function that a definition makes in a scope, bare; the scope holds it, too."""
     run_tree([bare(definition)], scope, called)
     made: Callable[..., Any] = scope[definition.name]
+    return made
+
+
+def with_text(text: str, name: str, scope: dict[str, Any], called: str) -> types.FunctionType:
+    """The function of that name that a text makes in a scope, whose text can be found again."""
+    linecache.cache[called] = (len(text), None, text.splitlines(keepends=True), called)
+    run([text], scope, called)
+    made: types.FunctionType = scope[name]
     return made
 
 

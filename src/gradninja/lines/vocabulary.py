@@ -21,3 +21,6 @@ class Vocabulary(Protocol):
 
     def random(self, callee: str) -> bool:
         """Whether it draws random numbers."""
+
+    def take(self, kind: type) -> str:
+        """Enter a torch.autograd.Function of the person's; the callee that its `apply` is."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from gradninja.errors import GradninjaError
 from gradninja.lines import Expr
+from gradninja.rules.own_functions import row_of
 from gradninja.rules.rule import OVER_AXES, Rule, Site, Spelling, Template
 
 
@@ -41,6 +42,13 @@ class Book:
         for text in row.spellings:
             spelling = Spelling.parse(text)
             self.by_callee.setdefault(spelling.callee, []).append((spelling, row))
+
+    def take(self, kind: type) -> str:
+        """Enter a torch.autograd.Function of the person's, once; the callee that its `apply` is."""
+        callee = f"{kind.__module__}.{kind.__qualname__}.apply at {id(kind)}"
+        if callee not in self.by_callee:
+            self.by_callee[callee] = [row_of(callee, kind, self)]
+        return callee
 
     def remove(self, name: str) -> None:
         """Take a row out, if it is there."""
@@ -171,6 +179,7 @@ class Open:
 
     def __init__(self, book: Book, own: Mapping[str, Callable[..., Any]]) -> None:
         self.own = own
+        self.take = book.take
         self.constant = book.constant
         self.random = book.random
 

@@ -51,6 +51,7 @@ def _filled(name: str, formals: str) -> tuple[str, ...]:
 _OF_A_SHAPE = {"zeros", "ones", "full", "zeros_like", "ones_like", "full_like"}
 _MADE = "It is made of plain numbers and shapes: no tensor's values stand in it"
 _DRAWN = "It is drawn at random: no gradient goes back through a draw"
+_POURED = ("bernoulli", "uniform", "normal", "exponential")  # drawn into memory that is there
 _STEP = "It moves only in steps: between them the slope is 0"
 _TRUTH = "It is true or false: a truth value has no slope"
 _PLACE = "It says where a value stands, or how many there are: whole numbers, which have no slope"
@@ -161,9 +162,11 @@ DRAWN = (
             "a.bernoulli(...)",
             "torch.multinomial(...)",
             "a.multinomial(...)",
+            *(f"a.{name}_(...)" for name in _POURED),
         ),
         _DRAWN,
         "torch.bernoulli(torch.sigmoid(a)) where a: 3 4",
+        *(f"torch.empty_like(a).{name}_(0.3) where a: 3 4" for name in _POURED),
         "a.exp().multinomial(2) where a: 3 4",
         random=True,
     ),
@@ -279,6 +282,7 @@ TRUTHS = (
         for name in ("any", "all")
     ),
     _constant("signbit", _both("signbit"), _TRUTH, "torch.signbit(a) where a: 3 4"),
+    _constant("isin", ("torch.isin(...)",), _TRUTH, "torch.isin(a, b) where a: 3 4; b: 4"),
     _constant("isclose", ("torch.isclose(...)",), _TRUTH, "torch.isclose(a, b) where a: 3 4; b: 4"),
     _constant(
         "same",
@@ -324,15 +328,30 @@ PLACES = (
         "nonzero", ("torch.nonzero(...)", "a.nonzero(...)"), _PLACE, "torch.nonzero(a) where a: 3 4"
     ),
     _constant(
+        "unique",
+        (
+            "torch.unique(...)",
+            "a.unique(...)",
+            "torch.unique_consecutive(...)",
+            "a.unique_consecutive(...)",
+        ),
+        _PLACE,
+        "torch.unique(i) where i: 5 < 4",
+        "i.unique_consecutive() where i: 5 < 4",
+    ),
+    _constant(
         "counts",
         (
             "torch.count_nonzero(...)",
             "a.count_nonzero(...)",
             "torch.bincount(...)",
             "a.bincount(...)",
+            "torch.histc(...)",
+            "a.histc(...)",
         ),
         _PLACE,
         "a.count_nonzero() where a: 3 4",
+        "torch.histc(a, 4, -1, 1) where a: 3 4",
         "torch.bincount(i) where i: 5 < 4",
     ),
 )

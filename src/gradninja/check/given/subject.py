@@ -27,6 +27,7 @@ from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load, where_to_put
 from gradninja.lines.modules.finding import MAKER, found_live
 from gradninja.lines.program import Input
+from gradninja.lines.scope import LIBRARY, with_text
 from gradninja.rules import BOOK, Book
 
 
@@ -198,8 +199,9 @@ def _parameters(backward: Any) -> set[str]:
     return {f.name for f in parameters(source, source.function) if f.default is None}
 
 
-def once_bound(program: Program) -> str:
-    """A program as text in which every name is bound once."""
+def once_bound(program: Program) -> Any:
+    """A program in which every name is bound once: as text, or where it applies Functions of the
+    person's as a function, which has them around it."""
     given = [f"{g.name}={g.value!r}" if g.optional else g.name for g in program.inputs]
     lines = []
     for line in program.lines:
@@ -207,4 +209,8 @@ def once_bound(program: Program) -> str:
         quiet = stops and not line.expr.differentiable
         lines += ["with torch.no_grad():", f"    {line.code}"] if quiet else [line.code]
     lines.append(f"return {', '.join(program.outputs)}")
-    return f"def forward({', '.join(given)}):\n" + "".join(f"    {line}\n" for line in lines)
+    text = f"def forward({', '.join(given)}):\n" + "".join(f"    {line}\n" for line in lines)
+    if not any(isinstance(value, type) for value in program.namespace.values()):
+        return text
+    around = {"__name__": "forward", **LIBRARY, **program.namespace}
+    return with_text(text, "forward", around, f"<{program.name}>")

@@ -225,7 +225,8 @@ def _from_function(function: Callable[..., Any], dialect: str | None, whole: boo
     file = inspect.getsourcefile(function) or "<unknown>"
     linecache.checkcache(file)
     try:
-        lines, first = inspect.getsourcelines(function)
+        # Of its code: what a decorator of the person's made is not what it was made of.
+        lines, first = inspect.getsourcelines(function.__code__)
     except (OSError, TypeError):
         raise ReadError(
             f"the source text of {function.__name__} cannot be found",
@@ -233,7 +234,8 @@ def _from_function(function: Callable[..., Any], dialect: str | None, whole: boo
         ) from None
     # Blank lines put the function on its own line numbers, so that carets point into the file.
     text = "\n" * (first - 1) + textwrap.dedent("".join(lines))
-    source = parse(text, file, function.__name__, "", dialect, _around(function), whole)
+    name = function.__code__.co_name
+    source = parse(text, file, name, "", dialect, _around(function), whole)
     return replace(source, live=function)
 
 

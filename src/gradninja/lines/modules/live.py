@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import inspect
 import keyword
-import linecache
 import math
 import re
 import types
@@ -25,7 +24,7 @@ from gradninja.lines.modules.surroundings import Surrounded
 from gradninja.lines.modules.wrappers import unwrapped
 from gradninja.lines.ndarray import as_tensors, holds_arrays
 from gradninja.lines.plain import continuous
-from gradninja.lines.scope import run
+from gradninja.lines.scope import with_text
 
 DEEPEST_OBJECT = 60  # attributes within attributes
 RESERVED = {"torch", "F", "nn", "math", "np", "len", "float", "int", "range", "backward", "forward"}
@@ -151,12 +150,7 @@ def _by_its_name(kind: type, method: types.FunctionType) -> types.FunctionType:
     )
     handed = ", ".join(f.name for f in formals)
     text = f"def forward(self, {given}):\n    return self({handed})\n"
-    file = f"<{kind.__name__}>"
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    scope: dict[str, Any] = {"__name__": "layer"}
-    run([text], scope, file)
-    made: types.FunctionType = scope["forward"]
-    return made
+    return with_text(text, "forward", {"__name__": "layer"}, f"<{kind.__name__}>")
 
 
 def forward_of(instance: Any) -> types.FunctionType | None:

@@ -15,7 +15,7 @@ HARMLESS = frozenset(
     "property cached_property staticmethod classmethod override final overload abstractmethod "
     "wraps ignore unused export disable jaxtyped typechecked typechecker beartype jit script "
     "script_method compile lru_cache cache torchscript_compat deprecated "
-    "can_return_tuple".split()
+    "can_return_tuple custom_fwd custom_bwd once_differentiable".split()
 )
 QUIET = frozenset({"no_grad", "inference_mode"})
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)

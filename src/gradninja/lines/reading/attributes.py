@@ -34,6 +34,8 @@ def read_name(reading: Reading, node: ast.Name) -> Expr:
         return value_at(reading, node, fence.callee_of(path))
     if node.id in TYPES:
         return reading.static(node, TYPES[node.id], node)
+    if node.id == "Ellipsis":
+        return reading.static(node, ..., ast.Constant(...))
     outside = reading.source.outside
     if node.id in outside:
         value = outside[node.id]

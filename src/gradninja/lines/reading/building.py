@@ -12,7 +12,7 @@ from gradninja.errors import ReadError
 from gradninja.lines import fence
 from gradninja.lines.given.source import Source
 from gradninja.lines.operators import output_syntax
-from gradninja.lines.plain import belongs, continuous, is_plain, literal
+from gradninja.lines.plain import belongs, continuous, counts, is_plain, literal
 from gradninja.lines.program import ITEM, NAME, STATIC, TUPLE, Expr
 from gradninja.lines.reading.bounds import bounds
 from gradninja.lines.reading.numbers import hold_reckoned
@@ -96,6 +96,8 @@ class Builder:
         self, node: ast.AST, value: Any, syntax: ast.expr, among: Iterable[Expr] = ()
     ) -> Expr:
         among = tuple(among)
+        if counts(value):  # `Axis.batch` is a number, whose class no text has
+            syntax = literal(value)
         written = isinstance(syntax, ast.Constant)
         if not written and any(e.op == STATIC and belongs(e.value) for e in among):
             syntax = literal(value) if is_plain(value) else syntax  # read off an object, as it is

@@ -119,7 +119,7 @@ def enter(
             reading.fail(node, f"`{name}` needs a value for `{formal.name}`")
     for star, several in more.items():
         inner[star] = several if several.op == STATIC else name_argument(reading, star, several)
-    quiet = _decorated(reading, node, name, source, definition)
+    quiet = _decorated(reading, node, function, source, definition)
     outer = (reading.source, reading.scope, reading.statement, dict(reading.local_functions))
     recorded = reading.grad_enabled
     reading.grad_enabled = recorded and not quiet
@@ -152,9 +152,16 @@ def _computed(reading: Reading, node: ast.expr, function: Function, args: list[E
 
 
 def _decorated(
-    reading: Reading, node: ast.AST, name: str, source: Source, definition: ast.FunctionDef
+    reading: Reading,
+    node: ast.AST,
+    function: Function,
+    source: Source,
+    definition: ast.FunctionDef,
 ) -> bool:
-    """Whether a function runs without gradients; what else decorates it is not guessed at."""
+    """Whether a function runs without gradients.
+
+    What else decorates a live one is around it no more; of a text it is not guessed at.
+    """
     quiet = False
     for decorator in definition.decorator_list:
         told = decorator_name(decorator)
@@ -162,10 +169,10 @@ def _decorated(
             continue
         if told in QUIET:
             quiet = True
-        elif told not in HARMLESS and not isinstance(source, Standing):
+        elif told not in HARMLESS and function.live is None:
             reading.fail(
                 node,
-                f"`{name}` is decorated with `@{ast.unparse(decorator)}`, "
+                f"`{function.name}` is decorated with `@{ast.unparse(decorator)}`, "
                 "which may change what it gives",
                 "call the function without it",
             )

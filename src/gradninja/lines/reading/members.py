@@ -27,12 +27,10 @@ def member(reading: Reading, node: ast.expr, owner: Expr, name: str) -> Expr:
     described = getattr(type(owner.value), name, None)
     getter = getattr(described, "fget", None) or getattr(described, "func", None)
     if isinstance(described, property | functools.cached_property) and getter is not None:
-        if getter.__module__.startswith("torch."):
-            reading.fail(
-                node,
-                f"`{name}` of this {type(owner.value).__name__} is computed anew by torch",
-                "compute it in the forward, or remove the parametrization",
-            )
+        computed = getattr(owner.value, "parametrizations", {})
+        if getter.__module__.startswith("torch.") and name in computed:
+            call = ast.copy_location(ast.Call(node, [], []), node)
+            return reading.call(call, reading.static(node, computed[name], node), [], {})
         return enter(reading, node, Function.of(getter, name), [owner], {})
     if isinstance(owner.value, Logged):  # `acc.cpu().numpy().mean()` is logged as well
         return owner

@@ -88,6 +88,7 @@ class Reading(Builder):
         self.tensors: dict[int, Expr] = {}  # the tensors that a live object holds, by identity
         self.twins: Mapping[int, Any] = {}  # what stands for an array, or for what holds arrays
         self.state: dict[tuple[int, str], Expr] = {}  # attributes that the forward wrote
+        self.functions: dict[str, type] = {}  # the torch.autograd.Functions that it applies
         self.objects: list[Any] = []  # that it made: an identity is one as long as they are there
 
     def read(self, node: ast.expr) -> Expr:

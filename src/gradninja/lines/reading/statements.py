@@ -10,7 +10,13 @@ from gradninja.lines.given import source as sources
 from gradninja.lines.plain import is_object
 from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading.containers import GROWS, grow
-from gradninja.lines.reading.in_place.writing import in_place, write_operator, write_part
+from gradninja.lines.reading.in_place.through import unseen
+from gradninja.lines.reading.in_place.writing import (
+    in_place,
+    write_operator,
+    write_part,
+    write_to,
+)
 from gradninja.lines.reading.inlining import Returned, leaves_precision
 from gradninja.lines.reading.members import write_member
 from gradninja.lines.reading.naming import add_line, bind, fresh, reference
@@ -85,6 +91,8 @@ def assign(reading: Reading, target: ast.expr, expr: Expr) -> Expr:
         owner = reading.read(target.value)
         if owner.op == STATIC and is_object(owner.value):
             return write_member(reading, owner, target.attr, expr)
+        if owner.is_tensor and expr.is_tensor and target.attr == "data":
+            return write_to(reading, target.value, owner, unseen(reading, target, owner, expr))
     if isinstance(target, ast.Subscript):
         write_part(reading, target, expr)
         return expr

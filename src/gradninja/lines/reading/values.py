@@ -11,8 +11,8 @@ import torch
 
 from gradninja.errors import Spot
 from gradninja.lines import fence
-from gradninja.lines.ndarray import is_array
-from gradninja.lines.plain import is_plain, literal, number
+from gradninja.lines.ndarray import TORCH, is_array
+from gradninja.lines.plain import array_literal, is_plain, literal, number
 from gradninja.lines.program import NAME, STATIC, TUPLE, Assumption, Expr, Record
 from gradninja.lines.reading.numbers import hold_reckoned, logged, taken_out
 from gradninja.lines.reading.state import Reading
@@ -25,6 +25,8 @@ def value_of(
     value = reading.twins.get(id(value), value)
     if id(value) not in reading.tensors:
         value = number(value)
+    if is_array(value) and id(value) not in reading.tensors and reading.source.dialect == TORCH:
+        return reading.static(node, value, array_literal(value), among)
     if isinstance(value, torch.Tensor) or is_array(value):
         if id(value) not in reading.tensors:
             reading.fail(

@@ -19,6 +19,7 @@ from gradninja.lines.modules.layers import (  # noqa: F401 - they fill the table
     pools,
     products,
     recurrent,
+    reparametrised,
     shapes,
 )
 from gradninja.lines.modules.layers.products import attention_drawn
@@ -27,13 +28,24 @@ from gradninja.lines.modules.layers.registry import (
     COMPUTED,
     FUNCTIONS,
     LAYERS,
+    PREPARED,
     STANDING,
     meaning,
     trimmed,
 )
 from gradninja.lines.modules.layers.shapes import dropped_channels, dropped_out
 
-__all__ = ["ASKED", "COMPUTED", "DRAWN", "FUNCTIONS", "LAYERS", "STANDING", "meaning", "trimmed"]
+__all__ = [
+    "ASKED",
+    "COMPUTED",
+    "DRAWN",
+    "FUNCTIONS",
+    "LAYERS",
+    "PREPARED",
+    "STANDING",
+    "meaning",
+    "trimmed",
+]
 
 
 def _in_order(drops: Callable[..., Any]) -> Callable[..., Any]:

@@ -175,6 +175,150 @@ class Independent:
         return self.base_dist.kl_divergence(other.base_dist).sum(self.dims)
 
 
+@stands_for(named.MultivariateNormal)
+class MultivariateNormal:
+    def __init__(
+        self,
+        loc: Tensor,
+        covariance_matrix: Any = None,
+        precision_matrix: Any = None,
+        scale_tril: Any = None,
+        validate_args: Any = None,
+    ) -> None:
+        self.loc = loc
+        if scale_tril is not None:
+            self.scale_tril = scale_tril
+        elif covariance_matrix is not None:
+            self.scale_tril = torch.linalg.cholesky(covariance_matrix)
+        else:
+            self.scale_tril = torch.linalg.cholesky(torch.linalg.inv(precision_matrix))
+
+    @property
+    def mean(self) -> Any:
+        return self.loc
+
+    @property
+    def covariance_matrix(self) -> Any:
+        return self.scale_tril @ self.scale_tril.mT
+
+    def rsample(self, sample_shape: Any = ()) -> Any:
+        shape = (*sample_shape, *self.loc.shape)
+        return self.loc + (self.scale_tril @ torch.randn(shape).unsqueeze(-1)).squeeze(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Any:
+        shape = (*sample_shape, *self.loc.shape)
+        return self.loc + (self.scale_tril @ torch.randn(shape).unsqueeze(-1)).squeeze(-1)
+
+    def log_prob(self, value: Tensor) -> Any:
+        diff = (value - self.loc).unsqueeze(-1)
+        whitened = torch.linalg.solve_triangular(self.scale_tril, diff, upper=False).squeeze(-1)
+        log_scale = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        squares = (whitened**2).sum(-1)
+        return -0.5 * (self.loc.shape[-1] * math.log(2 * math.pi) + squares) - log_scale
+
+    def entropy(self) -> Any:
+        log_scale = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return 0.5 * self.loc.shape[-1] * (1 + math.log(2 * math.pi)) + log_scale
+
+
+@stands_for(named.MixtureSameFamily)
+class MixtureSameFamily:
+    def __init__(self, mixture: Any, component: Any, validate_args: Any = None) -> None:
+        self.mixture = mixture
+        self.component = component
+
+    @property
+    def mean(self) -> Any:
+        weights = self.mixture.probs
+        means = self.component.mean
+        return (weights.reshape(*weights.shape, *[1] * (means.ndim - weights.ndim)) * means).sum(
+            weights.ndim - 1
+        )
+
+    def log_prob(self, value: Tensor) -> Any:
+        dim = self.mixture.logits.ndim - 1
+        value = value.unsqueeze(value.ndim - (self.component.mean.ndim - 1 - dim))
+        log_weights = torch.log_softmax(self.mixture.logits, -1)
+        return torch.logsumexp(self.component.log_prob(value) + log_weights, -1)
+
+
+@stands_for(named.Uniform)
+class Uniform:
+    def __init__(self, low: Any, high: Any, validate_args: Any = None) -> None:
+        self.low = torch.as_tensor(low) if isinstance(low, int | float) else low
+        self.high = torch.as_tensor(high) if isinstance(high, int | float) else high
+
+    def rsample(self, sample_shape: Any = ()) -> Any:
+        shape = torch.broadcast_shapes(self.low.shape, self.high.shape)  # type: ignore[no-untyped-call]
+        return self.low + torch.rand((*sample_shape, *shape)) * (self.high - self.low)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Any:
+        return self.rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Any:
+        within = (value >= self.low) & (value < self.high)
+        return torch.log(within.to(self.low.dtype)) - torch.log(self.high - self.low)
+
+    def entropy(self) -> Any:
+        return torch.log(self.high - self.low)
+
+
+@stands_for(named.Beta)
+class Beta:
+    def __init__(self, concentration1: Tensor, concentration0: Tensor, validate_args: Any = None):
+        self.concentration1 = concentration1
+        self.concentration0 = concentration0
+
+    @property
+    def mean(self) -> Any:
+        return self.concentration1 / (self.concentration1 + self.concentration0)
+
+    def log_prob(self, value: Tensor) -> Any:
+        a, b = self.concentration1, self.concentration0
+        log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        return (a - 1) * torch.log(value) + (b - 1) * torch.log1p(-value) - log_beta
+
+    def entropy(self) -> Any:
+        a, b = self.concentration1, self.concentration0
+        log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        slopes = (a - 1) * torch.digamma(a) + (b - 1) * torch.digamma(b)
+        return log_beta - slopes + (a + b - 2) * torch.digamma(a + b)
+
+
+@stands_for(named.Gamma)
+class Gamma:
+    def __init__(self, concentration: Tensor, rate: Tensor, validate_args: Any = None) -> None:
+        self.concentration = concentration
+        self.rate = rate
+
+    @property
+    def mean(self) -> Any:
+        return self.concentration / self.rate
+
+    def log_prob(self, value: Tensor) -> Any:
+        a, b = self.concentration, self.rate
+        return a * torch.log(b) + (a - 1) * torch.log(value) - b * value - torch.lgamma(a)
+
+    def entropy(self) -> Any:
+        a = self.concentration
+        return a - torch.log(self.rate) + torch.lgamma(a) + (1 - a) * torch.digamma(a)
+
+
+@stands_for(named.Poisson)
+class Poisson:
+    def __init__(self, rate: Tensor, validate_args: Any = None) -> None:
+        self.rate = rate
+
+    @property
+    def mean(self) -> Any:
+        return self.rate
+
+    def log_prob(self, value: Tensor) -> Any:
+        return torch.xlogy(value, self.rate) - self.rate - torch.lgamma(value + 1)
+
+
 @reads("torch.distributions.kl_divergence")
 @reads("torch.distributions.kl.kl_divergence")
 def kl_divergence(p: Any, q: Any) -> Any:

@@ -133,29 +133,44 @@ def conv3d(self: Any, x: Tensor) -> Tensor:
     )
 
 
+def _output_padding(self: Any, x: Tensor, output_size: Any) -> Any:
+    """What is added at the end of each axis, so that the output has the size that is asked for."""
+    if output_size is None:
+        return self.output_padding
+    count = len(self.kernel_size)
+    reached = [
+        (x.shape[i - count] - 1) * self.stride[i]
+        - 2 * self.padding[i]
+        + self.dilation[i] * (self.kernel_size[i] - 1)
+        + 1
+        for i in range(count)
+    ]
+    return [output_size[i - count] - reached[i] for i in range(count)]
+
+
 @means(nn.ConvTranspose1d)
-def conv_transpose1d(self: Any, x: Tensor) -> Tensor:
+def conv_transpose1d(self: Any, x: Tensor, output_size: Any = None) -> Tensor:
     return F.conv_transpose1d(
         x,
         self.weight,
         self.bias,
         self.stride,
         self.padding,
-        self.output_padding,
+        _output_padding(self, x, output_size),
         self.groups,
         self.dilation,
     )
 
 
 @means(nn.ConvTranspose2d)
-def conv_transpose2d(self: Any, x: Tensor) -> Tensor:
+def conv_transpose2d(self: Any, x: Tensor, output_size: Any = None) -> Tensor:
     return F.conv_transpose2d(
         x,
         self.weight,
         self.bias,
         self.stride,
         self.padding,
-        self.output_padding,
+        _output_padding(self, x, output_size),
         self.groups,
         self.dilation,
     )

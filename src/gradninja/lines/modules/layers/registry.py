@@ -12,6 +12,7 @@ FUNCTIONS: dict[str, Text] = {}  # functions that are read the same way, by thei
 NAMED: dict[str, Text] = {}  # layers of einops, which need not be there
 STANDING: dict[type, type] = {}  # classes of torch's that are made in a forward -> ours
 ASKED: dict[str, str] = {}  # of those that are only read so where a keyword is true, that keyword
+PREPARED: dict[type, Text] = {}  # hooks before a call -> what they compute, to be kept as `name`
 COMPUTED: set[Text] = set()  # functions on plain values that a text calls: run, and not read
 
 
@@ -43,6 +44,16 @@ def stands_for(kind: type) -> Callable[[type], type]:
     def enter(own: type) -> type:
         STANDING[kind] = own
         return own
+
+    return enter
+
+
+def prepares(kind: type) -> Callable[[Text], Text]:
+    """The function below is what a hook of this class puts in its module's weight, `self.name`."""
+
+    def enter(text: Text) -> Text:
+        PREPARED[kind] = text
+        return text
 
     return enter
 

@@ -13,7 +13,7 @@ from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading import numbers
 from gradninja.lines.reading.calls.arguments import apply, read_arguments, refuse_outside
 from gradninja.lines.reading.calls.library import call_library
-from gradninja.lines.reading.calls.numpy_constants import METHODS, computed
+from gradninja.lines.reading.calls.numpy_constants import METHODS, as_numbers, computed
 from gradninja.lines.reading.calls.python import call_builtin
 from gradninja.lines.reading.containers import container_method
 from gradninja.lines.reading.in_place.writing import in_place, write_method
@@ -61,7 +61,7 @@ def _method(reading: Reading, node: ast.Call, func: ast.Attribute, owner: Expr) 
     """A call of a method of what was read."""
     if owner.is_tensor:
         return _tensor_method(reading, node, func, owner)
-    if isinstance(func.value, ast.Call) and owner.op == STATIC and is_array(owner.value):
+    if owner.op == STATIC and is_array(owner.value):
         args, kwargs = read_arguments(reading, node)
         method = getattr(owner.value, func.attr) if func.attr in METHODS else None
         return computed(reading, node, method, args, kwargs)
@@ -102,6 +102,10 @@ def _tensor_method(reading: Reading, node: ast.Call, func: ast.Attribute, owner:
         return owner
     if in_place(op):
         return write_method(reading, node, func, owner)
+    if func.attr == "new":  # of old: a tensor of these numbers, or of this size, to be filled
+        sizes = not node.args or not isinstance(reading.read(node.args[0]).value, list)
+        func = ast.Attribute(func.value, "new_empty" if sizes else "new_tensor", ast.Load())
+        return _tensor_method(reading, node, func, owner)
     refuse_outside(reading, node, op)
     function = getattr(torch.Tensor, func.attr, None)
     if function is None or not callable(function):
@@ -113,6 +117,9 @@ def _tensor_method(reading: Reading, node: ast.Call, func: ast.Attribute, owner:
             "write it with operations that have one, or give it a rule with gradninja.rule",
         )
     args, kwargs = read_arguments(reading, node)
+    if func.attr == "new_tensor" and args and is_array(args[0].value):
+        _, written, _ = as_numbers(reading, node, "torch.tensor", args, kwargs)
+        args = [*written, *args[1:]]
     return apply(reading, node, op, attribute, function, args, kwargs, owner)
 
 

@@ -33,11 +33,26 @@ def read_arguments(reading: Reading, node: ast.Call) -> tuple[list[Expr], dict[s
                 )
             continue
         if keyword.arg == "out":
-            reading.fail(node, "`out=` writes in place", "use the value that is returned")
+            into = _out(reading, node, keyword.value)
+            kwargs.setdefault("dtype", reading.static(node, into.dtype, literal(into.dtype)))
+            continue
         if keyword.arg in kwargs:
             reading.fail(node, f"the keyword argument `{keyword.arg}` is repeated")
         kwargs[keyword.arg] = _operand(reading, reading.read(keyword.value))
     return [_operand(reading, arg) for arg in read_elements(reading, node.args)], kwargs
+
+
+def _out(reading: Reading, node: ast.Call, target: ast.expr) -> torch.Tensor:
+    """What `out=` writes to, where nobody else has it: `torch.arange(n, out=torch.LongTensor(n))`.
+
+    Raises:
+        ReadError: it has a name, so that who reads that reads what was written.
+    """
+    made = reading.read(target) if isinstance(target, ast.Call) else None
+    if made is None or not isinstance(made.value, torch.Tensor):
+        reading.fail(node, "`out=` writes in place", "use the value that is returned")
+    found: torch.Tensor = made.value
+    return found
 
 
 def _operand(reading: Reading, expr: Expr) -> Expr:

@@ -19,6 +19,7 @@ from torch.autograd import Variable
 from gradninja.lines.modules.layers import STANDING
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import STATIC, Expr, Record
+from gradninja.lines.reading.calls.arguments import method_on
 from gradninja.lines.reading.calls.library import call_library
 from gradninja.lines.reading.calls.python import call_builtin
 from gradninja.lines.reading.inlining import enter
@@ -66,6 +67,8 @@ def make(
         return call_builtin(reading, node, kind.__name__, args, kwargs)
     if kind is Variable and args:  # what a tensor was called once
         return args[0]
+    if kind is nn.Parameter and args and args[0].is_tensor:  # a new leaf: no gradient goes on
+        return method_on(reading, node, "detach", args[0])
     if kind is torch.Tensor or kind in TYPED:
         return _of_old(reading, node, kind, args)
     kind = STANDING.get(kind, kind)

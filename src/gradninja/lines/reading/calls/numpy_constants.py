@@ -14,14 +14,11 @@ import torch
 
 from gradninja.lines import fence
 from gradninja.lines.ndarray import TORCH, is_array
-from gradninja.lines.plain import literal
+from gradninja.lines.plain import MOST_NUMBERS, array_literal, literal
 from gradninja.lines.program import STATIC, Expr
 from gradninja.lines.reading.state import Reading
 
 TAKES_ARRAYS = frozenset({"torch.from_numpy", "torch.tensor", "torch.as_tensor", "torch.Tensor"})
-
-
-MOST_NUMBERS = 256  # that are written out
 
 
 # What only computes; the rest of NumPy may read and write files, or hand out its own internals.
@@ -83,7 +80,7 @@ def computed(
     except Exception as error:  # NumPy's own word on the person's own line
         reading.fail(node, f"this line does not run: {error or type(error).__name__}")
     plain = value.item() if hasattr(value, "item") and not is_array(value) else value
-    syntax = node if is_array(plain) else literal(plain)
+    syntax = array_literal(plain) if is_array(plain) else literal(plain)
     return reading.static(node, plain, syntax, (*args, *kwargs.values()))
 
 
@@ -94,11 +91,13 @@ def as_numbers(
     if path not in TAKES_ARRAYS or not args or args[0].op != STATIC or not is_array(args[0].value):
         return path, args, kwargs
     array = args[0].value
+    if array.dtype.kind not in "fiub":
+        reading.fail(node, f"torch has no tensor of {array.dtype}")
     if array.size > MOST_NUMBERS:
         reading.fail(
             node,
-            f"an array of {array.size:,} numbers is made in the forward",
-            "make it once, outside of it, and keep it as a buffer",
+            f"an array of {array.size:,} numbers is made a tensor in the forward",
+            "make the tensor once, outside of it, and keep it as a buffer",
         )
     dtype = torch.from_numpy(array).dtype
     numbers = reading.static(node, array.tolist(), literal(array.tolist()))

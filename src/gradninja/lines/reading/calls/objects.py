@@ -12,18 +12,21 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from gradninja.lines import fence
-from gradninja.lines.modules.layers import meaning
+from gradninja.lines.modules.layers import PREPARED, meaning
 from gradninja.lines.modules.live import callee_path, forward_of
 from gradninja.lines.modules.wrappers import module_of, unwrapped
 from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import STATIC, Expr
+from gradninja.lines.reading.calls.arguments import apply
 from gradninja.lines.reading.calls.library import call_library
 from gradninja.lines.reading.calls.making import make
 from gradninja.lines.reading.calls.python import call_builtin
 from gradninja.lines.reading.inlining import enter
+from gradninja.lines.reading.members import write_member
 from gradninja.lines.reading.numbers import Logged
 from gradninja.lines.reading.state import Function, Reading
 from gradninja.lines.reading.values import value_of
@@ -96,6 +99,8 @@ def _bound(
     kwargs: Mapping[str, Expr],
 ) -> Expr:
     function, owner = unwrapped(method.__func__), method.__self__
+    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+        return _own_gradient(reading, node, owner, args, kwargs)
     if isinstance(owner, nn.Module) and module_of(function).startswith("torch."):
         name = function.__name__
         if name in TELLING:
@@ -115,18 +120,25 @@ def _bound(
     return enter(reading, node, Function.of(function, function.__name__), [held, *args], kwargs)
 
 
+def _own_gradient(
+    reading: Reading, node: ast.Call, kind: type, args: list[Expr], kwargs: Mapping[str, Expr]
+) -> Expr:
+    """`MyFunction.apply(x)`: one step, whose gradient is what the Function says."""
+    held = reading.functions.setdefault(kind.__name__, kind)
+    if held is not kind:
+        reading.fail(node, f"two Functions are called {kind.__name__}", "give one another name")
+    if kwargs:
+        reading.fail(node, f"`{kind.__name__}.apply` takes its arguments by place")
+    func = ast.Attribute(ast.Name(kind.__name__, ast.Load()), "apply", ast.Load())
+    return apply(reading, node, reading.book.take(kind), func, kind.apply, args, {})  # type: ignore[attr-defined]
+
+
 def _instance(
     reading: Reading, node: ast.Call, callee: Expr, args: list[Expr], kwargs: Mapping[str, Expr]
 ) -> Expr:
     """A call of a module, or of an object with `__call__`: its forward's lines."""
     value, kind = callee.value, type(callee.value)
-    if any(getattr(value, hooks, None) for hooks in HOOKS):
-        reading.fail(
-            node,
-            f"this {kind.__name__} has hooks, which run beside its forward",
-            "remove them (remove_weight_norm, remove_spectral_norm, `handle.remove()`), or "
-            "write what they do in the forward",
-        )
+    _prepare(reading, node, callee)
     method = forward_of(value)
     if isinstance(value, nn.Module) and "forward" in vars(value):
         reading.fail(node, f"this {kind.__name__} has a `forward` of its own that was set on it")
@@ -135,6 +147,23 @@ def _instance(
     if module_of(method).startswith(("torch.", "einops.")):
         return _layer(reading, node, kind, value, args, kwargs)
     return enter(reading, node, Function.of(method, kind.__name__), [callee, *args], kwargs)
+
+
+def _prepare(reading: Reading, node: ast.Call, callee: Expr) -> None:
+    """What runs before a module's forward: a weight that is computed; other hooks are refused."""
+    value = callee.value
+    hooks = [hook for held in HOOKS for hook in getattr(value, held, {}).values()]
+    for hook in hooks:
+        text = PREPARED.get(type(hook))
+        if text is None:
+            reading.fail(
+                node,
+                f"this {type(value).__name__} has hooks, which run beside its forward",
+                "remove them (`handle.remove()`), or write what they do in the forward",
+            )
+        held = reading.static(node, hook, node)
+        found = enter(reading, node, Function.of(text, hook.name), [held, callee], {})
+        write_member(reading, callee, hook.name, found)
 
 
 def _layer(

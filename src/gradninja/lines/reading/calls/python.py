@@ -13,6 +13,7 @@ from gradninja.lines.plain import is_plain, literal
 from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading import numbers
 from gradninja.lines.reading.containers import replace_container
+from gradninja.lines.reading.members import write_member
 from gradninja.lines.reading.state import Function, Reading
 from gradninja.lines.reading.values import elements_of, static_operation, take_out
 
@@ -21,6 +22,9 @@ def call_builtin(
     reading: Reading, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
 ) -> Expr:
     """A call of Python's own function; of objects here, and of what runs through elements."""
+    if name == "setattr" and len(args) == 3 and isinstance(args[1].value, str):
+        write_member(reading, args[0], args[1].value, args[2])
+        return reading.static(node, None, ast.Constant(None))
     known = {"hasattr", "getattr", "callable", "type", "next", "iter", "str", "super", "print"}
     if name not in known:
         return _sequence_or_number(reading, node, name, args, kwargs)

@@ -36,6 +36,8 @@ def beneath(reading: Reading, node: ast.AST, view: Expr, value: Expr) -> Expr | 
     if base is None or not base.is_tensor:
         return None
     name = view.op.rpartition(".")[2]
+    if name == "detach":
+        return unseen(reading, node, base, value)
     if name == "[]":
         parts = parts_of(base, _indices(reading, node, view.args[1]))
         return None if parts is None else put_part(reading, node, base, parts, value)
@@ -69,6 +71,18 @@ def beneath(reading: Reading, node: ast.AST, view: Expr, value: Expr) -> Expr | 
         axes = [reading.static(node, axis, literal(axis)) for axis in back]
         return method_on(reading, node, "permute", value, *axes)
     return None
+
+
+def unseen(reading: Reading, node: ast.AST, base: Expr, value: Expr) -> Expr:
+    """`base` with other values, which its gradient does not know of: `base.data = value`."""
+    if not base.differentiable:
+        return value
+    change = reading.operation(
+        node, "-", (value, base), ast.BinOp(value.syntax, ast.Sub(), base.syntax), operator.sub
+    )
+    change = method_on(reading, node, "detach", change)
+    syntax = ast.BinOp(base.syntax, ast.Add(), change.syntax)
+    return reading.operation(node, "+", (base, change), syntax, operator.add)
 
 
 def _indices(reading: Reading, node: ast.AST, index: Expr) -> list[Expr]:

@@ -95,6 +95,11 @@ def _written(
         return beneath(reading, node, diagonal, fitted(reading, node, diagonal, args[0]))
     if name in DRAWS and not args and not kwargs:
         return like(reading, node, DRAWS[name], owner)
+    if reading.book.random(f"Tensor.{name}_"):  # the same draw, into memory that nobody else has
+        fresh = like(reading, node, "empty_like", owner)
+        attribute = ast.Attribute(fresh.syntax, f"{name}_", ast.Load())
+        run = getattr(torch.Tensor, f"{name}_")
+        return apply(reading, node, f"Tensor.{name}_", attribute, run, args, kwargs, fresh)
     op = f"Tensor.{name}"
     function = getattr(torch.Tensor, name, None)
     if function is None or not reading.book.knows(op):
