@@ -117,19 +117,43 @@ backward = other
 """
 
 
+def counted(when: str) -> str:
+    """A backward that is wrong when it was called so often."""
+    factor = f"(1 + (len(calls) {when}))"
+    return product(above="calls = []", inside="    calls.append(1)", factor=factor)
+
+
+AS_AN_OBJECT = """
+class Doubled:
+    def __init__(self, f):
+        self.f = f
+    def __call__(self, x, w, dy):
+        dx, dw = self.f(x, w, dy)
+        return 2 * dx, dw
+"""
+AGAIN = ": it gives another value when it is called again, or in another order"
+DECORATED = ": its lines are right, but `backward` is decorated"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "ends"),
     [
-        product(above="calls = []", inside="    calls.append(1)", factor="(1 + (len(calls) > 9))"),
-        product(above="calls = []", inside="    calls.append(1)", factor="(1 + (len(calls) < 9))"),
-        product(above=DOUBLE, below="backward = double(backward)"),
-        product(below=OTHER),
-        product(above=DOUBLE).replace("def backward", "@double\ndef backward"),
+        (counted("> 9"), AGAIN),
+        (counted("< 9"), ""),
+        (product(above=DOUBLE, below="backward = double(backward)"), DECORATED),
+        (product(below=OTHER), ""),
+        (product(above=DOUBLE).replace("def backward", "@double\ndef backward"), DECORATED),
+        (product(above=AS_AN_OBJECT).replace("def backward", "@Doubled\ndef backward"), DECORATED),
+        (product().replace("return dx", "return 2 * dx"), "of `x`: it is that times 2"),
     ],
-    ids=["later calls", "first calls", "wrapped", "bound again", "decorated"],
+    ids=["later", "first", "wrapped", "bound again", "decorated", "an object", "in its own text"],
 )  # fmt: skip
-def test_what_the_name_is_bound_to_is_called_and_often(tmp_path: Path, text: str) -> None:
-    assert not file(tmp_path, text).ok
+def test_what_the_name_is_bound_to_is_called_and_often(
+    tmp_path: Path, text: str, ends: str
+) -> None:
+    report = file(tmp_path, text)
+    assert not report.ok
+    assert str(report.wrong[0].diagnosis).endswith(ends)
 
 
 def test_a_decorator_that_changes_nothing_is_right(tmp_path: Path) -> None:
