@@ -18,7 +18,9 @@ from torch import Tensor
 from gradninja.errors import DeriveError
 from gradninja.lines.scope import value_of
 from gradninja.ranks.mesh import cut, numel
+from gradninja.ranks.operations.lookups import HERE, MINE, lookup_of
 from gradninja.ranks.operations.meanings import meaning, put_in
+from gradninja.ranks.operations.plain_values import plain, plain_result
 from gradninja.ranks.operations.taking import Operation, Taker, target_of
 from gradninja.ranks.operations.trying import FAILURES, Judge, Outcome, Trial
 from gradninja.ranks.rank_lines import RankLine
@@ -26,10 +28,9 @@ from gradninja.ranks.rank_text import Text
 from gradninja.ranks.rank_values import Value, constant, exactly
 from gradninja.ranks.split import Split
 from gradninja.ranks.type_changes import COST, Move
-from gradninja.ranks.types import R
+from gradninja.ranks.types import R, V
 
 REDUCTIONS = ("sum", "mean")  # names of parts that say what they are
-UNFIT = object()  # in place of a number that a share does not have
 
 
 class Again(Exception):
@@ -46,7 +47,7 @@ class Walk(Text):
     def __init__(
         self, split: Split, scope: Mapping[str, Any], values: Mapping[str, Value], taken: set[str]
     ) -> None:
-        super().__init__(split, values, taken)
+        super().__init__(split, {**split.told(), **values}, taken)
         self.scope = scope
         self.judge = Judge(split.mesh, split.weights)
         self.by_sums = False  # whether an operation may not be given the whole of what is split
@@ -96,19 +97,12 @@ class Walk(Text):
             parts = value.parts
             if not parts:  # plain values, such as the sizes of a shape
                 parts = tuple(
-                    self._plain(value.whole[at], [h[at] for h in value.held], value.syntax)
+                    plain(self.split, value.whole[at], [h[at] for h in value.held], value.syntax)
                     for at in range(len(bound))
                 )
             for name, part in zip(bound, parts, strict=True):
                 self.values[name] = part.named(name)
         self.emit(ast.Assign([names], value.syntax, lineno=0), bound)
-
-    def _plain(self, whole: Any, held: list[Any], syntax: ast.expr) -> Value:
-        """One of several plain values."""
-        value = Value(whole, held, None, syntax)
-        if value.sized:
-            value.whole_syntax = self.split.exact(value) or self.split.proportional(value)
-        return value
 
     def refuse(self, why: str, hint: str | None = None) -> NoReturn:
         """Raise DeriveError: a line that cannot be split."""
@@ -138,13 +132,18 @@ class Walk(Text):
         except FAILURES as error:
             self.refuse(f"it does not run ({error})")
         if into is None and not _has_tensor(wholes[0]):
-            return self._plain_result(operation, operands, trial)
+            return plain_result(self.split, operation, operands, trial)
         pairs: list[tuple[Value, str | int]] = [*zip(operands, keys, strict=True)]
         if into is not None:
             pairs.append((into, target))
         sizes = trial.sizes(operands)
-        dear = False
+        dear = looked = False
         for moves in self.moves.possible(pairs, target):
+            if moves and not looked:
+                looked = True
+                found = self._looked_up(operation, operands, into, target)
+                if found is not None:
+                    return found
             if not dear and any(move.kind == "all_gather" for move in moves):
                 dear = True  # all that follow are
                 meant = self._by_meaning(operation, operands)
@@ -162,6 +161,53 @@ class Walk(Text):
             "no rank can do it on its share, nor on the whole",
             hint="split another axis, or write the step with other operations",
         )
+
+    def _looked_up(
+        self, operation: Operation, operands: list[Value], into: Value | None, target: str
+    ) -> Value | None:
+        """The value by a look in a rank's own share; None where that is not what is done."""
+        lookup = lookup_of(operation, operands, into, self.split)
+        if lookup is None:
+            return None
+        before, by_sums, self.by_sums = self.state(), self.by_sums, True
+        try:
+            named = [self._operand(value) for value in operands]
+            places = {f"_{at}": syntax for at, syntax in enumerate(named)}
+            here, mine = self._places_here(places[lookup.index], lookup.axis)
+            count = len(named)
+            syntax = lookup.on_share(f"_{count}", f"_{count + 1}")
+            return self.operation(Operation(syntax, (*named, here, mine)), target)
+        except (Dear, DeriveError):
+            self.restore(before)
+            return None
+        finally:
+            self.by_sums = by_sums
+
+    def _places_here(self, index: ast.expr, axis: int) -> tuple[ast.expr, ast.expr]:
+        """Names for whether what an index names lies in a rank's share, and where in it."""
+        given = {"index": index, "length": self.split.here(axis)}
+        given |= {"start": self.split.start(axis), "whole": self.split.all_of(axis)}
+        for name, template in (("here", HERE), ("mine", MINE)):
+            places = {of: ast.Name(f"_{at}") for at, of in enumerate(given)}
+            operation = Operation(put_in(template, places), tuple(given.values()))
+            node = put_in(template, given)
+            text = ast.unparse(node)
+            if text not in self.known:
+                value = self._own(operation, node, index, axis)
+                self.known[text] = self.fresh(name, of=ast.unparse(index))
+                self.bind(self.known[text], value)
+            given[name] = ast.Name(self.known[text], ast.Load())
+        return given["here"], given["mine"]
+
+    def _own(self, operation: Operation, syntax: ast.expr, of: ast.expr, axis: int) -> Value:
+        """A value like another, of which each rank along an axis has another one."""
+        operands = [self.expression(node) for node in operation.operands]
+        trial = Trial(operation, None, self.mesh, self.scope)
+        drawn, own = trial.wholes(operands), [False] * len(operands)
+        cuts = {at: trial.held(operands, own, None, at) or [] for at in range(len(drawn))}
+        types = self.expression(of).types or ()
+        types = tuple(V() if at == axis else kind for at, kind in enumerate(types))
+        return Value(drawn[0], cuts[0], types, syntax, drawn=drawn, cuts=cuts)
 
     def _by_meaning(self, operation: Operation, operands: list[Value]) -> Value | None:
         """The value by the lines that an operation means; None where these are dear as well."""
@@ -214,48 +260,6 @@ class Walk(Text):
                     self.move_name(Move("all_reduce", name, axis, R))
             self.known[text] = name
         return self.values[self.known[text]]
-
-    def _plain_result(self, operation: Operation, operands: list[Value], trial: Trial) -> Value:
-        """A plain value: a size, a shape, a number."""
-        held = []
-        for rank in range(len(self.mesh.ranks)):
-            try:
-                held.append(trial.run([v.held[rank] for v in operands], None))
-            except FAILURES:
-                held.append(UNFIT)  # of a share too short for it; the whole's may do
-        syntax = operation.filled([v.syntax for v in operands])
-        value = Value(trial.wholes(operands)[0], held, None, syntax)
-        if value.sized:
-            value.whole_syntax = self.split.exact(value)
-            of_tensors = any(v.types is not None for v in operands)
-            if value.whole_syntax is None and not of_tensors:
-                wholes = [v.whole_syntax if v.sized else v.syntax for v in operands]
-                if all(w is not None for w in wholes):
-                    value.whole_syntax = operation.filled([w for w in wholes if w is not None])
-            if value.whole_syntax is None and isinstance(value.whole, tuple):
-                value.whole_syntax = self._whole_shape(value)
-            elif value.whole_syntax is None:
-                value.whole_syntax = self.split.proportional(value)
-        return value
-
-    def _whole_shape(self, value: Value) -> ast.expr | None:
-        """How a shape of the whole is written: `(n_all, *x.shape[1:])`."""
-        if UNFIT in value.held:
-            return None
-        parts: list[str] = []
-        same = 0  # axes from here on are as they are
-        written = ast.unparse(value.syntax)
-        for at, size in enumerate(value.whole):
-            one = ast.Subscript(value.syntax, ast.Constant(at), ast.Load())
-            part = self._plain(size, [h[at] for h in value.held], one)
-            if part.sized:
-                if part.whole_syntax is None:
-                    return None
-                parts += [f"*{written}[{same}:{at}]"] if at > same else []
-                parts.append(ast.unparse(part.whole_syntax))
-                same = at + 1
-        parts += [f"*{written}[{same}:]"] if same < len(value.whole) else []
-        return ast.parse(f"({', '.join(parts)},)", mode="eval").body
 
     def _value(
         self,

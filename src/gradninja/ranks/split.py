@@ -77,6 +77,16 @@ class Split:
         """Where a rank's share begins: `n_start`, which the text is given."""
         return ast.Name(self.axes[axis].start, ast.Load())
 
+    def told(self) -> dict[str, Value]:
+        """What a rank is told of the whole, by name: lengths, and where its shares begin."""
+        found = {}
+        for at, axis in enumerate(self.axes):
+            starts = [self.shares(at)[place[at]][0] for place in self.mesh.ranks]
+            alike = [axis.size] * len(starts)
+            for name, whole, held in ((axis.start, 0, starts), (axis.whole, axis.size, alike)):
+                found[name] = Value(whole, held, None, ast.Name(name, ast.Load()))
+        return found
+
     def note(self, value: Value) -> None:
         """Remember a name that is bound to the length of a share."""
         if isinstance(value.whole_syntax, ast.Name):

@@ -35,8 +35,8 @@ class Type:
 R, P = Type("R"), Type("P")
 
 
-def V(dim: int) -> Type:
-    """A share of the tensor's axis `dim`."""
+def V(dim: int | None = None) -> Type:
+    """A share of the tensor's axis `dim`; of none where each rank has another tensor."""
     return Type("V", dim)
 
 

@@ -261,9 +261,11 @@ class Judge:
     def _extreme(
         self, whole: Tensor, held: Sequence[Tensor], types: Sequence[Type], axis: int, reduce: Any
     ) -> bool:
-        if whole.dtype == torch.bool or len({part.shape for part in held}) > 1:
+        lines = self.mesh.lines(axis)
+        uneven = any(len({held[at].shape for at in line}) > 1 for line in lines)
+        if whole.dtype == torch.bool or uneven:
             return False
-        rest = [reduce(torch.stack([held[at] for at in line]), 0) for line in self.mesh.lines(axis)]
+        rest = [reduce(torch.stack([held[at] for at in line]), 0) for line in lines]
         others = tuple(kind for at, kind in enumerate(types) if at != axis)
         mesh = Mesh(
             tuple(n for at, n in enumerate(self.mesh.axes) if at != axis),

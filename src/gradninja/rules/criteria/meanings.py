@@ -98,14 +98,16 @@ def _of_classes(site: Site, logs: str, smoothing: float) -> str:
     rank, classes = site.ndim("a"), site.shape("a")[1 if site.ndim("a") > 1 else 0]
     order = (0, *range(2, rank), 1)
     rows = f"{logs}.permute{order}.reshape(-1, {classes})" if rank > 1 else f"{logs}.reshape(1, -1)"
+    rows = logs if rank == 2 else rows
     ignored = site.value("ignore_index")
-    target = "target.reshape(-1)"
+    target = "target" if rank == 2 else "target.reshape(-1)"
     valid = f"({target} != {ignored})"
     # -100, by default, is no class: where it comes, the place is refused as no place.
     some = ignored != -100
     safe = f"torch.where({valid}, {target}, 0)" if some else target
     count = math.prod(site.shape("target"))
-    picked = f"-{rows}[torch.arange({count}), {safe}]"
+    every = "range(target.shape[0])" if rank == 2 else f"torch.arange({count})"
+    picked = f"-{rows}[{every}, {safe}]"
     weights = f"weight[{safe}]" if site.has("weight") else None
     each = f"({picked}) * {weights}" if weights else picked
     if smoothing:
