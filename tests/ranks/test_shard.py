@@ -14,6 +14,7 @@ import gradninja as gn
 from calling import call
 from catalogue import Cataloged, collect, differences
 from gradninja.errors import DeriveError, GradninjaError
+from gradninja.rules import BOOK, Book
 from ranks_trial import judge, judge_random, named_axes, random_programs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -61,6 +62,28 @@ def test_data_parallel_with_batchnorm_takes_the_fewest_calls() -> None:
     backward = [("dbngain", "dbnbias", "dW2", "db2"), ("dC", "dW1", "db1")]
     assert [sorted(n) for n in names(found)] == [sorted(n) for n in forward + backward]
     assert {call.kind for call in found.collectives} == {"all_reduce"}
+    # In one step the loss waits for them.
+    step = [sorted(call.names) for call in found.step.collectives]
+    assert step == [["bnmeani"], ["bnvar"], sorted(["loss", *backward[0]]), sorted(backward[1])]
+
+
+def length(x: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(x - x.mean(0))
+
+
+def test_what_an_operation_means_is_said_by_the_callers_book() -> None:
+    book = Book(tuple(BOOK))
+    means = "((x - x.sum(0) / x.shape[0]) ** 2).sum() ** 0.5"
+    book.rule(length, why="as of a norm", x="g * (x - x.mean(0)) / y", means=means)
+
+    def forward(x, w):
+        return length(x @ w)
+
+    inputs = {"x": torch.randn(7, 3).double(), "w": torch.randn(3, 2).double()}
+    found = gn.shard(forward, split={"x.0": "data"}, inputs=inputs, book=book)
+    assert {call.kind for call in found.collectives} == {"all_reduce"}
+    whole = gn.derive(forward, inputs)(inputs)
+    torch.testing.assert_close(found(inputs, ranks=3)["dw"], whole["dw"])
 
 
 def test_column_and_row_parallel_is_one_sum_there_and_one_back() -> None:

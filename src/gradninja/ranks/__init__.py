@@ -12,6 +12,7 @@ from gradninja.derive import Backward
 from gradninja.ranks.sharded import Sharded
 from gradninja.ranks.sharding import made
 from gradninja.ranks.types import GRADIENT, Type
+from gradninja.rules import BOOK, Book
 
 __all__ = ["GRADIENT", "Sharded", "Type", "shard"]
 
@@ -22,6 +23,7 @@ def shard(
     split: Mapping[str, str] | None = None,
     inputs: Mapping[str, Any] | tuple[Any, ...] | torch.Tensor | None = None,
     wrt: Iterable[str] | None = None,
+    book: Book = BOOK,
 ) -> Sharded:
     """Forward and backward as the lines of one rank, with collectives where a whole is needed.
 
@@ -34,6 +36,7 @@ def shard(
             named in an annotation, `x: Float[Tensor, "n d"]`, or by its place: `"x.0"`.
         inputs: as for `derive`.
         wrt: as for `derive`.
+        book: as for `derive`; a Backward that is given has its own.
 
     The text holds for any number of ranks and any sizes, uneven shares too, except where it gathers
     an axis. It is compared with the whole, on simulated ranks, before it is handed out.
@@ -43,4 +46,4 @@ def shard(
         DeriveError: an axis that is not there, a line that no rank can do, or a text that does not
             give what the whole gives.
     """
-    return made(forward, backward, split or {}, inputs, wrt)
+    return made(forward, backward, split or {}, inputs, wrt, book)

@@ -29,6 +29,7 @@ from gradninja.ranks.rank_values import Value, constant, exactly
 from gradninja.ranks.split import Split
 from gradninja.ranks.type_changes import COST, Move
 from gradninja.ranks.types import R, V
+from gradninja.rules import Book
 
 REDUCTIONS = ("sum", "mean")  # names of parts that say what they are
 
@@ -45,10 +46,16 @@ class Walk(Text):
     """Goes through lines and writes what one rank has in their place."""
 
     def __init__(
-        self, split: Split, scope: Mapping[str, Any], values: Mapping[str, Value], taken: set[str]
+        self,
+        split: Split,
+        scope: Mapping[str, Any],
+        values: Mapping[str, Value],
+        taken: set[str],
+        book: Book,
     ) -> None:
+        """`book`: says what operations mean."""
         super().__init__(split, {**split.told(), **values}, taken)
-        self.scope = scope
+        self.scope, self.book = scope, book
         self.judge = Judge(split.mesh, split.weights)
         self.by_sums = False  # whether an operation may not be given the whole of what is split
 
@@ -211,7 +218,7 @@ class Walk(Text):
 
     def _by_meaning(self, operation: Operation, operands: list[Value]) -> Value | None:
         """The value by the lines that an operation means; None where these are dear as well."""
-        lines = meaning(operation, operands)
+        lines = meaning(operation, operands, self.book)
         if lines is None:
             return None
         before, by_sums, self.by_sums = self.state(), self.by_sums, True

@@ -54,6 +54,7 @@ class Sharded:
     split: Split
     forward: Part
     backward: Part
+    step: Part  # both in one, whose calls may wait for each other
     wanted: tuple[str, ...]  # the inputs whose gradients the backward gives
     cotangents: tuple[str, ...]  # of outputs that are no loss: what the backward is given
     types: Mapping[str, tuple[Type, ...]]  # of inputs, outputs and cotangents
@@ -144,10 +145,10 @@ class Sharded:
         return self._step_text("locals()")
 
     def _step_text(self, returned: str, guarded: bool = False) -> str:
-        parts = (self.forward, self.backward)
-        names = self._arguments([*self.cotangents, *self._given(*parts, guarded=guarded)])
-        lines = list(self._guards(*parts)) if guarded else []
-        lines += [*self._lines(self.forward, False), *self._lines(self.backward, False)]
+        part = self.step
+        names = self._arguments([*self.cotangents, *self._given(part, guarded=guarded)])
+        lines = list(self._guards(part)) if guarded else []
+        lines += self._lines(part, False)
         return self._text("step", names, [*lines, f"return {returned}"])
 
     def _arguments(self, given: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ from gradninja.ranks.rank_walk import Walk
 from gradninja.ranks.sharded import Part, Sharded
 from gradninja.ranks.split import Split, splitting
 from gradninja.ranks.types import R, Type
+from gradninja.rules import Book
 
 RANKS = 2  # along each axis, while lines are gone through
 SEED = 11
@@ -40,12 +41,13 @@ def made(
     asked: Mapping[str, str],
     inputs: Any,
     wrt: Iterable[str] | None,
+    book: Book,
 ) -> Sharded:
     """See `gradninja.shard`."""
     if isinstance(backward, Backward):
         back = backward
     else:
-        back = forward if isinstance(forward, Backward) else derive(forward, inputs, wrt)
+        back = forward if isinstance(forward, Backward) else derive(forward, inputs, wrt, book=book)
     program = back.program
     refuse_random(program)
     own = None
@@ -141,7 +143,7 @@ def _sharded(
         if isinstance(given.value, Tensor):
             values[given.name] = tensor(given.value, split.types(given.name), syntax, split)
     scope = {**LIBRARY, **program.namespace}
-    walk = Walk(split, scope, values, taken)
+    walk = Walk(split, scope, values, taken, back.book)
     for line in program.lines:
         walk.line(ast.parse(line.code).body[0])
     types: dict[str, tuple[Type, ...]] = {i.name: split.types(i.name) for i in program.inputs}
@@ -169,6 +171,7 @@ def _sharded(
         split,
         Part(merged(walk.lines[:forward]), tuple(returned)),
         Part(merged(walk.lines[forward:], start=forward), tuple(given_back)),
+        Part(merged(walk.lines), (*returned, *given_back)),
         tuple(gradients),
         cotangents,
         types,

@@ -18,12 +18,12 @@ from gradninja.lines.given.source import parse
 from gradninja.lines.reader import reading_of
 from gradninja.ranks.operations.taking import Operation
 from gradninja.ranks.rank_values import Value
-from gradninja.rules import BOOK, Refusal
+from gradninja.rules import Book, Refusal
 
 Lines = list[tuple[str, ast.expr]]  # hidden values by their names; the last is the result
 
 
-def meaning(operation: Operation, operands: Sequence[Value]) -> Lines | None:
+def meaning(operation: Operation, operands: Sequence[Value], book: Book) -> Lines | None:
     """What an operation means, in operands `_0`, `_1`, ...; None where its row does not say it."""
     if not isinstance(operation.syntax, ast.expr):
         return None
@@ -31,7 +31,7 @@ def meaning(operation: Operation, operands: Sequence[Value]) -> Lines | None:
     source = parse(
         f"def meant({', '.join(given)}):\n    return {ast.unparse(operation.syntax)}", "<row>", None
     )
-    reading = reading_of(source, BOOK)
+    reading = reading_of(source, book)
     spot = source.spot(source.function)
     for name, value in zip(given, operands, strict=True):
         tensor = isinstance(value.whole, torch.Tensor)
@@ -41,7 +41,7 @@ def meaning(operation: Operation, operands: Sequence[Value]) -> Lines | None:
     assert isinstance(returned, ast.Return) and returned.value is not None
     try:
         with torch.no_grad():
-            site = BOOK.find(reading.read(returned.value))
+            site = book.find(reading.read(returned.value))
         if site is None or not site.rule.means or site.rule.elementwise:
             return None
         text = site.rule.meaning(site)
