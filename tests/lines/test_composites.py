@@ -24,6 +24,13 @@ torch.linalg.matrix_norm(x, -float('inf'), dim=(0, 1), keepdim=True)
 torch.linalg.cond(m)
 torch.linalg.cond(m, -2)
 torch.linalg.cond(m, 'fro')
+torch.linalg.cholesky_ex(m @ m.mT + torch.eye(3))[0]
+torch.linalg.cholesky_ex(m @ m.mT + torch.eye(3), upper=True)[0]
+torch.linalg.inv_ex(s + torch.eye(3))[0]
+torch.linalg.solve_ex(s + torch.eye(3), k)[0]
+torch.linalg.solve_ex(s + torch.eye(3), a, left=True)[0]
+torch.linalg.householder_product(k, v[:2])
+torch.linalg.householder_product(x[..., :2], x[:, 0, :2])
 torch.linalg.tensorinv(q)
 torch.linalg.tensorinv(q.reshape(4, 2, 2), ind=1)
 torch.linalg.tensorsolve(q, s[:2, :2])

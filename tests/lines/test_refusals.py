@@ -147,6 +147,11 @@ REFUSED = [
         "np.arange(4).reshape(3, 2)",
     ),
     (
+        "return torch.distributions.Cauchy(x, 1.0).log_prob(x)",
+        "Cauchy is not among the distributions that are read",
+        "torch.distributions.Cauchy(x, 1.0)",
+    ),
+    (
         'import numpy as np\nw = np.array(["a"])\nreturn x * torch.from_numpy(w)',
         "torch has no tensor of <U1",
         "torch.from_numpy(w)",

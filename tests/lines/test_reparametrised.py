@@ -52,6 +52,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: parametrizations.spectral_norm(nn.Linear(4, 3), n_power_iterations=3),
         (2, 4),
     ),
+    "orthogonal": (lambda: parametrizations.orthogonal(nn.Linear(4, 4)), (2, 4)),
+    "by reflections": (lambda: parametrizations.orthogonal(nn.Linear(4, 3)), (2, 4)),
+    "by Cayley": (
+        lambda: parametrizations.orthogonal(nn.Linear(4, 4), orthogonal_map="cayley"),
+        (2, 4),
+    ),
     "one's own": (lambda: _symmetric(nn.Linear(4, 4)), (2, 4)),
     "two": (lambda: _symmetric(parametrizations.spectral_norm(nn.Linear(4, 4))), (2, 4)),
     "twice": (Twice, (2, 4)),

@@ -197,3 +197,19 @@ def test_a_model_files_own_line_is_told(tmp_path, before: str, after: str) -> No
     assert spot.file == str(tmp_path / "mine.py")
     assert text.splitlines()[spot.line - 1] == spot.text
     assert spot.text[spot.column : spot.end_column] == after.partition(" = ")[2]
+
+
+def test_floats_that_are_made_ints_are_cut_off_towards_zero() -> None:
+    text = """
+def forward(x, u):
+    labels = torch.zeros(len(x)).long()
+    steps = (u * 4 - 1).long()
+    return F.cross_entropy(x, labels) + (x.sum(1) * steps).sum()
+"""
+    given = {"x": torch.randn(3, 5), "u": torch.tensor([0.1, 0.9, 0.7])}
+    found = compile(text)(**given)
+    x = given["x"].clone().requires_grad_()
+    steps = (given["u"] * 4 - 1).long()
+    loss = torch.nn.functional.cross_entropy(x, torch.zeros(3).long()) + (x.sum(1) * steps).sum()
+    loss.backward()
+    torch.testing.assert_close(found["dx"], x.grad, rtol=1e-5, atol=1e-6)

@@ -15,7 +15,7 @@ import torch
 from gradninja.check.given.arrays.spelling import respelt, with_names
 from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import written_of
-from gradninja.lines.given.source import USUAL_ALIASES, Source
+from gradninja.lines.given.source import USUAL_ALIASES, Source, plain_of
 from gradninja.lines.guess import learned
 from gradninja.lines.ndarray import (
     GRADIENTS,
@@ -58,7 +58,10 @@ def counterpart(name: str, functions: Mapping[str, Any]) -> str | None:
 def with_arrays_around(
     source: Source, names: Mapping[str, Any]
 ) -> tuple[Source, dict[str, torch.Tensor]]:
-    """The forward with the arrays that it reads from around it as inputs, and those."""
+    """The forward with the arrays that it reads from around it as inputs, and those.
+
+    Plain values that the file works out, `vocab_size = len(chars)`, are its constants.
+    """
     nodes = [n for n in ast.walk(source.function) if isinstance(n, ast.Name)]
     stored = {n.id for n in nodes if isinstance(n.ctx, ast.Store)}
     own = {a.arg for a in ast.walk(source.function.args) if isinstance(a, ast.arg)}
@@ -68,7 +71,8 @@ def with_arrays_around(
     for name in around:
         function.args.kwonlyargs.append(ast.copy_location(ast.arg(name), function))
         function.args.kw_defaults.append(None)
-    return replace(source, function=function), around
+    constants = {**plain_of(names), **source.constants}
+    return replace(source, function=function, constants=constants), around
 
 
 def with_cache(source: Source, whole: ast.FunctionDef, backward: ast.FunctionDef) -> Source:

@@ -93,6 +93,34 @@ def vandermonde_of_old(x: Tensor, N: Any = None, increasing: bool = False) -> An
     return found if increasing else found.flip(1)
 
 
+@reads("torch.linalg.cholesky_ex")
+def cholesky_told(input: Tensor, upper: bool = False, check_errors: bool = False) -> Any:
+    told = torch.zeros(input.shape[:-2], dtype=torch.int32, device=input.device)
+    return torch.linalg.cholesky(input, upper=upper), told
+
+
+@reads("torch.linalg.inv_ex")
+def inverse_told(A: Tensor, check_errors: bool = False) -> Any:
+    return torch.linalg.inv(A), torch.zeros(A.shape[:-2], dtype=torch.int32, device=A.device)
+
+
+@reads("torch.linalg.solve_ex")
+def solve_told(A: Tensor, B: Tensor, left: bool = True, check_errors: bool = False) -> Any:
+    told = torch.zeros(A.shape[:-2], dtype=torch.int32, device=A.device)
+    return torch.linalg.solve(A, B, left=left), told
+
+
+@reads("torch.linalg.householder_product")
+def householder_product(A: Tensor, tau: Tensor) -> Any:
+    rows, columns = A.shape[-2:]
+    mirrors = A.tril(-1) + torch.eye(rows, columns, dtype=A.dtype, device=A.device)
+    found = torch.eye(rows, dtype=A.dtype, device=A.device)
+    for i in range(tau.shape[-1]):
+        v = mirrors[..., :, i : i + 1]
+        found = found - tau[..., i, None, None] * (found @ v) @ v.mT
+    return found[..., :columns]
+
+
 # -- picked and put -----------------------------------------------------------------------------
 
 

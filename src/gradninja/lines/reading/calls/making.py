@@ -71,6 +71,13 @@ def make(
         return method_on(reading, node, "detach", args[0])
     if kind is torch.Tensor or kind in TYPED:
         return _of_old(reading, node, kind, args)
+    if kind.__module__.startswith("torch.distributions") and kind not in STANDING:
+        known = sorted(one.__name__ for one in STANDING)
+        reading.fail(
+            node,
+            f"{kind.__name__} is not among the distributions that are read",
+            f"write its density out; read are {', '.join(known)}",
+        )
     kind = STANDING.get(kind, kind)
     fields = _fields(kind)
     if fields is not None and not hasattr(kind, "__post_init__"):
