@@ -107,3 +107,46 @@ def test_a_gradient_in_other_axes_is_no_mistake() -> None:
     assert report.ok, str(report)
     assert {row.name for row in report.lines} == {"dx", "dweight"}
     assert "the lines of the backward" not in report.not_looked_at
+
+
+class Kept(torch.autograd.Function):
+    """A loss for each row, whose gradient is made in the forward; a local has its name."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
+        ctx.grads = torch.softmax(x, -1) + t
+        return -(t * torch.log_softmax(x, -1)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        grads = g[:, None] * ctx.grads
+        return grads, None
+
+
+class Ignored(torch.autograd.Function):
+    """The same, with the outputs' gradient forgotten."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
+        ctx.grads = torch.softmax(x, -1) - t
+        return -(t * torch.log_softmax(x, -1)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return ctx.grads, None
+
+
+@pytest.mark.parametrize(
+    ("function", "fix"),
+    [
+        (Kept, "ctx.grads = torch.softmax(x, -1) - t"),
+        (Ignored, "return g[:, None] * ctx.grads, None"),
+    ],
+)
+def test_a_gradient_that_the_forward_keeps_is_mended_where_it_stands(
+    function: Any, fix: str
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(4, 3, generator=generator)
+    (row,) = check(function, inputs={"x": x, "t": torch.eye(3)[[0, 2, 1, 0]]}).wrong
+    assert row.fix == fix, str(row)

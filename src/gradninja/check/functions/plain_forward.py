@@ -61,7 +61,7 @@ class _Forward:
             if isinstance(default, ast.Constant) and default.value is None
         }
         self.taken = {n.id for n in ast.walk(self.function) if isinstance(n, ast.Name)}
-        self.taken |= {argument.arg for argument in every}
+        self.taken |= {argument.arg for argument in every} | _own_names(text.backward)
         self.changed = changed(self.function.body)
         methods = [node for node in (self.function, text.setup) if node is not None]
         parts = [part for method in methods for part in ast.walk(method)]
@@ -281,6 +281,22 @@ class _Forward:
         self.changed = {}  # all that was bound is bound by then
         end = ast.copy_location(ast.Return(whole), last)
         return [*body[:-1], *made, *self.read(rest), end]
+
+
+def _own_names(backward: ast.FunctionDef) -> set[str]:
+    """The names that a backward binds to something else than `ctx`'s attribute of that name."""
+    nodes = list(ast.walk(backward))
+    stored = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    handed = [
+        target.id
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        for target, value in pairs(node) or ()
+        if isinstance(target, ast.Name)
+        and isinstance(value, ast.Attribute)
+        and value.attr == target.id
+    ]
+    return {*(Counter(stored) - Counter(handed))}
 
 
 class _Attached(ast.NodeTransformer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import math
+from collections.abc import Iterator
 from itertools import zip_longest
 
 import torch
@@ -136,6 +137,8 @@ def factors(place: Place, facts: Facts) -> Proposals:
     for name in facts.tensors:
         other = facts.scope[name]
         if not _broadcast(tensor, other):
+            for v in _laid_over(name, other, tensor) if name in facts.unread else ():
+                yield Proposal(Cost.FACTOR, Kind.MISSING_FACTOR, trees.times(v, node))
             continue
         far = 0.0 if name in facts.relevant else Cost.FAR_FACTOR
         if name in facts.unread:
@@ -156,6 +159,14 @@ def factors(place: Place, facts: Facts) -> Proposals:
                 for text in FUNCTIONS:
                     new = trees.times(put_in(trees.expression(text), "v", v), node)
                     yield Proposal(Cost.FACTOR_FUNCTION + far, Kind.MISSING_FACTOR, new)
+
+
+def _laid_over(name: str, value: torch.Tensor, over: torch.Tensor) -> Iterator[ast.expr]:
+    """A value with as many axes of length 1 behind its own as make it line up: `g[:, None]`."""
+    for behind in range(1, over.ndim - value.ndim + 1):
+        if _broadcast(over, value[(..., *[None] * behind)]):
+            own = ":" if value.ndim == 1 else "..."
+            yield trees.expression(f"{name}[{', '.join([own, *['None'] * behind])}]")
 
 
 def pieces(place: Place, facts: Facts) -> Proposals:
