@@ -150,3 +150,70 @@ def test_a_gradient_that_the_forward_keeps_is_mended_where_it_stands(
     x = torch.randn(4, 3, generator=generator)
     (row,) = check(function, inputs={"x": x, "t": torch.eye(3)[[0, 2, 1, 0]]}).wrong
     assert row.fix == fix, str(row)
+
+
+class Scaled8(torch.autograd.Function):
+    """A second output that is marked as having no gradient, as fp8 training hands on its amax."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Any:
+        amax = x.abs().max()
+        ctx.mark_non_differentiable(amax)
+        ctx.save_for_backward(x, w)
+        return x @ w, amax
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        return g @ w.T, x.T @ g
+
+
+def _slope(u: Tensor) -> Tensor:
+    t = torch.tanh(0.79788456 * u * (1 + 0.044715 * u * u))
+    inner = 0.79788456 + 0.1070322243 * u * u
+    return 0.5 * u * (1 - t * t) * inner + 0.5 * (1 + t)
+
+
+class BiasGelu(torch.autograd.Function):
+    """Its constants are rounded in a helper."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        u = x @ w
+        ctx.save_for_backward(x, w)
+        return 0.5 * u * (1 + torch.tanh(0.79788456 * u * (1 + 0.044715 * u * u)))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        du = g * _slope(x @ w)
+        return du @ w.T, x.T @ du
+
+
+@pytest.mark.parametrize("function", [Scaled8, BiasGelu])
+def test_what_is_right_is_not_accused(function: Any) -> None:
+    generator = torch.Generator().manual_seed(4)
+    values = {n: torch.randn(s, generator=generator) for n, s in (("x", (4, 3)), ("w", (3, 5)))}
+    report = check(function, inputs=values)
+    assert report.ok, str(report)
+
+
+class Bounded(torch.autograd.Function):
+    """The gradient is stopped by the bounds of what is not rounded yet."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, alpha: float) -> Tensor:
+        ctx.save_for_backward(w)
+        ctx.alpha = alpha
+        return (w / alpha).round().clamp(-4, 3) * alpha
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        q = ctx.saved_tensors[0] / ctx.alpha
+        return g * (q >= -4) * (q <= 3), None
+
+
+def test_bounds_may_be_taken_before_the_step() -> None:
+    report = check(Bounded, inputs={"w": torch.linspace(-1.7, 1.2, 24), "alpha": 0.3})
+    assert report.ok, str(report)
+    assert "`(w / alpha).clamp(-4, 3).round()` stands for" in " ".join(report.notes)

@@ -47,6 +47,16 @@ class Text:
         found = dict(_helpers(self.tree))
         return {name: node for name, node in found.items() if name in self.known}
 
+    def helpers_of(self, *methods: ast.FunctionDef) -> list[ast.FunctionDef]:
+        """The plain helpers that methods name, and those that these name."""
+        found, todo, helpers = dict[str, ast.FunctionDef](), list(methods), self.helpers
+        while todo:
+            parts = [n for n in ast.walk(todo.pop()) if isinstance(n, ast.Name | ast.Attribute)]
+            fresh = {ast.unparse(part) for part in parts} & set(helpers) - set(found)
+            found |= {name: helpers[name] for name in sorted(fresh)}
+            todo += [helpers[name] for name in fresh]
+        return list(found.values())
+
     def again(self, text: str) -> Text:
         """The same Function in a text of which lines have been mended."""
         tree = ast.parse(text)

@@ -117,6 +117,7 @@ def _of_zero(row: LineReport) -> bool:
 def _meant_otherwise(subject: Subject, text: Text) -> Report | None:
     """The report by what else the forward may mean: the first that is right, else the likeliest."""
     likeliest: tuple[_Reading, Meaning] | None = None
+    fewest = 0  # gradients that are wrong by it
     wrong: list[str] = []
     for meaning in meanings(text, wrong):
         try:
@@ -128,8 +129,9 @@ def _meant_otherwise(subject: Subject, text: Text) -> Report | None:
             likeliest = reading, meaning
             break
         if likeliest is None:
-            likeliest = reading, meaning
             wrong += [text.inputs[at] for at in sorted(left)]
+        if likeliest is None or len(left) < fewest:
+            likeliest, fewest = (reading, meaning), len(left)
     if likeliest is None:
         return None
     report = _by_lines(likeliest[0], subject)
@@ -227,7 +229,8 @@ class _Read:
 
     def trials(self, given: Mapping[str, Any] | None, label: str | None = None) -> list[Trial]:
         """The draws with their truth. `label`: what to call the values that are given."""
-        digits = digits_of([self.text.forward, self.text.backward])
+        methods = [self.text.forward, self.text.backward]
+        digits = digits_of([*methods, *self.text.helpers_of(*methods)])
         found = tried(replace(self.subject, inputs=given), lambda name: True)
         taken = other_meanings(self.text, self.held)
         found = [

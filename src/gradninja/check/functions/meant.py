@@ -18,8 +18,10 @@ from gradninja.check.functions.held import elements
 from gradninja.check.tell.findings import Report, Verdict
 
 STEPS = frozenset("round floor ceil trunc sign sgn heaviside".split())
+BOUNDS = frozenset("clamp clip".split())
 CASTS = frozenset("float double to type_as type".split())
 WINDOW = "clamp(-1, 1)"
+OTHERWISE = "where something else is meant, a plain forward beside it says so"
 COPIES = frozenset("clone view_as view reshape new detach contiguous alias".split())
 
 
@@ -46,11 +48,19 @@ def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
     def told(what: str, kept: str) -> str:
         return (
             f"judged as {what}: its forward is taken as `{kept} + ({first} - {kept}).detach()`; "
-            "where something else is meant, a plain forward beside it says so"
+            f"{OTHERWISE}"
         )
 
     what = "a straight-through estimator"
     yield Meaning(_Change(), told(what, inner))
+    bounded = [node for node in ast.walk(text.forward) if _bounded_step(node) is not None]
+    if bounded:
+        before = ast.unparse(_Before().visit(copy.deepcopy(bounded[0])))
+        told_so = f"{what} with bounds: `{before}` stands for `{ast.unparse(bounded[0])}`"
+        yield Meaning(
+            lambda forward: _Change()(_Before().visit(copy.deepcopy(forward))),
+            f"judged as {told_so}, and its bounds for what the gradient goes through; {OTHERWISE}",
+        )
     for number in sorted(_unused(text)):
         scaled = _Change(number, wrong)
         listed = " and ".join(f"d{name}" for name in scaled.scaled)
@@ -142,6 +152,32 @@ def _step(node: ast.AST) -> ast.expr | None:
     if not (name in CASTS and isinstance(owner, ast.Compare) and len(owner.ops) == 1):
         return None
     return owner.left if isinstance(owner.ops[0], ast.Gt | ast.GtE) else None
+
+
+def _bounded_step(node: ast.AST) -> ast.Call | None:
+    """The step that bounds are put on: `x.round()` of `x.round().clamp(low, high)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    inner = node.func.value
+    if node.func.attr not in BOUNDS or not isinstance(inner, ast.Call) or inner.args:
+        return None
+    return inner if _step(inner) is not None else None
+
+
+class _Before(ast.NodeTransformer):
+    """`x.round().clamp(low, high)` as `x.clamp(low, high).round()`: whole bounds bound the same."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        step = _bounded_step(node)
+        if step is None:
+            return node
+        assert isinstance(step.func, ast.Attribute)
+        assert isinstance(node.func, ast.Attribute)
+        clamp = ast.Attribute(step.func.value, node.func.attr, ast.Load())
+        bounded = ast.Call(clamp, node.args, node.keywords)
+        stepped = ast.Attribute(bounded, step.func.attr, ast.Load())
+        return _at(ast.Call(stepped, [], []), node)
 
 
 class _Change(ast.NodeTransformer):

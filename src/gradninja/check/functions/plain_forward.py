@@ -26,7 +26,7 @@ from gradninja.check.given.plan import bound, written
 
 Node = TypeVar("Node", bound=ast.AST)
 Note = Callable[[str], object]
-TELLING = frozenset({"mark_dirty", "mark_non_differentiable", "set_materialize_grads"})
+TELLING = frozenset({"mark_dirty", "set_materialize_grads"})
 
 
 def plain_forward(text: Text) -> tuple[ast.FunctionDef, Held]:
@@ -55,6 +55,7 @@ class _Forward:
         else:
             self.ctx = ""
         self.held = Held(inputs=[argument.arg for argument in every])
+        self.marked: set[str] = set()  # values that are marked as having no gradient
         self.optional = {
             a.arg
             for a, default in zip(every[::-1], arguments.defaults[::-1], strict=False)
@@ -84,12 +85,29 @@ class _Forward:
         if not isinstance(last, ast.Return) or last.value is None:
             raise Unreadable("its forward does not end in one `return`")
         parts = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
+        if self.marked:
+            function.body[-1:] = self._without_gradient(last, parts)
         self.held.outputs = [
             None if isinstance(part, ast.Constant) else ast.unparse(part) for part in parts
         ]
         function.body = self._without_lines_for_backward(function.body)
         ast.fix_missing_locations(function)
         return function, self.held
+
+    def _without_gradient(self, last: ast.Return, parts: list[ast.expr]) -> list[ast.stmt]:
+        """The return with outputs that are marked as such detached: autograd asks nothing of them.
+
+        `parts` are changed.
+        """
+        found: list[ast.stmt] = []
+        for at, part in enumerate(parts):
+            if isinstance(part, ast.Name) and part.id in self.marked:
+                name = self.fresh(f"{part.id}_")
+                value = ast.parse(f"{part.id}.detach()", mode="eval").body
+                found.append(self._bound(name, place(value, part), last))
+                parts[at] = ast.copy_location(ast.Name(name, ast.Load()), part)
+        value = ast.Tuple(parts, ast.Load()) if isinstance(last.value, ast.Tuple) else parts[0]
+        return [*found, ast.copy_location(ast.Return(ast.copy_location(value, last)), last)]
 
     def _without_lines_for_backward(self, body: list[ast.stmt]) -> list[ast.stmt]:
         """A gradient that is made in the forward and kept is a line of the backward."""
@@ -162,6 +180,9 @@ class _Forward:
                 if call.func.attr == "save_for_backward":
                     return self._saved(call, node)
                 if call.func.attr in TELLING:
+                    return []
+                if call.func.attr == "mark_non_differentiable":
+                    self.marked |= set().union(*map(names_in, call.args))
                     return []
         if isinstance(node, ast.Assign) and self._keeps(node):
             return self._kept(node)

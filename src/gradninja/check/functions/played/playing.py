@@ -20,7 +20,6 @@ from gradninja.check.diagnosis.candidates.tree_edits import Place
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.work import NAMED, Allowance, runs_of
 from gradninja.check.functions.function_text import Text
-from gradninja.check.functions.held import names_in
 from gradninja.check.functions.played.method_edits import (
     Aim,
     Scope,
@@ -217,14 +216,7 @@ class _Search:
                 yield spot, Scope(scope.values, scope.reach - own | told)
 
     def of_helpers(self) -> Iterator[tuple[_Spot, Scope]]:
-        called, todo = dict[str, ast.FunctionDef](), [self.played.backward]
-        helpers = self.text.helpers
-        while todo:
-            for name in sorted(names_in(todo.pop())):
-                if name in helpers and name not in called:
-                    called[name] = helpers[name]
-                    todo.append(helpers[name])
-        for node in called.values():
+        for node in self.text.helpers_of(self.text.backward):
             yield from self.of_function(node, forward=False)
 
     def of_forward(self) -> Iterator[tuple[_Spot, Scope]]:
