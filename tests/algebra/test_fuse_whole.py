@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
-import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -100,13 +100,30 @@ def test_what_cannot_be_counted_is_dropped(monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*_: object, **__: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(sys.modules["gradninja.algebra.fuse"], "cost_of", fails)
+    monkeypatch.setattr(import_module("gradninja.algebra.fuse"), "cost_of", fails)
     text = forward_of("h = torch.tanh(x); (h * h).sum()", "x")
     back = gn.fuse(text, {"x": drawn(4)})
     assert {dropped.why for dropped in back.dropped} == {"ZeroDivisionError: planted"}
     x = drawn(4).requires_grad_()
     (want,) = torch.autograd.grad(torch.tanh(x).square().sum(), x)
     torch.testing.assert_close(back({"x": x.detach()})["dx"], want)
+
+
+@pytest.mark.parametrize("change", [Tensor.float, lambda true: true[None]], ids=["dtype", "shape"])
+def test_a_gradient_of_another_dtype_or_shape_than_the_true_one_is_dropped(
+    change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fusing = import_module("gradninja.algebra.fuse")
+    ours = fusing._truth
+
+    def other(*given: object) -> object:
+        drawn, truth = ours(*given)
+        return drawn, {name: change(true) for name, true in truth.items()}
+
+    monkeypatch.setattr(fusing, "_truth", other)
+    back = gn.fuse(forward_of("h = torch.tanh(x); (h * h).sum()", "x"), {"x": drawn(4)})
+    assert {dropped.name for dropped in back.dropped} == {"x", "out"}
+    assert all("is torch.float64 of shape" in dropped.why for dropped in back.dropped)
 
 
 # -- long forwards --------------------------------------------------------------------------

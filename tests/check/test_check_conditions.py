@@ -134,6 +134,19 @@ def test_what_may_be_left_out_is_judged_with_a_tensor_and_without(tmp_path: Path
     assert (row.name, row.condition, row.line) == ("dx", "`bias` is None", 27)
 
 
+def test_what_writes_into_its_input_is_judged_under_conditions(tmp_path: Path) -> None:
+    """It cannot be given leaves, and is given copies."""
+    lines = "x.clamp_(min=0); ctx.mark_dirty(x); ctx.save_for_backward(x); return x"
+    back = "return g * (ctx.saved_tensors[0] > 0)"
+    file = tmp_path / "given.py"
+    file.write_text(written("InPlace", ("x", lines, "g", back, X)))
+    report = check(file)
+    assert report.ok and not report.not_looked_at, str(report)
+    assert any("a transposed cotangent" in note for note in report.notes)
+    file.write_text(written("InPlace", ("x", lines, "g", f"{back} * (1 + (0 in g.stride()))", X)))
+    assert "an expanded cotangent" in str(check(file).wrong[0].condition)
+
+
 RIGHT = ("x, w", "ctx.save_for_backward(x, w); return x @ w", "g",
          "x, w = ctx.saved_tensors; return g @ w.T, x.T @ g", "")  # fmt: skip
 

@@ -11,6 +11,7 @@ import torch
 import gradninja as gn
 from gradninja.learn.compare import Comparison, Desk, compare
 from gradninja.learn.notebook import hint_in, standing
+from gradninja.learn.numpy_session import Tensors
 from gradninja.learn.session import Session, cells
 from lecture import FORWARD, LINES, SETUP, run
 
@@ -125,3 +126,12 @@ def test_a_forward_that_was_run_again_is_no_longer_told_of() -> None:
     exec(FORWARD, names)
     told = desk.compare(here, "logprobs", names["dlogprobs"], names["logprobs"])
     assert told.ok and "has changed since" not in told.text()
+
+
+def test_a_sessions_arrays_are_its_names_as_tensors() -> None:
+    raw = {"x": np.ones((2, 3)), "n": 4}
+    names = Tensors(raw)
+    assert len(names) == 2 and list(names) == ["x", "n"]
+    assert isinstance(names["x"], torch.Tensor) and names["n"] == 4
+    raw["x"][0, 0] = 5.0
+    assert names["x"][0, 0] == 5  # the memory is shared

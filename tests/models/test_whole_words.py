@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -61,6 +65,25 @@ def test_every_gradient_is_autograds(name: str) -> None:
                 assert isinstance(ours, Tensor) and ours.shape == true.shape, (backward, key)
                 off = (ours - true).norm() / true.norm().clamp(min=1e-6)
                 assert off < 1e-11, (backward, key)
+
+
+@pytest.mark.parametrize("name", [*WORDS, "wavenet"])
+def test_a_backward_returns_its_gradients_in_the_parameters_order(name: str) -> None:
+    """Called as a function on the forward's values, as whoever takes the file will call it."""
+    model, values = case(name)
+    names: dict[str, Any] = {}
+    exec(model.text, names)
+    functions = {f.name: f for f in ast.parse(model.text).body if isinstance(f, ast.FunctionDef)}
+    held = {**names, **values}
+    exec(compile(ast.Module(functions["forward"].body[:-1], []), "forward", "exec"), held)
+    for backward in ("backward", "backward_fused"):
+        wanted = inspect.signature(names[backward]).parameters
+        returned = names[backward](**{name: held[name] for name in wanted})
+        found = model.step(backward)(values)
+        gradients = [found[f"d{weight}"] for weight in weights_of(values)]
+        assert len(returned) == len(gradients)
+        for mine, true in zip(returned, gradients, strict=True):
+            assert torch.equal(mine, true)
 
 
 def test_a_slip_is_seen() -> None:
