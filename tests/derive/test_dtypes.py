@@ -274,3 +274,29 @@ def test_a_wrong_rule_is_seen_in_low_precision_as_well() -> None:
     text = COARSE.replace("F.normalize(c.min(-2, keepdim=True).values, dim=0)", "c * 2")
     with pytest.raises(GradninjaError, match="is not autograd's"):
         gn.derive(text, {"z": z}, book=book)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["torch.sin(z) * w", "z.cosh() * w", "torch.cumprod(z, 0)", "torch.einsum('i,i->', z, w)"],
+)
+def test_of_complex_values_a_whole_derivative_is_conjugated(line: str) -> None:
+    """What a call in it is made of, too."""
+    text = f"""
+def forward(a, b, c, d):
+    z = torch.complex(a, b)
+    w = torch.complex(c, d)
+    y = {line}
+    return (y.real * a.sum() + y.imag.cos()).sum()
+"""
+    draw = torch.Generator().manual_seed(0)
+    given = {name: torch.rand(3, dtype=torch.float64, generator=draw) + 0.5 for name in "abcd"}
+    leaves = {name: value.clone().requires_grad_() for name, value in given.items()}
+    z, w = (torch.complex(leaves[one], leaves[two]) for one, two in ("ab", "cd"))
+    y = eval(line, {"torch": torch, "z": z, "w": w})
+    out = (y.real * leaves["a"].sum() + y.imag.cos()).sum()
+    true = torch.autograd.grad(out, list(leaves.values()), allow_unused=True)
+    found = gn.derive(text, given)(given)
+    for name, gradient in zip(leaves, true, strict=True):
+        wanted = torch.zeros(3, dtype=torch.float64) if gradient is None else gradient
+        torch.testing.assert_close(found[f"d{name}"], wanted, rtol=1e-12, atol=1e-12)

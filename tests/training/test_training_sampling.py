@@ -81,6 +81,11 @@ def test_new_words_that_never_come_are_told(network, monkeypatch):
         sample(network, 3, seed=7, contains=lambda word: True, new_only=True)
 
 
+def test_a_prefix_as_long_as_a_word_may_be_is_the_word(network):
+    prefix = "a" * LONGEST
+    assert {word.text for word in sample(network, 20, seed=3, prefix=prefix)} == {prefix}
+
+
 def test_a_prefix_outside_of_the_vocabulary_is_told(network):
     with pytest.raises(DataError, match="'ß'"):
         sample(network, 3, seed=8, prefix="aß")
