@@ -294,3 +294,54 @@ class Checkpointed(Small):
 def test_a_checkpoint_is_a_call() -> None:
     back = gn.derive(Checkpointed(), {"x": torch.randn(5, 4), "y": torch.randn(5, 3)})
     assert {"fc_weight", "gain"} <= set(back.program.differentiable)
+
+
+BESIDE = """
+import torch
+from torch import nn
+{imported}
+
+def module():
+    return {made}
+
+def inputs():
+    return torch.randn(2, 4)
+
+def backward({x}, {fc}_weight, {fc}_bias, d{y}):
+    d{x} = d{y} @ {fc}_weight
+    d{fc}_weight = d{y}.T @ {x}
+    d{fc}_bias = d{y}.sum(0)
+    return d{x}, d{fc}_weight, d{fc}_bias
+"""
+IMPORTED = """
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        y = self.fc(x)
+        return y
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"imported": "from mine_elsewhere import Mine", "made": "Mine()", "x": "x", "y": "y"},
+        {"imported": "", "made": "nn.Sequential(nn.Linear(4, 3))", "x": "input", "y": "x"},
+    ],
+    ids=["of another file", "of torch's own"],
+)
+def test_inputs_stand_where_the_module_is_made(words: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "mine_elsewhere.py").write_text(IMPORTED)
+    file = tmp_path / "trial.py"
+    file.write_text(BESIDE.format(fc="fc" if words["imported"] else "_0", **words))
+    assert len(gn.derive(file).lines) == 3
+    report = gn.check(f"{file}:module")
+    assert report.ok and len(report.lines) == 3
+    file.write_text(file.read_text().replace(".sum(0)", ".mean(0)"))
+    (wrong,) = gn.check(f"{file}:module").wrong
+    assert wrong.fix is not None and ".sum(0)" in wrong.fix

@@ -63,6 +63,7 @@ def read(
     formals = parameters(source, source.function, stars=held is not None)
     own_names: Mapping[str, str] = {}
     if held is not None:
+        source = replace(source, beside=held.beside)
         formals = _without_self(held, formals)
         own_names = held.paths
     if inputs is None and source.dialect == NUMPY and _nobody_gives(source, formals):
@@ -246,7 +247,8 @@ def _bare(formals: tuple[Parameter, ...]) -> list[Parameter]:
 
 def _beside(source: Source) -> bool:
     """Whether a function `inputs()` stands beside a forward."""
-    return "inputs" in source.functions or callable(source.outside.get("inputs"))
+    known = source.beside or source.outside.get("inputs")
+    return "inputs" in source.functions or callable(known)
 
 
 def _nobody_gives(source: Source, formals: tuple[Parameter, ...]) -> bool:
@@ -263,7 +265,7 @@ def _given(
         open_ones = [
             f for f in formals if f.kind is None
         ]  # a default of None may stand for a tensor
-        if (bare or (open_ones and source.outside)) and _beside(source):
+        if (bare or (open_ones and (source.outside or source.beside))) and _beside(source):
             inputs = by_name(_call_inputs(source), [f.name for f in formals])
         elif bare:
             raise ReadError(
@@ -312,7 +314,7 @@ def _plain_or_wide(value: Any) -> Any:
 
 def _call_inputs(source: Source) -> Any:
     """Run the file's own `inputs()`."""
-    live = source.outside.get("inputs")
+    live = source.beside or source.outside.get("inputs")
     node = source.functions.get("inputs")
     spot = None if node is None else source.spot(node)
     try:

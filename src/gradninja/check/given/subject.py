@@ -27,7 +27,7 @@ from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load, where_to_put
 from gradninja.lines.modules.finding import MAKER, found_live
 from gradninja.lines.program import Input
-from gradninja.lines.scope import LIBRARY, with_text
+from gradninja.lines.scope import LIBRARY, OF_INPUTS, seeded, with_text
 from gradninja.rules import BOOK, Book
 
 
@@ -160,6 +160,9 @@ def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]
     held = found_live(forward)
     if held is None or (held.takes_self and named != bool(name)):
         return forward, backward, inputs
+    if inputs is None and held.beside is not None:
+        with seeded(OF_INPUTS):
+            inputs = held.beside()
     with default_dtype(torch.float64):
         program = read_program(held.instance, inputs)
         if _parameters(backward) - set(program.values):  # derived, it names parts of lines

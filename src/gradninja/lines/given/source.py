@@ -45,6 +45,7 @@ class Source:
     dialect: str = TORCH  # that the text speaks; its functions are in torch's words all the same
     kept: tuple[int, ...] | None = None  # the places of what it returns that are outputs
     spoken: Callable[..., Any] | None = None  # as NumPy runs it, where the text alone does not tell
+    beside: Callable[[], Any] | None = None  # `inputs()` of the file that its object is made in
 
     @property
     def is_method(self) -> bool:

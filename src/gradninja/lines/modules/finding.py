@@ -72,7 +72,8 @@ def _in_file(forward: str) -> Live | None:
             return None if only is None else _with_surroundings(text, str(file), tree, only)
     if name not in {*functions, *classes, *_assigned(tree)}:
         return None
-    found = run_file(text, str(file)).get(name)
+    names = run_file(text, str(file))
+    found = names.get(name)
     if name in functions or (isinstance(found, type) and name in classes):
         try:
             found = found() if callable(found) else found
@@ -91,7 +92,8 @@ def _in_file(forward: str) -> Live | None:
             ) from None
     if isinstance(found, types.FunctionType):  # by another name: `forward = train_step`
         return _around(found)
-    return live(found)
+    # The class may be from another file, or torch's own: values are given where it is made.
+    return replace(live(found), beside=names.get("inputs"))
 
 
 def _around(function: types.FunctionType) -> Live:

@@ -47,6 +47,7 @@ class Live:
     original: Any = None  # the person's own object, where that holds arrays and this one tensors
     twins: Mapping[int, Any] = field(default_factory=dict)  # id of what that holds -> this one's
     notes: tuple[str, ...] = ()  # what its reader should know: that its sizes were guessed
+    beside: Callable[[], Any] | None = None  # `inputs()` of the file that made it
 
     @property
     def name(self) -> str:
