@@ -7,6 +7,7 @@ batches, and gives the last loss. All have the same forward and start from the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradninja.training import Run
+from gradninja.training.native import _values as step_values
 
 Steps = Callable[[int], float]
 AT_ONCE = 16  # steps in one call of torch.compile's function: more gained nothing
@@ -149,24 +152,46 @@ def jax_scan(run: Run, manual: bool) -> Steps:
     return take
 
 
+class Products(TorchDispatchMode):
+    """Notes the matrix products that are made: (how many at once, rows, columns, depth)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int, int, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
+            at_once = found.shape[0] if found.ndim == 3 else 1
+            self.sizes.append((at_once, *found.shape[-2:], args[0].shape[-1]))
+        return found
+
+
+def sizes(run: Run) -> list[tuple[int, int, int, int]]:
+    """Of the matrix products in a step of the fused backward."""
+    assert run.engine is not None and run.step is not None
+    with torch.inference_mode(False), torch.no_grad(), Products() as found:
+        run.step(step_values(run.engine, 0, run.state, run.config))
+    return found.sizes
+
+
 def products(run: Run) -> Steps:
-    """The six matrix products of a step alone, by the faster of PyTorch's and NumPy's sgemm.
+    """The matrix products of a step alone, by the faster of PyTorch's and NumPy's sgemm.
 
     Of each, the layout is the one that this sgemm likes best, and nothing else is done: no program
     that calls it takes a step in less time.
     """
-    config = run.config
-    h, n, v = config.hidden, config.batch, len(config.vocabulary)
-    f = config.context * config.embedding
-    sizes = [(n, h, f), (n, v, h), (n, h, v), (h, v, n), (n, f, h), (f, h, n)]
     generator = torch.Generator().manual_seed(0)
     calls = []
-    for rows, columns, depth in sizes:
-        A = torch.randn((rows, depth), generator=generator)
-        B = torch.randn((depth, columns), generator=generator)
-        out = torch.empty((rows, columns))
+    for at_once, rows, columns, depth in sizes(run):
+        A = torch.randn((at_once, rows, depth), generator=generator)
+        B = torch.randn((at_once, depth, columns), generator=generator)
+        out = torch.empty((at_once, rows, columns))
+        one = at_once == 1
+        multiply = torch.mm if one else torch.bmm
+        A, B, out = (value[0] if one else value for value in (A, B, out))
         a, b, o = A.numpy(), B.numpy(), out.numpy()
-        ways = [partial(torch.mm, A, B, out=out), partial(np.matmul, a, b, out=o)]
+        ways = [partial(multiply, A, B, out=out), partial(np.matmul, a, b, out=o)]
         calls.append(min(ways, key=_seconds))
 
     def take(steps: int) -> float:
@@ -180,10 +205,8 @@ def products(run: Run) -> Steps:
 
 
 def flops(run: Run) -> int:
-    """Of the six products of a step."""
-    config = run.config
-    f = config.context * config.embedding
-    return 2 * config.batch * config.hidden * (3 * f + 3 * len(config.vocabulary))
+    """Of the matrix products of a step."""
+    return sum(2 * math.prod(size) for size in sizes(run))
 
 
 def _seconds(call: Callable[[], object]) -> float:
