@@ -9,7 +9,7 @@ import torch
 from gradninja.errors import DataError, RunError
 from gradninja.training import go, load_network, sample
 from gradninja.training.network import Network
-from gradninja.training.sampling import LONGEST, _distinct
+from gradninja.training.sampling import _distinct
 from small_runs import WORDS, small_run
 
 
@@ -79,11 +79,6 @@ def test_new_words_that_never_come_are_told(network, monkeypatch):
     monkeypatch.setattr("gradninja.training.sampling._PATIENCE", 1)
     with pytest.raises(RunError, match="no word of 1000"):
         sample(network, 3, seed=7, contains=lambda word: True, new_only=True)
-
-
-def test_a_prefix_as_long_as_a_word_may_be_is_the_word(network):
-    prefix = "a" * LONGEST
-    assert {word.text for word in sample(network, 20, seed=3, prefix=prefix)} == {prefix}
 
 
 def test_a_prefix_outside_of_the_vocabulary_is_told(network):
