@@ -136,9 +136,25 @@ class Ignored(torch.autograd.Function):
         return ctx.grads, None
 
 
+class Saved(torch.autograd.Function):
+    """What is saved is made where it is saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        ctx.save_for_backward(y + y, t)
+        return y * t
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        squared, t = ctx.saved_tensors
+        return g * t * (1 - squared), None
+
+
 @pytest.mark.parametrize(
     ("function", "fix"),
     [
+        (Saved, "ctx.save_for_backward(y * y, t)"),
         (Kept, "ctx.grads = torch.softmax(x, -1) - t"),
         (Ignored, "return g[:, None] * ctx.grads, None"),
     ],

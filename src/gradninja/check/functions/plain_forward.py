@@ -22,6 +22,7 @@ from gradninja.check.functions.held import (
     place,
     tells_sizes,
 )
+from gradninja.check.given.backward_text import Within
 from gradninja.check.given.plan import bound, written
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -225,13 +226,16 @@ class _Forward:
 
     def _named(self, value: ast.expr, base: str, node: ast.stmt, note: Note) -> list[ast.stmt]:
         """A value that is handed on, by its own name where that goes on holding it."""
-        value = self.without(value)
+        part, value = value, self.without(value)
         if isinstance(value, ast.Name) and max(self.changed.get(value.id, [0])) <= node.lineno:
             note(value.id)
             return []
         name = self.fresh(base)
         note(name)
-        return [self._bound(name, value, node)]
+        made = self._bound(name, value, node)
+        if isinstance(node, ast.Expr):  # `ctx.save_for_backward(t * t)`
+            made.within = Within(node, part)  # type: ignore[attr-defined]
+        return [made]
 
     def _keeps(self, node: ast.Assign) -> bool:
         """Whether it is `ctx.a = ...`, `ctx.a, ctx.b = ...`, with what each is given."""
