@@ -281,8 +281,9 @@ class Writer:
                 return
         except (RuntimeError, IndexError, ValueError, TypeError, NameError, ArithmeticError):
             return
-        self.scope[target] = value
-        self.names = [*(n for n in self.names if n != target), target]
+        self.scope = trial  # a loop binds more names than its target, and those to plain numbers
+        floats = [n for n in self.names if isinstance(trial[n], Tensor)]
+        self.names = [*(n for n in floats if n != target), target]
         self.lines.append(block)
 
     def _filled(self, form: str, given: Mapping[str, Given], deep: bool) -> str:
