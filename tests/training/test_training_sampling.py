@@ -9,7 +9,7 @@ import torch
 from gradninja.errors import DataError, RunError
 from gradninja.training import go, load_network, sample
 from gradninja.training.network import Network
-from gradninja.training.sampling import _distinct
+from gradninja.training.sampling import LONGEST, _distinct
 from small_runs import WORDS, small_run
 
 
