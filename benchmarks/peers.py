@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradninja.native import ByLength
 from gradninja.training import Run
 from gradninja.training.native import _values as step_values
 
@@ -168,10 +169,17 @@ class Products(TorchDispatchMode):
 
 
 def sizes(run: Run) -> list[tuple[int, int, int, int]]:
-    """Of the matrix products in a step of the fused backward."""
+    """Of the matrix products in a step of the fused backward.
+
+    Of whole words, of a step with the fewest columns that ours is compiled for: no step has less.
+    """
     assert run.engine is not None and run.step is not None
+    values = step_values(run.engine, 0, run.state, run.config)
+    if isinstance(run.engine.kernel, ByLength):
+        columns = run.engine.kernel.kernels[0].context
+        values |= {name: values[name][:, :columns] for name in ("Xb", "Yb")}
     with torch.inference_mode(False), torch.no_grad(), Products() as found:
-        run.step(step_values(run.engine, 0, run.state, run.config))
+        run.step(values)
     return found.sizes
 
 
