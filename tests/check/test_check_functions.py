@@ -221,7 +221,7 @@ class Bounded(torch.autograd.Function):
     def forward(ctx: Any, w: Tensor, alpha: float) -> Tensor:
         ctx.save_for_backward(w)
         ctx.alpha = alpha
-        return (w / alpha).round().clamp(-4, 3) * alpha
+        return torch.mul((w / alpha).round().clamp(-4, 3), alpha)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:

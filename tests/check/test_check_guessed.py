@@ -12,6 +12,8 @@ from test_check_numpy import MISTAKES, PAIRS, told
 
 import gradninja as gn
 from gradninja.lines.guess import Guesser, guesses, hints_of
+from gradninja.lines.guess.likeliest import Hints, choices
+from gradninja.lines.guess.unknown import Need
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +174,27 @@ def test_what_runs_on_nothing_is_refused_as_before(tmp_path: Path) -> None:
     )
     with pytest.raises(gn.GradninjaError, match="shape of `x` is not known"):
         gn.check(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "touch", "key"),
+    [
+        ("params", "key", "W1"),
+        ("mode", "text", "train"),
+        ("eps", "number", None),
+        ("flag", "bool", None),
+        ("activation", "call", None),
+        ("X", "array", None),
+        ("n", "index", None),
+    ],
+)
+def test_the_first_that_comes_to_mind_is_not_in_doubt(path: str, touch: str, key: Any) -> None:
+    assert next(choices(Need(path, touch, key), {}, Hints())).doubt == 0
+
+
+def test_a_weight_may_be_a_pair_of_matrices() -> None:
+    """Both directions of a recurrent net: `forwards, backwards = W`."""
+    drawn = choices(Need("W", "array"), {"X": np.zeros((5, 4))}, Hints())
+    doubts = {c.value.shape: c.doubt for c in drawn if isinstance(c.value, np.ndarray)}
+    pairs = [shape for shape in doubts if shape[:-1] == (2, 4)]
+    assert pairs and not any(doubts[shape] for shape in pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import types
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gradninja.check import BackwardWrong, CheckError, check, plugin
-from gradninja.check.tell.for_programs import to_github, to_sarif
+from gradninja.check.tell.for_programs import title, to_github, to_sarif
 from gradninja.cli import app
 
 WRONG = """import torch
@@ -55,6 +56,9 @@ def test_a_tree_is_judged_and_printed_for_programs(
     assert f"wrong.py,line=13,title=dx%3A wrong ({row['kind']})::" in to_github([report])
     (result,) = json.loads(to_sarif([report]))["runs"][0]["results"]
     assert result["locations"][0]["physicalLocation"]["region"]["startLine"] == 13
+    told = result["message"]["text"]
+    assert told.startswith(f"dx: wrong ({row['kind']}). ") and row["fix"] in told
+    assert title(replace(report.wrong[0], kind=None)) == "dx: wrong"
 
 
 def test_one_process_judges_several_files_and_outlives_what_they_do(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from gradninja.check import CheckError, check
 from gradninja.check.reference import tolerance
+from gradninja.check.reference.guard import untouched
 from gradninja.check.worker import check_apart
 
 HEAD = """
@@ -34,6 +38,7 @@ def inputs():
     return {{"x": torch.randn(3), "w": torch.randn(3)}}
 """
 WRONG = "dy + w, dy * x"
+TORCH = torch.__path__[0]
 
 
 def text(above: str = "", inside: str = "    pass", returned: str = WRONG) -> str:
@@ -111,3 +116,23 @@ def test_what_is_checked_leaves_no_trace() -> None:
     before = dict(vars(sys.modules["gradninja.check.reference.tolerance"]))
     assert check(text(returned="dy * w, dy * x")).ok
     assert dict(vars(sys.modules["gradninja.check.reference.tolerance"])) == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "wraps", "held"),
+    [(TORCH, True, False), (TORCH, False, True), ("/home/me", True, True)],
+    ids=["torch's own", "another function of torch's", "somebody else's wrapper"],
+)
+def test_only_torch_may_wrap_what_is_its_own(
+    folder: str, wraps: bool, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As compiling does when it is loaded."""
+    scope: dict[str, Any] = {}
+    exec(compile("def wrapper(*given): return 0", f"{folder}/wrapped.py", "exec"), scope)
+    wrapper, original = scope["wrapper"], torch.relu
+    wrapper.__wrapped__ = original if wraps else torch.tanh
+    monkeypatch.setattr(torch, "relu", original)  # as it was, whatever is left there
+    told = pytest.raises(CheckError, match=r"replaces `?torch.relu") if held else nullcontext()
+    with told, untouched():
+        torch.relu = wrapper
+    assert torch.relu is (original if held else wrapper)

@@ -14,7 +14,7 @@ from numpy_programs import PROGRAMS, source_of
 
 import gradninja as gn
 from gradninja.cli.derive import derive as derive_verb
-from gradninja.lines.ndarray import as_arrays, said
+from gradninja.lines.ndarray import as_arrays, as_float64, said
 
 STEP = 1e-6
 
@@ -317,3 +317,17 @@ def test_which_function_is_meant_is_not_guessed_between_two() -> None:
     text = "import numpy as np\n\n\ndef f(x):\n    return x * 2\n\n\ndef g(x):\n    return x * 3\n"
     with pytest.raises(gn.GradninjaError, match=r"it has: f, g; give FILE\.py:name"):
         gn.derive(text)
+
+
+def test_only_floats_that_are_narrow_are_widened() -> None:
+    given = {
+        "narrow": [np.ones(2, np.float32), np.ones(2, np.float16)],
+        "wide": np.ones(2),
+        "ints": np.arange(3, dtype=np.int32),
+        "mask": np.array([True]),
+        "rate": 0.5,
+    }
+    found = as_float64(given)
+    assert [part.dtype for part in found["narrow"]] == [np.float64, np.float64]
+    assert given["narrow"][0].dtype == np.float32
+    assert all(found[name] is given[name] for name in ("wide", "ints", "mask", "rate"))

@@ -145,6 +145,7 @@ EXTRAS = [
     "a[i][:, [2, 0]]",
     "a[None, ..., ::2].expand(2, 3, 2)",
     "a[range(3), i]",
+    "torch.maximum(i, 2 - i) * 5 - torch.minimum(-i, i.sign())",
 ]
 
 
@@ -163,6 +164,8 @@ def test_what_has_no_row_in_the_rule_book(expression: str) -> None:
         ("torch.rand_like(a) * a", "`torch.rand_like` is not compiled"),
         ("a.repeat_interleave(i, 0).sum()", "a count for each element is not compiled"),
         ("a[:0].sum()", "empty"),
+        ("torch.floor(i).double().sum()", "this is compiled for floats alone"),
+        ("torch.maximum(a > 0, a > 1).double().sum()", "this is compiled for floats alone"),
     ],
 )
 def test_what_is_not_compiled_is_named_with_its_place(expression: str, said: str) -> None:

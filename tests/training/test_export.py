@@ -72,6 +72,15 @@ def test_json_holds_the_network_whole() -> None:
     assert told["output"] == told["lines"][-1][0]
 
 
+def test_json_is_of_one_row_and_in_the_letters_themselves() -> None:
+    net = network("mlp")
+    net = replace(net, config=replace(net.config, vocabulary=(".", *"abcdefgé")))
+    text = to_json(net)
+    assert "é" in text
+    sizes = [arg for _, op, args in json.loads(text)["lines"] if "view" in op for arg in args]
+    assert [1, -1] in sizes, sizes
+
+
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     text = load("mlp").text

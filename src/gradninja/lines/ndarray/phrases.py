@@ -203,7 +203,7 @@ class Phrases(ast.NodeTransformer):
         if not isinstance(widths, ast.Tuple) or len(args) > 2 or set(keywords) - {"value"}:
             return None
         flat = widths.elts
-        pairs = list(zip(flat[::2], flat[1::2], strict=True))[::-1]
+        pairs = [(flat[at], flat[at + 1]) for at in reversed(range(0, len(flat), 2))]
         if any(is_negative(width) for width in flat):
             cuts = [_cut(array, at - len(pairs), pair) for at, pair in enumerate(pairs)]
             if any(cut is None for cut in cuts):
