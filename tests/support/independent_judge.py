@@ -73,7 +73,7 @@ def autograd(
                 for o in outputs
             )
         sizes: list[float] = [1.0]
-        roundings = [torch.finfo(value.dtype).eps for value in wanted.values()]
+        roundings = [torch.finfo(value.dtype).eps for value in (*wanted.values(), *outputs)]
         for node in nodes_of(outputs):
             node.register_hook(lambda given, _: note(given, sizes, roundings))
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
