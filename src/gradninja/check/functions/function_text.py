@@ -14,6 +14,7 @@ import torch
 
 from gradninja.check.given.backwards import is_function_of
 from gradninja.check.tell.findings import CheckError
+from gradninja.lines.modules.wrappers import unwrapped
 
 
 class Unreadable(CheckError):
@@ -139,7 +140,7 @@ def _live(namespace: Mapping[str, Any], name: str) -> Any:
     owner, _, method = name.partition(".")
     found = namespace.get(owner)
     if not method:
-        return found
+        return unwrapped(found)  # `@torch.jit.script`
     static = isinstance(found, type) and isinstance(vars(found).get(method), staticmethod)
     return getattr(found, method) if static else None
 

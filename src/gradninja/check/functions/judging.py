@@ -19,7 +19,7 @@ from gradninja.check.functions.guess import Guesses, optional
 from gradninja.check.functions.guess import told as guess_told
 from gradninja.check.functions.held import Held, changed
 from gradninja.check.functions.intent import with_intents
-from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose
+from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose, steps
 from gradninja.check.functions.ops import as_function
 from gradninja.check.functions.plain_forward import plain_forward
 from gradninja.check.functions.played.played_values import (
@@ -47,6 +47,7 @@ from gradninja.lines.given.source import Source, of_live
 from gradninja.lines.scope import run_tree
 
 FLAT = "its forward is made of steps, which have no gradient"
+STEPPED = "its forward takes steps, across which differences are no gradient"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
 OTHERS = "other conditions"
 BY_LINES = 4000.0  # runs of the search in lines; then the Function is played
@@ -128,8 +129,7 @@ def _meant_otherwise(subject: Subject, text: Text) -> Report | None:
         if not left:
             likeliest = reading, meaning
             break
-        if likeliest is None:
-            wrong += [text.inputs[at] for at in sorted(left)]
+        wrong[:] = [text.inputs[at] for at in sorted(left)]
         if likeliest is None or len(left) < fewest:
             likeliest, fewest = (reading, meaning), len(left)
     if likeliest is None:
@@ -145,11 +145,15 @@ def _as_a_whole(subject: Subject, text: Text | None, why: str) -> Report:
     except CheckError as refused:
         message = f"{refused.message}, and it is {why}"
         raise CheckError(message, spot=refused.spot, hint=refused.hint) from None
+    report = replace(report, not_looked_at=("the lines of the backward", OTHERS))
     if text is not None:
         names = dict(zip(subject.inputs or (), text.inputs, strict=False))
         report = replace(report, lines=tuple(_placed(row, text, names) for row in report.lines))
+        flat = any(map(_of_zero, report.wrong)) and subject.source is None
+        if flat and steps(text):
+            report = meant(report, STEPPED)
         report = with_mends_of_whole(report, subject, text)
-    return replace(report, not_looked_at=("the lines of the backward", OTHERS))
+    return report
 
 
 def _placed(row: LineReport, text: Text, names: Mapping[str, str]) -> LineReport:

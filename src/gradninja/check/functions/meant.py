@@ -37,9 +37,9 @@ def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
     """The forwards that may be meant, the likeliest first.
 
     Args:
-        wrong: the inputs whose gradients are not right by the first of them, known by then.
+        wrong: the inputs whose gradients are not right by the one before, known by then.
     """
-    found = [node for node in ast.walk(text.forward) if _step(node) is not None]
+    found = steps(text)
     if not found:
         return
     first = ast.unparse(found[-1])
@@ -52,21 +52,28 @@ def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
         )
 
     what = "a straight-through estimator"
-    yield Meaning(_Change(), told(what, inner))
     bounded = [node for node in ast.walk(text.forward) if _bounded_step(node) is not None]
-    if bounded:
-        before = ast.unparse(_Before().visit(copy.deepcopy(bounded[0])))
-        told_so = f"{what} with bounds: `{before}` stands for `{ast.unparse(bounded[0])}`"
-        yield Meaning(
-            lambda forward: _Change()(_Before().visit(copy.deepcopy(forward))),
-            f"judged as {told_so}, and its bounds for what the gradient goes through; {OTHERWISE}",
-        )
-    for number in sorted(_unused(text)):
-        scaled = _Change(number, wrong)
-        listed = " and ".join(f"d{name}" for name in scaled.scaled)
-        yield Meaning(scaled, told(f"{what} with {listed} times `{number}`", inner))
+    for bounds in [False, True] if bounded else [False]:
+        said = told(what, inner)
+        if bounds:
+            before = ast.unparse(_Before().visit(copy.deepcopy(bounded[0])))
+            said = (
+                f"judged as {what} with bounds: `{before}` stands for `{ast.unparse(bounded[0])}`, "
+                f"and its bounds for what the gradient goes through; {OTHERWISE}"
+            )
+        yield Meaning(_Change(bounds=bounds), said)
+        scaled = tuple(wrong)  # by the one before, which has been judged
+        listed = " and ".join(f"d{name}" for name in scaled)
+        for number in sorted(_unused(text)) if scaled else ():
+            change = _Change(number, scaled, bounds=bounds)
+            yield Meaning(change, f"{said}; {listed} is taken times `{number}`")
     window = f"({inner}).{WINDOW}"
     yield Meaning(_Change(window=True), told(f"{what} with a window", window))
+
+
+def steps(text: Text) -> list[ast.AST]:
+    """The parts of its forward that round, or take a sign."""
+    return [node for node in ast.walk(text.forward) if _step(node) is not None]
 
 
 def on_purpose(report: Report, text: Text) -> Report | None:
@@ -181,15 +188,24 @@ class _Before(ast.NodeTransformer):
 
 
 class _Change(ast.NodeTransformer):
-    """Steps that the gradient goes through, and inputs whose gradient is times a number."""
+    """Steps that the gradient goes through, and inputs whose gradient is times a number.
+
+    `window`: only near to zero; `bounds`: through what is not rounded yet.
+    """
 
     def __init__(
-        self, number: str = "", scaled: Sequence[str] = (), *, window: bool = False
+        self,
+        number: str = "",
+        scaled: Sequence[str] = (),
+        *,
+        window: bool = False,
+        bounds: bool = False,
     ) -> None:
-        self.number, self.scaled, self.window = number, scaled, window
+        self.number, self.scaled, self.window, self.bounds = number, scaled, window, bounds
 
     def __call__(self, function: ast.FunctionDef) -> ast.FunctionDef:
-        found: ast.FunctionDef = self.visit(copy.deepcopy(function))
+        found: ast.FunctionDef = copy.deepcopy(function)
+        found = self.visit(_Before().visit(found) if self.bounds else found)
         first = found.body[0]
         for name in self.scaled:
             for node in ast.walk(ast.Module(found.body, [])):

@@ -214,7 +214,7 @@ def truth(
                 hint="take its parts as inputs, with `torch.view_as_complex` in the forward",
             )
         leaves[name] = scope[name] = inputs[name].detach().clone().requires_grad_()
-    with precision(dtype), quiet():
+    with precision(dtype, draw.seed), quiet():  # as the backward is called
         try:
             _run_lines(program, scope, dtype)
         except RuntimeError as error:
@@ -226,7 +226,7 @@ def truth(
             scope.update({name: inputs[name] for name in frozen})
             _run_lines(program, scope, dtype)
         whole = gathered(program.packed, inputs)
-        natural = _locals(source, namespace, whole, dtype, names.outputs.values())
+        natural = _locals(source, namespace, whole, dtype, draw.seed, names.outputs.values())
     names_bound = [*inputs, *(t for line in program.lines for t in line.targets)]
     state = {name: scope[name] for name in names_bound}
     flowing = {n: t for n, t in tensors_of(state) if t.requires_grad and t.is_floating_point()}
@@ -316,6 +316,7 @@ def _locals(
     namespace: Mapping[str, Any],
     inputs: Mapping[str, Any],
     dtype: torch.dtype,
+    seed: int,
     outputs: Iterable[str],
 ) -> dict[str, Any]:
     """The forward's locals as Python leaves them: lists and ranges, too, that no line holds.
@@ -334,7 +335,7 @@ def _locals(
         name: copy_of(value)  # which the forward may write to
         for name, value in inputs.items()
     }
-    with precision(dtype), torch.no_grad():
+    with precision(dtype, seed), torch.no_grad():
         run_code(compiled([function], source.file, widen=dtype == torch.float64), scope)
         with counted():
             found, returned = scope[function.name](**given)

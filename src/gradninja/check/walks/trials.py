@@ -53,7 +53,9 @@ class Trial:
         for known in (self.wide, self.single):
             for values in (known.gradients, known.given, known.state):
                 for _, tensor in tensors_of(values):
-                    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+                    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+                    # One element counts as contiguous with whatever stride: a clone has its own.
+                    plain = plain.clone(memory_format=torch.contiguous_format)
                     found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
         return found.digest()
 

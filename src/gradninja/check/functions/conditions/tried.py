@@ -19,7 +19,7 @@ from gradninja.check.given.execution import counted, quiet
 from gradninja.check.given.module import told
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import gapped, size
-from gradninja.lines.scope import vjp
+from gradninja.lines.scope import seeded, vjp
 
 Values = dict[str, Any]
 Call = Callable[..., Any]
@@ -354,11 +354,11 @@ def gradients_under(
             copy = gapped(copy) if not copy.is_contiguous() and copy.ndim else copy.clone()
         taken[name] = copy.requires_grad_() if name in wanted else copy
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), seeded(0):  # a mask that is drawn is the same one in both
             output = call(*taken.values())
             several = output if isinstance(output, tuple) else (output,)
-            tensors = (o.detach() for o in several if isinstance(o, torch.Tensor))
-            if any(size(o) > BOUNDLESS for o in tensors):
+            tensors = [o.detach() for o in several if isinstance(o, torch.Tensor)]
+            if any(size(o) > BOUNDLESS or bool(o.isnan().any()) for o in tensors):
                 return OverflowError("no such values are meant")
             floats = [
                 (place, one)
