@@ -215,6 +215,17 @@ def test_a_mean_of_nothing_is_derived_and_nothing_is_dropped(steps: str) -> None
             torch.testing.assert_close(found[name], gradient, equal_nan=True)
 
 
+@pytest.mark.parametrize("of", ["atan2", "logaddexp"])
+def test_an_axis_where_operands_meet_has_the_size_of_theirs(of: str) -> None:
+    """What has no name of its own is averaged by the size of what it is made of."""
+    text = forward_of(f"y = torch.{of}(x, z).mean(0)", "x, z")
+    inputs = {"x": drawn(6, 5), "z": drawn(6, 5, seed=1)}
+    back = gn.fuse(text, inputs)
+    assert not back.dropped, back.dropped
+    truth, grads = truth_of(text, inputs)
+    assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
+
+
 def test_what_cancels_once_it_is_multiplied_out_is_0() -> None:
     text = forward_of(
         "y = (x * (1 - w)).sum(0) + w * x.sum(0) - x.sum(0)",

@@ -91,9 +91,11 @@ def test_a_network_that_never_ends_a_word_is_cut_off(network):
     p["b2"][0] = -1e9
     endless = Network(network.model, network.config, p, network.statistics)
     assert [len(word.text) for word in sample(endless, 3, seed=9)] == [LONGEST] * 3
-    for length in (LONGEST - 2, LONGEST, LONGEST + 1):  # what it begins with counts
-        words = sample(endless, 3, seed=9, prefix="a" * length)
-        assert [len(word.text) for word in words] == [max(length, LONGEST)] * 3
+    # What it begins with counts, in words drawn one by one and in those of a table.
+    for count in (3, endless.contexts()):
+        for length in (LONGEST - 1, LONGEST, LONGEST + 1):
+            words = sample(endless, count, seed=9, prefix="a" * length)
+            assert {len(word.text) for word in words} == {max(length, LONGEST)}
 
 
 @pytest.mark.parametrize(("vocab", "context"), [(3, 2), (27, 3), (60_000, 40)])
