@@ -236,7 +236,7 @@ def test_what_cancels_once_it_is_multiplied_out_is_0() -> None:
     inputs = {"x": drawn(6, 5), "w": drawn(5, seed=1)}
     truth, grads = truth_of(text, inputs)
     for name, gradient in call(back, inputs, grads).items():
-        torch.testing.assert_close(gradient, truth[name], rtol=0, atol=1e-13)
+        assert truth[name].abs().max() < 1e-14 and not gradient.any()  # no rounding is left
 
 
 # The themes in which the algebra has most to do.

@@ -92,6 +92,18 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "special_erfcx" in to_json(net)
 
 
+def test_numbers_that_json_does_not_have() -> None:
+    net = network("mlp")
+    net.parameters["b1"][0] = -torch.inf
+    assert json.loads(to_json(net), parse_constant=pytest.fail)["constants"]["b1"]["values"][0] == (
+        torch.finfo(torch.float32).min
+    )
+    net.parameters["b1"][0] = torch.nan
+    for write in (to_json, to_html):
+        with pytest.raises(RunError, match="NaN"):
+            write(net)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 def test_a_page_samples_in_a_browser(tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="the dev extra is not installed")

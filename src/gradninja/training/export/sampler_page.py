@@ -26,7 +26,7 @@ KNOWN = frozenset(
 
 def to_json(network: Network) -> str:
     """Vocabulary, sizes, constants and the lines that give logits of one row of letters."""
-    return json.dumps(_told(network, traced(network, 1)), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_told(network, traced(network, 1)), ensure_ascii=False)
 
 
 def to_html(network: Network) -> str:
@@ -37,7 +37,7 @@ def to_html(network: Network) -> str:
             f"the page cannot do `{unknown[0]}`, which the prediction of {network.model.name} does",
             hint="Write it in plainer operations, or export to ONNX or JSON.",
         )
-    text = json.dumps(_told(network, graph), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(_told(network, graph), ensure_ascii=True)
     return _PAGE.read_text(encoding="utf-8").replace("{{network}}", text.replace("</", "<\\/"))
 
 
@@ -61,11 +61,14 @@ def _told(network: Network, graph: Graph) -> dict[str, Any]:
 
 def _numbers(value: Tensor) -> list[float]:
     """In as few digits as give the same float32 back."""
-    found = value.flatten().double().tolist()
+    found = _finite(value.flatten().double().tolist())
     return [int(x) if x == int(x) else float(f"{x:.9g}") for x in found] if value.numel() else []
 
 
 def _finite(value: Any) -> Any:
+    """Infinities as the largest numbers there are. Raises RunError for NaN."""
     if isinstance(value, list):
         return [_finite(part) for part in value]
+    if value != value:
+        raise RunError("the network holds a NaN, which JSON has no number for")
     return math.copysign(_MOST, value) if value in (math.inf, -math.inf) else value
