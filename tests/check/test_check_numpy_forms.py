@@ -48,3 +48,11 @@ def test_a_backward_that_asks_for_labels_that_no_cost_takes_is_not_accused(tmp_p
     path.write_text(text[:start] + text[end:])
     with pytest.raises(gn.GradninjaError, match="wants `Y`, which is no name of the forward"):
         gn.check(path)
+
+
+def test_what_a_list_of_gradients_leaves_out_is_not_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "recurrent.py"
+    path.write_text(FORMS["a recurrent network whose sizes are counted"])
+    report = gn.check(path)
+    assert not report.todo, str(report)
+    assert any("`hprev` is given no gradient" in note for note in report.notes), report.notes

@@ -84,7 +84,8 @@ class Written:
 
     Of a `torch.autograd.Function`: `called` is what stands in the text for names of ours, `hidden`
     are those that mean something else there, `held` the values of the forward that its `ctx` holds,
-    `inside` the helpers that are laid into it, and `again` reads the text anew, mended.
+    `inside` the helpers that are laid into it, and `again` reads the text anew, mended. `gives`:
+    what the function that the lines stand in returns, where its `return` is the forward's too.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Written:
     held: frozenset[str] | None = None
     inside: tuple[Inside, ...] = ()
     again: Callable[[str], Written] | None = None
+    gives: frozenset[str] = frozenset()
 
     def code(self, text: str, line: int | None = None) -> str:
         """A line of ours as the person would write it, at that line of the text."""
@@ -128,7 +130,7 @@ class Written:
         nodes = (node for statement in self.statements for node in ast.walk(statement))
         values = [n.value for n in nodes if isinstance(n, ast.Return) and n.value is not None]
         found = (n.id for value in values for n in ast.walk(value) if isinstance(n, ast.Name))
-        return frozenset(found)
+        return self.gives.union(found)
 
     def spot(self, node: ast.AST) -> Spot:
         number = getattr(node, "lineno", 1)

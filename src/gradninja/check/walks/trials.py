@@ -163,7 +163,7 @@ class Trials:
             for node in ast.walk(statement)
             if isinstance(node, ast.Name)
         }
-        returned = next(returns(self.written), None) is not None
+        returned = self.written.gives or next(returns(self.written), None) is not None
         gradient = self.trials[0].names.gradient
         return frozenset(
             name

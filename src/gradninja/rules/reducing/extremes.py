@@ -30,12 +30,12 @@ def _both(site: Site) -> str:
 _NOTATION = {"max": "maximum", "amax": "maximum", "min": "minimum", "amin": "minimum"}
 
 
-def _whole(name: str) -> Rule:
-    """The extreme or middle of all elements."""
+def _whole(name: str, *tests: str, chosen: str = "(a == y)") -> Rule:
+    """The extreme or middle of all elements; `chosen`: which of them are the result."""
     return Rule(
         name,
         (f"torch.{name}(a)", f"a.{name}()"),
-        {"a": "torch.where(a == y, g / (a == y).sum(), 0)"},
+        {"a": f"torch.where({chosen}, g / {chosen}.sum(), 0)"},
         why=SHARED,
         notation=_NOTATION.get(name, ""),
         source=DERIVATIVES,
@@ -43,6 +43,7 @@ def _whole(name: str) -> Rule:
             f"a.{name}() where a: 3 4",
             f"torch.{name}(a) where a: 3 4 ties",
             f"a.{name}() where a: ()",
+            *tests,
         ),
     )
 
@@ -62,7 +63,7 @@ def _selected(name: str, *tests: str, between: str = "", dim: str = "dim=int") -
     )
 
 
-def _along(name: str) -> Rule:
+def _along(name: str, *tests: str) -> Rule:
     return _selected(
         name,
         f"torch.{name}(a, 0) where a: 3 4",
@@ -70,6 +71,7 @@ def _along(name: str) -> Rule:
         f"a.{name}(-1, keepdim=True)[0] where a: 3 4",
         f"a.{name}(dim=1, keepdim=True).values where a: 2 3 4 ties",
         f"a.{name}(0).values where a: ()",
+        *tests,
     )
 
 
@@ -146,9 +148,18 @@ EXTREMES = (
     _whole("max"),
     _whole("min"),
     _whole("median"),
+    _whole(
+        "nanmedian",
+        "torch.nanmedian(a + torch.where(m, 0.0, math.nan)) where a: 3 4; m: 3 4 bool",
+        chosen="((a == y) | y.isnan())",  # no number is left: all of them are the result
+    ),
     _along("max"),
     _along("min"),
     _along("median"),
+    _along(
+        "nanmedian",
+        "torch.nanmedian(a + torch.where(m, 0.0, math.nan), 1)[0] where a: 3 4; m: 3 4 bool",
+    ),
     _extreme("amax"),
     _extreme("amin"),
     Rule(

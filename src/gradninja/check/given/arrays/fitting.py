@@ -169,6 +169,16 @@ def steep_of(
     return [with_names(line, {plain[0]: ours}) for line in lines], {ours: plain[0]}
 
 
+def given_beside(function: ast.FunctionDef, called: Mapping[str, str]) -> frozenset[str]:
+    """The gradients that a function lists beside its loss, by our names; none of a dictionary."""
+    parts, lines = gradients_beside(function), backward_within(function)
+    theirs = {part.id for part in parts if isinstance(part, ast.Name)}
+    if len(theirs) < len(parts) or any(_keyed(name, lines) for name in theirs):
+        return frozenset()
+    ours = {there: name for name, there in called.items()}
+    return frozenset(ours.get(name, name) for name in theirs)
+
+
 def _keyed(name: str, lines: Sequence[ast.stmt]) -> bool:
     """Whether a name is a dictionary."""
     for node in (n for line in lines for n in ast.walk(line)):

@@ -31,6 +31,7 @@ from gradninja.check.given.arrays.fitting import (
     SOME,
     answer_of,
     counterpart,
+    given_beside,
     in_torch,
     spoken_by,
     steep_of,
@@ -232,9 +233,9 @@ class _Text:
         formals = [a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)]
         lines, called = steep_of(function, formals)
         lines, more = respelt(lines, names_of(forward))
-        return self.lines(
-            lines, forward, {**called, **more}, lambda text: text.within(name, forward)
-        )
+        called |= more
+        written = self.lines(lines, forward, called, lambda text: text.within(name, forward))
+        return replace(written, gives=given_beside(function, called))
 
     def pasted(self, lines: list[ast.stmt]) -> Written:
         """The lines that stand behind a forward."""
