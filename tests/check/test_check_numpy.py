@@ -228,8 +228,8 @@ def test_a_script_with_its_parameters_around_it(tmp_path: Path) -> None:
     path = tmp_path / "rnn.py"
     path.write_text(RNN)
     report = gn.check(path)
-    assert report.ok and [line.name for line in report.todo] == ["dhprev"]
-    assert len(report.lines) == 6
+    assert report.ok and not report.todo, str(report)  # hprev is in no list of gradients
+    assert len(report.lines) == 5
     path.write_text(RNN.replace("(1 - hs[t] * hs[t])", "(1 - hs[t])"))
     wrong = gn.check(path, only=["dbh"]).wrong
     assert [line.name for line in wrong] == ["dbh"]
