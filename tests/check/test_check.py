@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from importlib.resources import files
 
 import pytest
@@ -203,12 +204,41 @@ def test_the_line_that_made_an_alias_is_named(lines: str, maker: int) -> None:
 
 
 def test_the_alias_of_the_lecture() -> None:
-    report = changed("dhprebn = dbndiff.clone()", "dhprebn = dbndiff")
+    """Of lines, each gradient is looked at."""
+    body = MODEL.partition('"""Every gradient, one variable at a time')[2].partition("\n")[2]
+    lines = textwrap.dedent(body.partition("    return")[0])
+    assert check(MODEL, lines, complete=True).ok
+    report = check(MODEL, lines.replace("dhprebn = dbndiff.clone()", "dhprebn = dbndiff"))
     assert accused(report) == [("dhprebn", Verdict.WRONG)]
     (line,) = report.wrong
     assert line.source == "dhprebn = dbndiff"
     assert line.fix == "dhprebn = dbndiff.clone()"
     assert next(line for line in report.lines if line.name == "dbndiff").ok
+
+
+def test_an_alias_that_nobody_sees_is_no_mistake() -> None:
+    """Of a function, what it returns."""
+    assert changed("dhprebn = dbndiff.clone()", "dhprebn = dbndiff").ok
+    text = (
+        IMPORTS
+        + """
+def forward(x: Float[Tensor, "n d"], w: Float[Tensor, "n d"]):
+    a = x * 2
+    b = a * w
+    c = a + b
+    return c
+
+def backward(dc, a, w):
+    db = dc
+    da = db
+    {}
+    return da * 2, dw
+"""
+    )
+    read_before, read_after = "dw = db * a", "da += db * w"
+    assert check(text.format(f"{read_before}\n    {read_after}"), complete=True).ok
+    report = check(text.format(f"{read_after}\n    {read_before}"), complete=True)
+    assert [line.kind for line in report.wrong] == ["missing .clone()"]
 
 
 def test_a_spoilt_value_of_the_forward_is_told_where_it_is_read_later() -> None:

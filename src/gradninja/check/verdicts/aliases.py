@@ -27,18 +27,24 @@ SHARED = "refers to a single memory location"  # torch's words
 
 
 def aliases(
-    plan: Plan, written: Written, run: AsWritten, kept: Collection[str], all_right: bool
+    plan: Plan,
+    written: Written,
+    run: AsWritten,
+    kept: Collection[str],
+    all_right: bool,
+    unseen: bool = False,
 ) -> Iterable[Alias]:
     """The aliases that do harm, one for each line that made one.
 
     `kept`: what no line may change unseen: the forward's inputs, and the gradients that somebody
     looks at. A gradient that is added to holds what belongs to another; one that is multiplied or
     masked went on along the chain under its new name. What else is changed does harm where it is
-    read later and not all comes out right.
+    read later and not all comes out right. `unseen`: nobody sees another gradient than those in
+    `kept`, and those are right: what is added to another does no harm.
     """
     groups: dict[int, list[Spoil]] = {}
     for spoil in run.spoils:
-        added = spoil.victim in plan.gradients and adds(plan.steps[spoil.by].node)
+        added = spoil.victim in plan.gradients and adds(plan.steps[spoil.by].node) and not unseen
         always = added or spoil.victim in kept
         if always or (not all_right and _read_later(spoil, plan)):
             groups.setdefault(spoil.maker, []).append(spoil)

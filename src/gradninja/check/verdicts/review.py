@@ -269,11 +269,13 @@ class Review:
 
     def _aliases(self, rows: list[Row]) -> None:
         written, looked_at = self.trials.written, set(self.plan.gradients)
-        if self.all_right and written.is_function:  # what it does not return, nobody sees
+        # What a function does not return, nobody sees.
+        unseen = self.all_right and written.is_function
+        if unseen:
             looked_at &= {*written.returned, *map(self.names.gradient, self.trials.inputs)}
         all_right = all(self.off_as_written(name) is None for name in looked_at & {*self.findings})
         kept = {*self.given, *looked_at}
-        for alias in aliases(self.plan, written, self.runs[0], kept, all_right):
+        for alias in aliases(self.plan, written, self.runs[0], kept, all_right, unseen):
             self._accuse(rows, alias)
 
     def _accuse(self, rows: list[Row], alias: Alias) -> None:
