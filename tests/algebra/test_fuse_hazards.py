@@ -182,63 +182,6 @@ def test_a_size_is_no_number(steps: str, sizes: tuple[int, int]) -> None:
         assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
 
 
-NOTHING = [
-    "y = x.mean(); y = y**2",
-    "y = (x * w).mean(0); y = (y**2).sum()",
-    "y = (x * w).mean(1).exp().mean()",
-    "y = (x * w).var(0).mean()",
-    "y = (x * w).std(1).sum()",
-    "y = (x * w).norm(dim=1).mean()",
-    "y = ((x * w)**2).sum(1).sqrt().mean()",
-    "y = F.batch_norm(x * w, None, None, training=True); y = (y**3).mean()",
-    "y = F.layer_norm(x, (x.shape[1],), w, w); y = (y**3).mean()",
-    "y = F.rms_norm(x, (x.shape[1],), w); y = (y**3).mean()",
-    "y = F.softmax(x * w, 1).log(); y = -y.mean()",
-    "y = F.mse_loss(x * w, 2 * x)",
-    "y = F.binary_cross_entropy_with_logits(x * w, (x > 0).to(x.dtype))",
-]
-
-
-@pytest.mark.parametrize("steps", NOTHING)
-def test_a_mean_of_nothing_is_derived_and_nothing_is_dropped(steps: str) -> None:
-    """A sum of no terms is 0, whatever they are scaled by: nothing is taken out of it."""
-    text = forward_of(steps, 'x: Float[Tensor, "n d"], w: Float[Tensor, "d"]')
-    for shape in ((0, 3), (4, 0), (0, 0)):
-        if shape[1] == 0 and "batch_norm" in steps:  # PyTorch's own does not run on it
-            continue
-        inputs = {"x": drawn(*shape), "w": drawn(shape[1])}
-        truth, grads = truth_of(text, inputs)
-        back = gn.fuse(text, inputs)
-        assert not back.dropped, back.dropped
-        found = call(back, inputs, grads)
-        for name, gradient in truth.items():
-            torch.testing.assert_close(found[name], gradient, equal_nan=True)
-
-
-@pytest.mark.parametrize("of", ["atan2", "logaddexp"])
-def test_an_axis_where_operands_meet_has_the_size_of_theirs(of: str) -> None:
-    """What has no name of its own is averaged by the size of what it is made of."""
-    text = forward_of(f"y = torch.{of}(x, z).mean(0)", "x, z")
-    inputs = {"x": drawn(6, 5), "z": drawn(6, 5, seed=1)}
-    back = gn.fuse(text, inputs)
-    assert not back.dropped, back.dropped
-    truth, grads = truth_of(text, inputs)
-    assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
-
-
-def test_what_cancels_once_it_is_multiplied_out_is_0() -> None:
-    text = forward_of(
-        "y = (x * (1 - w)).sum(0) + w * x.sum(0) - x.sum(0)",
-        'x: Float[Tensor, "n d"], w: Float[Tensor, "d"]',
-    )
-    back = gn.fuse(text)
-    assert not back.dropped and "dx = torch.full_like(x, 0)" in back.source, back.source
-    inputs = {"x": drawn(6, 5), "w": drawn(5, seed=1)}
-    truth, grads = truth_of(text, inputs)
-    for name, gradient in call(back, inputs, grads).items():
-        assert truth[name].abs().max() < 1e-14 and not gradient.any()  # no rounding is left
-
-
 # The themes in which the algebra has most to do.
 THEMES = ("attention", "lecture", "losses", "normalisation")
 COINCIDING = [

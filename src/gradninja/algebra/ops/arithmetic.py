@@ -207,29 +207,26 @@ def _sum(low: Lowering, site: Site) -> Node:
         raise NotLowered("a sum in another dtype")
     (a,) = _operands(low, site, "a")
     dims = site.dims()
-    indices, bound = summed(a, dims)
+    indices, bound, scale = summed(low.graph, a, dims)
     term = Term.of(1, [((a.number, indices), ONE)], bound)
     if site.rule.name == "mean":
-        term = term.times(averaged(low, a, dims))
+        term = term.times(scale)
     return result(low, site, tuple(site.y.shape), [a], [term])
 
 
-def summed(a: Node, dims: Sequence[int]) -> tuple[Indices, list[int]]:
-    """A node's indices when it is summed over `dims`, and which of them are bound."""
+def summed(graph: Graph, a: Node, dims: Sequence[int]) -> tuple[Indices, list[int], Term]:
+    """A node's indices when it is summed over `dims`, which of them are bound, and 1 / count."""
     indices: list[int] = []
     bound: list[int] = []
-    for place in a.places:
+    scale = Term.of(1, [])
+    for place, axis in zip(a.places, a.axes, strict=True):
         if place in dims:
             bound.append(fresh())
             indices.append(bound[-1])
+            scale = scale.times(graph.itself(graph.extent(axis), -ONE))
         else:
             indices.append(len(indices) - len(bound))
-    return tuple(indices), bound
-
-
-def averaged(low: Lowering, a: Node, dims: Sequence[int]) -> Term:
-    """What the mean of a node over `dims` scales the sum by."""
-    return low.averaged(x for place, x in zip(a.places, a.axes, strict=True) if place in dims)
+    return tuple(indices), bound, scale
 
 
 @row("matmul", "mm", "bmm", "mv", "dot")

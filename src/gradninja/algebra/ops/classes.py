@@ -118,13 +118,13 @@ def _cross_entropy(low: Lowering, site: Site) -> Node:
         share = scalar_term(low.graph, smoothing.syntax)
         if share is None:
             raise NotLowered("a smoothing that is no number")
-        classes = low.averaged(a.axes[1:2])
+        classes = low.graph.itself(low.graph.extent(a.axes[1]), -ONE)
         hot_term = low.graph.itself(hot)
         slopes += [hot_term.scaled(-1), hot_term.times(share), share.times(classes).scaled(-1)]
     else:
         slopes.append(low.graph.itself(hot).scaled(-1))
     if how == "mean":
-        count = low.averaged(a.axes[:1])
+        count = low.graph.itself(low.graph.extent(a.axes[0]), -ONE)
         slopes = [slope.times(count) for slope in slopes]
     at = (0,) if how == "none" else ()
     axes = tuple(a.axes[i] for i in at)
@@ -144,7 +144,7 @@ def _nll_loss(low: Lowering, site: Site) -> Node:
     i, k = 0 if how == "none" else fresh(), fresh()
     term = Term.of(-1, [((a.number, (i, k)), ONE), ((hot.number, (i, k)), ONE)], {i, k} - {0})
     if how == "mean":
-        term = term.times(low.averaged(a.axes[:1]))
+        term = term.times(low.graph.itself(low.graph.extent(a.axes[0]), -ONE))
     axes = a.axes[:1] if how == "none" else ()
     return low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=axes, terms=[term]))
 
@@ -165,8 +165,9 @@ def _bce(low: Lowering, site: Site) -> Node:
     s = sigmoid(low.graph, a)
     slopes = [low.graph.itself(s), low.graph.itself(t).scaled(-1)]
     if how == "mean":
-        count = low.averaged(a.axes)
-        slopes = [slope.times(count) for slope in slopes]
+        for axis in a.axes:
+            count = low.graph.itself(low.graph.extent(axis), -ONE)
+            slopes = [slope.times(count) for slope in slopes]
     at, axes = (a.free, a.axes) if how == "none" else ((), ())
     y = low.graph.add(Node(0, tuple(site.y.shape), site.y, axes=axes, made=4.0 * a.size))
     y.derivatives = (Derivative(a, slopes, at),)

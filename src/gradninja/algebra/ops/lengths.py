@@ -46,7 +46,7 @@ def _sign(low: Lowering, a: Node) -> Node:
 
 def _long(low: Lowering, y: Node, a: Node, dims: tuple[int, ...], at: Indices) -> None:
     """Make y the length of a: its square is the sum of squares, its gradient a / y, or 0."""
-    indices, bound = summed(a, dims)
+    indices, bound, _ = summed(low.graph, a, dims)
     y.squared = [Term.of(1, [((a.number, indices), 2 * ONE)], bound)]
     slope = low.graph.itself(a).times(powers_of(inverse(low, y, a, at), at))
     y.derivatives = (Derivative(a, [slope], at),)

@@ -46,6 +46,7 @@ def _reduced(low: Lowering, site: Site, each: Node, term: Term) -> Node:
     how = site.value("reduction")
     if how == "none":
         return result(low, site, each.shape, [each], [term])
+    graph = low.graph
     over = each.free if how == "mean" else ()
     if how == "batchmean":
         a = low.node(site.bound["a"])
@@ -54,7 +55,8 @@ def _reduced(low: Lowering, site: Site, each: Node, term: Term) -> Node:
         over = (0,) if 0 in each.places else ()
     elif how not in ("mean", "sum"):
         raise NotLowered(str(how))
-    term = term.times(low.averaged(each.axes[index] for index in over))
+    for index in over:
+        term = term.times(graph.itself(graph.extent(each.axes[index]), -ONE))
     copy = term.renamed({index: fresh() for index in each.free})
     whole = Term.of(copy.coefficient, copy.powers, indices_of(copy.powers))
     return result(low, site, tuple(site.y.shape), [each], [whole])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 
 from gradninja.algebra.index.graph import Graph, Node, renames
-from gradninja.algebra.index.terms import ONE, Term
+from gradninja.algebra.index.terms import Term
 from gradninja.algebra.ops.plain_numbers import number
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
 from gradninja.rules import Book, Rule, Site
@@ -172,20 +172,6 @@ class Lowering:
         node = Node(0, shape, value, axes=axes, terms=terms, writes=writes, made=made)
         node.flows, node.line = True, self.current
         return self.graph.add(node)
-
-    def averaged(self, axes: Iterable[int]) -> Term:
-        """1 / the number of elements along axes: what a mean scales a sum by.
-
-        Raises:
-            NotLowered: there are none. The sum of no terms is 0 whatever scales them, which is lost
-                where the scale, infinite, is taken out of it.
-        """
-        found = Term.of(1, [])
-        for axis in axes:
-            if self.graph.sizes[self.graph.find(axis)] == 0:
-                raise NotLowered("a mean of nothing")
-            found = found.times(self.graph.itself(self.graph.extent(axis), -ONE))
-        return found
 
     # -- expressions ------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import torch
 
 from gradninja.algebra.index.axes import constant
 from gradninja.algebra.index.graph import Derivative, Node
-from gradninja.algebra.index.terms import Term
+from gradninja.algebra.index.terms import ONE, Term
 from gradninja.algebra.ops.arithmetic import powers_of, result
 from gradninja.algebra.ops.indexing import kept
 from gradninja.algebra.ops.lowering import Lowering, NotLowered, row
@@ -46,7 +46,6 @@ def _normalised(
         raise NotLowered("statistics over an axis of size 1")
     shape = tuple(1 if d in dims else size for d, size in enumerate(a.shape))
     left = [i for i, place in enumerate(a.places) if place not in dims]
-    count = low.averaged(a.axes[i] for i in a.free if i not in left)
     inverse = Node(0, shape, None, axes=tuple(a.axes[i] for i in left), made=3.0 * a.size)
     inverse.writes = lambda: deviation
     graph.add(inverse)
@@ -59,6 +58,9 @@ def _normalised(
     scale = powers_of(inverse, tuple(left))
     if centred:
         xhat.sums = ((tuple(summed), Term.of(0, [])),)
+    count = Term.of(1, [])
+    for index in summed:
+        count = count.times(graph.itself(graph.extent(a.axes[index]), -ONE))
     mean = scale.times(count).scaled(-1)
     along = graph.itself(xhat).times(powers_of(xhat, at)).times(mean)
     spread = [Derivative(a, [along], at)] + [Derivative(a, [mean], at)] * centred

@@ -10,7 +10,7 @@ import torch
 from gradninja.algebra.index.axes import method
 from gradninja.algebra.index.graph import Derivative, Node
 from gradninja.algebra.index.terms import ONE, Indices, Term
-from gradninja.algebra.ops.arithmetic import averaged, powers_of, summed
+from gradninja.algebra.ops.arithmetic import powers_of, summed
 from gradninja.algebra.ops.indexing import kept
 from gradninja.algebra.ops.lowering import Lowering, row, several
 from gradninja.rules import Site
@@ -41,12 +41,12 @@ def rows(a: Node, dims: tuple[int, ...]) -> tuple[Indices, tuple[int, ...]]:
 
 def _mean(low: Lowering, site: Site, a: Node) -> Node:
     dims = site.dims()
-    scale = averaged(low, a, dims)
-    indices, bound = summed(a, dims)
-    owner, mean = site.bound["a"].syntax, a.value.mean(dims, keepdim=True)
+    shape = tuple(1 if d in dims else size for d, size in enumerate(a.shape))
+    indices, bound, scale = summed(low.graph, a, dims)
+    owner = site.bound["a"].syntax
     return low.hidden(
-        tuple(mean.shape),
-        mean,
+        shape,
+        a.value.mean(dims, keepdim=True),
         [Term.of(1, [((a.number, indices), ONE)], bound).times(scale)],
         lambda: kept(owner, "mean", dims),
         rows(a, dims)[1],
@@ -63,7 +63,7 @@ def _spread(low: Lowering, site: Site, value: torch.Tensor, mean: Node, root: bo
     terms = [graph.itself(a), powers_of(mean, at).scaled(-1)]
     left = a.value - a.value.mean(dims, keepdim=True)
     diff = low.hidden(a.shape, left, terms, None, a.axes, 4.0 * a.size)
-    indices, bound = summed(a, dims)
+    indices, bound, _ = summed(graph, a, dims)
     square = [Term.of(1, [((diff.number, indices), Fraction(2))], bound).times(divisor)]
     y = graph.add(Node(0, tuple(value.shape), value, axes=axes))
     if not root:
@@ -92,8 +92,7 @@ def _deviation(low: Lowering, site: Site) -> Node:
 def _with_mean(low: Lowering, site: Site) -> list[Node]:
     a = low.node(site.bound["a"])
     spread, value = site.y
-    indices, bound = summed(a, site.dims())
-    scale = averaged(low, a, site.dims())
+    indices, bound, scale = summed(low.graph, a, site.dims())
     term = Term.of(1, [((a.number, indices), ONE)], bound).times(scale)
     axes = rows(a, site.dims())[1]
     mean = low.graph.add(Node(0, tuple(value.shape), value, axes=axes, terms=[term]))
@@ -106,7 +105,7 @@ def _divisor(low: Lowering, site: Site, a: Node, dims: tuple[int, ...]) -> Term:
         correction, text = (1, "1") if site.value("unbiased") else (0, "0")
     else:
         correction, text = site.value("correction"), str(site.bound["correction"])
-    scale = averaged(low, a, dims)
+    _, _, scale = summed(low.graph, a, dims)
     if correction == 0 and text == "0":
         return scale
     syntax = site.bound["a"].syntax
