@@ -343,22 +343,8 @@ MISTAKES["a convolution by einsum"] = [
     ("self.db = dout.sum(axis=(0, 2, 3))", "self.db = dout.sum(axis=(0, 1, 2))"),
 ]
 
-FORMS["a recurrent network whose sizes are counted"] = """\
-import numpy as np
-
-data = 'hello world'
-chars = sorted(set(data))
-data_size, vocab_size = len(data), len(chars)
-char_to_ix = {ch: i for i, ch in enumerate(chars)}
-
-hidden_size = 5
-Wxh = np.random.randn(hidden_size, vocab_size) * 0.1
-Whh = np.random.randn(hidden_size, hidden_size) * 0.1
-Why = np.random.randn(vocab_size, hidden_size) * 0.1
-bh = np.zeros((hidden_size, 1))
-by = np.zeros((vocab_size, 1))
-
-
+# The lecture's character-level network, of its five arrays and `vocab_size` around it.
+LOSS_FUN = """\
 def lossFun(inputs, targets, hprev):
     xs, hs, ys, ps = {}, {}, {}, {}
     hs[-1] = np.copy(hprev)
@@ -388,6 +374,24 @@ def lossFun(inputs, targets, hprev):
         np.clip(dparam, -5, 5, out=dparam)
     return loss, dWxh, dWhh, dWhy, dbh, dby, hs[len(inputs) - 1]
 """
+FORMS["a recurrent network whose sizes are counted"] = """\
+import numpy as np
+
+data = 'hello world'
+chars = sorted(set(data))
+data_size, vocab_size = len(data), len(chars)
+char_to_ix = {ch: i for i, ch in enumerate(chars)}
+
+hidden_size = 5
+Wxh = np.random.randn(hidden_size, vocab_size) * 0.1
+Whh = np.random.randn(hidden_size, hidden_size) * 0.1
+Why = np.random.randn(vocab_size, hidden_size) * 0.1
+bh = np.zeros((hidden_size, 1))
+by = np.zeros((vocab_size, 1))
+
+
+"""
+FORMS["a recurrent network whose sizes are counted"] += LOSS_FUN
 MISTAKES["a recurrent network whose sizes are counted"] = [
     ("dhraw = (1 - hs[t] * hs[t]) * dh", "dhraw = (1 - hs[t]) * dh"),
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy_forms import LOSS_FUN
 
 import gradninja as gn
 
@@ -180,7 +181,8 @@ def test_one_mistake_is_named(
     assert wrong.splitlines()[0] in line.source
 
 
-RNN = """\
+RNN = (
+    """\
 import numpy as np
 
 Wxh = np.random.RandomState(0).randn(4, 3) * 0.1
@@ -189,39 +191,14 @@ Why = np.random.RandomState(2).randn(3, 4) * 0.1
 bh, by = np.zeros((4, 1)), np.zeros((3, 1))
 
 
-def lossFun(inputs, targets, hprev):
-    xs, hs, ys, ps = {}, {}, {}, {}
-    hs[-1] = np.copy(hprev)
-    loss = 0
-    for t in range(len(inputs)):
-        xs[t] = np.zeros((3, 1))
-        xs[t][inputs[t]] = 1
-        hs[t] = np.tanh(np.dot(Wxh, xs[t]) + np.dot(Whh, hs[t - 1]) + bh)
-        ys[t] = np.dot(Why, hs[t]) + by
-        ps[t] = np.exp(ys[t]) / np.sum(np.exp(ys[t]))
-        loss += -np.log(ps[t][targets[t], 0])
-    dWxh, dWhh, dWhy = np.zeros_like(Wxh), np.zeros_like(Whh), np.zeros_like(Why)
-    dbh, dby = np.zeros_like(bh), np.zeros_like(by)
-    dhnext = np.zeros_like(hs[0])
-    for t in reversed(range(len(inputs))):
-        dy = np.copy(ps[t])
-        dy[targets[t]] -= 1
-        dWhy += np.dot(dy, hs[t].T)
-        dby += dy
-        dh = np.dot(Why.T, dy) + dhnext
-        dhraw = (1 - hs[t] * hs[t]) * dh
-        dbh += dhraw
-        dWxh += np.dot(dhraw, xs[t].T)
-        dWhh += np.dot(dhraw, hs[t - 1].T)
-        dhnext = np.dot(Whh.T, dhraw)
-    for dparam in [dWxh, dWhh, dWhy, dbh, dby]:
-        np.clip(dparam, -5, 5, out=dparam)
-    return loss, dWxh, dWhh, dWhy, dbh, dby, hs[len(inputs) - 1]
-
+"""
+    + LOSS_FUN.replace("vocab_size", "3")
+    + """
 
 def inputs():
     return {"inputs": [0, 2], "targets": [2, 1], "hprev": np.zeros((4, 1))}
 """
+)
 
 
 def test_a_script_with_its_parameters_around_it(tmp_path: Path) -> None:

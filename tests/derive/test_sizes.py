@@ -198,3 +198,16 @@ def test_a_batch_of_one_and_of_many_are_both_answered() -> None:
         inputs["x"] = torch.randn(called, 3)
         true = true_at(text, inputs)
         assert true is not None and not differences(back(inputs), true, 1e-5, share=1.0)
+
+
+def test_the_lengths_of_parts_are_no_size_that_multiplies() -> None:
+    """4096 x 1024 x 1024 elements would be too many; parts of that length are what x has."""
+    text = """
+def forward(x: Float[Tensor, "n 6144"]):
+    q, k, v = x.split([4096, 1024, 1024], dim=-1)
+    return (q.sum(-1) * k.sum(-1) + v.view(-1, 4, 256).sum((1, 2))).sum()
+"""
+    x = torch.randn(2, 6144, requires_grad=True, dtype=torch.float64)
+    q, k, v = x.split([4096, 1024, 1024], dim=-1)
+    (q.sum(-1) * k.sum(-1) + v.sum(-1)).sum().backward()
+    torch.testing.assert_close(gn.derive(text)({"x": x.detach()})["dx"], x.grad)

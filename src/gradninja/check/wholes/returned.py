@@ -57,6 +57,7 @@ class Returned:
         first = trials.trials[0]
         program = first.draw.program
         self.names = first.names
+        self._known: dict[str, list[Tolerance]] = {}
         self.inputs = [given.name for given in program.inputs]
         self.floats = list(program.differentiable)
         self.notes: list[str] = []
@@ -298,10 +299,6 @@ class Returned:
             none = [(None, None)] * len(trials)
             self._known[variable] = tolerances(trials, versions, none)
         return self._known[variable]
-
-    @cached_property
-    def _known(self) -> dict[str, list[Tolerance]]:
-        return {}
 
     # -- in words ---------------------------------------------------------------------------
 

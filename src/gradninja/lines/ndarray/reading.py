@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 
+from gradninja.lines.ndarray.numpy_draws import drawn
 from gradninja.lines.ndarray.spellings import (
     ALIKE,
     ALONG,
@@ -223,7 +224,7 @@ class _Reading(ast.NodeTransformer):
         if path in REWORDED and args:
             return self._reworded(path, args, keywords)
         if path.startswith("random."):
-            return self._random(path.removeprefix("random."), args, keywords)
+            return drawn(path.removeprefix("random."), args, keywords)
         if path in MAKES:
             name = "eye" if path == "identity" else path
             if path == "full" and len(args) == 2 and self.static(args[1]):
@@ -343,33 +344,6 @@ class _Reading(ast.NodeTransformer):
             named.append(("dim", integer(-1)))
         more = [ast.keyword(word, value) for word, value in named]
         return call_of(f"torch.{name}", [value for _, value in plain], more)
-
-    def _random(
-        self, name: str, args: list[ast.expr], keywords: list[ast.keyword]
-    ) -> ast.expr | None:
-        given = {k.arg: k.value for k in keywords}
-        places = {"normal": ("loc", "scale", "size"), "uniform": ("low", "high", "size")}
-        if name in {"randn", "rand"}:
-            return call_of(f"torch.{name}", args)
-        if name in {"random", "random_sample", "standard_normal"}:
-            size = given.get("size", args[0] if args else None)
-            word = "randn" if name == "standard_normal" else "rand"
-            return None if size is None else call_of(f"torch.{word}", [size])
-        if name in places:
-            given.update(zip(places[name], args, strict=False))
-            low, high, size = (given.get(word) for word in places[name])
-            if low is None or high is None or size is None:
-                return None
-            drawn = call_of("torch.randn" if name == "normal" else "torch.rand", [size])
-            width = high if name == "normal" else operator_of("-", high, low)
-            return operator_of("+", low, operator_of("*", width, drawn))
-        if name == "binomial" and len(args) + len(keywords) == 3:
-            given.update(zip(("n", "p", "size"), args, strict=False))
-            if isinstance(given.get("n"), ast.Constant) and {"p", "size"} <= set(given):
-                return call_of(
-                    "torch.bernoulli", [call_of("torch.full", [given["size"], given["p"]])]
-                )
-        return None
 
     def _method(self, node: ast.Call, array: ast.expr, name: str) -> ast.expr | None:
         args, keywords = node.args, node.keywords

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gradninja.check.given.arrays.layer import Layer
-from gradninja.check.given.arrays.people import output_of
+from gradninja.check.given.arrays.people import guessed_object, output_of
 from gradninja.check.given.module import call_inputs
+from gradninja.check.tell.findings import CheckError
 from gradninja.lines.given.source import Source
 from gradninja.lines.ndarray import as_tensors, forward_of, holds_arrays
 
@@ -86,3 +87,26 @@ def with_tensors(
         for name, value in as_tensors(dict(given or {})).items()
     }
     return {**plain, **around}
+
+
+def instance_of(name: str, names: Mapping[str, Any], layer: Layer) -> tuple[Any, tuple[str, ...]]:
+    """An object of a class: one that the file makes, one of its defaults, or of a guess.
+
+    Raises:
+        CheckError: it cannot be made without arguments.
+    """
+    kind = names[name]
+    for value in each_of([v for n, v in names.items() if n[:2] != "__"]):
+        if type(value) is kind:
+            return value, ()
+    maker = names.get("module")
+    try:
+        return (maker() if callable(maker) else kind()), ()
+    except Exception as error:  # the person's own code: their error, told as such
+        found = None if callable(maker) else guessed_object(layer, kind)
+        if found is not None:
+            return found
+        raise CheckError(
+            f"`{name}()` does not run: {error}",
+            hint="make one in the file, with its sizes, or add a function `module()` that does",
+        ) from None

@@ -19,9 +19,9 @@ import torch
 from gradninja.check.given.arrays.around import (
     as_function,
     as_numpy,
-    each_of,
     given_to,
     imports_of,
+    instance_of,
     is_loaded,
     read_in,
     with_tensors,
@@ -39,11 +39,10 @@ from gradninja.check.given.arrays.fitting import (
     with_cache,
     with_cotangent,
 )
-from gradninja.check.given.arrays.layer import Layer, functional, layer_of
+from gradninja.check.given.arrays.layer import functional, layer_of
 from gradninja.check.given.arrays.numpy_types import NumpySubject, SeveralForwards
 from gradninja.check.given.arrays.people import (
     answering,
-    guessed_object,
     of_layer,
     with_guesses,
 )
@@ -299,7 +298,7 @@ class _Text:
                 f"`{name}` has no `forward` and `backward`", hint="write both as its methods"
             )
         names = run_module(self.tree, self.file)
-        made, own = self._instance(name, names, layer)
+        made, own = instance_of(name, names, layer)
         space = in_torch(names, list(self.functions.values()), self.file)
         plain = functional(layer, as_tensors(made), self.file)
         space.update(plain.held)
@@ -349,30 +348,6 @@ class _Text:
             names=plain.written,
             notes=(*own, *notes),
         )
-
-    def _instance(
-        self, name: str, names: Mapping[str, Any], layer: Layer
-    ) -> tuple[Any, tuple[str, ...]]:
-        """An object of a class: one that the file makes, one of its defaults, or of a guess.
-
-        Raises:
-            CheckError: it cannot be made without arguments.
-        """
-        kind = names[name]
-        for value in each_of([v for n, v in names.items() if n[:2] != "__"]):
-            if type(value) is kind:
-                return value, ()
-        maker = names.get("module")
-        try:
-            return (maker() if callable(maker) else kind()), ()
-        except Exception as error:  # the person's own code: their error, told as such
-            found = None if callable(maker) else guessed_object(layer, kind)
-            if found is not None:
-                return found
-            raise CheckError(
-                f"`{name}()` does not run: {error}",
-                hint="make one in the file, with its sizes, or add a function `module()` that does",
-            ) from None
 
 
 def _live(
