@@ -182,6 +182,30 @@ def test_a_size_is_no_number(steps: str, sizes: tuple[int, int]) -> None:
         assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
 
 
+@pytest.mark.parametrize("of", ["atan2", "logaddexp"])
+def test_an_axis_where_operands_meet_has_the_size_of_theirs(of: str) -> None:
+    """What has no name of its own is averaged by the size of what it is made of."""
+    text = forward_of(f"y = torch.{of}(x, z).mean(0)", "x, z")
+    inputs = {"x": drawn(6, 5), "z": drawn(6, 5, seed=1)}
+    back = gn.fuse(text, inputs)
+    assert not back.dropped, back.dropped
+    truth, grads = truth_of(text, inputs)
+    assert not differences(call(back, inputs, grads), truth, 1e-12), back.source
+
+
+def test_what_cancels_once_it_is_multiplied_out_is_0() -> None:
+    text = forward_of(
+        "y = (x * (1 - w)).sum(0) + w * x.sum(0) - x.sum(0)",
+        'x: Float[Tensor, "n d"], w: Float[Tensor, "d"]',
+    )
+    back = gn.fuse(text)
+    assert not back.dropped and "dx = torch.full_like(x, 0)" in back.source, back.source
+    inputs = {"x": drawn(6, 5), "w": drawn(5, seed=1)}
+    truth, grads = truth_of(text, inputs)
+    for name, gradient in call(back, inputs, grads).items():
+        assert truth[name].abs().max() < 1e-14 and not gradient.any()  # no rounding is left
+
+
 # The themes in which the algebra has most to do.
 THEMES = ("attention", "lecture", "losses", "normalisation")
 COINCIDING = [
