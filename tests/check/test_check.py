@@ -218,7 +218,9 @@ def test_the_alias_of_the_lecture() -> None:
 
 def test_an_alias_that_nobody_sees_is_no_mistake() -> None:
     """Of a function, what it returns."""
-    assert changed("dhprebn = dbndiff.clone()", "dhprebn = dbndiff").ok
+    report = changed("dhprebn = dbndiff.clone()", "dhprebn = dbndiff")
+    assert report.ok
+    assert "`dhprebn` and `dbndiff` share memory" in str(report)
     text = (
         IMPORTS
         + """

@@ -14,37 +14,35 @@ from gradninja.check.walks.written import AsWritten, Spoil
 
 @dataclass(frozen=True)
 class Alias:
-    """`maker`: the step that made the alias; `name`: what it binds; `fix`: the line mended."""
+    """`maker`: the step that made the alias; `name`: what it binds; `fix`: the line mended.
+
+    `victims`: the names whose values are changed by it.
+    """
 
     name: str
     maker: int
     text: str
     fix: str | None
     largest: float | None
+    victims: frozenset[str] = frozenset()
 
 
 SHARED = "refers to a single memory location"  # torch's words
 
 
 def aliases(
-    plan: Plan,
-    written: Written,
-    run: AsWritten,
-    kept: Collection[str],
-    all_right: bool,
-    unseen: bool = False,
+    plan: Plan, written: Written, run: AsWritten, kept: Collection[str], all_right: bool
 ) -> Iterable[Alias]:
     """The aliases that do harm, one for each line that made one.
 
     `kept`: what no line may change unseen: the forward's inputs, and the gradients that somebody
     looks at. A gradient that is added to holds what belongs to another; one that is multiplied or
     masked went on along the chain under its new name. What else is changed does harm where it is
-    read later and not all comes out right. `unseen`: nobody sees another gradient than those in
-    `kept`, and those are right: what is added to another does no harm.
+    read later and not all comes out right.
     """
     groups: dict[int, list[Spoil]] = {}
     for spoil in run.spoils:
-        added = spoil.victim in plan.gradients and adds(plan.steps[spoil.by].node) and not unseen
+        added = spoil.victim in plan.gradients and adds(plan.steps[spoil.by].node)
         always = added or spoil.victim in kept
         if always or (not all_right and _read_later(spoil, plan)):
             groups.setdefault(spoil.maker, []).append(spoil)
@@ -58,9 +56,10 @@ def aliases(
         whose = f"`{name}` and {said}" if victims else said
         text = (
             f"this line makes {whose} share memory; line {by} writes into `{first.through}`, "
-            f"and {said} changes with it. Take a copy here"
+            f"and {said} changes with it"
         )
-        yield Alias(name, maker, text, _cloned(written, step.node), max(s.largest for s in spoils))
+        fix, largest = _cloned(written, step.node), max(s.largest for s in spoils)
+        yield Alias(name, maker, text, fix, largest, frozenset(s.victim for s in spoils))
 
 
 def overlap(plan: Plan, written: Written, run: AsWritten) -> Alias | None:
@@ -73,7 +72,7 @@ def overlap(plan: Plan, written: Written, run: AsWritten) -> Alias | None:
             by = plan.steps[run.error_at].node.lineno
             text = (
                 f"`{name}` is a view here whose elements lie in one place of memory, so that line "
-                f"{by} cannot write into it. Take a copy here"
+                f"{by} cannot write into it"
             )
             return Alias(name, at, text, _cloned(written, step.node), None)
     return None

@@ -275,8 +275,12 @@ class Review:
             looked_at &= {*written.returned, *map(self.names.gradient, self.trials.inputs)}
         all_right = all(self.off_as_written(name) is None for name in looked_at & {*self.findings})
         kept = {*self.given, *looked_at}
-        for alias in aliases(self.plan, written, self.runs[0], kept, all_right, unseen):
-            self._accuse(rows, alias)
+        for alias in aliases(self.plan, written, self.runs[0], kept, all_right):
+            if unseen and not alias.victims & kept:
+                told = f"line {self.line(alias.maker)}: {alias.text}; nobody sees that here"
+                self.notes.append(told)
+            else:
+                self._accuse(rows, alias)
 
     def _accuse(self, rows: list[Row], alias: Alias) -> None:
         mine = next((row for row in rows if row.name == alias.name), None)
@@ -291,7 +295,7 @@ class Review:
             mine.finding,
             verdict=Verdict.WRONG,
             kind="missing .clone()",
-            text=alias.text,
+            text=f"{alias.text}. Take a copy here",
             max_abs=alias.largest,
             max_rel=None,
         )
