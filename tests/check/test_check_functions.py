@@ -233,3 +233,32 @@ def test_bounds_may_be_taken_before_the_step() -> None:
     report = check(Bounded, inputs={"w": torch.linspace(-1.7, 1.2, 24), "alpha": 0.3})
     assert report.ok, str(report)
     assert "`(w / alpha).clamp(-4, 3).round()` stands for" in " ".join(report.notes)
+
+
+class Dropped(torch.autograd.Function):
+    """Its mask is another one in each precision, so that float32 and float64 are far apart."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float = 0.5) -> Tensor:
+        mask = (torch.rand(x.shape) > p).to(x.dtype)
+        ctx.save_for_backward(mask)
+        ctx.p = p
+        return x * mask / (1 - p)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return g * ctx.saved_tensors[0], None
+
+
+class DroppedRight(Dropped):
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return g * ctx.saved_tensors[0] / (1 - ctx.p), None
+
+
+def test_random_numbers_are_no_rounding() -> None:
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(16))
+    report = check(Dropped, inputs={"x": x, "p": 0.3})
+    (row,) = report.wrong
+    assert row.fix == "return g * ctx.saved_tensors[0] / (1 - ctx.p), None"
+    assert check(DroppedRight, inputs={"x": x, "p": 0.3}).ok
