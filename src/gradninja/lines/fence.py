@@ -35,7 +35,22 @@ NO_GRADIENT = {
     ),
 }
 
+_TWICE = (
+    "a derivative within the forward is one of second order for its backward, which is not derived "
+    "yet: write that derivative out as lines"
+)
 REFUSED = {
+    **dict.fromkeys(
+        (
+            "torch.autograd.grad",
+            *(f"torch.autograd.functional.{n}" for n in ("jacobian", "hessian", "vjp", "jvp")),
+            *(
+                f"torch.func.{n}"
+                for n in "grad grad_and_value jacrev jacfwd hessian vjp jvp".split()
+            ),
+        ),
+        _TWICE,
+    ),
     "Tensor.item": "keep it a tensor: a number taken out of a tensor has no gradient",
     "Tensor.tolist": "keep it a tensor: numbers taken out of a tensor have no gradient",
     "Tensor.numpy": "keep it a tensor and use torch's functions",
@@ -55,6 +70,17 @@ STATIC_FUNCTIONS = frozenset(
     math.sin math.cos math.tan math.tanh math.atan math.fabs math.pow math.isqrt math.erf
     math.radians math.prod np.sqrt np.exp np.log np.log2 np.floor np.ceil np.abs np.sin np.cos
     np.tanh np.power
+    """.split()
+)
+
+# What only asks how the program runs: it is answered as the forward is read, uncompiled.
+ASKING = frozenset(
+    """
+    torch.get_default_dtype torch.get_default_device torch.promote_types torch.is_autocast_enabled
+    torch.is_inference_mode_enabled torch.jit.is_scripting torch.jit.is_tracing
+    torch.compiler.is_compiling torch.compiler.is_dynamo_compiling torch._dynamo.is_compiling
+    torch.onnx.is_in_onnx_export torch.cuda.is_available torch.cuda.device_count
+    torch.backends.mps.is_available
     """.split()
 )
 

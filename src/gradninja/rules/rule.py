@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -274,6 +275,15 @@ class Rule:
         return text
 
 
+def _names(syntax: ast.AST) -> set[str]:
+    """The names that a value depends on; the number of axes of a tensor is what it is."""
+    told = ast.unparse(syntax) if isinstance(syntax, ast.Call | ast.Attribute) else ""
+    if re.fullmatch(r"\w+\.ndim|\w+\.dim\(\)|len\(\w+\.(shape|size\(\))\)", told):
+        return set()
+    own = {syntax.id} if isinstance(syntax, ast.Name) else set[str]()
+    return own.union(*(_names(part) for part in ast.iter_child_nodes(syntax)))
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
     """A row at one place in a program: what a row's function can ask about that place."""
@@ -306,8 +316,7 @@ class Site:
 
     def fixed(self, formal: str) -> bool:
         """Whether the value itself stands there, and no name for what may be another next time."""
-        names = {n.id for n in ast.walk(self.bound[formal].syntax) if isinstance(n, ast.Name)}
-        return names <= {"math", "torch", "float"}
+        return _names(self.bound[formal].syntax) <= {"math", "torch", "float", "list", "range"}
 
     def shape(self, formal: str) -> tuple[int, ...]:
         return self.bound[formal].shape

@@ -17,6 +17,7 @@ from gradninja.lines.given.packed import leaves as leaves_of
 from gradninja.lines.given.packed import put_together
 from gradninja.lines.modules.layers import DRAWN
 from gradninja.lines.modules.live import Live
+from gradninja.lines.modules.surroundings import standing
 from gradninja.lines.ndarray import TORCH
 from gradninja.lines.plain import continuous, parts_of, wide
 from gradninja.lines.reading.calls.objects import HOOKS
@@ -111,7 +112,8 @@ def truth(
     for name, structure in program.packed.items():
         parts = {part: given.pop(part) for part, _ in leaves_of(structure, structure)}
         given[name] = put_together(structure, parts)
-    with _eager(), torch.enable_grad(), _masks_drawn_alike():
+    around = {place: held[name] for name, place in live.places.items()}
+    with _eager(), torch.enable_grad(), _masks_drawn_alike(), standing(around):
         try:
             returned = twin(**given)
         except Exception as error:  # whatever the person's own module raises

@@ -20,7 +20,7 @@ from torch.utils import checkpoint
 
 from gradninja.errors import ReadError
 from gradninja.lines.modules.layers import meaning
-from gradninja.lines.modules.surroundings import Surrounded
+from gradninja.lines.modules.surroundings import Place, Surrounded, beside
 from gradninja.lines.modules.wrappers import unwrapped
 from gradninja.lines.ndarray import as_tensors, holds_arrays
 from gradninja.lines.plain import continuous
@@ -43,6 +43,7 @@ class Live:
     tensors: Mapping[str, torch.Tensor]
     paths: Mapping[str, str]
     wanted: frozenset[str]  # readable names of what has a gradient
+    places: Mapping[str, Place] = field(default_factory=dict)  # of those that stand in a file
     closures: tuple[types.FunctionType, ...] = ()  # that it holds: `self.f = lambda x: ...`
     original: Any = None  # the person's own object, where that holds arrays and this one tensors
     twins: Mapping[int, Any] = field(default_factory=dict)  # id of what that holds -> this one's
@@ -124,8 +125,13 @@ def live(instance: Any) -> Live:
     tensors: dict[str, torch.Tensor] = {}
     paths: dict[str, str] = {}
     names: dict[int, str] = {}
-    held = list(_held(instance, "", {}, 0))
+    seen: dict[int, Any] = {}
+    held = list(_held(instance, "", seen, 0))
     found = [(path, t) for path, t in held if isinstance(t, torch.Tensor)]
+    own = {id(t) for _, t in found}
+    around = {id(p.tensor): p for p in beside(type(v) for v in seen.values())}
+    around = {key: place for key, place in around.items() if key not in own}
+    found += [(place.name, place.tensor) for place in around.values()]
     found.sort(key=lambda pair: not isinstance(pair[1], nn.Parameter))
     for path, tensor in found:
         if id(tensor) not in names:
@@ -137,10 +143,12 @@ def live(instance: Any) -> Live:
         found_paths = {id(t): path for path, t in wrapper.named_parameters()}
         paths.update({found_paths[i]: name for i, name in names.items() if i in found_paths})
     closures = tuple(f for _, f in held if isinstance(f, types.FunctionType))
-    wanted = _wanted(instance, tensors)
+    places = {names[key]: place for key, place in around.items()}
+    wanted = _wanted(instance, {n: t for n, t in tensors.items() if n not in places})
+    wanted |= _asked({name: place.tensor for name, place in places.items()})
     if original is not None:  # an array does not ask for a gradient: all that could have one, do
         wanted = frozenset(name for name, t in tensors.items() if t.is_floating_point())
-    return Live(instance, method, tensors, paths, wanted, closures, original, twins)
+    return Live(instance, method, tensors, paths, wanted, places, closures, original, twins)
 
 
 def _by_its_name(kind: type, method: types.FunctionType) -> types.FunctionType:
@@ -191,9 +199,9 @@ def _wanted(instance: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str
     if isinstance(instance, Surrounded):
         return frozenset().union(*(_wanted_of(value, tensors) for value in vars(instance).values()))
     floats = {name for name, t in tensors.items() if continuous(t)}
-    asked = {name for name in floats if tensors[name].requires_grad and tensors[name].is_leaf}
+    asked = _asked(tensors)
     if asked or isinstance(instance, nn.Module):
-        return frozenset(asked)
+        return asked
     listed = getattr(instance, "parameters", None)
     if isinstance(listed, types.MethodType):
         try:
@@ -204,13 +212,18 @@ def _wanted(instance: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str
     return frozenset(floats)
 
 
+def _asked(tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
+    """The leaves that ask for a gradient."""
+    return frozenset(name for name, t in tensors.items() if t.requires_grad and t.is_leaf)
+
+
 def _wanted_of(value: Any, tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
     """What has a gradient of one value around a function."""
     within = {id(t) for _, t in _held(value, "", {}, 0)}
     own = {name: t for name, t in tensors.items() if id(t) in within}
     if forward_of(value) is not None:
         return _wanted(value, own)
-    return frozenset(name for name, t in own.items() if t.requires_grad and t.is_leaf)
+    return _asked(own)
 
 
 _MODULE = set(vars(nn.Module()))

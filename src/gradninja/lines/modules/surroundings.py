@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import dis
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import torch
+
+from gradninja.lines.modules.wrappers import unwrapped
+
+LIBRARIES = {"torch", "builtins", "einops", "numpy", "gradninja"}
 
 
 class Surrounded:
@@ -71,6 +79,50 @@ def read_around(function: types.FunctionType) -> dict[str, Any]:
             elif name in around and not isinstance(value, type | types.ModuleType):
                 found[name] = value
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A name of a file: a tensor beside the classes, which a method of theirs reads."""
+
+    file: dict[str, Any]
+    name: str
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        held: torch.Tensor = self.file[self.name]
+        return held
+
+
+def beside(kinds: Iterable[type]) -> Iterator[Place]:
+    """The tensors that stand in a file beside classes of the person's, and are read by them."""
+    seen = set()
+    for kind in dict.fromkeys(base for one in dict.fromkeys(kinds) for base in one.__mro__):
+        if kind.__module__.partition(".")[0] in LIBRARIES:
+            continue
+        methods = [m.fget if isinstance(m, property) else m for m in vars(kind).values()]
+        for function in map(unwrapped, methods):
+            if not isinstance(function, types.FunctionType):
+                continue
+            for name, value in read_around(function).items():
+                place = Place(function.__globals__, name)
+                here = function.__globals__.get(name) is value
+                if here and isinstance(value, torch.Tensor) and (id(place.file), name) not in seen:
+                    seen.add((id(place.file), name))
+                    yield place
+
+
+@contextmanager
+def standing(places: Mapping[Place, Any]) -> Iterator[None]:
+    """Other tensors in those places, and then what was there."""
+    before = {place: place.tensor for place in places}
+    try:
+        for place, value in places.items():
+            place.file[place.name] = value
+        yield
+    finally:
+        for place, value in before.items():
+            place.file[place.name] = value
 
 
 def free_names(code: types.CodeType) -> Iterator[str]:

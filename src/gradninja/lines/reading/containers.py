@@ -183,8 +183,11 @@ def replace_container(reading: Reading, target: ast.expr, old: Expr, new: Expr) 
         return
 
     known = {id(old): new}  # what is one thing under two names stays one
+    held = False
 
     def put(expr: Expr) -> Expr:
+        nonlocal held
+        held = held or expr is old
         if id(expr) not in known and expr.op == TUPLE:
             parts = [put(part) for part in expr.args]
             known[id(expr)] = reading.rebuilt(reading.statement, expr, parts)
@@ -195,6 +198,8 @@ def replace_container(reading: Reading, target: ast.expr, old: Expr, new: Expr) 
             scope[name] = put(expr)
     for key, expr in reading.state.items():
         reading.state[key] = put(expr)
+    if not held and isinstance(target, ast.Attribute | ast.Subscript):  # an object's, as it is
+        reading.assign(target, new)
 
 
 def _name_of(key: object) -> str:

@@ -41,6 +41,15 @@ class Function:
         return Function(name, live=unwrapped(live))
 
 
+@dataclass(frozen=True, eq=False)
+class Partly:
+    """A function with some of its arguments, which are tensors: `partial(kernel, scale=s)`."""
+
+    function: Expr
+    args: tuple[Expr, ...]
+    kwargs: Mapping[str, Expr]
+
+
 @dataclass(frozen=True)
 class Syntax:
     """What is read: a function for each kind of expression and of statement, for calls and targets.

@@ -12,6 +12,7 @@ from gradninja.lines.program import STATIC, TUPLE, Expr
 from gradninja.lines.reading.containers import GROWS, grow
 from gradninja.lines.reading.in_place.through import unseen
 from gradninja.lines.reading.in_place.writing import (
+    asked_for,
     in_place,
     write_operator,
     write_part,
@@ -93,6 +94,8 @@ def assign(reading: Reading, target: ast.expr, expr: Expr) -> Expr:
             return write_member(reading, owner, target.attr, expr)
         if owner.is_tensor and expr.is_tensor and target.attr == "data":
             return write_to(reading, target.value, owner, unseen(reading, target, owner, expr))
+        if owner.is_tensor and target.attr == "requires_grad" and asked_for(owner, [expr]):
+            return expr
     if isinstance(target, ast.Subscript):
         write_part(reading, target, expr)
         return expr

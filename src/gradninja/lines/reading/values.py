@@ -106,12 +106,37 @@ def _element_at(reading: Reading, node: ast.AST, tensor: Expr, index: int) -> Ex
 
 
 def placed(reading: Reading, index: Expr) -> Expr:
-    """Positions that are listed, `list(y)` of a tensor of ints, as the tensor that they are."""
+    """An index as it is written in brackets: a slice that has a name by its bounds, and positions
+    that are listed, `list(y)` of a tensor of ints, as the tensor that they are."""
+    if index.op == STATIC and isinstance(index.value, slice | tuple):
+        syntax = _bounded(reading, index, index.syntax, index.value)
+        return Expr(STATIC, (), syntax, index.value, index.spot, sized=index.sized)
     if index.op != TUPLE or isinstance(index.value, dict):
         return index
     if isinstance(index.value, tuple):
         return reading.rebuilt(index.syntax, index, [placed(reading, part) for part in index.args])
     return _listed(index) or index
+
+
+def _bounded(reading: Reading, index: Expr, syntax: ast.expr, value: Any) -> ast.expr:
+    """The slices of an index by their bounds: `slice(0, -2)`, by whatever name, is `0:-2`."""
+    if isinstance(value, tuple) and any(isinstance(part, slice) for part in value):
+        several = list(syntax.elts) if isinstance(syntax, ast.Tuple) else []
+        if len(several) != len(value):
+            several = [ast.Subscript(syntax, ast.Constant(i)) for i in range(len(value))]
+        parts = zip(several, value, strict=True)
+        return ast.Tuple([_bounded(reading, index, part, held) for part, held in parts], ast.Load())
+    if isinstance(syntax, ast.Slice):
+        return syntax
+    if not isinstance(value, slice):
+        return literal(value) if is_plain(value) and isinstance(syntax, ast.Subscript) else syntax
+    if isinstance(syntax, ast.Call) and ast.unparse(syntax.func) == "slice":
+        bounds = syntax.args if len(syntax.args) > 1 else [ast.Constant(None), *syntax.args]
+    else:
+        if index.sized:
+            reading.assumptions.append(Assumption(syntax, value, index.spot))
+        bounds = [literal(bound) for bound in (value.start, value.stop, value.step)]
+    return ast.Slice(*(None if ast.unparse(bound) == "None" else bound for bound in bounds))
 
 
 def static_operation(

@@ -16,7 +16,7 @@ from gradninja.lines.reading.calls.library import call_library
 from gradninja.lines.reading.calls.numpy_constants import METHODS, as_numbers, computed
 from gradninja.lines.reading.calls.python import call_builtin
 from gradninja.lines.reading.containers import container_method
-from gradninja.lines.reading.in_place.writing import in_place, write_method
+from gradninja.lines.reading.in_place.writing import asked_for, in_place, write_method
 from gradninja.lines.reading.inlining import enter, find_function
 from gradninja.lines.reading.members import member
 from gradninja.lines.reading.state import Reading, Reads
@@ -98,7 +98,7 @@ def _tensor_method(reading: Reading, node: ast.Call, func: ast.Attribute, owner:
         read_arguments(reading, node)
         syntax = ast.Call(attribute, [], [])
         return take_out(reading, reading.source.spot(node), owner, func.attr, syntax)
-    if _hands_on(node, func.attr, owner):
+    if _hands_on(reading, node, func.attr, owner):
         return owner
     if in_place(op):
         return write_method(reading, node, func, owner)
@@ -123,13 +123,12 @@ def _tensor_method(reading: Reading, node: ast.Call, func: ast.Attribute, owner:
     return apply(reading, node, op, attribute, function, args, kwargs, owner)
 
 
-def _hands_on(node: ast.Call, name: str, owner: Expr) -> bool:
-    """Whether a method gives the tensor itself: what is on the CPU, or asks for no gradient."""
+def _hands_on(reading: Reading, node: ast.Call, name: str, owner: Expr) -> bool:
+    """Whether a method gives the tensor itself: what is on the CPU, or asks for a gradient."""
     if name == "cpu":
         return not node.args and owner.value.device.type == "cpu"
-    given = [*node.args, *(k.value for k in node.keywords)]
-    off = len(given) == 1 and isinstance(given[0], ast.Constant) and given[0].value is False
-    return name == "requires_grad_" and off and not owner.differentiable
+    given = [reading.read(value) for value in (*node.args, *(k.value for k in node.keywords))]
+    return name == "requires_grad_" and asked_for(owner, given)
 
 
 READS: dict[type, Reads] = {

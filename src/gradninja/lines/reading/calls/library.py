@@ -9,8 +9,10 @@ from typing import Any
 from gradninja.lines import fence
 from gradninja.lines.given.source import Standing
 from gradninja.lines.modules.layers import ASKED, FUNCTIONS, trimmed
+from gradninja.lines.plain import literal
 from gradninja.lines.program import STATIC, Expr
 from gradninja.lines.reading.calls.arguments import apply, refuse_outside
+from gradninja.lines.reading.calls.copying import copied
 from gradninja.lines.reading.calls.numpy_constants import as_numbers, numpy_constant
 from gradninja.lines.reading.in_place.parts import fitted
 from gradninja.lines.reading.in_place.writing import in_place, write_to
@@ -43,6 +45,8 @@ def _call(
     """One that writes to nothing: by the lines that it means, as a constant, as an operation."""
     if isinstance(reading.source, Standing):  # a layer hands on all that it holds
         args = args[: trimmed(path, [e.value for e in args])]
+    if path in {"copy.copy", "copy.deepcopy"} and len(args) == 1:
+        return copied(reading, node, args[0], path)
     text = _meaning(reading, path, args, kwargs)
     if text is not None:
         return enter(reading, node, Function.of(text, path), args, kwargs)
@@ -63,7 +67,7 @@ def _meaning(
             return None
     if path in fence.REFUSED and not reading.tensors:
         settings = [*(e.value for e in args[1:3]), *(e.value for e in kwargs.values())]
-        if not any(setting is False or setting == 0 for setting in settings):
+        if not any(type(setting) in (bool, int, float) and not setting for setting in settings):
             return None
     return FUNCTIONS.get(path)
 
@@ -75,6 +79,11 @@ def _operation(
     if function is None or not callable(function):
         reading.fail(node, f"there is no function `{path}`")
     refuse_outside(reading, node, path)
+    if path == "torch.is_grad_enabled":
+        return reading.static(node, reading.grad_enabled, ast.Constant(reading.grad_enabled))
+    if path in fence.ASKING and all(e.op == STATIC for e in args):
+        answer = function(*(e.value for e in args))
+        return reading.static(node, answer, literal(answer))
     if path in fence.STATIC_FUNCTIONS:
         if kwargs or any(e.op != STATIC for e in args):
             reading.fail(node, f"`{path}` takes plain numbers here", "use torch's function instead")

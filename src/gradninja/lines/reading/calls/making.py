@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from gradninja.lines.reading.calls.arguments import method_on
 from gradninja.lines.reading.calls.library import call_library
 from gradninja.lines.reading.calls.python import call_builtin
 from gradninja.lines.reading.inlining import enter
-from gradninja.lines.reading.state import Function, Reading
+from gradninja.lines.reading.state import Function, Partly, Reading
 from gradninja.lines.reading.values import value_of
 
 NEEDED = object()  # no default
@@ -69,6 +70,8 @@ def make(
         return args[0]
     if kind is nn.Parameter and args and args[0].is_tensor:  # a new leaf: no gradient goes on
         return method_on(reading, node, "detach", args[0])
+    if kind is functools.partial and args:
+        return reading.static(node, Partly(args[0], tuple(args[1:]), dict(kwargs)), node)
     if kind is torch.Tensor or kind in TYPED:
         return _of_old(reading, node, kind, args)
     if kind.__module__.startswith("torch.distributions") and kind not in STANDING:

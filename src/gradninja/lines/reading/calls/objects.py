@@ -28,7 +28,7 @@ from gradninja.lines.reading.calls.python import call_builtin
 from gradninja.lines.reading.inlining import enter
 from gradninja.lines.reading.members import write_member
 from gradninja.lines.reading.numbers import Logged
-from gradninja.lines.reading.state import Function, Reading
+from gradninja.lines.reading.state import Function, Partly, Reading
 from gradninja.lines.reading.values import value_of
 
 # Methods that only tell what an object holds.
@@ -52,6 +52,9 @@ def call_value(
         return callee
     if isinstance(value, Function):
         return enter(reading, node, value, args, kwargs)
+    if isinstance(value, Partly):
+        more = {**value.kwargs, **kwargs}
+        return reading.call(node, value.function, [*value.args, *args], more)
     if isinstance(value, functools.partial):
         first = [value_of(reading, node, v, _plain_syntax(v)) for v in value.args]
         named = {k: value_of(reading, node, v, _plain_syntax(v)) for k, v in value.keywords.items()}

@@ -35,7 +35,7 @@ class Part:
 
 
 def parts_of(owner: Expr, indices: Sequence[Expr]) -> list[Part] | None:
-    """The parts of an index into a tensor; None where an axis is new, or an index is a list."""
+    """The parts of an index into a tensor; None where an axis is new."""
     taken = sum(_axes(index) for index in indices)
     found, dim = [], 0
     for index in indices:
@@ -50,6 +50,14 @@ def parts_of(owner: Expr, indices: Sequence[Expr]) -> list[Part] | None:
             found.append(Part(dim, index))
         dim += _axes(index)
     return found
+
+
+def listed(reading: Reading, node: ast.AST, index: Expr) -> Expr:
+    """Positions, or a mask, in a list of plain numbers as the tensor that they are."""
+    if index.op != STATIC or not isinstance(index.value, list):
+        return index
+    call = ast.Call(fence.callee_syntax("torch.tensor"), [index.syntax], [])
+    return reading.operation(node, "torch.tensor", (index,), call, torch.tensor)
 
 
 def _axes(index: Expr) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -24,11 +24,11 @@ from gradninja.lines.reading.calls.arguments import (
 )
 from gradninja.lines.reading.containers import write_item
 from gradninja.lines.reading.in_place.overlaps import is_view, overlap, same_place
-from gradninja.lines.reading.in_place.parts import fitted, parts_of, put_part
+from gradninja.lines.reading.in_place.parts import fitted, listed, parts_of, put_part
 from gradninja.lines.reading.in_place.through import beneath, seen_again
 from gradninja.lines.reading.naming import name_version
 from gradninja.lines.reading.state import Reading
-from gradninja.lines.reading.values import read_elements
+from gradninja.lines.reading.values import elements_of, placed
 
 # In-place methods that draw, and what draws the same.
 DRAWS = {"normal": "randn_like", "uniform": "rand_like"}
@@ -54,6 +54,11 @@ def write_part(reading: Reading, target: ast.Subscript, value: Expr) -> None:
     if not owner.is_tensor:
         reading.fail(target, "only tensors, lists, dictionaries and attributes are written to")
     write_to(reading, target, reading.read(target), value)
+
+
+def asked_for(owner: Expr, given: Sequence[Expr]) -> bool:
+    """Whether `requires_grad_(...)` changes nothing: no gradient that there is is turned off."""
+    return not owner.differentiable or all(bool(one.value) for one in given)
 
 
 def in_place(op: str) -> bool:
@@ -213,9 +218,10 @@ def _with(reading: Reading, expr: Expr, old: torch.Tensor, new: Expr) -> Expr:
 
 def _with_part(reading: Reading, target: ast.Subscript, owner: Expr, value: Expr) -> Expr:
     """`owner` with `value` at an index."""
-    several = target.slice.elts if isinstance(target.slice, ast.Tuple) else [target.slice]
-    indices = read_elements(reading, several)
-    parts = parts_of(owner, indices)
+    index = reading.read(target.slice)
+    together = isinstance(index.value, tuple)
+    several = elements_of(reading, target, index) if together else [index]
+    parts = parts_of(owner, [listed(reading, target, placed(reading, one)) for one in several])
     if parts is None:
         reading.fail(
             target,
