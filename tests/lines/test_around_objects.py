@@ -1,4 +1,4 @@
-"""What forwards do with objects: copies of networks, lists that they keep, tensors of their file."""
+"""What forwards do with objects: copies, lists that they keep, tensors of their file."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Windows(nn.Module):
         mask[place] = x[place].sin()
         mask[[1, 3]] = x[[3, 1]].exp()
         axes = [1, 0, *range(2, x.ndim)]
-        turned = mask.permute([1, 0] + list(range(2, len(mask.shape))))
+        turned = mask.permute([1, 0] + list(range(2, len(mask.shape))))  # noqa: RUF005
         return turned * x.permute(axes)
 
 

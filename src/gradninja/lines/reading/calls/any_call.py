@@ -127,8 +127,10 @@ def _hands_on(reading: Reading, node: ast.Call, name: str, owner: Expr) -> bool:
     """Whether a method gives the tensor itself: what is on the CPU, or asks for a gradient."""
     if name == "cpu":
         return not node.args and owner.value.device.type == "cpu"
+    if name != "requires_grad_":
+        return False
     given = [reading.read(value) for value in (*node.args, *(k.value for k in node.keywords))]
-    return name == "requires_grad_" and asked_for(owner, given)
+    return asked_for(owner, given)
 
 
 READS: dict[type, Reads] = {
