@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -87,6 +88,21 @@ class Twins(nn.Module):
 def test_a_network_that_is_copied_is_another_one() -> None:
     back = same(Twins(), doubles(5, 3))
     assert set(back.program.differentiable) >= {"online_0_weight", "online_2_bias"}
+
+
+class Locked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+        self.fc.lock = Lock()  # type: ignore[assignment]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return copy.deepcopy(self.fc)(x)  # type: ignore[no-any-return]
+
+
+def test_what_cannot_be_copied_is_told() -> None:
+    with pytest.raises(gn.GradninjaError, match=r"this cannot be copied: cannot pickle"):
+        gn.derive(Locked(), torch.randn(2, 3))
 
 
 alphas = torch.linspace(1.0, 0.1, 6).cumprod(0)

@@ -64,7 +64,7 @@ DOORS = {
     ],
     "lines/reading/calls": [
         {"arguments"},
-        {"numpy_constants"},
+        {"copying", "numpy_constants"},
         {"library"},
         {"python"},
         {"making"},

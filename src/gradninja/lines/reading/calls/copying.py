@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradninja.lines.program import STATIC, TUPLE, Expr
+from gradninja.lines.program import TUPLE, Expr
 from gradninja.lines.reading.calls.arguments import method_on
 from gradninja.lines.reading.state import Reading
 
@@ -17,7 +17,7 @@ def copied(reading: Reading, node: ast.AST, of: Expr, path: str) -> Expr:
     """`copy.deepcopy(x)`; of an object that holds tensors, one that holds these without gradients.
 
     Raises:
-        ReadError: only the outermost of a thing that holds tensors is copied, or it cannot be.
+        ReadError: it cannot be copied.
     """
     if of.is_tensor:  # a new leaf
         return method_on(reading, node, "clone", method_on(reading, node, "detach", of))
@@ -25,8 +25,6 @@ def copied(reading: Reading, node: ast.AST, of: Expr, path: str) -> Expr:
     if of.op == TUPLE:
         parts = [copied(reading, node, part, path) if deep else part for part in of.args]
         return reading.rebuilt(node, of, parts)
-    if of.op != STATIC:
-        reading.fail(node, f"this is not copied by `{path}`", "copy its parts one by one")
     memo: dict[int, Any] = {}
     try:
         made = copy.deepcopy(of.value, memo) if deep else copy.copy(of.value)

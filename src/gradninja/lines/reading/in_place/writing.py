@@ -28,7 +28,7 @@ from gradninja.lines.reading.in_place.parts import fitted, listed, parts_of, put
 from gradninja.lines.reading.in_place.through import beneath, seen_again
 from gradninja.lines.reading.naming import name_version
 from gradninja.lines.reading.state import Reading
-from gradninja.lines.reading.values import elements_of, placed
+from gradninja.lines.reading.values import elements_of, placed, read_elements
 
 # In-place methods that draw, and what draws the same.
 DRAWS = {"normal": "randn_like", "uniform": "rand_like"}
@@ -218,9 +218,12 @@ def _with(reading: Reading, expr: Expr, old: torch.Tensor, new: Expr) -> Expr:
 
 def _with_part(reading: Reading, target: ast.Subscript, owner: Expr, value: Expr) -> Expr:
     """`owner` with `value` at an index."""
-    index = reading.read(target.slice)
-    together = isinstance(index.value, tuple)
-    several = elements_of(reading, target, index) if together else [index]
+    if isinstance(target.slice, ast.Tuple):
+        several = read_elements(reading, target.slice.elts)
+    else:
+        index = reading.read(target.slice)
+        together = isinstance(index.value, tuple)
+        several = elements_of(reading, target, index) if together else [index]
     parts = parts_of(owner, [listed(reading, target, placed(reading, one)) for one in several])
     if parts is None:
         reading.fail(
