@@ -56,3 +56,32 @@ def test_what_a_list_of_gradients_leaves_out_is_not_to_do(tmp_path: Path) -> Non
     report = gn.check(path)
     assert not report.todo, str(report)
     assert any("`hprev` is given no gradient" in note for note in report.notes), report.notes
+
+
+TRUTHS = """
+import numpy as np
+
+def softmax_loss_naive(W, X, y, reg):
+    loss = 0.0
+    dW = np.zeros_like(W)
+    num_train = X.shape[0]
+    for i in range(num_train):
+        scores = X[i].dot(W)
+        scores -= np.max(scores)
+        p = np.exp(scores) / np.sum(np.exp(scores))
+        loss -= np.log(p[y[i]])
+        for j in range(W.shape[1]):
+            dW[:, j] += (p[j] - (j == y[i])) * X[i]
+    loss = loss / num_train + reg * np.sum(W * W)
+    dW = dW / num_train + 2 * reg * W
+    return loss, dW
+"""
+
+
+def test_a_truth_that_is_subtracted_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "softmax.py"
+    path.write_text(TRUTHS)
+    report = gn.check(path)
+    assert report.ok and [row.name for row in report.lines if row.verdict == "close"] == ["dW"]
+    path.write_text(TRUTHS.replace("p[j] - (j", "p[j] + (j"))
+    assert [row.name for row in gn.check(path).wrong] == ["dW"]

@@ -14,6 +14,8 @@ ONE_LINE = {
     ),
     "columns_taken": ("x:5,4 i:3<4", "np.take(x, i, axis=1)"),
     "relu": ("x:5,4", "np.maximum(0, x)"),
+    "truth_subtracted": ("x:5,4 t:5,4", "(x - (t > 0)) * (1.0 - (x > t)) + (x > 0)"),
+    "truth_named": ("x:5,4", "x * (1 - (x > 0)) - ~(x < 0.5)"),
     "relu_other_way": ("x:5,4", "np.maximum(x, 0.0)"),
     "relu_by_mask": ("x:5,4", "x * (x > 0)"),
     "relu_where": ("x:5,4", "np.where(x > 0, x, 0)"),

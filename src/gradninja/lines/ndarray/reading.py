@@ -30,6 +30,8 @@ from gradninja.lines.ndarray.syntax import (
     method_of,
     operator_of,
     path_of,
+    subtracted,
+    truths_in,
 )
 
 LEFT_OUT = frozenset({"order", "copy", "casting", "subok"})  # how it lies in memory
@@ -71,6 +73,7 @@ class _Reading(ast.NodeTransformer):
         self.aliases = aliases
         self.statics = constants
         self.lists: set[str] = set()
+        self.truths: set[str] = set()
 
     def visit(self, node: ast.AST) -> ast.AST:
         found: ast.AST = super().visit(node)
@@ -81,8 +84,8 @@ class _Reading(ast.NodeTransformer):
         return found
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        before, lists = self.statics, self.lists
-        self.statics = statics_of(node, before)
+        before = self.statics, self.lists, self.truths
+        self.statics, self.truths = statics_of(node, self.statics), truths_in(node)
         self.lists = {
             target.id
             for part in ast.walk(node)
@@ -91,8 +94,13 @@ class _Reading(ast.NodeTransformer):
             if isinstance(target, ast.Name)
         }
         node.body = [self.statement(part) for part in node.body]
-        self.statics, self.lists = before, lists
+        self.statics, self.lists, self.truths = before
         return node
+
+    def visit_BinOp(self, node: ast.BinOp | ast.AugAssign) -> ast.AST:
+        return subtracted(self.generic_visit(node), self.truths)
+
+    visit_AugAssign = visit_BinOp
 
     def statement(self, node: ast.stmt) -> ast.stmt:
         found = self.visit(node)

@@ -62,3 +62,37 @@ def is_whole(part: ast.expr) -> bool:
 
 def is_none(keyword: ast.keyword) -> bool:
     return isinstance(keyword.value, ast.Constant) and keyword.value.value is None
+
+
+def truths_in(function: ast.FunctionDef) -> set[str]:
+    """The names of a function that are bound to comparisons alone."""
+    bound = [part for part in ast.walk(function) if isinstance(part, ast.Assign)]
+    pairs = [(t.id, part.value) for part in bound for t in part.targets if isinstance(t, ast.Name)]
+    return {n for n, _ in pairs if all(is_truth(v, set()) for name, v in pairs if name == n)}
+
+
+def is_truth(node: ast.expr, names: set[str]) -> bool:
+    """Whether an expression is a comparison, or several joined."""
+    match node:
+        case ast.Name(id=name):
+            return name in names
+        case ast.UnaryOp(op=ast.Invert(), operand=part):
+            return is_truth(part, names)
+        case ast.BinOp(op=ast.BitAnd() | ast.BitOr() | ast.BitXor(), left=left, right=right):
+            return is_truth(left, names) and is_truth(right, names)
+    return isinstance(node, ast.Compare)
+
+
+def subtracted(node: ast.AST, names: set[str]) -> ast.AST:
+    """`p - (j == y)`: a truth is the number 1 beside numbers, which torch does not take it for."""
+
+    def counted(part: ast.expr) -> ast.expr:
+        return operator_of("*", integer(1), part) if is_truth(part, names) else part
+
+    match node:
+        case ast.BinOp(op=ast.Sub(), left=left, right=right):
+            if not (is_truth(left, names) and is_truth(right, names)):  # NumPy takes no two
+                node.left, node.right = counted(left), counted(right)
+        case ast.AugAssign(op=ast.Sub(), value=value):
+            node.value = counted(value)
+    return node
