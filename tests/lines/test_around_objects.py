@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -201,3 +202,44 @@ def test_second_order_is_refused_in_words(line: str, told: str) -> None:
     with pytest.raises(gn.GradninjaError, match=told) as caught:
         gn.derive(text, {"x": doubles(3)})
     assert "line 3" in str(caught.value) and "^" in str(caught.value)
+
+
+class Value:
+    def __init__(self, data: float) -> None:
+        self.data, self.grad = data, 0.0
+
+
+def test_a_scalar_with_a_gradient_of_its_own_is_told_what_to_be() -> None:
+    def forward(a, b):  # type: ignore[no-untyped-def]
+        return a * b + a
+
+    with pytest.raises(gn.GradninjaError, match=r"a Value keeps its own .*`torch.tensor\(2.0\)`"):
+        gn.derive(forward, {"a": Value(2.0), "b": Value(-3.0)})
+    assert "da" in gn.derive(forward, {"a": torch.tensor(2.0), "b": torch.tensor(-3.0)}).source
+
+
+DRAWN = """
+import numpy as np
+rng = np.random.default_rng(0)
+
+def forward(x):
+    keep = rng.random(x.shape) > 0.5
+    noise = rng.normal(size=x.shape)
+    return x * keep / 0.5 + noise * x
+
+def backward(x, keep, noise, dout):
+    dx = dout * keep / 0.5 + dout * noise
+    return dx
+
+def inputs():
+    return rng.standard_normal((3, 2))
+"""
+
+
+def test_a_file_s_generator_draws_and_inputs_come_by_place(tmp_path: Path) -> None:
+    path = tmp_path / "drawn.py"
+    path.write_text(DRAWN)
+    assert "keep" in gn.derive(path).arguments
+    assert gn.check(path).ok
+    path.write_text(DRAWN.replace("+ dout * noise", "+ dout"))
+    assert not gn.check(path).ok

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gradninja.errors import ReadError
-from gradninja.lines.given.packed import holds_tensors, taken_apart
+from gradninja.lines.given.packed import holds_tensors, instead_of, taken_apart
 from gradninja.lines.given.signature import Parameter, axis_sizes, draw, parameters, shape_of
 from gradninja.lines.given.source import Source, load
 from gradninja.lines.guess import Guess, told
@@ -372,7 +372,7 @@ def _input(
         raise ReadError(
             f"`{formal.name}` is given a {type(value).__name__}",
             spot=source.spot(formal.node),
-            hint="inputs are tensors, plain numbers, and dictionaries or lists that hold tensors",
+            hint=instead_of(value),
         )
     if isinstance(value, torch.Tensor) and value.layout != torch.strided:
         raise ReadError(

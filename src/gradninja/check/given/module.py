@@ -19,6 +19,7 @@ from gradninja.check.given.execution import quiet
 from gradninja.check.tell.findings import CheckError
 from gradninja.errors import NOT_PYTHON, ReadError, Spot
 from gradninja.lines.given.source import Source
+from gradninja.lines.read import by_name
 from gradninja.lines.scope import OF_FILE, OF_INPUTS, run_code, seeded
 from gradninja.memory import is_lack_of_memory
 
@@ -79,6 +80,9 @@ def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[s
         raise
     except BaseException as error:  # the person's own code: their error, told as such
         raise ReadError(f"`inputs()` does not run: {told(error)}", spot=spot) from None
+    if source is not None:  # one tensor, or several by place, as `derive` takes them
+        formals = [one.arg for one in ast.walk(source.function.args) if isinstance(one, ast.arg)]
+        found = by_name(found, [name for name in formals if name != "self"])
     if not isinstance(found, Mapping):
         raise ReadError(
             "`inputs()` does not return a dictionary",

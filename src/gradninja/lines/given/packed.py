@@ -97,3 +97,13 @@ def _names(structure: Structure) -> Iterator[str]:
             yield from _names(inner)
     else:
         yield structure
+
+
+def instead_of(value: Any) -> str:
+    """What to give in place of a value that is no input."""
+    if hasattr(value, "data") and hasattr(value, "grad"):  # micrograd's `Value`
+        return (
+            f"a {type(value).__name__} keeps its own gradient: give the number that it holds as a "
+            "tensor, `torch.tensor(2.0)`, and the same lines are read with that"
+        )
+    return "inputs are tensors, plain numbers, and dictionaries or lists that hold tensors"

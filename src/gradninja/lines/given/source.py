@@ -18,7 +18,7 @@ from gradninja.errors import NOT_PYTHON, ReadError, Spot
 from gradninja.files import read_text
 from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.which_forward import meant
-from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, forward_of, translated
+from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, drawers, forward_of, translated
 
 # What the usual short names mean where a text does not import them itself.
 USUAL_ALIASES = {
@@ -170,7 +170,7 @@ def parse(
     told = dialect_of(tree, known)  # `np.sqrt(2)` among a module's lines makes no NumPy of them
     dialect = told if told == TORCH else dialect or told or _spoken(around or {})
     if dialect == NUMPY:
-        tree = translated(tree, known, frozenset(plain))
+        tree = translated(tree, {**known, **drawers(around or {})}, frozenset(plain))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if not functions:
         raise ReadError(

@@ -23,6 +23,7 @@ from gradninja.lines.ndarray.forms import (
     is_gradient,
     names_of,
 )
+from gradninja.lines.ndarray.numpy_draws import drawers
 from gradninja.lines.ndarray.numpy_text import said
 from gradninja.lines.ndarray.phrases import HELPERS
 from gradninja.lines.ndarray.reading import lines_translated, translated
@@ -39,6 +40,7 @@ __all__ = [
     "backward_within",
     "beside_of",
     "dialect_of",
+    "drawers",
     "forward_of",
     "gradients_beside",
     "holds_arrays",

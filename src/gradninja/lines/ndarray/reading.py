@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 
-from gradninja.lines.ndarray.numpy_draws import drawn
+from gradninja.lines.ndarray.numpy_draws import drawn, generators
 from gradninja.lines.ndarray.spellings import (
     ALIKE,
     ALONG,
@@ -45,7 +45,7 @@ def translated(
     What stands outside of them is run as it is. `constants`: the names around them that hold plain
     values.
     """
-    reading = _Reading(aliases, constants)
+    reading = _Reading({**aliases, **generators(tree, aliases)}, constants)
     body = [
         ast.fix_missing_locations(reading.statement(deepcopy(node)))
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
