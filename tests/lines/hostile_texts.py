@@ -78,7 +78,7 @@ REFUSED_LINES = (
     "y = x.tolist()",
     "y = x.numpy() + 1",
     "y = x.backward()",
-    "y = x.requires_grad_()",
+    "y = x.requires_grad_(False)",
     "y = x.add_(1)",
     "y = F.relu_(x)",
     "y = F.relu(x, inplace=True)",
