@@ -81,13 +81,21 @@ def assert_backward(
     only: Iterable[str] | None = None,
     lenient: bool = False,
     book: Book | None = None,
+    under: Sequence[Under] = (),
 ) -> None:
     """For tests: raises BackwardWrong, whose message is the report, unless all lines are right.
 
     The arguments are those of `check`; a gradient that is not written is a mistake here.
     """
     report = check(
-        forward, backward, inputs, complete=complete, only=only, lenient=lenient, book=book
+        forward,
+        backward,
+        inputs,
+        complete=complete,
+        only=only,
+        lenient=lenient,
+        book=book,
+        under=under,
     )
     if not report.ok:
         raise BackwardWrong(report)

@@ -15,8 +15,14 @@ from typing import Any
 
 import torch
 
+from gradninja.check.functions.function_text import Text
+from gradninja.check.functions.held import Held
+from gradninja.check.functions.return_places import given_none
+from gradninja.check.given.draws import draws
 from gradninja.check.given.execution import counted, quiet
+from gradninja.check.given.subject import Subject
 from gradninja.check.wholes.as_called import can_fork
+from gradninja.lines.given.source import Source
 from gradninja.lines.guess.unknown import Needed, Unknown
 from gradninja.lines.scope import vjp
 
@@ -161,6 +167,42 @@ class Guesses:
                 return True
         one, other = (list(p) if isinstance(p, tuple) else [p] for p in (found, without))
         return not (len(one) == len(other) and all(map(_same, one, other)))
+
+
+def values_of(
+    subject: Subject, source: Source, held: Held, text: Text
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The inputs by the names of the forward: given, those of a plain forward, or guessed.
+
+    And what is said of them.
+    """
+    given = subject.inputs
+    if given is None and subject.source is not None:
+        given = draws(subject.source, subject.forward, None)[0].inputs
+    if given is not None:
+        if not set(given) & set(held.inputs):  # other names: in the order of the forward
+            given = dict(zip(held.inputs, given.values(), strict=False))
+        known = {name: value for name, value in given.items() if name in held.inputs}
+    else:
+        known = {}
+    assert source.live is not None
+    constant = given_none(text) & set(held.inputs)
+    guesses = Guesses(source.live, source.function, subject.backward.apply, frozenset(constant))
+    arguments = source.function.args
+    free = arguments.args[: len(arguments.args) - len(arguments.defaults)]
+    bare = [a.arg for a in free if a.annotation is None or "[" not in ast.unparse(a.annotation)]
+    made: dict[str, Any] = {}
+    if not set(bare) <= set(known):
+        found = guesses.guessed(known)
+        if found is None:
+            return known or None, ()
+        made = {name: value for name, value in found.items() if name not in known}
+    if set(optional(source.function)) - set(known):  # nobody says that they are None
+        values = {**known, **made}
+        values = values or draws(source, source, None)[0].inputs
+        made |= guesses.filled(values)
+        known = {**values, **known} if made else known
+    return {**known, **made} or None, (told(made),) if made else ()
 
 
 def optional(node: ast.FunctionDef) -> list[str]:

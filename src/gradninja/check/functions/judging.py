@@ -10,18 +10,27 @@ from functools import lru_cache, partial
 from typing import Any
 
 from gradninja.check.by_lines import judge_lines, trials_of
+from gradninja.check.diagnosis.kinds import Kind
 from gradninja.check.diagnosis.work import Allowance
 from gradninja.check.functions.backward_lines import lines_of
 from gradninja.check.functions.carried import carried
 from gradninja.check.functions.conditions.told import under_conditions
 from gradninja.check.functions.function_text import Text, Unreadable, text_of
-from gradninja.check.functions.guess import Guesses, optional
-from gradninja.check.functions.guess import told as guess_told
+from gradninja.check.functions.guess import values_of
 from gradninja.check.functions.held import Held, changed
 from gradninja.check.functions.intent import with_intents
-from gradninja.check.functions.meant import Meaning, meanings, meant, on_purpose, steps
+from gradninja.check.functions.meant import (
+    Meaning,
+    across,
+    has_bounds,
+    meanings,
+    meant,
+    on_purpose,
+    steps,
+)
 from gradninja.check.functions.ops import as_function
-from gradninja.check.functions.plain_forward import plain_forward
+from gradninja.check.functions.plain_forward import plain_forward, source_of
+from gradninja.check.functions.played.behaviour import Behaviour
 from gradninja.check.functions.played.played_values import (
     played_lines,
     read_values,
@@ -29,10 +38,9 @@ from gradninja.check.functions.played.played_values import (
     with_mends_of_whole,
 )
 from gradninja.check.functions.played.playing import Mend, copies, held_back, wrong_by
-from gradninja.check.functions.return_places import given_none, gives, other_meanings
+from gradninja.check.functions.return_places import gives, other_meanings
 from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import is_custom_op
-from gradninja.check.given.draws import draws
 from gradninja.check.given.subject import Subject
 from gradninja.check.reference.truth import Complex, Flat
 from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdict
@@ -43,10 +51,11 @@ from gradninja.check.verdicts.verdict import Finding
 from gradninja.check.walks.trials import Trial, digits_of, tried
 from gradninja.check.wholes import whole
 from gradninja.errors import ReadError
-from gradninja.lines.given.source import Source, of_live
-from gradninja.lines.scope import run_tree
+from gradninja.lines.given.source import Source
 
-FLAT = "its forward is made of steps, which have no gradient"
+FLAT = "its forward takes steps, which have no gradient"
+OWN = "its forward takes steps, and the output's gradient is multiplied by a slope of its own"
+UPDATE = "what it returns does not depend on the output's gradient, as an update of its own does"
 STEPPED = "its forward takes steps, across which differences are no gradient"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
 OTHERS = "other conditions"
@@ -60,18 +69,20 @@ def judge(subject: Subject) -> Report:
     Raises:
         CheckError: it cannot be called, or there is nothing that it can be compared with.
     """
-    text, flat, report = None, False, None
+    text = None
     try:
         text = text_of(subject.backward)
-        report = _by_lines(_reading(subject, text), subject)
-        if report.ok or subject.source is not None:
-            return report
+        reading = _reading(subject, text)
+        if subject.source is None and _hands_on_zero(reading):
+            return _across_steps(subject, text, reading)
+        report = _by_lines(reading, subject)
+        own = report.ok or subject.source is not None
+        return report if own else _on_purpose(subject, text, report)
     except (Flat, Complex):
-        flat = True
+        assert text is not None
+        return _across_steps(subject, text, None)
     except (ReadError, Unreadable) as error:
         why = _said(error)
-    if text is not None and (flat or report is not None):
-        return _otherwise(subject, text, report)
     if text is not None and subject.source is not None:  # which may carry the lines
         try:
             reading = _reading(subject, carried(text, subject.source))
@@ -83,30 +94,50 @@ def judge(subject: Subject) -> Report:
     return _as_a_whole(subject, text, f"not judged line by line: {why}")
 
 
-def _otherwise(subject: Subject, text: Text, report: Report | None) -> Report:
-    """The report on what is not right by its own forward, by what else may be meant.
-
-    That is only asked where a step has taken a gradient away.
+def _across_steps(subject: Subject, text: Text, reading: _Reading | None) -> Report:
+    """The report on what is not right by its own forward, where steps take a gradient away.
 
     Args:
-        report: by its own forward; None where that has no gradient at all.
+        reading: by its own forward; None where that has no gradient at all.
     """
-    steps = report is None or any(map(_of_zero, report.wrong))
-    found = _meant_otherwise(subject, text) if subject.source is None and steps else None
-    if found is not None and (found.ok or report is not None):
-        return found
-    if report is None:
-        subject = replace(subject, inputs=_guessed(subject, text))
-        report = replace(whole.judge(subject), not_looked_at=(OTHERS,))
-        flat = all(row.max_rel is None for row in report.wrong) and subject.source is None
-        if flat and not report.ok:
-            return found or meant(report, FLAT)
-        report = with_mends_of_whole(report, subject, text)
-    if report.ok:
-        return report
     given = _guessed(subject, text) or {}
-    same = copies(text, list(given.values()))
-    return (on_purpose(report, text) if same else None) or report
+    acts, alone = Behaviour(text, given), subject.source is None
+    stepped = acts.constant_in() if alone else frozenset[str]()
+    found = _meant_otherwise(subject, text, acts, stepped) if alone else None
+    if found is not None and (found.ok or stepped or reading is not None):
+        own = acts.own_slopes(windows=not has_bounds(text)) & stepped
+        return meant(found, OWN, across(text), own) if own and not found.ok else found
+    if reading is not None:
+        report = _by_lines(reading, subject)
+    else:
+        subject = replace(subject, inputs=given or subject.inputs)
+        report = replace(whole.judge(subject), not_looked_at=(OTHERS,))
+        if not stepped:
+            report = with_mends_of_whole(report, subject, text)
+    if stepped and not report.ok:
+        report = meant(report, FLAT, across(text), stepped)
+    return report if report.ok else _on_purpose(subject, text, report)
+
+
+def _on_purpose(subject: Subject, text: Text, report: Report) -> Report:
+    """The report where what is wrong can be no mistake in its lines."""
+    given = _guessed(subject, text) or {}
+    if copies(text, list(given.values())):
+        return on_purpose(report, text) or report
+    mended = {
+        row.name.removeprefix("d")
+        for row in report.wrong
+        if row.fix is not None and row.kind != Kind.UNKNOWN
+    }
+    own = Behaviour(text, given).moved_by_no_output() - mended
+    return meant(report, UPDATE, names=own) if own else report
+
+
+def _hands_on_zero(reading: _Reading) -> bool:
+    """Whether the true gradient of what is not right is zero."""
+    trials, inputs = reading.trials, reading.read.text.inputs
+    left = wrong_by(read_values(reading.read, trials), reading.read.text)
+    return any(not trials[0].wide.gradients[inputs[at]].any() for at in left)
 
 
 def _of_zero(row: LineReport) -> bool:
@@ -115,23 +146,24 @@ def _of_zero(row: LineReport) -> bool:
     return usual and row.max_rel in (None, row.max_abs)
 
 
-def _meant_otherwise(subject: Subject, text: Text) -> Report | None:
+def _meant_otherwise(
+    subject: Subject, text: Text, acts: Behaviour, stepped: frozenset[str]
+) -> Report | None:
     """The report by what else the forward may mean: the first that is right, else the likeliest."""
     likeliest: tuple[_Reading, Meaning] | None = None
-    fewest = 0  # gradients that are wrong by it
-    wrong: list[str] = []
-    for meaning in meanings(text, wrong):
+    fewest = len(text.inputs) + 1  # gradients that are wrong by it
+    for meaning in meanings(text, acts.moved_by, sorted(stepped)):
         try:
             reading = _reading(subject, text, meaning.change)
         except (ReadError, Unreadable, CheckError):
             continue
         left = wrong_by(read_values(reading.read, reading.trials), text)
-        if not left:
-            likeliest = reading, meaning
-            break
-        wrong[:] = [text.inputs[at] for at in sorted(left)]
-        if likeliest is None or len(left) < fewest:
+        if meaning.through is not None and text.inputs.index(meaning.through) in left:
+            continue
+        if len(left) < fewest:
             likeliest, fewest = (reading, meaning), len(left)
+        if not left:
+            break
     if likeliest is None:
         return None
     report = _by_lines(likeliest[0], subject)
@@ -151,7 +183,7 @@ def _as_a_whole(subject: Subject, text: Text | None, why: str) -> Report:
         report = replace(report, lines=tuple(_placed(row, text, names) for row in report.lines))
         flat = any(map(_of_zero, report.wrong)) and subject.source is None
         if flat and steps(text):
-            report = meant(report, STEPPED)
+            report = meant(report, STEPPED, across(text))
         report = with_mends_of_whole(report, subject, text)
     return report
 
@@ -167,20 +199,24 @@ def _placed(row: LineReport, text: Text, names: Mapping[str, str]) -> LineReport
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """A Function that was read, on values. `own`: its own forward is what was read."""
+    """A Function that was read, on values.
+
+    `own`: its own forward is what was read; `meant`: as what else it may mean.
+    """
 
     read: _Read
     trials: Sequence[Trial]
     written: Written
     notes: tuple[str, ...]
     own: bool = True
+    meant: bool = False
 
 
 def _guessed(subject: Subject, text: Text) -> Mapping[str, Any] | None:
     """The values of a Function that is judged as a whole."""
     try:
         forward, held = plain_forward(text)
-        found = _values(subject, _source(text, forward), held, text)[0] or {}
+        found = values_of(subject, source_of(text, forward), held, text)[0] or {}
         return {name: found[name] for name in held.inputs if name in found} or subject.inputs
     except (ReadError, Unreadable, CheckError):
         return subject.inputs
@@ -192,11 +228,12 @@ def _reading(
     """The Function read, on values. `meant`: what its forward is taken as."""
     forward, held = plain_forward(text)
     forward = forward if meant is None else meant(forward)
-    source = _source(text, forward)
+    source = source_of(text, forward)
     read = _Read(replace(subject, forward=source, source=source), text, held, source)
-    given, notes = _values(subject, source, held, text)
+    given, notes = values_of(subject, source, held, text)
     trials = read.trials(given, "guessed values" if notes else None)
-    return _Reading(read, trials, lines_of(text, held, trials[0]), notes)
+    written = lines_of(text, held, trials[0])
+    return _Reading(read, trials, written, notes, meant=meant is not None)
 
 
 def _by_lines(reading: _Reading, subject: Subject) -> Report:
@@ -213,7 +250,8 @@ def _by_lines(reading: _Reading, subject: Subject) -> Report:
         meant = other.ok and not (lines.ok and called.ok)
         if meant:
             return replace(report, notes=(*notes, *report.notes, MEANT, ONCE))
-    report = with_intents(report, read.text, read.held.inputs)
+    if not reading.meant:
+        report = with_intents(report, read.text, read.held.inputs)
     report = with_mends_of_lines(report, read, trials, played)
     if report.ok:
         report = under_conditions(report, read, trials)
@@ -341,45 +379,6 @@ def _said(error: Exception) -> str:
     return f"{getattr(error, 'message', error)}{where}"
 
 
-# -- values --------------------------------------------------------------------------------------
-
-
-def _values(
-    subject: Subject, source: Source, held: Held, text: Text
-) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """The inputs by the names of the forward: given, those of a plain forward, or guessed.
-
-    And what is said of them.
-    """
-    given = subject.inputs
-    if given is None and subject.source is not None:
-        given = draws(subject.source, subject.forward, None)[0].inputs
-    if given is not None:
-        if not set(given) & set(held.inputs):  # other names: in the order of the forward
-            given = dict(zip(held.inputs, given.values(), strict=False))
-        known = {name: value for name, value in given.items() if name in held.inputs}
-    else:
-        known = {}
-    assert source.live is not None
-    constant = given_none(text) & set(held.inputs)
-    guesses = Guesses(source.live, source.function, subject.backward.apply, frozenset(constant))
-    arguments = source.function.args
-    free = arguments.args[: len(arguments.args) - len(arguments.defaults)]
-    bare = [a.arg for a in free if a.annotation is None or "[" not in ast.unparse(a.annotation)]
-    made: dict[str, Any] = {}
-    if not set(bare) <= set(known):
-        found = guesses.guessed(known)
-        if found is None:
-            return known or None, ()
-        made = {name: value for name, value in found.items() if name not in known}
-    if set(optional(source.function)) - set(known):  # nobody says that they are None
-        values = {**known, **made}
-        values = values or draws(source, source, None)[0].inputs
-        made |= guesses.filled(values)
-        known = {**values, **known} if made else known
-    return {**known, **made} or None, (guess_told(made),) if made else ()
-
-
 def _laid_out_anew(finding: Finding) -> bool:
     """Whether a gradient has as many elements as it should, in another shape."""
     if finding.verdict is not Verdict.WRONG_SHAPE:
@@ -387,11 +386,3 @@ def _laid_out_anew(finding: Finding) -> bool:
     mine, true = finding.shape or (), finding.expected_shape or ()
     kept, wanted = ([size for size in shape if size != 1] for shape in (mine, true))
     return math.prod(mine) == math.prod(true) and kept != wanted
-
-
-def _source(text: Text, forward: ast.FunctionDef) -> Source:
-    """The plain forward with what stands around it: a function of our own, in its own module."""
-    scope = dict(text.namespace)
-    run_tree([forward], scope, text.file)
-    live = scope[forward.name]
-    return of_live(text.text, text.file, text.tree, forward, live)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -27,23 +27,47 @@ COPIES = frozenset("clone view_as view reshape new detach contiguous alias".spli
 
 @dataclass(frozen=True)
 class Meaning:
-    """A forward that may be meant, as a change of the plain one, and how that is told."""
+    """A forward that may be meant, as a change of the plain one, and how that is told.
+
+    `through`: an input whose gradient is right if that is what is meant.
+    """
 
     change: Callable[[ast.FunctionDef], ast.FunctionDef]
     told: str
+    through: str | None = None
 
 
-def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
+def meanings(
+    text: Text, moved_by: Callable[[str], Collection[str]], stepped: Sequence[str]
+) -> Iterator[Meaning]:
     """The forwards that may be meant, the likeliest first.
 
     Args:
-        wrong: the inputs whose gradients are not right by the one before, known by then.
+        moved_by: the inputs whose gradients depend on one, by its name.
+        stepped: the inputs that move the outputs by steps alone.
     """
+    yield from _across_steps(text, moved_by)
+    value = _value(text)
+    for name in stepped:
+        for kept in (name, f"{name}.{WINDOW}"):
+            window = " with a window" if kept != name else ""
+            told = (
+                f"judged as a straight-through estimator{window}: its forward takes steps in "
+                f"`{name}`, and is taken as `{kept} + ({value} - {kept}).detach()`; {OTHERWISE}"
+            )
+            yield Meaning(_Through(kept), told, name)
+
+
+def _across_steps(text: Text, moved_by: Callable[[str], Collection[str]]) -> Iterator[Meaning]:
+    """The gradient goes through what is rounded, or what a sign is taken of."""
     found = steps(text)
     if not found:
         return
     first = ast.unparse(found[-1])
     inner = ast.unparse(_step(found[-1]) or found[-1])
+    unused = sorted(_unused(text))
+    scales = [(n, tuple(sorted(moved_by(n)))) for n in unused]
+    scales = [scale for scale in scales if scale[1]] or [("", ())]
 
     def told(what: str, kept: str) -> str:
         return (
@@ -61,12 +85,10 @@ def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
                 f"judged as {what} with bounds: `{before}` stands for `{ast.unparse(bounded[0])}`, "
                 f"and its bounds for what the gradient goes through; {OTHERWISE}"
             )
-        yield Meaning(_Change(bounds=bounds), said)
-        scaled = tuple(wrong)  # by the one before, which has been judged
-        listed = " and ".join(f"d{name}" for name in scaled)
-        for number in sorted(_unused(text)) if scaled else ():
-            change = _Change(number, scaled, bounds=bounds)
-            yield Meaning(change, f"{said}; {listed} is taken times `{number}`")
+        for number, scaled in scales:
+            listed = " and ".join(f"d{name}" for name in scaled)
+            times = f"; {listed} is taken times `{number}`" if scaled else ""
+            yield Meaning(_Change(number, scaled, bounds=bounds), said + times)
     window = f"({inner}).{WINDOW}"
     yield Meaning(_Change(window=True), told(f"{what} with a window", window))
 
@@ -74,6 +96,12 @@ def meanings(text: Text, wrong: Sequence[str]) -> Iterator[Meaning]:
 def steps(text: Text) -> list[ast.AST]:
     """The parts of its forward that round, or take a sign."""
     return [node for node in ast.walk(text.forward) if _step(node) is not None]
+
+
+def has_bounds(text: Text) -> bool:
+    """Whether its forward bounds something, outside of which there is no gradient."""
+    parts = [n.attr for n in ast.walk(text.forward) if isinstance(n, ast.Attribute)]
+    return not BOUNDS.isdisjoint(parts)
 
 
 def on_purpose(report: Report, text: Text) -> Report | None:
@@ -87,28 +115,52 @@ def on_purpose(report: Report, text: Text) -> Report | None:
     values = {n for part in listed for n in [_copied(part, text)] if n is not None}
     if len(values) != len(listed) or not values <= set(text.inputs):
         return None
-    return meant(report, f"its forward is the identity of `{min(values, default='')}`")
+    why = f"its forward is the identity of `{min(values, default='')}`"
+    return meant(report, why, "k * {x} + ({x} - k * {x}).detach()")
 
 
-def meant(report: Report, why: str) -> Report:
-    """The same with what is wrong taken as meant, and told as not looked at."""
-    x = next((row.name.removeprefix("d") for row in report.wrong), "x")
-    how = f"`return k * {x} + ({x} - k * {x}).detach()`"
-    said = (
-        f"{why}, so its gradient differs on purpose, and is not judged; a plain forward beside it "
-        f"says what is meant, as {how}"
-    )
+def across(text: Text) -> str:
+    """How a gradient goes through what a forward returns, with `{x}` for the input."""
+    return f"{{x}} + ({_value(text)} - {{x}}).detach()"
+
+
+def meant(report: Report, why: str, how: str = "", names: Collection[str] | None = None) -> Report:
+    """The same with what is wrong taken as meant, and told as not looked at.
+
+    Args:
+        how: what a plain forward returns that says so, with `{x}` for the input.
+        names: the inputs whose gradients are; by default all that are wrong.
+    """
+    mine = [
+        row
+        for row in report.lines
+        if row.verdict in (Verdict.WRONG, Verdict.MISSING)
+        and (names is None or row.name.removeprefix("d") in names)
+    ]
+    if not mine:
+        return report
+    listed = ", ".join(row.name for row in mine)
+    said = f"{why}, so {listed} differs on purpose, and is not judged"
+    if how:
+        how = how.replace("{x}", mine[0].name.removeprefix("d"))
+        said += f"; a plain forward beside it says what is meant, as `return {how}`"
     rows = tuple(
         replace(
             row, verdict=Verdict.MEANT, kind=None, diagnosis=None, fix=None, place=None, notes=()
         )
-        if row.verdict in (Verdict.WRONG, Verdict.MISSING)
+        if row in mine
         else row
         for row in report.lines
     )
-    names = ", ".join(row.name for row in report.wrong)
-    looked = (*report.not_looked_at, f"whether {names} is what is meant")
+    looked = (*report.not_looked_at, f"whether {listed} is what is meant")
     return replace(report, lines=rows, notes=(*report.notes, said), not_looked_at=looked)
+
+
+def _value(text: Text) -> str:
+    """What its forward returns, as it is written there."""
+    last = text.forward.body[-1]
+    value = last.value if isinstance(last, ast.Return) else None
+    return "y" if value is None or isinstance(value, ast.Tuple) else ast.unparse(value)
 
 
 def _copied(node: ast.expr, text: Text) -> str | None:
@@ -225,6 +277,27 @@ class _Change(ast.NodeTransformer):
         kept = f"({x}).{WINDOW}" if self.window else f"({x})"
         text = f"{kept} + ({ast.unparse(node)} - {kept}).detach()"
         return _at(ast.parse(text, mode="eval").body, node)
+
+
+class _Through:
+    """The gradient of what is returned goes through to an expression as well."""
+
+    def __init__(self, kept: str) -> None:
+        self.kept = kept
+
+    def __call__(self, function: ast.FunctionDef) -> ast.FunctionDef:
+        found: ast.FunctionDef = copy.deepcopy(function)
+        last = found.body[-1]
+        assert isinstance(last, ast.Return)
+        assert last.value is not None
+        first = last.value.elts[0] if isinstance(last.value, ast.Tuple) else last.value
+        through = f"{ast.unparse(first)} + ({self.kept} - {self.kept}.detach())"
+        new = _at(ast.parse(through, mode="eval").body, first)
+        if isinstance(last.value, ast.Tuple):
+            last.value.elts[0] = new
+        else:
+            last.value = new
+        return ast.fix_missing_locations(found)
 
 
 Node = TypeVar("Node", bound=ast.AST)

@@ -24,6 +24,8 @@ from gradninja.check.functions.held import (
 )
 from gradninja.check.given.backward_text import Within
 from gradninja.check.given.plan import bound, written
+from gradninja.lines.given.source import Source, of_live
+from gradninja.lines.scope import run_tree
 
 Node = TypeVar("Node", bound=ast.AST)
 Note = Callable[[str], object]
@@ -37,6 +39,14 @@ def plain_forward(text: Text) -> tuple[ast.FunctionDef, Held]:
         Unreadable: `ctx` is used in a way that is not followed.
     """
     return _Forward(text).made()
+
+
+def source_of(text: Text, forward: ast.FunctionDef) -> Source:
+    """The plain forward with what stands around it: a function of our own, in its own module."""
+    scope = dict(text.namespace)
+    run_tree([forward], scope, text.file)
+    live = scope[forward.name]
+    return of_live(text.text, text.file, text.tree, forward, live)
 
 
 class _Forward:
