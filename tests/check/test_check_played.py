@@ -186,7 +186,8 @@ RIGHT = {
     "rounding": ("torch.round(x / scale) * scale", "g", Verdict.CLOSE),
     "a sign in a window": ("torch.sign(x)", "g * (x.abs() <= 1)", Verdict.CLOSE),
     "a threshold": ("(x > 0).float()", "g.clone()", Verdict.CLOSE),
-    "another step": ("torch.nn.functional.one_hot(x.argmax(), 12) * 1.0", "g", Verdict.MEANT),
+    "another step": ("torch.nn.functional.one_hot(x.argmax(), 12) * 1.0", "g", Verdict.CLOSE),
+    "a slope of its own": ("(x > 0).float()", "g / (1 + x.abs()) ** 2", Verdict.MEANT),
 }
 
 
