@@ -188,6 +188,27 @@ def test_an_update_of_its_own_is_no_gradient(function: Any, wrong: list[str]) ->
     assert _meant(report, "dcenters")
 
 
+class Rotated(torch.autograd.Function):
+    """What is returned is complex: its numbers are no steps."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(z, b)
+        return z * b
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        z, b = ctx.saved_tensors
+        return g * b, (g * z).real.sum(0)
+
+
+def test_a_complex_output_takes_no_steps() -> None:
+    z = torch.complex(X, X.flip(0))
+    report = check(Rotated, inputs={"z": z, "b": X[0].clone()})
+    (row,) = report.wrong
+    assert row.name == "db" and row.fix is not None and ".conj()" in row.fix, str(report)
+
+
 class Learnt(torch.autograd.Function):
     """LSQ: the step's gradient is times a number that the forward does nothing with."""
 

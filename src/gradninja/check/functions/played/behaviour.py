@@ -35,7 +35,7 @@ class Behaviour:
         found = set()
         for name in self.floats:
             value = self.given[name]
-            sign = torch.randn(value.shape, generator=generator, dtype=value.dtype).sign()
+            sign = torch.randn(value.shape, generator=generator, dtype=value.dtype).sgn()
             pair = self._outputs({}), self._outputs({name: value * (1 + MOVED * sign)})
             if all(pair) and all(map(_only_steps, *pair)):
                 found.add(name)
@@ -117,6 +117,8 @@ class Behaviour:
 
 
 def _is_own_slope(one: torch.Tensor, other: torch.Tensor, fewest: int) -> bool:
+    if one.is_complex():
+        return False
     size = float(one.abs().max()) if one.numel() else 0.0
     level = LEVEL * size
     if not size > 0 or not bool(((one - other).abs() <= level).all()):
@@ -131,17 +133,20 @@ def _only_steps(one: Any, other: Any) -> bool:
         return True
     if not _floats(other) or one.shape != other.shape:
         return False
-    size = max(float(one.abs().max()), 1.0) if one.numel() else 1.0
+    size = float(torch.maximum(one.abs(), other.abs()).max()) if one.numel() else 0.0
     off = (one - other).abs()
     return bool(((off <= NOISE * size) | (off >= JUMP * size)).all())
 
 
 def _floats(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
+    """Whether it is what gradients are of, complex numbers included."""
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 def _wide(value: Any) -> Any:
-    return value.detach().double() if _floats(value) else value
+    if not _floats(value):
+        return value
+    return value.detach().to(torch.complex128 if value.is_complex() else torch.float64)
 
 
 @contextmanager
