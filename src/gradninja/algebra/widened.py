@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Program
 from gradninja.lines.scope import LIBRARY, value_of
 
@@ -51,10 +52,15 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
+def _floats(value: Any) -> list[torch.Tensor]:
+    """The float tensors that a value is, or holds."""
+    several = value if isinstance(value, tuple | list) else (value,)
+    return [v for v in several if _is_float(v)]
+
+
 def is_narrow(value: Any) -> bool:
     """Whether a value is, or holds, a float tensor of another dtype than float64."""
-    several = value if isinstance(value, tuple | list) else (value,)
-    return any(_is_float(v) and v.dtype != torch.float64 for v in several)
+    return any(v.dtype != torch.float64 for v in _floats(value))
 
 
 def widened(program: Program) -> Program:
@@ -62,43 +68,80 @@ def widened(program: Program) -> Program:
 
     What the algebra finds is proven on values: to 1e-9 on these, to 1e-6 on those of `x.float()`.
     """
+    if any(is_narrow(each.value) for each in program.inputs):
+        return program
+    program = _as_called(program)
     exprs = [expr for line in program.lines for expr in line.expr.walk()]
-    given = {each.name: each.value for each in program.inputs}
-    if any(map(is_narrow, given.values())) or any(expr.random for expr in exprs):
+    if any(expr.random for expr in exprs) or not any(is_narrow(expr.value) for expr in exprs):
         return program
-    if not any(is_narrow(expr.value) for expr in exprs):
-        return program
-    scope: dict[str, Any] = {**LIBRARY, **program.namespace, **given}
-    made: dict[int, Expr] = {}
-    follows = {name for name, value in given.items() if _is_float(value)}  # inputs' dtypes
+    scope = _scope(program)
 
-    def as_inputs(expr: Expr) -> bool:
-        return any(e.op == NAME and str(e) in follows for e in expr.walk())
+    def value(expr: Expr, args: Sequence[Expr]) -> Any:
+        if expr.op == TUPLE:
+            return type(expr.value)(arg.value for arg in args)
+        if expr.op == ITEM:
+            return args[0].value[args[1].value]
+        if expr.op == NAME:
+            return scope[str(expr)]
+        return expr.value if expr.op == STATIC else _run(expr, scope)
 
     def wide(expr: Expr) -> Expr:
-        if id(expr) not in made:
-            args = tuple(map(wide, expr.args))
-            kwargs = {key: wide(value) for key, value in expr.kwargs.items()}
-            value = expr.value
-            if expr.op == TUPLE:
-                value = type(expr.value)(arg.value for arg in args)
-            elif expr.op == ITEM:
-                value = args[0].value[args[1].value]
-            elif expr.op == NAME:
-                value = scope[str(expr)]
-            elif expr.op != STATIC:
-                value = value_of(str(expr), scope)
-                value = tuple(value) if isinstance(value, list | tuple) else value
-            new = _is_float(expr.value) and not as_inputs(expr)
-            dtype = expr.value.dtype if new else None
-            made[id(expr)] = replace(expr, args=args, kwargs=kwargs, value=value, dtype=dtype)
-        return made[id(expr)]
+        args = tuple(map(wide, expr.args))
+        kwargs = {key: wide(each) for key, each in expr.kwargs.items()}
+        return replace(expr, args=args, kwargs=kwargs, value=value(expr, args))
 
     lines = []
     with Wide(), torch.no_grad():
         for line in program.lines:
             lines.append(replace(line, expr=wide(line.expr)))
-            follows |= set(line.targets) if as_inputs(line.expr) else set()
             scope.update(zip(line.targets, lines[-1].outputs, strict=True))
     parts = {field.name: getattr(program, field.name) for field in fields(program)}
     return Widened(**{**parts, "lines": tuple(lines)})
+
+
+def _as_called(program: Program) -> Program:
+    """The program where floats that do not follow the inputs' know what they are when called.
+
+    It was read where new tensors are float64; they are float32 beside a float64 input.
+    """
+    scope = _scope(program)
+    follows = {each.name for each in program.inputs if _floats(each.value)}
+
+    def as_inputs(expr: Expr) -> bool:
+        """Whether its dtype is an input's: of `x * 2`, and not of `torch.ones(len(x))`."""
+        if expr.op == NAME:
+            return str(expr) in follows
+        typed = bool(_floats(expr.value)) or isinstance(expr.value, torch.dtype)
+        return typed and any(map(as_inputs, expr.operands))
+
+    def told(expr: Expr) -> Expr:
+        dtype = None
+        if isinstance(expr.value, torch.Tensor) and _floats(expr.value) and not as_inputs(expr):
+            dtype = _run(expr, scope).dtype
+        args = tuple(map(told, expr.args))
+        kwargs = {key: told(each) for key, each in expr.kwargs.items()}
+        return replace(expr, args=args, kwargs=kwargs, dtype=dtype)
+
+    lines = []
+    with default_dtype(torch.float32), torch.random.fork_rng(devices=[]), torch.no_grad():
+        for line in program.lines:
+            lines.append(replace(line, expr=told(line.expr)))
+            if as_inputs(line.expr):
+                follows |= set(line.targets)
+                scope.update(zip(line.targets, line.outputs, strict=True))
+            else:
+                found = _run(line.expr, scope)
+                several = found if len(line.targets) > 1 else (found,)
+                scope.update(zip(line.targets, several, strict=True))
+    return replace(program, lines=tuple(lines))
+
+
+def _scope(program: Program) -> dict[str, Any]:
+    """What a program's lines may name but other lines."""
+    given = {each.name: each.value for each in program.inputs}
+    return {**LIBRARY, **program.namespace, **given}
+
+
+def _run(expr: Expr, scope: dict[str, Any]) -> Any:
+    found = value_of(str(expr), scope)
+    return tuple(found) if isinstance(found, list | tuple) else found

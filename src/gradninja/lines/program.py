@@ -47,7 +47,7 @@ class Expr:
     differentiable: bool = False  # a float tensor that depends on a wanted float input
     random: bool = False  # evaluating it again would give another value
     sized: bool = False  # a Python value that was computed from a tensor's sizes
-    dtype: torch.dtype | None = None  # that it always has, where its value is wider
+    dtype: torch.dtype | None = None  # when called, of a float that does not follow the inputs
 
     @property
     def is_tensor(self) -> bool:

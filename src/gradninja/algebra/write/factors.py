@@ -88,18 +88,30 @@ def narrow(tree: Product, parts: Sequence[Tree], wanted: int) -> Tree | None:
     """The factor, of those in the order in which they are written, that must be made wider.
 
     Plain numbers would be rounded with a first factor that is narrower than the result; and what
-    has no axes does not make wider what has some.
+    has no axes does not make wider what has some: it is rounded with the first that has.
     """
     lead = next((part for part in parts if not static(part)), None)
     if lead is not None and bits(lead) < max(wanted, bits(tree)) and _is_fractional(tree):
         return lead
-    spread = [part for part in parts if part.indices]
-    return spread[0] if spread and max(map(bits, spread)) < min(wanted, bits(tree)) else None
+    first = next((part for part in parts if _has_axes(part)), None)
+    if first is None or not bits(first) < min(wanted, bits(tree)):
+        return None
+    rounded = any(bits(part) > bits(first) for part in parts if not _has_axes(part))
+    return first if rounded else None
+
+
+def _has_axes(part: Tree) -> bool:
+    """Whether it may have some: of one element at the sizes that it was read with, perhaps."""
+    return bool(part.indices) or any(
+        isinstance(leaf.node.value, torch.Tensor) and leaf.node.value.ndim > 0
+        for leaf in leaves(part)
+    )
 
 
 def _is_fractional(tree: Product) -> bool:
-    """Whether a product has plain numbers that are no whole ones."""
-    return tree.number.denominator != 1 or any(
+    """Whether a product has plain numbers that float32 does not hold as they are."""
+    below = tree.number.denominator
+    return below & (below - 1) != 0 or any(
         static(part) and not (_is_size(part) and power > 0 and power.denominator == 1)
         for part, power in tree.parts
     )
