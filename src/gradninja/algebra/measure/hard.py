@@ -30,6 +30,7 @@ POINTS: dict[str, Callable[[Tensor], Tensor]] = {
     "small values": lambda value: 1e-12 * value,
     "tiny values": lambda value: 1e-30 * value.sign(),
     "large values": lambda value: 10 * value,  # all at once: products of them are huge
+    "far values": lambda value: 1e10 * value,
     "saturated values": lambda value: 40 * value.sign(),
     "negative values": lambda value: -value.abs(),
     "positive values": torch.abs,
@@ -39,6 +40,9 @@ ALONE: dict[str, Callable[[Tensor], Tensor]] = {  # an input is moved to by itse
     **{word: POINTS[word] for word in ("zeros", "small values", "tiny values")},
     "huge values": lambda value: 100 * value,
 }
+# A cube is a float32 there, a fifth power is not. What is rounded is too much to be compared: a form
+# is to overflow no sooner than the derived lines.
+FAR = "far values"
 BESIDE = 1e-3  # how far from a 0 both sides are looked at, where autograd takes one of them
 WORK = 1500  # lines that run at hard points, so that a long text is tried at fewer of them
 FEWEST = 8  # points that any text is tried at
@@ -79,6 +83,10 @@ def broken_at(
                 found = _run(text, low)
             for name, gradient in zip(mine, gradients, strict=True):
                 of = found[name], near[gradient], want[gradient]
+                if point == FAR:
+                    if _overflows(*of):
+                        return gradient, point
+                    continue
                 share = LARGE_SHARE if point.startswith(LARGE) else SHARE
                 if _holds(*of, share) or _holds(*of, share, _on_the_way(derived, want)):
                     continue
@@ -155,6 +163,12 @@ def _run(text: str, values: Values) -> Values:
 def _on_the_way(derived: Backward, values: Values) -> float:
     """The largest of all gradients, those of intermediates among them."""
     return max((_largest(values[s.target]) for s in derived.statements), default=0.0)
+
+
+def _overflows(mine: Tensor, near: Tensor, want: Tensor) -> bool:
+    """Whether a gradient is no number where the derived one is, and the right one."""
+    right = (near - want).abs() <= SHARE * want.abs()
+    return not bool(mine[right].isfinite().all())
 
 
 def _holds(mine: Tensor, near: Tensor, want: Tensor, part: float, largest: float = 0.0) -> bool:
