@@ -148,3 +148,36 @@ def test_a_text_that_breaks_at_a_hard_point_is_seen(steps: str, shapes: str, lin
     statements = [s for s in derived.statements if s.target != target]
     found = broken_at([[*statements, planted]], derived, derived)
     assert found is not None and found[0] == target
+
+
+@pytest.mark.parametrize(
+    ("steps", "read", "called"),
+    [
+        ("return (l * x).square().sum()", (4, 1), (4, 5)),
+        ("h = l * x; return (h / h.numel()) @ h.mT", (4, 2), (4, 3)),
+    ],
+)
+def test_what_is_new_rounds_nothing_at_sizes_that_were_not_read(
+    steps: str, read: tuple[int, int], called: tuple[int, int]
+) -> None:
+    """A third is rounded in float32; 0 and 1, which are all that is read with, are not."""
+    text = f"def forward(x):\n    l = torch.linspace(0, 1, x.shape[-1]); {steps}\n"
+    back = gn.fuse(text, {"x": drawn(*read)})
+    assert not back.dropped, back.dropped
+    scope = dict(LIBRARY)
+    exec(text, scope)
+    leaf = drawn(*called).requires_grad_()
+    out = scope["forward"](leaf)
+    grad = drawn(*out.shape, seed=1) / 3
+    (want,) = torch.autograd.grad(out, leaf, grad)
+    found = back({"x": leaf.detach()}, grad)["dx"]
+    torch.testing.assert_close(found, want, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("step", ["-(x**3) * torch.sigmoid(-(x**3))", "(x**3) * (x**3).tanh()"])
+def test_a_form_overflows_no_sooner_than_the_derived_lines(step: str) -> None:
+    text = f"def forward(x):\n    return ({step}).sum()"
+    inputs = {"x": 1e10 * drawn(3, 2).float()}
+    derived, fused = (way(text, {"x": drawn(3, 2)})(inputs)["dx"] for way in (gn.derive, gn.fuse))
+    assert derived.isfinite().all()
+    torch.testing.assert_close(fused, derived)

@@ -211,3 +211,34 @@ def forward(x: Float[Tensor, "n 6144"]):
     q, k, v = x.split([4096, 1024, 1024], dim=-1)
     (q.sum(-1) * k.sum(-1) + v.sum(-1)).sum().backward()
     torch.testing.assert_close(gn.derive(text)({"x": x.detach()})["dx"], x.grad)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    ["x.unbind(0)[-1]", "torch.unbind(x)[-2]", "x.split(2)[-1][0]", "[*x.split(1)][-1][0]"],
+)
+def test_which_of_several_is_the_last_is_asked_at_each_size(taken: str) -> None:
+    """What it is read as does not show in a gradient that it only masks."""
+    text = f"def forward(x):\n    return x.masked_fill({taken} > 0, 0.0).exp().sum()\n"
+    back = gn.derive(text, {"x": torch.randn(4, 6).double()})
+    for rows in (3, 4, 5, 6):
+        x = torch.randn(rows, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(rows))
+        leaf = x.clone().requires_grad_()
+        scope = {"torch": torch}
+        exec(text, scope)
+        (want,) = torch.autograd.grad(scope["forward"](leaf), leaf)
+        try:
+            found = back({"x": x})["dx"]
+        except gn.GradninjaError:
+            assert rows != 4
+        else:
+            torch.testing.assert_close(found, want)
+
+
+def test_the_first_of_several_is_that_at_any_size() -> None:
+    text = "def forward(x):\n    return x.masked_fill(x.unbind(0)[0] > 0, 0.0).exp().sum()\n"
+    back = gn.derive(text, {"x": torch.ones(3, 2).double()})
+    for rows in (1, 3, 5):
+        x = torch.ones(rows, 2).double()
+        assert not back({"x": x})["dx"].any()
+        torch.testing.assert_close(back({"x": -x})["dx"], (-x).exp())

@@ -40,8 +40,8 @@ ALONE: dict[str, Callable[[Tensor], Tensor]] = {  # an input is moved to by itse
     **{word: POINTS[word] for word in ("zeros", "small values", "tiny values")},
     "huge values": lambda value: 100 * value,
 }
-# A cube is a float32 there, a fifth power is not. What is rounded is too much to be compared: a form
-# is to overflow no sooner than the derived lines.
+# A cube is a float32 there, a fifth power is not. Rounding is too much for values to be compared: a
+# form is to overflow no sooner than the derived lines.
 FAR = "far values"
 BESIDE = 1e-3  # how far from a 0 both sides are looked at, where autograd takes one of them
 WORK = 1500  # lines that run at hard points, so that a long text is tried at fewer of them

@@ -70,6 +70,8 @@ def read_subscript(reading: Reading, node: ast.Subscript) -> Expr:
         if written and found.op == STATIC and is_plain(found.value) and not owner.sized:
             return reading.static(node, found.value, literal(found.value))
         return found
+    if owner.op != TUPLE and isinstance(index.value, int) and 0 <= index.value < len(owner.value):
+        return reading.item(node, owner, index.value)  # there, however many come after it
     keyed = owner.op == TUPLE and isinstance(owner.value, dict)
     keyed = keyed and not (isinstance(owner.value, Record) and isinstance(index.value, int))
     elements: Any = (

@@ -85,6 +85,8 @@ def elements_of(reading: Reading, node: ast.AST, several: Expr) -> list[Expr]:
         assume_length(reading, several)
         return [_element_at(reading, node, several, i) for i in range(len(several.value))]
     if isinstance(several.value, tuple) and several.op != STATIC:
+        if _is_cut(several):
+            assume_length(reading, several)
         return [reading.item(node, several, i) for i in range(len(several.value))]
     try:
         values = list(fence.static_call(list, several.value))
@@ -103,6 +105,13 @@ def _element_at(reading: Reading, node: ast.AST, tensor: Expr, index: int) -> Ex
     at = reading.static(node, index, ast.Constant(index))
     syntax = ast.Subscript(tensor.syntax, ast.Constant(index), ast.Load())
     return reading.operation(node, "[]", (tensor, at), syntax, operator.getitem)
+
+
+def _is_cut(several: Expr) -> bool:
+    """Whether an operation gives pieces of a tensor, of which sizes may make more or fewer."""
+    tensors = [of.value for of in several.args if of.is_tensor]
+    memory = {of.untyped_storage().data_ptr() for of in tensors}
+    return all(piece.untyped_storage().data_ptr() in memory for piece in several.value)
 
 
 def placed(reading: Reading, index: Expr) -> Expr:
