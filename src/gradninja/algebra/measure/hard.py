@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradninja.algebra.measure.precision import held, single
+from gradninja.algebra.measure.precision import held, lower
 from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
 from gradninja.derive.holding.dtypes import default_dtype
@@ -66,7 +66,8 @@ def broken_at(
     truth, texts = _text(derived.statements), [_text(form) for form in forms]
     for point, inputs in _some(list(_points(fused)), len(derived.statements)):
         double = point.startswith(DOUBLE)
-        as_low, dtype = (held, torch.float64) if double else (single, torch.float32)
+        as_low = held if double else lower(fused.program)
+        dtype = torch.float64 if double else torch.float32
         try:
             with as_valued(fused.program):
                 true = _values(fused, inputs, held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from gradninja.algebra.widened import as_valued
 from gradninja.derive import Backward
 from gradninja.derive.holding.against_autograd import drawn_like
+from gradninja.lines import Program
 from gradninja.lines.scope import value_of
 
 # Errors of a few units in the last place are not told apart.
@@ -60,6 +61,16 @@ def held(value: Any) -> Any:
     return low.double() if low is not value else value
 
 
+def lower(program: Program) -> Callable[[Any], Any]:
+    """How the inputs of a program are taken to float32, where digits and range are short.
+
+    What was read in several precisions stays in them: its lines are made for these.
+    """
+    given = (each.value for each in program.inputs)
+    floats = {v.dtype for v in given if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    return single if len(floats) < 2 else held
+
+
 def keeps_digits(candidate: ast.expr, other: ast.expr, values: Mapping[str, Any]) -> bool:
     """Whether one expression is in float32 no further from the other's float64 value."""
     named = {n.id for e in (candidate, other) for n in ast.walk(e) if isinstance(n, ast.Name)}
@@ -86,8 +97,9 @@ def compare(fused: Backward, derived: Backward) -> list[Errors]:
         }
         values = derived.program.values
         seeds = tuple(held(drawn_like(values[name], generator)) for name in derived.outputs)
-        low = {name: single(value) for name, value in inputs.items()}
-        low_seeds = tuple(single(seed) for seed in seeds)
+        as_low = lower(derived.program)
+        low = {name: as_low(value) for name, value in inputs.items()}
+        low_seeds = tuple(as_low(seed) for seed in seeds)
         try:
             with as_valued(fused.program):
                 true = derived(inputs, seeds)
