@@ -21,6 +21,7 @@ from gradninja.algebra.index.terms import (
 )
 
 MOST_TERMS = 48  # a gradient of more terms is not looked at
+MOST_FACTORS = 12  # what is a product of more is not written out, or a chain of products grows
 
 
 class TooLong(Exception):
@@ -297,6 +298,8 @@ class Normal:
         found = self._normal(terms)
         if len(found) == 1 and not node.atomic:
             term = found[0]
+            if len(term.powers) > MOST_FACTORS:
+                return
             inner = {f[0] for f, _ in term.powers if term.bound & set(f[1])}
             if not term.bound or (len(inner) > 1 and self._is_worth(node)):
                 self.forms[node.number] = found
