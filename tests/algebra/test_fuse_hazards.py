@@ -19,7 +19,9 @@ from catalogue import DISTINCT, EQUAL, Cataloged, autograd, call, cotangents, di
 from gradninja.algebra import engine
 from gradninja.algebra.index.normal import Normal
 from gradninja.algebra.index.terms import indices_of
+from gradninja.algebra.ops.lowering import Lowering
 from gradninja.lines.scope import LIBRARY
+from gradninja.rules import BOOK
 
 # What PyTorch thinks of a deprecated spelling is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -212,6 +214,45 @@ COINCIDING = [
     *(program for program in catalogue.collect() if program.theme in THEMES),
     *fuse_targets.collect(),
 ]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "y = x * (w + x) - x * w - x * x",
+        "a = x * (w + x) - x * w; y = a - x * x",
+        "y = (x + w) * w - x * w - w * w",
+    ],
+)
+def test_what_cancels_once_it_is_folded_into_a_name_is_0(steps: str) -> None:
+    text = forward_of(steps, 'x: Float[Tensor, "n d"], w: Float[Tensor, "d"]')
+    back = gn.fuse(text)
+    assert not back.dropped and "dx = torch.full_like(x, 0)" in back.source, back.source
+    assert [line.name for line in back.lines] == ["dx", "dw"], back.source  # and no part of it
+    _, grads = truth_of(text, {"x": drawn(6, 5), "w": drawn(5, seed=1)})
+    for gradient in call(back, {"x": drawn(6, 5), "w": drawn(5, seed=1)}, grads).values():
+        assert not gradient.any()
+
+
+@pytest.mark.parametrize(
+    "step", ["x * torch.sigmoid(x)", "x / (1 + x * x)", "x * w * torch.cos(x)"]
+)
+def test_a_chain_of_products_is_not_written_out_in_one(step: str) -> None:
+    """Else what there is to do grows with the square of its length."""
+    steps = "; ".join([f"x = {step}"] * 30 + ["y = x"])
+    program = gn.derive(forward_of(steps, 'x: Float[Tensor, "n d"], w: Float[Tensor, "d"]')).program
+    normal = Normal(Lowering(program, BOOK).graph)
+    assert max(len(term.powers) for form in normal.forms.values() for term in form) <= 12
+
+
+def test_inputs_of_several_precisions_are_fused_in_them() -> None:
+    text = forward_of("h = z + z.double() * w; y = h.sum(1).tanh()", "z, w")
+    inputs = {"z": drawn(4, 3), "w": drawn(3, seed=1).float()}
+    back = gn.fuse(text, inputs)
+    assert not back.dropped and "answered in one go" in back.source, (back.dropped, back.source)
+    truth, grads = truth_of(text, inputs)
+    for name, gradient in call(back, inputs, grads).items():
+        torch.testing.assert_close(gradient, truth[name])
 
 
 @pytest.mark.parametrize("program", COINCIDING, ids=lambda program: program.name)

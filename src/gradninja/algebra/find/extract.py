@@ -76,7 +76,7 @@ class Extractor:
     def extract(self, terms: Sequence[Term]) -> Tree:
         """The cheapest expression found for the terms, sums kept in one piece."""
         forest = Forest(self._sizes(terms), self.prices, self.kept)
-        return self.combine(forest, [self._best(forest, term) for term in terms])
+        return self.combine(forest, _added(forest, [self._best(forest, term) for term in terms]))
 
     def _opened(self, terms: Sequence[Term]) -> Iterable[list[Term]]:
         """The same terms with sums that have no name, such as `1 - p`, multiplied out."""
@@ -318,6 +318,17 @@ def _is_sum(node: Node) -> bool:
 def negated(forest: Forest, tree: Total) -> Tree:
     """A sum with all its signs turned."""
     return forest.total(forest.product(-part.number, part.parts) for part in tree.parts)
+
+
+def _added(forest: Forest, products: Sequence[Product]) -> list[Product]:
+    """Products added up that are alike, as what is folded into one name is; without those of 0."""
+    numbers: dict[tuple[tuple[str, Fraction], ...], Fraction] = {}
+    parts: dict[tuple[tuple[str, Fraction], ...], Sequence[tuple[Tree, Fraction]]] = {}
+    for product in products:
+        key = tuple((tree.key, power) for tree, power in product.parts)
+        numbers[key] = numbers.get(key, Fraction(0)) + product.number
+        parts[key] = product.parts
+    return [forest.product(number, parts[key]) for key, number in numbers.items() if number]
 
 
 def _merge(

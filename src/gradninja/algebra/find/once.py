@@ -1,5 +1,7 @@
-"""What is used once needs no name: parts of lines that were named for the walk, and other names
-for the same."""
+"""What is used once needs no name, and what is not used no line.
+
+Of parts of lines that were named for the walk, and of other names for the same.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def put_in(statements: Sequence[Statement], kept: Collection[str]) -> list[State
 
     `kept`: the names of gradients that stay whatever they are.
     """
-    found = list(statements)
+    found = _needed(statements, kept)
     at = 0
     while at < len(found):
         user = _user(found, at, kept)
@@ -36,6 +38,17 @@ def put_in(statements: Sequence[Statement], kept: Collection[str]) -> list[State
         found[user - 1] = _with(found[user - 1], first)
         at = max(0, at - 1)
     return found
+
+
+def _needed(statements: Sequence[Statement], kept: Collection[str]) -> list[Statement]:
+    """Without the parts that no gradient is made of, as what cancels leaves them."""
+    found: list[Statement] = []
+    read = set(kept)
+    for statement in reversed(statements):
+        if statement.target in read:
+            found.append(statement)
+            read |= {node.id for node in ast.walk(_tree(statement)) if isinstance(node, ast.Name)}
+    return found[::-1]
 
 
 def _user(statements: list[Statement], at: int, kept: Collection[str]) -> int | None:
@@ -56,9 +69,7 @@ def _user(statements: list[Statement], at: int, kept: Collection[str]) -> int | 
         return None  # it may have been written to by then
     user = rest[place]
     # What a person's own helper does twice, a comprehension or a scatter, it would do with it, too.
-    within = user.value if user.scatter is None else user.scatter
-    assert within is not None
-    if any(isinstance(node, ast.comprehension | ast.Lambda) for node in ast.walk(within)):
+    if any(isinstance(node, ast.comprehension | ast.Lambda) for node in ast.walk(_tree(user))):
         return None
     if user.scatter is not None and user.target in reads:
         return None
@@ -66,9 +77,16 @@ def _user(statements: list[Statement], at: int, kept: Collection[str]) -> int | 
 
 
 def _uses(statement: Statement, name: str) -> int:
+    return sum(
+        isinstance(node, ast.Name) and node.id == name for node in ast.walk(_tree(statement))
+    )
+
+
+def _tree(statement: Statement) -> ast.AST:
+    """The expression that a statement computes with."""
     tree = statement.value if statement.scatter is None else statement.scatter
     assert tree is not None
-    return sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
+    return tree
 
 
 def _with(statement: Statement, first: Statement) -> Statement:
