@@ -80,7 +80,8 @@ def call_inputs(function: Callable[[], Any], source: Source | None) -> Mapping[s
         raise
     except BaseException as error:  # the person's own code: their error, told as such
         raise ReadError(f"`inputs()` does not run: {told(error)}", spot=spot) from None
-    if source is not None:  # one tensor, or several by place, as `derive` takes them
+    placed = isinstance(found, torch.Tensor | np.ndarray | tuple | list)
+    if placed and source is not None:  # one tensor, or several by place, as `derive` takes them
         formals = [one.arg for one in ast.walk(source.function.args) if isinstance(one, ast.arg)]
         found = by_name(found, [name for name in formals if name != "self"])
     if not isinstance(found, Mapping):
