@@ -174,6 +174,14 @@ def test_what_is_new_rounds_nothing_at_sizes_that_were_not_read(
     torch.testing.assert_close(found, want, rtol=1e-13, atol=1e-13)
 
 
+def test_new_tensors_that_do_not_run_beside_doubles_are_fused_as_they_are_read() -> None:
+    text = (
+        "def forward(x):\n    m = torch.eye(3) @ torch.ones(3, 3, dtype=torch.float64)\n"
+        "    return (m * x / 3).square().sum()\n"
+    )
+    assert gn.fuse(text, {"x": drawn(3, 3)}).source
+
+
 @pytest.mark.parametrize("step", ["-(x**3) * torch.sigmoid(-(x**3))", "(x**3) * (x**3).tanh()"])
 def test_a_form_overflows_no_sooner_than_the_derived_lines(step: str) -> None:
     text = f"def forward(x):\n    return ({step}).sum()"

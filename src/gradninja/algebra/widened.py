@@ -102,8 +102,16 @@ def widened(program: Program) -> Program:
 def _as_called(program: Program) -> Program:
     """The program where floats that do not follow the inputs' know what they are when called.
 
-    It was read where new tensors are float64; they are float32 beside a float64 input.
+    It was read where new tensors are float64; they are float32 beside a float64 input. Lines that
+    do not run on these, as `torch.eye(n) @ doubles`, are left as they were read.
     """
+    try:
+        return _told(program)
+    except (RuntimeError, TypeError):
+        return program
+
+
+def _told(program: Program) -> Program:
     scope = _scope(program)
     follows = {each.name for each in program.inputs if _floats(each.value)}
 

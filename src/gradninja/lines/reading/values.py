@@ -111,7 +111,10 @@ def _is_cut(several: Expr) -> bool:
     """Whether an operation gives pieces of a tensor, of which sizes may make more or fewer."""
     tensors = [of.value for of in several.args if of.is_tensor]
     memory = {of.untyped_storage().data_ptr() for of in tensors}
-    return all(piece.untyped_storage().data_ptr() in memory for piece in several.value)
+    return all(
+        isinstance(piece, torch.Tensor) and piece.untyped_storage().data_ptr() in memory
+        for piece in several.value
+    )
 
 
 def placed(reading: Reading, index: Expr) -> Expr:
