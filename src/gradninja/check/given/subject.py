@@ -23,6 +23,7 @@ from gradninja.derive import Backward, derive, read_program
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import ReadError
 from gradninja.lines import Program
+from gradninja.lines.given.named_file import is_named, is_text
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load, where_to_put
 from gradninja.lines.modules.finding import MAKER, found_live
@@ -73,7 +74,8 @@ def resolve(forward: Any, backward: Any, inputs: Mapping[str, Any] | None) -> Su
         forward, backward, inputs = _of_module(forward, backward, inputs)
     if isinstance(forward, types.FunctionType):
         return _of_function(forward, backward, inputs)
-    if not (isinstance(forward, tuple) or callable(forward)):
+    pair = isinstance(forward, tuple) and len(forward) == 2 and all(map(callable, forward))
+    if not (pair or callable(forward)):
         return _of_text(forward, backward, inputs)
     if backward is not None:
         raise CheckError(
@@ -153,7 +155,7 @@ def _given(
 
 def _of_module(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any, Any]:
     """A module's forward as the lines that it is read as, which a backward answers."""
-    named = isinstance(forward, str | Path) and "\n" not in str(forward)
+    named = is_named(forward)
     path, _, name = str(forward).partition(".py:") if named else ("", "", "")
     if backward is None and not (named and (name or _says(str(forward)))):
         return forward, backward, inputs
@@ -193,7 +195,7 @@ def _parameters(backward: Any) -> set[str]:
     if isinstance(backward, types.FunctionType):
         formals = inspect.signature(backward).parameters.values()
         return {f.name for f in formals if f.default is f.empty}
-    if not isinstance(backward, str) or "\n" not in backward:
+    if not is_text(backward):
         return set()
     try:
         source = load(backward, default="backward")

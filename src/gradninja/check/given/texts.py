@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gradninja.errors import NOT_PYTHON, ReadError
-from gradninja.files import read_text
+from gradninja.lines.given.named_file import file_and_name, is_text, read_python
 from gradninja.lines.given.notebook_cells import without_magics
 
 
@@ -40,7 +40,7 @@ class Text:
 
 
 def text_at(given: str | Path, called: str) -> Text:
-    """The text of `FILE.py`, of `FILE.py:name`, or one that is given itself, with a line break.
+    """The text of `FILE.py`, of `FILE.py:name`, or one that is given itself.
 
     Args:
         called: what a text is called that is in no file.
@@ -48,29 +48,11 @@ def text_at(given: str | Path, called: str) -> Text:
     Raises:
         ReadError: the file cannot be read, or it is no Python.
     """
-    path, name = _split(given)
-    text = without_magics(str(given) if path is None else _read(path))
+    path, name = (None, "") if is_text(given) else file_and_name(given)
+    wanted = "the functions forward and backward"
+    text = without_magics(str(given) if path is None else read_python(path, wanted))
     file = called if path is None else str(path)
-    return Text(text, path, name, _parsed(text, file), file)
-
-
-def _split(given: str | Path) -> tuple[Path | None, str | None]:
-    if isinstance(given, str) and "\n" in given:
-        return None, None
-    path, _, name = str(given).partition(".py:")
-    return (Path(path + ".py"), name) if name else (Path(given), None)
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise ReadError(
-            f"cannot read {path}: {error.strerror or error}",
-            hint="give the path of a Python file with the functions forward and backward",
-        ) from None
-    except UnicodeDecodeError:
-        raise ReadError(f"{path} is not a text file in UTF-8") from None
+    return Text(text, path, name or None, _parsed(text, file), file)
 
 
 def _parsed(text: str, file: str) -> ast.Module:

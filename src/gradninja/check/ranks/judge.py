@@ -6,7 +6,6 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from gradninja.derive import derive
 from gradninja.derive.holding.against_autograd import cotangents_of
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import DeriveError
+from gradninja.lines.given.named_file import is_named
 from gradninja.lines.given.source import Source, load
 from gradninja.ranks import Sharded, shard
 from gradninja.ranks.mesh import Mesh, cut, largest, same
@@ -46,7 +46,7 @@ def judge(
     back = derive(forward, inputs)
     found = shard(back, split=split)
     if backward is None:
-        if not isinstance(forward, str | Path) or "\n" in str(forward):
+        if not is_named(forward):
             raise CheckError("no backward is given", hint="give it beside the forward")
         backward = f"{str(forward).partition('.py:')[0].removesuffix('.py')}.py:backward"
     source = load(backward)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gradninja.errors import NOT_PYTHON, ReadError, Spot
-from gradninja.files import read_text
+from gradninja.lines.given.named_file import file_and_name, is_text, read_python
 from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.which_forward import meant
 from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, drawers, forward_of, translated
@@ -119,7 +119,7 @@ def load(
     dialect: str | None = None,
     whole: bool = False,
 ) -> Source:
-    """The source of a function, of `FILE.py`, of `FILE.py:name`, or of text with a line break.
+    """The source of a function, of `FILE.py`, of `FILE.py:name`, or of the text itself.
 
     `dialect`: what it speaks, where that is known; `whole`: with the cache that it returns.
     A Source that was made already is handed back.
@@ -131,19 +131,10 @@ def load(
         return forward
     if callable(forward) and not isinstance(forward, str | Path):
         return _from_function(forward, dialect, whole)
-    if isinstance(forward, str) and "\n" in forward:
-        return parse(forward, "<text>", None, dialect=dialect)
-    path, _, name = str(forward).partition(".py:")
-    file = Path(path + ".py" if name else str(forward))
-    try:
-        text = read_text(file)
-    except OSError as error:
-        raise ReadError(
-            f"cannot read {file}: {error.strerror or error}",
-            hint="give the path of a Python file with a function named forward, or FILE.py:name",
-        ) from None
-    except UnicodeDecodeError:
-        raise ReadError(f"{file} is not a text file in UTF-8") from None
+    if is_text(forward):
+        return parse(forward, "<text>", None, default, dialect)
+    file, name = file_and_name(forward)
+    text = read_python(file, "a function named forward, or FILE.py:name")
     return parse(text, str(file), name or None, default, dialect)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from gradninja.errors import ReadError, Spot
 from gradninja.files import read_text
+from gradninja.lines.given.named_file import file_and_name, is_named
 from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.source import USUAL_ALIASES, aliases, constants
 from gradninja.lines.given.which_forward import meant
@@ -36,16 +37,15 @@ def found_live(forward: Any) -> Live | None:
     Raises:
         ReadError: the file does not run, or its class cannot be made without arguments.
     """
-    if isinstance(forward, str | Path) and not (isinstance(forward, str) and "\n" in forward):
-        return _in_file(str(forward))
+    if is_named(forward):
+        return _in_file(forward)
     if isinstance(forward, types.FunctionType) and forward.__name__ != "<lambda>":
         return surrounded(forward)
     return live(forward) if is_live(forward) else None
 
 
-def _in_file(forward: str) -> Live | None:
-    path, _, name = forward.partition(".py:")
-    file = Path(path + ".py" if name else forward)
+def _in_file(forward: str | Path) -> Live | None:
+    file, name = file_and_name(forward)
     try:
         text = without_magics(read_text(file))
         tree = ast.parse(text)

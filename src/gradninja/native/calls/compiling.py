@@ -16,7 +16,7 @@ from gradninja.derive import Backward, derive
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
 from gradninja.lines.given.signature import parameters
-from gradninja.lines.given.source import Source, load, parse
+from gradninja.lines.given.source import Source, load
 from gradninja.lines.modules.finding import found_live
 from gradninja.lines.modules.live import Live
 from gradninja.memory import within_what_is_there
@@ -90,7 +90,7 @@ class Compiled:
         self._held = held
         if held is not None:
             self._forward = held.instance
-        self._backward = None if backward is None else _backward(backward)
+        self._backward = None if backward is None else load(backward, "backward")
         self._wrt = wrt
         self._made: dict[object, Specialised] = {}
         formals = parameters(source, source.function, stars=held is not None)
@@ -226,9 +226,3 @@ class Compiled:
 
 def _key(arrays: Mapping[str, Any]) -> object:
     return tuple(sorted((name, kind_of(value)) for name, value in arrays.items()))
-
-
-def _backward(given: Forward) -> Source:
-    if isinstance(given, str) and "\n" in given:
-        return parse(given, "<text>", None, "backward")
-    return load(given, "backward")
