@@ -67,7 +67,7 @@ MISTAKES = [
     ("dw, db = fc.all_reduce_coalesced([dw, db]", "(dw,) = fc.all_reduce_coalesced([dw]",
      "a missing all_reduce", "db = fc.all_reduce(db, 'sum', data)", "db"),
     ("dx = dh @ w.T", 'dx = fc.all_reduce(dh @ w.T, "sum", data)', "one all_reduce too many",
-     "dx = dh @ w.T", "dx dw db"),
+     "dx = dh @ w.T", "dx"),
     ("+ 0.1 * dy\n", '+ 0.1 * dy\n    dm = fc.all_reduce(dm, "sum", data)\n    dh = dc + dm / n_all'
      " + 0.1 * dy\n", "one all_reduce too many", None, "dx dw db"),
     ('[dw, db], "sum"', '[dw, db], "avg"', "a mean for a sum",
@@ -93,6 +93,15 @@ def test_mistakes_are_named_and_mended(
     assert [line.name for line in report.wrong] == spoilt.split(), str(report)
     assert {line.kind for line in report.wrong} == {kind}
     assert {line.fix for line in report.wrong} == {fix}
+
+
+def test_what_is_summed_though_its_shares_differ_in_length_is_alone_to_blame() -> None:
+    text = BACKWARD.replace(
+        "    return dx", '    dx = fc.all_reduce(dx, "sum", data)\n    return dx'
+    )
+    (line,) = gn.check(FORWARD, text, split=SPLIT).wrong
+    assert (line.name, line.kind, line.fix) == ("dx", "one all_reduce too many", None)
+    assert line.place.startswith("take out line")
 
 
 def test_two_mistakes_are_two() -> None:

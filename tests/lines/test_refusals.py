@@ -180,6 +180,7 @@ TOLD: list[tuple[Callable[[Path], Any], str]] = [
     (axes("n " + "1+" * 200 + "1"), "it is too long"),
     (axes("n +"), "the axis `+` of `x` is not understood"),
     (lambda _: gn.derive("missing.py"), "cannot read missing.py"),
+    (lambda _: gn.derive(X), "expected, and not `dict`"),
     (file(b"\xff\xfe\x00\xd8"), "f.py"),
     (file("def inputs():\n    return 1 / 0\n" + SQUARE), "`inputs()` does not run: ZeroDivision"),
     (file("def inputs():\n    return 2\n" + SQUARE), "`inputs()` returns a int"),

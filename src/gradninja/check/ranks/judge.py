@@ -130,12 +130,16 @@ class Trial:
             f"d{name}": cut(self.truth[name], self.sharded.types[name], mesh)
             for name in self.wanted
         }
-        return Ended(held, true, max(map(largest, self.truth.values())))
+        return Ended(held, true, self._scale)
 
     @cached_property
     def truth(self) -> dict[str, Tensor]:
         """The gradients on the whole."""
         return self.back.run(self.program.values, self.cotangents)
+
+    @cached_property
+    def _scale(self) -> float:
+        return max(map(largest, self.truth.values()))
 
     @cached_property
     def cotangents(self) -> dict[str, Tensor]:
@@ -180,8 +184,11 @@ class Trial:
             if isinstance(stopped.__cause__, NameError | AttributeError | TypeError):
                 raise CheckError(stopped.message, hint=stopped.hint)  # of one rank, too
         mends = self._mends(wrong) if wrong else {}
-        if stopped is not None and not any(mends.values()):
-            raise CheckError(stopped.message, hint=stopped.hint)
+        if stopped is not None:
+            if not any(mends.values()):
+                raise CheckError(stopped.message, hint=stopped.hint)
+            # Ranks that did not meet gave nothing: to blame is what is made of the mended lines.
+            wrong -= {name for name, edit in mends.items() if edit and not self._made(name, edit)}
         lines = tuple(self._line(f"d{name}", ends, wrong, mends) for name in self.wanted)
         split = ", ".join(
             f"{axis.name} over {of}"
@@ -259,7 +266,7 @@ class Trial:
         number = None if last is None else self._number(last)
         source = "" if last is None else ast.unparse(last)
         if name not in wrong:
-            zero = largest(self.truth[name[1:]]) <= AGREE * ends[0].scale
+            zero = largest(self.truth[name[1:]]) <= AGREE * self._scale
             verdict = Verdict.VACUOUS if zero else Verdict.CLOSE
             return LineReport(name, number, source, verdict)
         end = next((end for end in ends if not end.right(name)), Ended({}, {}, 0.0))
@@ -315,23 +322,41 @@ class Trial:
 
     def _last(self, name: str) -> ast.stmt | None:
         """The last line that writes what is returned for a gradient."""
-        value = self.body[-1].value  # type: ignore[attr-defined]
-        parts = value.elts if isinstance(value, ast.Tuple) else [value]
-        at = [f"d{n}" for n in self.wanted].index(name)
-        part = parts[at] if at < len(parts) else None
+        part = self._returned(name)
         if not isinstance(part, ast.Name):
             return None
-        said = part.id
-        for node in reversed(self.body[:-1]):
-            stored = {
-                n.id
-                for n in ast.walk(node)
-                if isinstance(n, ast.Name)
-                and (isinstance(n.ctx, ast.Store) or isinstance(node, ast.Expr))
-            }
-            if said in stored:
-                return node
-        return None
+        return next((node for node in reversed(self.body[:-1]) if part.id in _written(node)), None)
+
+    def _made(self, name: str, edit: Edit) -> bool:
+        """Whether a gradient is made of what an edited line writes."""
+        found: set[str] = set()
+        for node in self.body[self.body.index(edit.at) : -1]:
+            if node is edit.at or found & _read(node):
+                found |= _written(node)
+            elif isinstance(node, ast.Assign):
+                found -= _written(node)
+        return bool(found & _read(self._returned(name)))
+
+    def _returned(self, name: str) -> ast.expr:
+        """What is returned for a gradient; all that is, where it is not one expression each."""
+        value: ast.expr = self.body[-1].value  # type: ignore[attr-defined]
+        parts = value.elts if isinstance(value, ast.Tuple) else [value]
+        at = [f"d{n}" for n in self.wanted].index(name)
+        return parts[at] if len(parts) == len(self.wanted) else value
 
     def _number(self, node: ast.stmt) -> int | None:
         return self.source.spot(node).line if getattr(node, "lineno", 0) else None
+
+
+def _written(node: ast.stmt) -> set[str]:
+    """The names that a statement may write: a call alone may write to all that it names."""
+    alone = isinstance(node, ast.Expr)
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return {n.id for n in names if alone or isinstance(n.ctx, ast.Store)}
+
+
+def _read(node: ast.AST) -> set[str]:
+    """The names that it reads."""
+    alone = isinstance(node, ast.AugAssign)
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return {n.id for n in names if alone or isinstance(n.ctx, ast.Load)}
