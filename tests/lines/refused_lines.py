@@ -43,7 +43,16 @@ REFUSED = [
     ("return (x + 1)(2)", "`x + 1` is not a function", "(x + 1)(2)"),
     ("return frobnicate(x)", "`frobnicate` is not a function that can be read", "frobnicate(x)"),
     ("return max(x) * 2", "`max` of a tensor leaves the lines", "max(x)"),
-    ("return x * round(2.5, ndigits=0)", "`round` takes no keyword", "round(2.5, ndigits=0)"),
+    (
+        "return x * max([1, 2], key=lambda v: v)",
+        "`max` takes no `key=lambda v: v` here",
+        "max([1, 2], key=lambda v: v)",
+    ),
+    (
+        "return sum(a * b for a, b in zip(x, x[1:], strict=True))",
+        "zip() takes what is of one length here",
+        "zip(x, x[1:], strict=True)",
+    ),
     ("return x * len(3)", "this line does not run: object of type 'int'", "len(3)"),
     ("return x * len(x.sum())", "this line does not run: len() of a 0-d tensor", "len(x.sum())"),
     ("return x * ([1].append(2))", "`append` can only stand as a line", "[1].append(2)"),

@@ -90,6 +90,21 @@ class Forms(nn.Module):
         self.frozen = nn.Parameter(self.frozen * self.seen)
         return getattr(self, name) + self.frozen
 
+    def pieces_sliced(self, x: torch.Tensor) -> Any:
+        return torch.stack(x.unbind(0)[1:]) * self.w.exp() * torch.arange(3)[:, None]
+
+    def pieces_starred(self, x: torch.Tensor) -> Any:
+        return torch.hypot(*x.chunk(2)) * self.w
+
+    def one_part_in_several_places(self, x: torch.Tensor) -> Any:
+        return torch.stack([x.exp()] * 3) * self.w * torch.arange(3)[:, None, None]
+
+    def counted_and_paired(self, x: torch.Tensor) -> Any:
+        h = x
+        for i, (w, b) in enumerate(zip([self.w, self.w], [x[0], x[1]], strict=True), start=1):
+            h = torch.tanh(h * w + b) * i
+        return sum([h, x], start=torch.zeros(3)) * sorted([1, 3, 2], reverse=True)[0]
+
     @scaled(3.0)
     def decorated(self, x: torch.Tensor) -> Any:
         return x * self.w

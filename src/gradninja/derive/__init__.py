@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from gradninja.derive.results import BackwardLine
 from gradninja.derive.temporaries import name_temporaries
 from gradninja.derive.walk import Walk
 from gradninja.errors import DeriveError, ReadError
-from gradninja.lines import NAME, Program, read
+from gradninja.lines import NAME, TUPLE, Expr, Line, Program, read
 from gradninja.lines.ndarray import TORCH
 from gradninja.lines.plain import parts_of, wide
 from gradninja.lines.reading.building import DoesNotRun
@@ -151,8 +152,20 @@ def _check_outputs(program: Program) -> Program:
     return program
 
 
+def _in_several_places(line: Line) -> list[Expr]:
+    """The parts of a line that more than one operation of it takes, or one takes twice."""
+    within = dict.fromkeys(line.expr.walk())
+    taken = Counter(operand for part in within for operand in part.operands)
+    return [
+        part
+        for part, times in taken.items()
+        if times > 1 and part.differentiable and part.op not in (NAME, TUPLE)
+    ]
+
+
 def _walk(program: Program, book: Book, style: str) -> Backward:
-    # Random parts get names first: written again, they would be other numbers.
+    # Random parts get names first: written again, they would be other numbers. So do parts that
+    # stand in several places of a line, whose gradient is added up.
     random = [
         part
         for line in program.lines
@@ -160,8 +173,9 @@ def _walk(program: Program, book: Book, style: str) -> Backward:
         for part in line.expr.walk()
         if part.random and not any(operand.random for operand in part.operands) and part.op != NAME
     ]
-    if random:
-        program = name_temporaries(program, random)
+    several = [part for line in program.lines for part in _in_several_places(line)]
+    if random or several:
+        program = name_temporaries(program, [*random, *several])
     cotangents = cotangents_of(program, program.values, COTANGENT_SEED)
     while True:
         walk = Walk(program, book, style)

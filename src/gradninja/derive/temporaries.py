@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from gradninja.derive.template import rebuild
-from gradninja.lines import NAME, STATIC, TUPLE, Expr, Line, Program
+from gradninja.lines import ITEM, NAME, STATIC, TUPLE, Expr, Line, Program
+from gradninja.lines.plain import continuous
 
 SYMBOL_NAMES = {
     "+": "sum",
@@ -54,8 +56,17 @@ def name_temporaries(program: Program, wanted: Iterable[Expr]) -> Program:
 
 def _split(line: Line, ids: set[int], taken: set[str]) -> Iterator[Line]:
     parts: list[Line] = []
+    known: dict[int, Expr] = {}  # what stands in two places is one value, with one name
 
     def visit(expr: Expr) -> Expr:
+        if id(expr) not in known:
+            known[id(expr)] = named(expr)
+        return known[id(expr)]
+
+    def named(expr: Expr) -> Expr:
+        if expr.op == ITEM and id(expr.args[0]) in ids:
+            at: int = expr.args[1].value
+            return visit(expr.args[0]).args[at]
         args = tuple(visit(arg) for arg in expr.args)
         kwargs = {key: visit(value) for key, value in expr.kwargs.items()}
         changed = any(a is not b for a, b in zip(args, expr.args, strict=True)) or any(
@@ -68,17 +79,32 @@ def _split(line: Line, ids: set[int], taken: set[str]) -> Iterator[Line]:
             swaps = {id(a.syntax): b.syntax for a, b in zip(old, new, strict=True) if a is not b}
             syntax = rebuild(expr.syntax, _swap(swaps))
             found = replace(expr, args=args, kwargs=kwargs, syntax=syntax)
-        if id(expr) in ids and expr is not line.expr and expr.op not in (NAME, STATIC, TUPLE):
-            name = temporary_name(line, expr, taken)
-            parts.append(replace(line, targets=(name,), expr=found))
-            return replace(
-                expr, op=NAME, args=(), kwargs={}, syntax=ast.Name(name, ast.Load()), random=False
-            )
-        return found
+        if id(expr) not in ids or expr is line.expr or expr.op in (NAME, STATIC, TUPLE):
+            return found
+        several = isinstance(expr.value, tuple)
+        values = expr.value if several else (expr.value,)
+        names = tuple(temporary_name(line, expr, taken) for _ in values)
+        parts.append(replace(line, targets=names, expr=found))
+        held = tuple(_under(name, value, expr) for name, value in zip(names, values, strict=True))
+        return replace(found, op=TUPLE, args=held, kwargs={}) if several else held[0]
 
     whole = visit(line.expr)
     yield from parts
     yield line if whole is line.expr else replace(line, expr=whole)
+
+
+def _under(name: str, value: Any, expr: Expr) -> Expr:
+    """A value of an expression, read by its name."""
+    return replace(
+        expr,
+        op=NAME,
+        args=(),
+        kwargs={},
+        syntax=ast.Name(name, ast.Load()),
+        value=value,
+        differentiable=expr.differentiable and continuous(value),
+        random=False,
+    )
 
 
 def _swap(swaps: dict[int, ast.expr]) -> Callable[[ast.AST], ast.AST | None]:

@@ -7,6 +7,7 @@ import builtins
 import types
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from gradninja.lines import fence
 from gradninja.lines.plain import is_plain, literal
@@ -75,6 +76,12 @@ def _sequence_or_number(
     reading: Reading, node: ast.Call, name: str, args: list[Expr], kwargs: Mapping[str, Expr]
 ) -> Expr:
     """A function of sequences and numbers; of tensors where they are elements, or are counted."""
+    if name in {"enumerate", "sum"} and len(args) == 1 and set(kwargs) == {"start"}:
+        args, kwargs = [*args, kwargs["start"]], {}
+    if name == "zip" and set(kwargs) == {"strict"}:
+        if kwargs["strict"].value and len({len(elements_of(reading, node, e)) for e in args}) > 1:
+            reading.fail(node, "this line does not run: zip() takes what is of one length here")
+        kwargs = {}
     if name not in fence.STATIC_BUILTINS:
         reading.fail(
             node,
@@ -109,9 +116,12 @@ def _sequence_or_number(
             f"`{name}` of a tensor leaves the lines",
             f"use torch's function, torch.{name} say, if there is one",
         )
-    for e in kwargs.values():
-        reading.fail(node, f"`{name}` takes no keyword arguments here ({e})")
+    for keyword, e in kwargs.items():
+        if not is_plain(e.value):
+            reading.fail(node, f"`{name}` takes no `{keyword}={e}` here")
     run = getattr(builtins, name)
+    if kwargs:
+        run = partial(run, **{keyword: e.value for keyword, e in kwargs.items()})
     if name in {"zip", "enumerate", "reversed"}:  # read once as a list, it is there again
         listed = ast.Call(ast.Name("list", ast.Load()), [syntax], [])
         return static_operation(reading, node, lambda *v: list(run(*v)), tuple(args), listed)
