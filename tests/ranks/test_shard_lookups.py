@@ -35,6 +35,15 @@ LINES = {
     h = torch.tanh(C)[ix.view(-1, 1), torch.arange(2)]
     loss = (h ** 2).sum() + W[:, y].exp().mean()
 """,
+    "classes that are gathered": """
+    logits = torch.tanh(C[ix]) @ W
+    picked = logits.log_softmax(1).gather(1, y.view(-1, 1))
+    loss = torch.gather(W, -1, y[None]).sum() - picked.mean()
+""",
+    "rows that are selected, and columns": """
+    emb = C.index_select(0, ix)
+    loss = (torch.tanh(emb) @ W).mean() + torch.index_select(W, 1, y).exp().mean()
+""",
 }
 VALUES: dict[str, Any] = {
     "ix": torch.tensor([0, 6, 3, 3, 1]),

@@ -8,7 +8,7 @@ of it than its share (Megatron-LM's VocabParallelEmbedding and vocab_parallel_cr
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,72 +31,131 @@ HERE = _template("(index >= start) & (index < start + length)")
 MINE = _template("torch.where(here, index - start, index // whole * 2 * length)")
 
 
-@dataclass(frozen=True)
-class Lookup:
-    """`index`, a place of an operation, along a dim of `table` that is split over a mesh axis.
+# Calls that look up along a dim, or add there, by an index; whether it names rows, or elements.
+PICKS = {"gather": False, "index_select": True}
+ADDS = {"scatter_add_": False, "index_add_": True}
 
-    `behind`: how many axes what is looked up has behind those of the index. `added`: what is added
-    there, where nothing is given back; `number`: that is no tensor.
+
+@dataclass(frozen=True)
+class Place:
+    """What an operation looks up: places `picked` of a table's dims, named by `index` of each.
+
+    `behind`: how many axes what is looked up has behind those of the index. `said`: the operation
+    by the text of the index along a dim, and that of what is `added`, where something is.
     """
 
-    tree: ast.Subscript
-    table: str
-    index: str
-    axis: int
+    table: ast.expr
+    index: Mapping[int, str]
     behind: int
-    added: ast.expr | None
+    said: Callable[[int, str, str], str]
+    added: ast.expr | None = None
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A `place` whose index along `dim` names places of an axis that is split over a mesh axis.
+
+    `number`: that what is added is no tensor.
+    """
+
+    place: Place
+    dim: int
+    axis: int
     number: bool
+
+    @property
+    def index(self) -> str:
+        return self.place.index[self.dim]
 
     def on_share(self, here: str, mine: str) -> ast.expr | ast.stmt:
         """The same on a rank's share, by two more places: whether the index is there, and where."""
-        shown = f"{here}[(..., {'None, ' * self.behind})]" if self.behind else here
-        parts = [
-            mine if part == self.index else part for part in map(ast.unparse, _parts(self.tree))
-        ]
-        text = f"torch.where({shown}, {self.table}[{', '.join(parts)}], 0.0)"
-        if self.added is None:
+        behind, added = self.place.behind, self.place.added
+        shown = f"{here}[(..., {'None, ' * behind})]" if behind else here
+        if added is None:
+            text = f"torch.where({shown}, {self.place.said(self.dim, mine, '')}, 0.0)"
             return ast.parse(text, mode="eval").body
-        part = f"torch.where({shown}, {ast.unparse(self.added)}, 0.0)"
+        part = f"torch.where({shown}, {ast.unparse(added)}, 0.0)"
         if self.number:
-            part = f"({shown}).to({self.table}.dtype) * ({ast.unparse(self.added)})"
-        return ast.parse(
-            f"{self.table}.index_put_(({', '.join(parts)},), {part}, accumulate=True)"
-        ).body[0]
+            table = ast.unparse(self.place.table)
+            part = f"({shown}).to({table}.dtype) * ({ast.unparse(added)})"
+        return ast.parse(self.place.said(self.dim, mine, part)).body[0]
 
 
 def lookup_of(
     operation: Operation, operands: Sequence[Value], into: Value | None, split: Split
 ) -> Lookup | None:
     """What is looked up along a split axis; None where nothing is, or not by ints in whole axes."""
-    tree, added = _looked_up(operation)
     values = {f"_{at}": value for at, value in enumerate(operands)}
     if into is not None:
         values[TARGET] = into
-    table = values.get(ast.unparse(tree.value)) if tree is not None else None
-    if tree is None or table is None or table.types is None:
+    tree = operation.syntax
+    place = _of_call(tree, values) or _of_subscript(operation, values)
+    table = None if place is None else values.get(ast.unparse(place.table))
+    if place is None or table is None or table.types is None:
         return None
-    parts = _parts(tree)
-    picked = [at for at, part in enumerate(parts) if not isinstance(part, ast.Slice)]
-    whole = not any(isinstance(part, ast.Constant) for part in parts)  # no None, no ...
-    if not whole or not picked or picked != list(range(picked[0], picked[-1] + 1)):
-        return None  # or the index's axes would come first
     for axis, kind in enumerate(table.types):
-        if kind.dim in picked:
+        if kind.dim is not None and kind.dim in place.index:
             lengths = [split.lengths(axis)[at[axis]] for at in split.mesh.ranks]
             if [held.shape[kind.dim] for held in table.held] != lengths:
                 continue
-            index = ast.unparse(parts[kind.dim])
-            value = values.get(index)
+            value = values.get(place.index[kind.dim])
             if value is None or value.types is None or value.whole.dtype != torch.int64:
                 continue
             if not value.types[axis].varies:  # else each rank looks up something else
-                behind = table.whole.ndim - picked[-1] - 1
-                number = added is not None and not _tensors(added, values)
-                return Lookup(tree, ast.unparse(tree.value), index, axis, behind, added, number)
+                number = place.added is not None and not _tensors(place.added, values)
+                return Lookup(place, kind.dim, axis, number)
     return None
 
 
-def _looked_up(operation: Operation) -> tuple[ast.Subscript | None, ast.expr | None]:
+def _of_call(tree: ast.AST, values: Mapping[str, Value]) -> Place | None:
+    """By `x.gather(1, ix)` or `x.index_select(0, ix)`, or what adds there."""
+    call = tree.value if isinstance(tree, ast.Expr) else tree
+    if not isinstance(call, ast.Call) or call.keywords or not isinstance(call.func, ast.Attribute):
+        return None
+    name, given = call.func.attr, [call.func.value, *call.args]
+    if ast.unparse(call.func.value) == "torch":
+        given = call.args
+    wanted = {**dict.fromkeys(PICKS, 3), **dict.fromkeys(ADDS, 4)}.get(name)
+    table = values.get(ast.unparse(given[0])) if given else None
+    if len(given) != wanted or table is None:
+        return None
+    dim = _int(given[1])
+    if dim is None or not -table.whole.ndim <= dim < table.whole.ndim:
+        return None
+    whole, own = ast.unparse(given[0]), dim % table.whole.ndim
+    rows = {**PICKS, **ADDS}[name]
+
+    def said(_: int, mine: str, added: str) -> str:
+        return f"{whole}.{name}({dim}, {', '.join([mine, *([added] if added else [])])})"
+
+    behind = table.whole.ndim - own - 1 if rows else 0
+    return Place(
+        given[0], {own: ast.unparse(given[2])}, behind, said, given[3] if wanted == 4 else None
+    )
+
+
+def _of_subscript(operation: Operation, values: Mapping[str, Value]) -> Place | None:
+    """By `table[index]`, or what adds there."""
+    tree, added = _subscripted(operation)
+    table = None if tree is None else values.get(ast.unparse(tree.value))
+    if tree is None or table is None:
+        return None
+    parts, whole = _parts(tree), ast.unparse(tree.value)
+    picked = [at for at, part in enumerate(parts) if not isinstance(part, ast.Slice)]
+    plain = not any(isinstance(part, ast.Constant) for part in parts)  # no None, no ...
+    if not plain or not picked or picked != list(range(picked[0], picked[-1] + 1)):
+        return None  # or the index's axes would come first
+    index = {at: ast.unparse(parts[at]) for at in picked}
+
+    def said(dim: int, mine: str, added: str) -> str:
+        where = ", ".join(mine if part == index[dim] else part for part in map(ast.unparse, parts))
+        put = f"{whole}.index_put_(({where},), {added}, accumulate=True)"
+        return put if added else f"{whole}[{where}]"
+
+    return Place(tree.value, index, table.whole.ndim - picked[-1] - 1, said, added)
+
+
+def _subscripted(operation: Operation) -> tuple[ast.Subscript | None, ast.expr | None]:
     """What an operation looks up, as `table[index]`; and what it adds there, if it does."""
     tree = operation.syntax
     if isinstance(tree, ast.Subscript):
@@ -126,6 +185,15 @@ def _tensors(tree: ast.expr, values: Mapping[str, Value]) -> bool:
     """Whether a tensor is named in an expression."""
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return any(name in values and values[name].types is not None for name in names)
+
+
+def _int(tree: ast.expr) -> int | None:
+    """A whole number that is written out."""
+    try:
+        found = ast.literal_eval(tree)
+    except ValueError:
+        return None
+    return found if type(found) is int else None
 
 
 def _number(part: ast.expr) -> int:
