@@ -63,3 +63,18 @@ def fused(inputs: str, call: str) -> gn.Fused:
 
 def measured(back: gn.Fused) -> tuple[int, int, float]:
     return len(back.statements), back.cost.calls, back.cost.traffic
+
+
+@pytest.mark.parametrize("prefer", ["speed", "memory", "short"])
+def test_a_form_that_is_cheaper_once_its_one_hot_is_written_in_place_is_taken(prefer: str) -> None:
+    """With the one-hot as a tensor of its own the derived lines are cheaper."""
+    text = """
+def forward(x: Float[Tensor, "8 1000"], y: Int[Tensor, "8"]):
+    s = x[torch.arange(len(y)), y]
+    m = (x - s[:, None] + 1).clamp(min=0)
+    loss = m.sum(1).mean()
+    return loss
+"""
+    fused = gn.fuse(text, prefer=prefer)
+    assert "one_hot" not in fused.source and "answered in one go" in fused.source
+    assert not fused.dropped

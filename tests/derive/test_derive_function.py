@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 
 import pytest
@@ -60,3 +61,16 @@ def test_the_autograd_function_passes_gradcheck(text: str) -> None:
     true = back(dict(inputs.items()), tuple(grads) if len(grads) > 1 else grads[0])
     for a, b in zip(got, true.values(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("step", ["x * 2", "torch.sin(x)", "F.layer_norm(x, (3,))"])
+def test_a_text_imports_what_it_names_and_nothing_else(step: str) -> None:
+    """The file that it is put into may have no other line."""
+    back = gn.derive(f'def forward(x: Float[Tensor, "2 3"]):\n    y = {step}\n    return y\n')
+    libraries = {"torch", "F", "math", "np"}
+    for source in (back.source, back.forward_source, back.function_source):
+        nodes = list(ast.walk(ast.parse(source)))
+        named = {node.id for node in nodes if isinstance(node, ast.Name)} & libraries
+        imports = [alias for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        assert {alias.asname or alias.name for alias in imports} == named
+    assert step.partition(".")[0] in {*named, step}

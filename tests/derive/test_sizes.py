@@ -242,3 +242,20 @@ def test_the_first_of_several_is_that_at_any_size() -> None:
         x = torch.ones(rows, 2).double()
         assert not back({"x": x})["dx"].any()
         torch.testing.assert_close(back({"x": -x})["dx"], (-x).exp())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mean", ["(x * x).mean()", "(x * x).mean(0)", "F.mse_loss(x, x * x)"])
+@pytest.mark.parametrize("read", [(3, 2), (0, 2)])
+def test_a_mean_of_nothing_is_right_or_refused(way: str, mean: str, read: tuple[int, int]) -> None:
+    """Python's numbers do not divide by 0, tensors do."""
+    text = f"def forward(x):\n    return {mean}\n"
+    x, grad = torch.zeros(0, 2).double(), torch.ones(2).double()
+    given = (grad,) if mean.endswith("(0)") else ()
+    try:
+        back = WAYS[way](text, {"x": torch.ones(read).double()})
+        found = back({"x": x}, *given)["dx"]
+    except GradninjaError as error:
+        assert way not in ("derive", "exact") and read == (3, 2), error
+    else:
+        assert found.shape == x.shape and found.dtype == x.dtype

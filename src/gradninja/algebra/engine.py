@@ -277,7 +277,7 @@ class Engine:
         if node.number not in self.gradient_nodes:
             name = self.walk.gradient_name(self._title(node))
             self.gradient_nodes[node.number] = self.graph.add(
-                Node(0, node.shape, None, name=name, axes=node.axes, atomic=True)
+                Node(0, node.shape, None, name=name, axes=node.axes)
             )
             self.kept.add(self.gradient_nodes[node.number].number)
         return self.gradient_nodes[node.number]

@@ -93,4 +93,4 @@ def with_imports(text: str) -> str:
     text = "\n\n".join([*helpers, text])
     code = re.sub(r"(?m)^\s*#.*$", "", text)  # a forward's line in a comment wants nothing
     used = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\.", code)]
-    return "\n".join([*used, *([""] * 2 if used else []), text]) if used else text
+    return "\n".join([*used, "", "", text]) if used else text

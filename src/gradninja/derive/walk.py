@@ -136,6 +136,7 @@ class Walk:
             site = replace(site, reached=frozenset(node.several))
         try:
             self._rule(site, node)
+            node.several.clear()  # handed on: another item of it in this line comes by itself
         except Refusal as refusal:
             raise DeriveError(str(refusal), spot=expr.spot) from None
         except HOLES as error:

@@ -29,6 +29,11 @@ def stack_of_unbind(y: Float[Tensor, "3 n d"]):
     return torch.stack(y.unbind(0), -1)
 
 
+def some_of_the_pieces(y: Float[Tensor, "4 n d"]):
+    """Two pieces of one operation in a line were each handed on twice."""
+    return torch.stack(y.unbind(0)[1:]) * sum(y.unbind(0)[::2])
+
+
 def part_of_a_choice(x: Float[Tensor, "n d"]):
     """The gradient began as zeros_like of the condition, which is a bool."""
     return torch.where(x > 0, x, x * 2)[-1]

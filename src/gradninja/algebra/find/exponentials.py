@@ -31,7 +31,7 @@ def exponentials(normal: Normal, known: dict[str, Node]) -> Iterable[Foldable]:
         key = f"exp({node.number})"
         if key not in known:
             value = torch.exp(node.value)
-            exp = Node(0, node.shape, value, axes=node.axes, atomic=True, made=3.0 * node.size)
+            exp = Node(0, node.shape, value, axes=node.axes, made=3.0 * node.size)
             exp.writes = partial(method, node.text(), "exp")
             known[key] = graph.add(exp)
         yield Foldable(known[key], found[0])
