@@ -40,7 +40,7 @@ from gradninja.lines.scope import LIBRARY, run
 from gradninja.memory import within_what_is_there
 from gradninja.rules import BOOK, Book
 
-CLEARLY = 0.8  # of the derived cost: what is worth longer lines
+CLEARLY = 0.8  # of the derived cost: what is worth more operations, or longer lines
 # Ways of writing, the shortest first: whether sums stay in one piece, whether products are written
 # out by what they are of, and whether all factors of matrix products get gradients with names.
 MODES = (
@@ -248,7 +248,9 @@ def _cheapest(fused: Fused, derived: Backward, prefer: str) -> Fused | None:
     if total < most or (total == most and short):
         return fused
     fused = _in_place(fused, derived, lean=True, hots=True)
-    return fused if fused.cost.total(prefer) < most else None
+    # More operations, if smaller ones, are to be worth it.
+    longer = fused.cost.calls > limit.calls
+    return fused if fused.cost.total(prefer) < (CLEARLY if longer else 1.0) * most else None
 
 
 def _is_random(program: Program) -> bool:

@@ -30,6 +30,7 @@ from gradninja.derive import Backward, _walk
 from gradninja.errors import GradninjaError
 from gradninja.lines import Program
 from gradninja.lines.scope import LIBRARY, run_tree
+from gradninja.memory import is_lack_of_memory
 from gradninja.rules import Book
 
 
@@ -165,7 +166,9 @@ class _Diagnosis:
             edit = single(trial, more, statements, allowed)
             facts = more if edit is not None else facts
         if edit is None:
-            edit = double(trial, facts, statements, allowed)
+            # What asks for too much memory is slow to be refused, so pairs are not tried on it.
+            lacks = self.situation.error is not None and is_lack_of_memory(self.situation.error)
+            edit = double(trial, facts, statements, allowed, pairs=not lacks)
         return self.last_resort(facts) if edit is None else self.mended(facts, edit)
 
     @cached_property

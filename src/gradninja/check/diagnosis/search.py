@@ -110,14 +110,14 @@ def single(
 
 
 def double(
-    trial: Trial, facts: Facts, written: Sequence[ast.stmt], allowed: Allowance
+    trial: Trial, facts: Facts, written: Sequence[ast.stmt], allowed: Allowance, pairs: bool
 ) -> Edit | None:
-    """Two edits of one statement; failing that, one statement as derive writes it."""
+    """Two edits of one statement, where `pairs`, or else one statement as derive writes it."""
     # The latter is tried in a moment, so it does not wait for the long search for two mistakes.
     rewritings = chain(own.rewritings(facts, written), statement_edits.rewritings(facts, written))
     derived = _first(trial, map(_ready, rewritings), allowed)
-    pairs = double_edits(facts, written, PAIRED, Cost.MOST_OF_EACH_OF_TWO)
-    return _first(trial, pairs, allowed) or derived
+    both = double_edits(facts, written, PAIRED, Cost.MOST_OF_EACH_OF_TWO) if pairs else ()
+    return _first(trial, both, allowed) or derived
 
 
 def _bounded(found: Iterable[Costed], allowed: Allowance) -> Iterator[Costed]:
