@@ -118,7 +118,7 @@ def test_what_may_be_left_out_is_judged_with_a_tensor_and_without(tmp_path: Path
     assert report.ok, str(report)
     rows = [(row.name, row.line) for row in report.lines]
     assert rows == [("dx", 23), ("dbias", 25), ("dweight", 28)]
-    assert any("bias (4,)" in note for note in report.notes)  # one for each row of the weight
+    assert any("bias (5,)" in note for note in report.notes)  # one for each row of the weight
     values = {"x": torch.randn(4, 6), "weight": torch.randn(5, 6), "bias": None}
     scope: dict[str, object] = {}
     exec(compile(LINEAR, str(file), "exec"), scope)

@@ -71,3 +71,12 @@ def mended(text: str, report: Report) -> str:
         indent = beside[: len(beside) - len(beside.lstrip())]
         lines[first - 1 : last] = [indent + part for part in row.fix.split("\n")]
     return "\n".join(lines)
+
+
+def without_inputs(text: str) -> str:
+    """The same lines in the same places, but for `inputs()`."""
+    lines = text.split("\n")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "inputs":
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(lines)

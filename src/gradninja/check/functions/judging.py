@@ -16,7 +16,7 @@ from gradninja.check.functions.backward_lines import lines_of
 from gradninja.check.functions.carried import carried
 from gradninja.check.functions.conditions.told import under_conditions
 from gradninja.check.functions.function_text import Text, Unreadable, text_of
-from gradninja.check.functions.guess import values_of
+from gradninja.check.functions.guessing.guess import values_of
 from gradninja.check.functions.held import Held, changed
 from gradninja.check.functions.intent import with_intents
 from gradninja.check.functions.meant import (

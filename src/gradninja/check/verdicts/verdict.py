@@ -173,9 +173,10 @@ def against(
                 "is finite: an intermediate result leaves float32's range"
             )
         elif off_single > limit_single and off <= limit:
-            part = off_single / allowed.scale
+            of = allowed.scale or trial.single.scale or 1.0  # the true gradient may be zero
+            part = off_single / of
             if scatter is None or off_single <= EXPLAINED * scatter(index, name, version):
-                own = own_single / allowed.scale
+                own = own_single / of
                 found.notes.append(
                     f"`{name}` is right, but loses digits in float32: it is off by {part:.0e} "
                     f"(relative) there, autograd by {own:.0e}"

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 
 import torch
 
-from gradninja.check.functions.conditions.tried import (
-    SINGLE_OFF,
+from gradninja.check.functions.conditions.condition import (
     WIDE,
     Call,
     Condition,
     Values,
-    first_rows,
     gradients_under,
 )
+from gradninja.check.functions.conditions.tried import SINGLE_OFF, first_rows
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import size
 

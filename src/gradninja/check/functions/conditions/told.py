@@ -11,9 +11,12 @@ import torch
 
 from gradninja.check.functions.conditions import row_alone
 from gradninja.check.functions.conditions import tried as conditions
+from gradninja.check.functions.conditions.condition import Condition
 from gradninja.check.functions.conditions.settings import choices
 from gradninja.check.functions.conditions.under import asked_for
 from gradninja.check.functions.function_text import Text
+from gradninja.check.functions.held import Held
+from gradninja.check.functions.return_places import given_none
 from gradninja.check.given.execution import counted, quiet
 from gradninja.check.given.subject import Subject
 from gradninja.check.tell.findings import LineReport, Report, Verdict
@@ -30,6 +33,9 @@ class Read(Protocol):
     def text(self) -> Text: ...
 
     @property
+    def held(self) -> Held: ...
+
+    @property
     def plain(self) -> Callable[..., Any]: ...
 
     def lines_at(
@@ -43,7 +49,12 @@ def under_conditions(report: Report, read: Read, trials: Sequence[Trial]) -> Rep
     gradient, function = trial.names.gradient, read.subject.backward
     rows = {row.name: row for row in report.lines if row.verdict != Verdict.MEANT}
     inputs = trial.draw.program.differentiable
-    wanted = [name for name in inputs if gradient(name) in rows]
+    none = {
+        a
+        for a, b in zip(read.held.inputs, read.text.inputs, strict=False)
+        if b in given_none(read.text)
+    }
+    wanted = [name for name in inputs if gradient(name) in rows and name not in none]
     call = _called_on_copies(function, read.text)
     inputs_given = trial.draw.inputs
     besides = asked_for(read.subject.under, inputs_given)
@@ -93,7 +104,7 @@ def _called_on_copies(function: Any, text: Text) -> Any:
     return called
 
 
-def _reproducer(condition: conditions.Condition, function: Any, trial: Trial, variable: str) -> str:
+def _reproducer(condition: Condition, function: Any, trial: Trial, variable: str) -> str:
     """A few lines that show it."""
     inputs = trial.draw.inputs
 

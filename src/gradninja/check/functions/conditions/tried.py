@@ -15,54 +15,27 @@ from typing import Any
 
 import torch
 
+from gradninja.check.functions.conditions.condition import (
+    WIDE,
+    Call,
+    Condition,
+    Values,
+    as_it_is,
+    as_type,
+    gradients_under,
+)
 from gradninja.check.given.execution import counted, quiet
 from gradninja.check.given.module import told
 from gradninja.check.reference.tolerance import comparable, distance
 from gradninja.check.reference.truth import gapped, size
-from gradninja.lines.scope import seeded, vjp
 
-Values = dict[str, Any]
-Call = Callable[..., Any]
-WIDE = torch.float64
 SINGLE_OFF = 1e-9  # relative, in float64: what lines in another order may differ by
 WORSE = 32.0  # times what the plain forward's own backward loses in a type
-BOUNDLESS = 1e25  # what stands for infinity: a log-probability of -1e30
+NOTHING = 1e-13  # beside the other gradients, in float64
 UNITS = 32.0  # in the last place, of a type
 FEW = 4  # inputs of which all subsets are tried
 REFUSALS = (NotImplementedError, AssertionError, ValueError)  # as a body raises them
 NEAR = 1e-6  # to both sides of a bend
-
-
-def _as_it_is(call: Call) -> Call:
-    return call
-
-
-@dataclass(frozen=True)
-class Condition:
-    """`values` and `cotangent` change what is given; `wants` are the inputs that ask for gradients.
-
-    `bends`: at such values the forward may bend, and any slope between both sides is right. `mine`
-    and `true` change how the Function and its plain forward are called. `lines` show it in code,
-    with `x` for each input and `g` for the cotangent.
-    """
-
-    name: str
-    lines: str
-    values: Callable[[Values], Values] = dict
-    cotangent: Callable[[torch.Tensor], torch.Tensor] = torch.clone
-    dtype: torch.dtype = WIDE
-    wants: tuple[str, ...] | None = None
-    silent: int | None = None  # an output that nothing uses
-    bends: bool = False
-    mine: Callable[[Call], Call] = _as_it_is
-    true: Callable[[Call], Call] = _as_it_is
-
-    @property
-    def only_values(self) -> bool:
-        """Whether nothing is special but the values of the inputs."""
-        usual = Condition("", "")
-        mine = (self.cotangent, self.dtype, self.wants, self.silent, self.mine)
-        return mine == (usual.cotangent, usual.dtype, usual.wants, usual.silent, usual.mine)
 
 
 @dataclass(frozen=True)
@@ -112,7 +85,7 @@ def tried(
     every = [*usual_ones, *besides]
     for condition in every:
         # What traces a person's calls makes many of its own.
-        counting = counted() if condition.mine is _as_it_is else nullcontext()
+        counting = counted() if condition.mine is as_it_is else nullcontext()
         with quiet(), counting:
             said = _judged(condition, call, plain, given, wanted, usually)
         if said is None:
@@ -278,9 +251,9 @@ def _judged(
         return wanted[0], f"it raises {told(got)}"
     exact = true
     if condition.dtype != WIDE:
-        low = {n: _to(v, condition.dtype) for n, v in values.items()}
+        low = {n: as_type(v, condition.dtype) for n, v in values.items()}
         wide = gradients_under(
-            plain, {n: _to(v, WIDE) for n, v in low.items()}, wanted, condition, WIDE
+            plain, {n: as_type(v, WIDE) for n, v in low.items()}, wanted, condition, WIDE
         )
         if isinstance(wide, Exception):
             return None
@@ -295,11 +268,15 @@ def _judged(
             return name, f"the gradient is of shape {tuple(mine.shape)}, and not {_shape(right)}"
         # What cancels here is rounded as what does not.
         usual = usually[name]
+        if max(size(right), usual.size) <= NOTHING * max(u.size for u in usually.values()):
+            continue  # zero but for rounding, and nothing is relative to it
         scale = max(size(exact[name]), usual.size)
         allowed = _allowed(condition, right, exact[name], scale)
         allowed += WORSE * usual.off * (scale / usual.size if usual.size else 1.0)
         off = distance(mine.to(WIDE), exact[name].to(WIDE))
         if off <= allowed or (condition.bends and _between(mine, plain, values, name, condition)):
+            continue
+        if off <= allowed + _rounding(call, values, name, condition, right, scale):
             continue
         far = f"{off / scale:.1e} of the largest element" if scale else f"{off:.1e}"
         return name, f"the gradient is off by {far}" if _finite(mine) else "the gradient is nan"
@@ -322,6 +299,26 @@ def _allowed(condition: Condition, true: torch.Tensor, exact: torch.Tensor, scal
     return WORSE * own + UNITS * torch.finfo(condition.dtype).eps * scale
 
 
+def _rounding(
+    call: Call,
+    values: Values,
+    name: str,
+    condition: Condition,
+    right: torch.Tensor,
+    scale: float,
+) -> float:
+    """What rounding in float64 explains on these values: what it is in float32, so much finer.
+
+    A mistake in a formula is as large in both.
+    """
+    single = torch.float32
+    low = gradients_under(call, values, [name], condition, single)
+    if condition.dtype != WIDE or isinstance(low, Exception) or low[name] is None:
+        return 0.0
+    own = min(distance(low[name].to(WIDE), right), scale)
+    return WORSE * own * torch.finfo(WIDE).eps / torch.finfo(single).eps
+
+
 def _between(
     mine: torch.Tensor, plain: Callable[..., Any], values: Values, name: str, condition: Condition
 ) -> bool:
@@ -336,53 +333,6 @@ def _between(
     low, high = torch.minimum(*sides), torch.maximum(*sides)
     room = 1e-4 * max(size(high), size(low), 1e-12)
     return bool(((mine >= low - room) & (mine <= high + room)).all())
-
-
-def gradients_under(
-    call: Callable[..., Any],
-    values: Values,
-    wanted: Sequence[str],
-    condition: Condition,
-    dtype: torch.dtype | None = None,
-) -> dict[str, Any] | Exception:
-    """The gradients of a call's inputs, or what it raises."""
-    taken: Values = {}
-    for name, value in values.items():
-        moved = _to(value, dtype or condition.dtype)
-        copy = moved.detach() if isinstance(moved, torch.Tensor) else moved
-        if isinstance(copy, torch.Tensor) and copy.data_ptr() == getattr(value, "data_ptr", int)():
-            copy = gapped(copy) if not copy.is_contiguous() and copy.ndim else copy.clone()
-        taken[name] = copy.requires_grad_() if name in wanted else copy
-    try:
-        with torch.enable_grad(), seeded(0):  # a mask that is drawn is the same one in both
-            output = call(*taken.values())
-            several = output if isinstance(output, tuple) else (output,)
-            tensors = [o.detach() for o in several if isinstance(o, torch.Tensor)]
-            if any(size(o) > BOUNDLESS or bool(o.isnan().any()) for o in tensors):
-                return OverflowError("no such values are meant")
-            floats = [
-                (place, one)
-                for place, one in enumerate(several)
-                if isinstance(one, torch.Tensor) and one.requires_grad and place != condition.silent
-            ]
-            if not floats:
-                return dict.fromkeys(wanted)
-            cotangents = [condition.cotangent(_drawn(one, place)) for place, one in floats]
-            found = vjp([one for _, one in floats], [taken[name] for name in wanted], cotangents)
-    except Exception as error:  # whatever the person's code raises
-        return error
-    zeros = (torch.zeros_like(taken[n]) if g is None else g for n, g in zip(wanted, found))  # noqa: B905
-    return dict(zip(wanted, zeros, strict=True))
-
-
-def _drawn(output: torch.Tensor, place: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(place + 1)
-    return torch.randn(output.shape, generator=generator, dtype=WIDE).to(output.dtype)
-
-
-def _to(value: Any, dtype: torch.dtype) -> Any:
-    floats = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.to(dtype) if floats else value
 
 
 def _finite(value: torch.Tensor) -> bool:

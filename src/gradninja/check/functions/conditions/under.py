@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gradninja.check.functions.conditions.tried import Condition, Values
+from gradninja.check.functions.conditions.condition import Condition, Values
 from gradninja.choices import Under
 from gradninja.lines.scope import run
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
+import heapq
 import itertools
 import os
-import re
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +15,9 @@ from typing import Any
 import torch
 
 from gradninja.check.functions.function_text import Text
+from gradninja.check.functions.guessing.choices import SMALL, before, choices, likeliest
+from gradninja.check.functions.guessing.fitting import Fit, fit_of
+from gradninja.check.functions.guessing.told_shapes import Told, told_shapes
 from gradninja.check.functions.held import Held
 from gradninja.check.functions.return_places import given_none
 from gradninja.check.given.draws import draws
@@ -24,25 +26,11 @@ from gradninja.check.given.subject import Subject
 from gradninja.check.wholes.as_called import can_fork
 from gradninja.lines.given.source import Source
 from gradninja.lines.guess.unknown import Needed, Unknown
-from gradninja.lines.scope import vjp
 
 MOST = 600  # guesses that are tried
-FEW = 16  # of those that the forward runs on, given to the backward
-SHAPES = ((4, 6), (6,), (5, 6), (6, 5), (2, 4, 6), (1,), ())
-NEW = (5, 3, 7, 8)  # sizes that no axis has yet
-VECTORS = frozenset("bias b beta shift weight gamma scale".split())
-MATRIX = re.compile(r"(w|weights?|kernel)(_\w+)?|\w+_(w|weight|kernel)|w[a-z]?")
-IDS = frozenset("target targets label labels index indices idx ids token tokens".split())
-MASKS = frozenset("mask masks keep".split())
-POSITIVE = frozenset("var variance running_var std sigma rstd invstd scale alpha tau".split())
-FLAGS = frozenset("training inplace affine causal is_causal".split())
-AXES = frozenset("dim axis".split())
-COUNTS = frozenset("chunks block block_size num_chunks groups bits".split())
-SMALL = frozenset("eps epsilon".split())
-BOUNDS = dict.fromkeys("qn qmin quant_min thd_neg min_val lower".split(), -4)
-BOUNDS |= dict.fromkeys("qp qmax quant_max thd_pos max_val upper".split(), 3)
-SETTING = 0.7  # no number that texts have often: a mend must not write it for the name
-KNOWN = IDS | MASKS | FLAGS | AXES | COUNTS | SMALL | set(BOUNDS)
+DEEPER = 2.0  # what one that fits is worth, beside a choice nearer to the first
+FEW = 60  # of those that the forward runs on, given to the backward: a fork tells which
+ROUNDS = 3  # of so many, while it runs on none
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,8 @@ class Guesses:
     plain: Callable[..., Any]
     node: ast.FunctionDef
     call: Callable[..., Any]
-    constant: frozenset[str] = frozenset()  # those that the backward gives None for
+    constant: frozenset[str]  # those that the backward gives None for
+    told: Told
 
     def guessed(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
         """Values that the forward runs on, the backward too if any does; None where no guess does.
@@ -66,15 +55,32 @@ class Guesses:
         arguments = [*self.node.args.posonlyargs, *self.node.args.args]
         free = [a.arg for a in arguments[: len(arguments) - len(self.node.args.defaults)]]
         free = [name for name in free if name not in given]
-        return self._first(_likeliest(self._completed(dict(given), free, count(1))))
+        return self._first(self._completed(dict(given), free))
 
-    def _completed(
-        self, known: dict[str, Any], free: Sequence[str], runs: Iterator[int], far: float = 0.0
-    ) -> Iterator[tuple[float, dict[str, Any]]]:
-        """Values that the forward runs on, each chosen when a line first needs it.
+    def _completed(self, known: dict[str, Any], free: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Values that the forward runs on, the nearest to the first choices first.
 
-        With how far from the first choices they are.
+        Each is chosen when a line first needs it.
         """
+        order, runs = count(), 0
+        waiting = [(0.0, next(order), known)]
+        while waiting and runs < MOST:
+            far, _, values = heapq.heappop(waiting)
+            runs += 1
+            name = before(self._needed(values, free), values, free, self.told)
+            if name is None:
+                continue
+            if name:
+                for at, choice in enumerate(self._choices(name, values)):
+                    near = (far + at**0.5 - DEEPER, next(order), {**values, name: choice})
+                    heapq.heappush(waiting, near)
+                continue
+            left = [name for name in free if name not in values]
+            found = {**values, **{name: next(self._choices(name, values)) for name in left}}
+            yield {name: found[name] for name in [*(n for n in found if n not in free), *free]}
+
+    def _needed(self, known: Mapping[str, Any], free: Sequence[str]) -> str | None:
+        """What a line needs first; "" where the forward runs, None where these do not fit."""
         left = [name for name in free if name not in known]
         waiting = {name: _Waiting(name, []) for name in left}
         taken = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in known.items()}
@@ -82,29 +88,16 @@ class Guesses:
             with torch.no_grad(), quiet():
                 self.plain(**taken, **waiting)
         except Needed as needed:
-            name = needed.need.path
+            return needed.need.path
         except Exception as error:  # it does not fit, or a line takes no such thing
             asked = [need.path for one in waiting.values() for need in one._needs]
             if not left or not (asked or _Waiting.__name__ in str(error)):
-                return
-            name = asked[0] if asked else left[0]
-        else:
-            found = {**known, **{name: next(self._choices(name, known)) for name in left}}
-            ordered = [*(name for name in found if name not in free), *free]
-            yield far, {name: found[name] for name in ordered}
-            return
-        for at, choice in enumerate(self._choices(name, known)):
-            if next(runs) > MOST:
-                return
-            yield from self._completed({**known, name: choice}, free, runs, far + at**0.5)
+                return None
+            return asked[0] if asked else left[0]
+        return ""
 
     def _choices(self, name: str, known: Mapping[str, Any]) -> Iterator[Any]:
-        bare = name.rstrip("0123456789_").lower()
-        if name in self.constant and bare not in KNOWN:
-            yield SETTING
-            yield 2
-        alone = bare == "b" and "a" in known  # `a, b`: two of a kind, and `b` no bias
-        yield from _choices("x" if alone else name, _shapes(bare, known, alone), name)
+        return likeliest(name, known, self.told, constant=name in self.constant)
 
     def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Tensors for the parameters that are None unless they are given, where one matters.
@@ -116,43 +109,68 @@ class Guesses:
         for name in optional(self.node):
             if found.get(name) is None:
                 shapes = _shapes_beside(self.plain, found)
-                tensors = [c for c in _choices(name, shapes) if isinstance(c, torch.Tensor)]
+                tensors = [c for c in choices(name, shapes) if isinstance(c, torch.Tensor)]
                 tried = ({**found, name: one} for one in tensors)
                 found = self._first(v for v in tried if self._matters(v, name)) or found
         return {name: value for name, value in found.items() if name not in values}
 
     def _first(self, guesses: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-        """The first that the backward runs on as well; else the first that the forward runs on."""
+        """The first that the backward is right on; else of its shapes; else that it runs on.
+
+        Nobody means values on which nothing that is written is right: a wrong backward is wrong
+        on the likeliest as well.
+        """
         running = (values for values in guesses if _runs(self.plain, values))
-        first = next(running, None)
-        if first is None or self._whole([first]) == 0:
-            return first
-        others = list(itertools.islice(running, FEW))
-        at = self._whole(others)
-        return first if at is None else others[at]
+        first = list(itertools.islice(running, 1))
+        if not first or self._best(first)[1] is Fit.RIGHT:
+            return next(iter(first), None)
+        every, at, fit = first, 0, Fit.NOT
+        for _ in range(ROUNDS):
+            if fit is Fit.NOT and (more := list(itertools.islice(running, FEW))):
+                every = [every[at], *more]
+                at, fit = self._best(every)
+        if fit is Fit.SHAPES and (small := self._small()):
+            without = {**every[at], **dict.fromkeys(small, 0.0)}
+            return without if self._best([without])[1] is Fit.RIGHT else every[at]
+        return every[at]
 
-    def _whole(self, guesses: Sequence[Mapping[str, Any]]) -> int | None:
-        """Which of several goes through to the gradients, tried in a fork: nothing is run yet."""
+    def _small(self) -> list[str]:
+        """What is added against a division by zero, which a backward may leave out on purpose."""
+        arguments = [*self.node.args.posonlyargs, *self.node.args.args]
+        given = arguments[len(arguments) - len(self.node.args.defaults) :]
+        return [a.arg for a in given if a.arg in SMALL]
 
-        def goes(values: Mapping[str, Any]) -> bool:
-            return _runs(lambda **v: self.call(*v.values()), values, back=True)
-
+    def _best(self, guesses: Sequence[Mapping[str, Any]]) -> tuple[int, Fit]:
+        """The place of the one that fits best, and how, found in a fork: nothing is run yet."""
         if not can_fork(engine=True):
-            return next((at for at, values in enumerate(guesses) if goes(values)), None)
+            return self._best_of(guesses)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other threads: torch's own, which stay idle
             pid = os.fork()
         if pid == 0:
-            found = 255
+            found, fit = 0, Fit.NOT
             try:
                 torch.set_num_threads(1)
                 for stream in (0, 1, 2):
                     os.dup2(os.open(os.devnull, os.O_RDWR), stream)
-                found = next((at for at, values in enumerate(guesses) if goes(values)), 255)
+                found, fit = self._best_of(guesses)
             finally:
-                os._exit(found)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return code if 0 <= code < len(guesses) else None
+                os._exit(len(Fit) * found + fit)
+        code = max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        return code // len(Fit), Fit(code % len(Fit))
+
+    def _best_of(self, guesses: Sequence[Mapping[str, Any]]) -> tuple[int, Fit]:
+        """As `_best`; one that hides a mistake is not better than the first that is in shape."""
+        best, at = Fit.NOT, 0
+        for place, values in enumerate(guesses):
+            fit = fit_of(self.plain, self.call, values)
+            if fit is Fit.RIGHT and best is Fit.SHAPES and _hides(values, guesses[at]):
+                continue
+            if fit > best:
+                best, at = fit, place
+            if best is Fit.RIGHT:
+                break
+        return at, best
 
     def _matters(self, values: Mapping[str, Any], name: str) -> bool:
         """Whether what is returned is another one without it."""
@@ -187,7 +205,10 @@ def values_of(
         known = {}
     assert source.live is not None
     constant = given_none(text) & set(held.inputs)
-    guesses = Guesses(source.live, source.function, subject.backward.apply, frozenset(constant))
+    told_by = told_shapes([text.forward, text.backward])
+    guesses = Guesses(
+        source.live, source.function, subject.backward.apply, frozenset(constant), told_by
+    )
     arguments = source.function.args
     free = arguments.args[: len(arguments.args) - len(arguments.defaults)]
     bare = [a.arg for a in free if a.annotation is None or "[" not in ast.unparse(a.annotation)]
@@ -222,7 +243,11 @@ def told(values: Mapping[str, Any]) -> str:
         f"{name} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"{name} {value!r}"
         for name, value in values.items()
     )
-    return f"no values are given, these are guessed: {', '.join(shown)}; a function inputs() says"
+    said = f"no values are given, these are guessed: {', '.join(shown)}; a function inputs() says"
+    for name in sorted(SMALL & set(values)):
+        if values[name] == 0.0:
+            said += f"; with its default `{name}` is not right, and taken as left out on purpose"
+    return said
 
 
 def _shapes_beside(plain: Callable[..., Any], values: Mapping[str, Any]) -> list[tuple[int, ...]]:
@@ -238,64 +263,6 @@ def _shapes_beside(plain: Callable[..., Any], values: Mapping[str, Any]) -> list
     return [*((size,) for size in sizes), *dict.fromkeys(shapes)]
 
 
-def _shapes(name: str, known: Mapping[str, Any], alone: bool = False) -> Sequence[tuple[int, ...]]:
-    """The shapes that a parameter may have beside those that are known, the likeliest first."""
-    shapes = [tuple(v.shape) for v in known.values() if isinstance(v, torch.Tensor) and v.ndim]
-    first = [(6,)] if name in VECTORS else [(6, 5), (5, 6)] if MATRIX.fullmatch(name) else []
-    if not shapes:
-        return [*first, *SHAPES]
-    sizes = list(dict.fromkeys(size for shape in reversed(shapes) for size in reversed(shape)))
-    new = next(size for size in NEW if size not in sizes)
-    vectors = [(size,) for size in sizes]
-    matrices = [pair for size in sizes for pair in ((size, new), (new, size))]
-    known_pairs = list(itertools.permutations(sizes, 2))
-    if name in VECTORS and not alone:
-        return [*first, *vectors, *matrices, *known_pairs, *shapes, *SHAPES]
-    if MATRIX.fullmatch(name):
-        return [*first, *matrices, *vectors, *known_pairs, *shapes, *SHAPES]
-    if all(MATRIX.fullmatch(n) for n, v in known.items() if isinstance(v, torch.Tensor)):
-        return [*matrices[1::2], *shapes, *SHAPES]  # rows of data beside weights
-    return [*shapes, *SHAPES[:4], *matrices, *known_pairs, *vectors, *SHAPES]
-
-
-def _choices(
-    name: str, shapes: Sequence[tuple[int, ...]] = SHAPES, seed: str | None = None
-) -> Iterator[Any]:
-    generator = torch.Generator().manual_seed(zlib.crc32((seed or name).encode()))
-    bare = name.rstrip("0123456789_").lower()
-    if bare in MASKS or bare.endswith("_mask"):
-        for shape in shapes:
-            yield torch.rand(shape, generator=generator) > 0.4
-    if bare in IDS:
-        yield torch.tensor([0, 2, 2, 1])
-        yield torch.tensor([[0, 2], [2, 1]])
-    elif bare in FLAGS:
-        yield True
-    elif bare in AXES:
-        yield -1
-    elif bare in COUNTS:
-        yield 2
-    elif bare in SMALL:
-        yield 1e-5
-    elif bare in BOUNDS:
-        yield BOUNDS[bare]
-    for shape in dict.fromkeys(shapes):
-        drawn = torch.randn(shape, generator=generator)
-        if bare in IDS:  # one of two, where no id is taken
-            drawn = (drawn > 0).to(drawn.dtype)
-        yield drawn.abs() + 0.1 if bare in POSITIVE else drawn
-    yield SETTING
-    yield 2
-
-
-def _likeliest(found: Iterator[tuple[float, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """The first, then the others, the nearest to the first choices first."""
-    for _, values in itertools.islice(found, 1):
-        yield values
-    for _, values in sorted(found, key=lambda pair: pair[0]):
-        yield values
-
-
 class _Waiting(Unknown):
     """Stands for a value that torch may be handed as well."""
 
@@ -308,24 +275,28 @@ class _Waiting(Unknown):
         next(part for part in parts if isinstance(part, Unknown))._need("array")
 
 
-def _runs(call: Callable[..., Any], values: Mapping[str, Any], *, back: bool = False) -> bool:
-    """Whether something finite comes out; `back`: gradients of the floats as well."""
-    taken = {
-        n: v.clone().requires_grad_(v.is_floating_point()) if isinstance(v, torch.Tensor) else v
-        for n, v in values.items()
-    }
+def _hides(values: Mapping[str, Any], beside: Mapping[str, Any]) -> bool:
+    """Whether a mistake may be right on values for being fewer: other numbers, an axis of one."""
+    for name, value in values.items():
+        other = beside[name]
+        if isinstance(value, torch.Tensor) and isinstance(other, torch.Tensor):
+            if value.ndim < other.ndim or 1 in value.shape:
+                return True
+        elif type(value) is not type(other) or value != other:
+            return True
+    return False
+
+
+def _runs(plain: Callable[..., Any], values: Mapping[str, Any]) -> bool:
+    """Whether something finite comes out."""
+    taken = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in values.items()}
     try:
-        with torch.enable_grad(), quiet(), counted():
-            found = call(**taken)
-            several = found if isinstance(found, tuple) else (found,)
-            floats = [o for o in several if isinstance(o, torch.Tensor) and o.is_floating_point()]
-            wanted = [v for v in taken.values() if isinstance(v, torch.Tensor) and v.requires_grad]
-            flowing = [o for o in floats if o.requires_grad]
-            if back and flowing:
-                ones = [torch.ones_like(o) for o in flowing]
-                vjp(flowing, wanted, ones)
+        with torch.no_grad(), quiet(), counted():
+            found = plain(**taken)
     except Exception:  # a guess that does not fit
         return False
+    several = found if isinstance(found, tuple) else (found,)
+    floats = [o for o in several if isinstance(o, torch.Tensor) and o.is_floating_point()]
     return bool(floats) and all(bool(torch.isfinite(o).all()) for o in floats)
 
 
