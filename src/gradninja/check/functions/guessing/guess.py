@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from gradninja.check.functions.function_text import Text
-from gradninja.check.functions.guessing.choices import SMALL, before, choices, likeliest
-from gradninja.check.functions.guessing.fitting import Fit, fit_of
+from gradninja.check.functions.guessing.fit import Fit, fit_of
+from gradninja.check.functions.guessing.likely_values import SMALL, before, choices, likeliest
 from gradninja.check.functions.guessing.told_shapes import Told, told_shapes
 from gradninja.check.functions.held import Held
 from gradninja.check.functions.return_places import given_none
