@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gradninja as gn
-from gradninja.algebra.find.once import length, put_in
+from gradninja.algebra.find.once import length, no_longer, put_in
 from gradninja.algebra.fuse import CLEARLY, _cost
 from gradninja.derive.statement import Statement
 
@@ -57,16 +57,30 @@ def test_it_is_no_longer_unless_clearly_cheaper(name: str) -> None:
     assert put_in(fused.statements, own) == list(fused.statements)  # no name is there for one use
 
 
+def statement(target: str, text: str, adds: bool = False) -> Statement:
+    back = gn.derive("def forward(x):\n    return (x * 2).exp().sum()\n", {"x": torch.randn(3)})
+    value = ast.parse(text, mode="eval").body
+    return Statement(target, target, back.statements[0].line, (3,), value=value, adds=adds)
+
+
 def test_a_name_is_not_put_in_where_it_has_another_value() -> None:
     """`part` is taken before `dx` is added to, and used behind it."""
-    back = gn.derive("def forward(x):\n    return (x * 2).exp().sum()\n", {"x": torch.randn(3)})
-    line, shape = back.statements[0].line, (3,)
-
-    def statement(target: str, text: str, adds: bool = False) -> Statement:
-        value = ast.parse(text, mode="eval").body
-        return Statement(target, target, line, shape, value=value, adds=adds)
-
     safe = [statement("dx", "g"), statement("part", "2 * dx"), statement("dy", "part + 1")]
     written = [*safe[:2], statement("dx", "g", adds=True), safe[2]]
     assert [str(s) for s in put_in(safe, {"dx", "dy"})] == ["dx = g", "dy = 2 * dx + 1"]
     assert len(put_in(written, {"dx", "dy"})) == 4
+
+
+def test_the_names_that_save_least_are_put_in_until_it_is_no_longer() -> None:
+    values = {"torch": torch, "x": torch.randn(3), "m": torch.randn(40, 40), "g": torch.randn(3)}
+    names = [statement("small", "torch.exp(x)"), statement("large", "torch.exp(m)")]
+    uses = [statement("dx", "small * g * small"), statement("dm", "large * large")]
+    lines = [names[0], uses[0], names[1], uses[1]]
+    found = no_longer(lines, {"dx", "dm"}, lines[:3], values)
+    assert [str(s) for s in found] == [
+        "dx = torch.exp(x) * g * torch.exp(x)",
+        "large = torch.exp(m)",
+        "dm = large * large",
+    ]
+    written = [names[0], statement("x", "g", adds=True), uses[0]]  # `small` is of the old `x`
+    assert no_longer(written, {"x", "dx"}, written[:1], values) == written

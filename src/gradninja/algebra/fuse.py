@@ -13,7 +13,7 @@ import gradninja.algebra.ops.table  # noqa: F401 - it fills the table
 from gradninja.algebra.dtypes import loses_digits, other_dtype
 from gradninja.algebra.engine import Engine
 from gradninja.algebra.find.cuts import cuts_of
-from gradninja.algebra.find.once import length, put_in
+from gradninja.algebra.find.once import length, no_longer, put_in
 from gradninja.algebra.find.repeats import Sharing
 from gradninja.algebra.fused import Dropped, Fused, FusedLines
 from gradninja.algebra.index.normal import Normal
@@ -292,7 +292,8 @@ def _shared(
 ) -> Backward:
     """A backward in which what was written twice has a name, and no part of a line that is not.
 
-    Of derived lines as they are, the text becomes longer only where it is clearly cheaper by that.
+    Fused lines are no more than the derived ones by that. Of derived lines as they are, the text
+    becomes longer only where it is clearly cheaper.
     """
     back: Backward = FusedLines(program, "fused", tuple(statements), dict(names))
     own = {name for of, name in names.items() if of in derived.program.values}
@@ -302,8 +303,9 @@ def _shared(
 
     def shared(lines: Sequence[Statement]) -> Sequence[Statement]:
         found = put_in(Sharing(_values(back), taken).run(lines), own)
-        longer = statements is derived.statements and length(found) > length(lines)
-        if not longer:
+        if statements is not derived.statements:
+            return no_longer(found, own, derived.statements, _values(back))
+        if length(found) <= length(lines):
             return found
         costs = [_cost(replace(back, statements=tuple(s))).total() for s in (found, lines)]
         return found if costs[0] < CLEARLY * costs[1] else lines

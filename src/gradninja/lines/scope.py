@@ -124,13 +124,15 @@ def vjp(
 ) -> tuple[torch.Tensor | None, ...]:
     """`torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True)`, a second sooner.
 
+    A gradient that PyTorch gives sparse, `nn.Embedding(sparse=True)`, is the dense one that it is.
     Where PyTorch is handed cotangents it imports SymPy first, to compare sizes.
 
     Raises:
         RuntimeError: autograd's, where a shape or dtype does not fit, or nothing leads back.
     """
     number = _Handed.apply(len(outputs), *outputs, *cotangents)  # type: ignore[no-untyped-call]
-    return torch.autograd.grad(number, leaves, allow_unused=True)
+    found = torch.autograd.grad(number, leaves, allow_unused=True)
+    return tuple(g if g is None or g.layout == torch.strided else g.to_dense() for g in found)
 
 
 @lru_cache(maxsize=4096)  # the same lines run on several draws, and a rule's text at many places

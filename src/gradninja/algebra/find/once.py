@@ -6,10 +6,12 @@ Of parts of lines that were named for the walk, and of other names for the same.
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
+from gradninja.algebra.measure.cost import cost_of
 from gradninja.derive.statement import Statement
 from gradninja.derive.template import rebuild
 
@@ -40,6 +42,58 @@ def put_in(statements: Sequence[Statement], kept: Collection[str]) -> list[State
     return found
 
 
+def no_longer(
+    statements: Sequence[Statement],
+    kept: Collection[str],
+    most: Sequence[Statement],
+    values: Mapping[str, Any],
+) -> list[Statement]:
+    """Statements that are no more than `most`: the names that save least are put in."""
+    found = list(statements)
+    limit = length(most)
+    scope = dict(values)  # with what the statements write
+    if len(found) > len(most):
+        cost_of((s.tree() for s in found), scope, 0.0, keep=scope)
+
+    def saved(at: int) -> float:
+        uses = sum(_uses(s, found[at].target) for s in found)
+        return cost_of([found[at].tree()], scope, 0.0).total() * (uses - 1)
+
+    while len(found) > len(most):
+        shorter = {at: _everywhere(found, at) for at in _names(found, kept)}
+        limit = max(limit, length(found))
+        places = [at for at, without in shorter.items() if length(without) <= limit]
+        if not places:
+            break
+        found = shorter[min(places, key=saved)]
+    return found
+
+
+def _names(statements: Sequence[Statement], kept: Collection[str]) -> Iterator[int]:
+    """The places of names that may be put in wherever they are used."""
+    for at, first in enumerate(statements):
+        rest = statements[at + 1 :]
+        if first.value is None or first.adds or first.clone or first.target in kept:
+            continue
+        reads = {node.id for node in ast.walk(first.value) if isinstance(node, ast.Name)}
+        if {first.target, *reads} & {s.target for s in rest}:
+            continue
+        users = [s for s in rest if _uses(s, first.target)]
+        if not any(_repeats(s) or (s.scatter is not None and s.target in reads) for s in users):
+            yield at
+
+
+def _everywhere(statements: Sequence[Statement], at: int) -> list[Statement]:
+    first = statements[at]
+    return [*statements[:at], *(_with(s, first) for s in statements[at + 1 :])]
+
+
+def _repeats(statement: Statement) -> bool:
+    """Whether something in it runs several times: a comprehension, a person's own helper."""
+    kinds = ast.comprehension | ast.Lambda
+    return any(isinstance(node, kinds) for node in ast.walk(_tree(statement)))
+
+
 def _needed(statements: Sequence[Statement], kept: Collection[str]) -> list[Statement]:
     """Without the parts that no gradient is made of, as what cancels leaves them."""
     found: list[Statement] = []
@@ -68,8 +122,7 @@ def _user(statements: list[Statement], at: int, kept: Collection[str]) -> int | 
     if reads & {statement.target for statement in rest[:place]}:
         return None  # it may have been written to by then
     user = rest[place]
-    # What a person's own helper does twice, a comprehension or a scatter, it would do with it, too.
-    if any(isinstance(node, ast.comprehension | ast.Lambda) for node in ast.walk(_tree(user))):
+    if _repeats(user):  # what it does several times, it would do with it, too
         return None
     if user.scatter is not None and user.target in reads:
         return None

@@ -294,12 +294,12 @@ def _spoken(names: Mapping[str, Any]) -> str:
 
 
 def plain_of(names: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of plain values."""
+    """The names of plain values; a named tuple is an object, with attributes."""
     plain = (bool, int, float, str, type(None), tuple)
     return {
         name: value
         for name, value in names.items()
-        if isinstance(value, plain) and not name.startswith("__")
+        if isinstance(value, plain) and not name.startswith("__") and not hasattr(value, "_fields")
     }
 
 

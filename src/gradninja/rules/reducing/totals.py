@@ -134,12 +134,8 @@ def _bagged(site: Site) -> str:
     for name in ("max_norm", "padding_idx"):
         if site.value(name) is not None:
             raise Refusal(f"`{name}` is outside; leave it out")
-    if (
-        site.value("scale_grad_by_freq")
-        or site.value("sparse")
-        or site.value("include_last_offset")
-    ):
-        raise Refusal("`scale_grad_by_freq`, `sparse` and `include_last_offset` are outside")
+    if site.value("scale_grad_by_freq") or site.value("include_last_offset"):
+        raise Refusal("`scale_grad_by_freq` and `include_last_offset` are outside")
     mode, count = site.value("mode"), _bags(site)
     if mode not in ("sum", "mean"):
         raise Refusal("there is a rule for sums and means of bags")

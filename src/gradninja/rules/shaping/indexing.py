@@ -67,8 +67,8 @@ def _embedding(exact: bool) -> Template:
     def template(site: Site) -> str:
         if site.value("max_norm") is not None:
             raise Refusal("`max_norm` changes the table in place; leave it out")
-        if site.value("scale_grad_by_freq") or site.value("sparse"):
-            raise Refusal("`scale_grad_by_freq` and `sparse` are outside; leave them out")
+        if site.value("scale_grad_by_freq"):
+            raise Refusal("`scale_grad_by_freq` is outside; leave it out")
         skipped = site.value("padding_idx")
         if exact:
             row = "-1" if skipped is None else "padding_idx % a.shape[0]"

@@ -85,7 +85,7 @@ def grouped_attention(
 
 @means(nn.Embedding)
 def embedding(self: Any, index: Tensor) -> Tensor:
-    if self.max_norm is None and not (self.scale_grad_by_freq or self.sparse):
+    if self.max_norm is None and not self.scale_grad_by_freq:
         if self.padding_idx is None:
             return F.embedding(index, self.weight)
         return F.embedding(index, self.weight, self.padding_idx)
