@@ -16,6 +16,7 @@ from gradninja.derive.statement import Statement
 from gradninja.derive.template import rebuild
 
 WIDTH = 100  # characters of a line
+WORTH = 0.05  # of what a backward costs: what a name saves that makes it longer than it was
 
 
 def length(statements: Sequence[Statement]) -> int:
@@ -48,12 +49,16 @@ def no_longer(
     most: Sequence[Statement],
     values: Mapping[str, Any],
 ) -> list[Statement]:
-    """Statements that are no more than `most`: the names that save least are put in."""
+    """Statements that are no more than `most`: the names that save least are put in.
+
+    One that saves WORTH of all costs is worth its line.
+    """
     found = list(statements)
     limit = length(most)
     scope = dict(values)  # with what the statements write
+    worth = 0.0
     if len(found) > len(most):
-        cost_of((s.tree() for s in found), scope, 0.0, keep=scope)
+        worth = WORTH * cost_of((s.tree() for s in found), scope, 0.0, keep=scope).total()
 
     def saved(at: int) -> float:
         uses = sum(_uses(s, found[at].target) for s in found)
@@ -63,9 +68,10 @@ def no_longer(
         shorter = {at: _everywhere(found, at) for at in _names(found, kept)}
         limit = max(limit, length(found))
         places = [at for at, without in shorter.items() if length(without) <= limit]
-        if not places:
+        least = min(places, key=saved, default=None)
+        if least is None or saved(least) > worth:
             break
-        found = shorter[min(places, key=saved)]
+        found = shorter[least]
     return found
 
 
