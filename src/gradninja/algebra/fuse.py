@@ -292,8 +292,8 @@ def _shared(
 ) -> Backward:
     """A backward in which what was written twice has a name, and no part of a line that is not.
 
-    Fused lines are no more than the derived ones by that, where a name saves little. Of derived lines as they are, the text
-    becomes longer only where it is clearly cheaper.
+    Fused lines are no more than the derived ones by that, where a name saves little. Of derived
+    lines as they are, the text becomes longer only where it is clearly cheaper.
     """
     back: Backward = FusedLines(program, "fused", tuple(statements), dict(names))
     own = {name for of, name in names.items() if of in derived.program.values}
