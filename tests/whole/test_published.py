@@ -135,7 +135,7 @@ def test_the_command_line_takes_the_file(path: Path) -> None:
 
 # Some of each kind: fusing and compiling take seconds. Of norms that are given as one operation the
 # fused text may have more lines: it writes them out.
-FUSED = ("gcn", "lenet", "vae", "makemore_mlp", "wavenet_lecture", "dann")
+FUSED = ("gcn", "lenet", "vae", "makemore_mlp", "wavenet_lecture")
 
 
 @pytest.mark.parametrize("name", FUSED)

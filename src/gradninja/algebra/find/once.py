@@ -16,7 +16,7 @@ from gradninja.derive.statement import Statement
 from gradninja.derive.template import rebuild
 
 WIDTH = 100  # characters of a line
-WORTH = 0.05  # of what a backward costs: what a name saves that makes it longer than it was
+WORTH = 0.015  # of what a backward costs: what a name saves that makes it longer than it was
 
 
 def length(statements: Sequence[Statement]) -> int:
