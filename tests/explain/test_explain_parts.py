@@ -92,6 +92,8 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
         ("z = F.log_softmax(x, 1)", r"z = \mathrm{log\text{-}softmax}_{d} \left( x \right)"),
         ("z = x[None].transpose(-2, -1)", r"z = {\left( x \left[ \text{None} \right] "
             r"\right)}^{\top}"),
+        ("z = x[None].transpose(2, 1)", r"z = {\left( x \left[ \text{None} \right] "
+            r"\right)}^{\top}"),
         ("z = x[None].transpose(0, 2)", r"z = \mathrm{transpose} \left( "
             r"x \left[ \text{None} \right] ,\, 0 ,\, 2 \right)"),
         ("z = x / math.sqrt(n)", r"z = \frac{x}{\sqrt{n}}"),

@@ -155,3 +155,18 @@ def test_gradient_steps_end_where_counting_does():
         values["W"] = values["W"] - 50 * step(values)["dW"]
     assert start > best + 0.5
     assert best <= step(values)["loss"] < best + 0.02
+
+
+@pytest.mark.parametrize("name", ["transformer", "gru", "lstm"])
+def test_weights_begin_in_the_range_of_pytorchs_layers(name):
+    """Uniform up to one over the root of how many each output is a sum of, biases too."""
+    sizes = {**SIZES, "embedding": 32, "hidden": 32, "width": 32, "heads": 2, "layers": 2}
+    generator = torch.Generator().manual_seed(5)
+    drawn = load(name).call("parameters", {**sizes, "generator": generator})
+    products = {n for n in drawn if n.startswith("W")}
+    assert len(products) >= 2
+    for weight in products:
+        most = drawn[weight].shape[-2] ** -0.5
+        for part in (drawn[weight], drawn.get("b" + weight[1:])):
+            if part is not None:
+                assert 0.9 * most < part.abs().max() <= most, weight
