@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy_course_forms
+import numpy_forms
 import pytest
-from numpy_forms import FORMS, MISTAKES
 
 import gradninja as gn
 from gradninja.check.diagnosis import Kind
 
+FORMS = numpy_forms.FORMS | numpy_course_forms.FORMS
+MISTAKES = numpy_forms.MISTAKES | numpy_course_forms.MISTAKES
 PLANTED = [(name, *mistake) for name, several in MISTAKES.items() for mistake in several]
 
 

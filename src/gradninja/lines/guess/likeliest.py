@@ -54,6 +54,8 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     r"delta|margin|temperature|tau": (1.0, 0.5),
     r"num_heads|n_heads?|heads|h": (2,),
 }
+SINGLE = re.compile(r"\w+(Idx|Index)")  # one of them, `outsideWordIdx`
+ROW = re.compile(r"\w+(Vec|_vec|Vector|_vector)")
 STATE = re.compile(r"(prev_)?[ahcs](_?(prev|0|t_1|tm1))?|(prev_|init_)?(hidden|state)(_prev|0)?")
 LISTS = re.compile(r"inputs|targets|tokens|words|indices|seq\w*|ids|ixs?|outputs|labels?")
 
@@ -213,6 +215,10 @@ def _shapes(
         found = _of_vector(sizes)
     elif picks:
         found = _of_ids(sizes)
+        if SINGLE.fullmatch(name):
+            found = itertools.chain([((), 0.0)], found)
+    elif ROW.fullmatch(name):
+        found = (((s,), 0.0) for s in (*sizes.all, *sizes.fresh(1)))
     elif MATRIX.fullmatch(name):
         found = _of_matrix(sizes, hints.parts)
         if hints.states:  # each gate has the same

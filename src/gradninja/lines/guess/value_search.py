@@ -269,6 +269,8 @@ def hints_of(tree: ast.AST) -> Hints:
         if isinstance(node, ast.Assign):
             for name, value in _bound(node.targets[0], node.value):
                 made_of.setdefault(name, set()).update(_same_elements(value))
+        if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+            made_of.setdefault(node.target.id, set()).update(_same_elements(node.iter))
         if isinstance(node, ast.Slice):
             parts += [_times(n) + 1 for n in ast.walk(node) if _times(n)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("split"):
@@ -285,6 +287,10 @@ def hints_of(tree: ast.AST) -> Hints:
                 key = _key(side)
                 if key is not None and said:
                     texts.setdefault(key, {}).update(dict.fromkeys(said))
+    counted = [n.target for n in ast.walk(tree) if isinstance(n, ast.For) and _counts(n.iter)]
+    indices -= {
+        n.id for target in counted for n in _names(target)
+    }  # a helper's `for x in range(k)`
     left = list(indices)
     while left:  # `y_flat = y.reshape(-1)` picks what `y` picks
         more = made_of.pop(left.pop(), set()) - indices
@@ -300,6 +306,10 @@ def _bound(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
         for one, other in zip(target.elts, value.elts, strict=False):
             yield from _bound(one, other)
+
+
+def _counts(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "range"
 
 
 def _same_elements(node: ast.expr) -> Iterator[str]:

@@ -21,6 +21,7 @@ from gradninja.lines.ndarray.forms import (
     forward_of,
     gradients_beside,
     is_gradient,
+    meant_by,
     names_of,
 )
 from gradninja.lines.ndarray.numpy_draws import drawers
@@ -47,6 +48,7 @@ __all__ = [
     "is_array",
     "is_gradient",
     "lines_translated",
+    "meant_by",
     "names_of",
     "said",
     "translated",

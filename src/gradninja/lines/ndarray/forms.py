@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from copy import copy
 
 CACHES = frozenset({"ctx", "context", "saved", "memory", "memo", "tape", "residuals"})
@@ -55,9 +56,36 @@ def outputs_of(function: ast.FunctionDef, value: ast.expr) -> tuple[int, ...] | 
 def is_gradient(name: str, names: set[str]) -> bool:
     """Whether a name is that of a gradient: `dW` where there is a `W`, `grads`, `grad_x`."""
     bare = name.removeprefix("grad_") if name.startswith("grad_") else name[1:]
-    if name.lower() in GRADIENTS:
+    if name.lower() in GRADIENTS or meant_by(name, names) is not None:
         return True
     return name.startswith(("d", "grad_")) and bare.lstrip("_") in names
+
+
+def meant_by(name: str, known: Iterable[str]) -> str | None:
+    """`outsideVectors` for `gradOutsideVecs`: the one known name that has each of its words.
+
+    None where there is none, or are several.
+    """
+    if not re.match(r"grad[A-Z]", name):
+        return None
+    words = _words(name.removeprefix("grad"))
+    found = [
+        other
+        for other in set(known) - {name}
+        if not other.startswith("grad")
+        and all(any(_same_word(one, two) for two in _words(other)) for one in words)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+
+
+def _same_word(one: str, other: str) -> bool:
+    """`vecs` is short for `vectors`."""
+    short, long = sorted((one.removesuffix("s"), other.removesuffix("s")), key=len)
+    return short == long or (len(short) > 2 and long.startswith(short))
 
 
 def forward_of(function: ast.FunctionDef) -> tuple[ast.FunctionDef, tuple[int, ...] | None]:

@@ -264,7 +264,7 @@ class _Reading(ast.NodeTransformer):
         if path == "take" and len(args) + len(keywords) == 3:
             axis = args[2] if len(args) > 2 else keywords[0].value
             return method_of(args[0], "index_select", [axis, args[1]])
-        if path == "pad" and len(args) >= 2 and isinstance(args[1], ast.Tuple):
+        if path == "pad" and len(args) >= 2 and isinstance(args[1], ast.Tuple | ast.List):
             return self._pad(args, keywords)
         if path == "size" and len(args) == 1:
             return method_of(args[0], "numel", [])
@@ -274,7 +274,7 @@ class _Reading(ast.NodeTransformer):
 
     def _pad(self, args: list[ast.expr], keywords: list[ast.keyword]) -> ast.expr | None:
         """`((0, 0), (1, 1))`, first axis first, is `(1, 1, 0, 0)`."""
-        assert isinstance(args[1], ast.Tuple)
+        assert isinstance(args[1], ast.Tuple | ast.List)
         pairs = args[1].elts
         mode = [*args[2:], *(k.value for k in keywords if k.arg == "mode")]
         if any(not isinstance(m, ast.Constant) or m.value != "constant" for m in mode):

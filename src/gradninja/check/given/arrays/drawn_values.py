@@ -21,6 +21,7 @@ import numpy as np
 
 from gradninja.check.given.execution import quiet
 from gradninja.lines.guess import Guess, Guesser, Hints, guesses, leaf
+from gradninja.lines.ndarray import meant_by
 from gradninja.lines.plain import parts_of
 
 STEP = 1e-5
@@ -169,7 +170,7 @@ def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any
         np.ones(()) if np.ndim(o) == 0 else rng.standard_normal(np.shape(o)) for o in outputs
     ]
     if person.backward is None:
-        return dict(_by_name(names, returned)), cotangents, 0
+        return dict(_by_name(person, names, returned)), cotangents, 0
     found: list[dict[str, Any]] = []
 
     def watch(frame: Any, event: str, _: Any) -> None:
@@ -182,14 +183,14 @@ def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any
         back = _watched(watch, lambda: backward(*handed))
     except Exception:  # a mistake, or a guess that does not fit: what it had until then counts
         raised = 1
-    gradients = dict(_by_name(found[-1] if found else {}, back))
+    gradients = dict(_by_name(person, found[-1] if found else {}, back))
     if isinstance(back, np.ndarray) and person.names:  # `return dout * mask`: of the first
         gradients.setdefault(person.names[person.made], back)
     return gradients, cotangents, raised
 
 
-def _by_name(names: Mapping[str, Any], returned: Any) -> Iterator[tuple[str, Any]]:
-    """What each gradient is of: `dW`, `grad_W`, `self.dW`, `grads["W"]`, `grads["dW"]`."""
+def _by_name(person: Person, names: Mapping[str, Any], returned: Any) -> Iterator[tuple[str, Any]]:
+    """What each gradient is of: `dW`, `grad_W`, `gradVec`, `self.dW`, `grads["W"]`."""
     itself = names.get("self")
     more = vars(itself) if hasattr(itself, "__dict__") else {}
     grads = [v for v in (*names.values(), *more.values(), returned) if isinstance(v, Mapping)]
@@ -198,6 +199,9 @@ def _by_name(names: Mapping[str, Any], returned: Any) -> Iterator[tuple[str, Any
             if name.startswith(start):
                 yield name.removeprefix(start), value
                 break
+        meant = meant_by(name, person.names)
+        if meant is not None:
+            yield meant, value
         if name.endswith("_grad"):
             yield name.removesuffix("_grad"), value
     for held in grads:

@@ -160,7 +160,7 @@ def steep_of(
     """
     lines = backward_within(function)
     steep = [part.id for part in gradients_beside(function) if isinstance(part, ast.Name)]
-    plain = [name for name in steep if name in GRADIENTS and not _keyed(name, lines)]
+    plain = [name for name in steep if name in GRADIENTS and not _keys(name, lines)]
     weights = [name for name in formals if learned(name)]
     of = weights[0] if len(weights) == 1 else next(iter(formals), None)
     if len(steep) != 1 or not plain or of is None:
@@ -170,25 +170,37 @@ def steep_of(
 
 
 def given_beside(function: ast.FunctionDef, called: Mapping[str, str]) -> frozenset[str]:
-    """The gradients that a function lists beside its loss, by our names; none of a dictionary."""
+    """The gradients that a function lists beside its loss, by our names.
+
+    None of a dictionary that lacks those of weights: it may not be finished.
+    """
     parts, lines = gradients_beside(function), backward_within(function)
     theirs = {part.id for part in parts if isinstance(part, ast.Name)}
-    if len(theirs) < len(parts) or any(_keyed(name, lines) for name in theirs):
+    keys = {key for name in theirs for key in _keys(name, lines)}
+    weights = {a.arg for a in function.args.args if learned(a.arg)}
+    if keys:
+        whole = bool(weights) and not weights - keys - {key.removeprefix("d") for key in keys}
+        return frozenset(f"d{name}" for name in weights) if whole else frozenset()
+    if len(theirs) < len(parts):
         return frozenset()
     ours = {there: name for name, there in called.items()}
     return frozenset(ours.get(name, name) for name in theirs)
 
 
-def _keyed(name: str, lines: Sequence[ast.stmt]) -> bool:
-    """Whether a name is a dictionary."""
+def _keys(name: str, lines: Sequence[ast.stmt]) -> set[str]:
+    """The words by which a dictionary of this name is written; none where it is none."""
+    found: set[ast.expr | None] = set()
     for node in (n for line in lines for n in ast.walk(line)):
         if isinstance(node, ast.Subscript) and ast.unparse(node.value) == name:
-            key = node.slice.value if isinstance(node.slice, ast.Constant) else None
-            if isinstance(key, str):
-                return True
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            return any(ast.unparse(target) == name for target in node.targets)
-    return False
+            found.add(node.slice)
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Dict)
+            and any(ast.unparse(target) == name for target in node.targets)
+        ):
+            found.update(node.value.keys)
+    keys = (key.value for key in found if isinstance(key, ast.Constant))
+    return {key for key in keys if isinstance(key, str)}
 
 
 def spoken_by(real: Callable[..., Any], kept: tuple[int, ...] | None) -> Callable[..., Any]:

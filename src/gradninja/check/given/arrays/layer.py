@@ -132,6 +132,10 @@ def functional(layer: Layer, instance: Any, file: str) -> Functional:
         and part.value.id == method.args.args[0].arg
     }
     names = {name: _plain_name(name, layer) for name in attributes}
+    for name in attributes:  # `self.dW` beside a `self_W`
+        of = name.removeprefix("d")
+        if of != name and names.get(of, of) != of:
+            names[name] = f"d{names[of]}"
     forward, backward = (
         _Unbound(method.args.args[0].arg, names).visit(deepcopy(method))
         for method in (layer.forward, layer.backward)

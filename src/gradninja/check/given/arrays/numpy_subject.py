@@ -336,7 +336,7 @@ class _Text:
             plain.forward,
             {**called, **more},
             lambda text: text.layer(name, inputs).backward,
-            {*plain.held, *(a.arg for a in node.args.args)},
+            {*(plain.held.keys() - source.constants), *(a.arg for a in node.args.args)},
         )
         return NumpySubject(
             source,

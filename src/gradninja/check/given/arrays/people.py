@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,13 +70,23 @@ def with_guesses(
         return given, ()
     shown = _shown(source, known)
     codes = tuple(one.__code__ for one in watched if hasattr(one, "__code__"))
-    around = {name: value for name, value in names.items() if is_array(value)}
+    around = dict(_arrays(names))
     hints = hints_of(reached(tree, source.functions))
     person = Person(forward, _outputs(kept or source.kept), backward, codes, missing, hints, around)
     found = guessed(person, {**known, **shown})
     if found is None:
         return given, ()
     return {**known, **shown, **found.values}, (said(found, shown),)
+
+
+def _arrays(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The arrays of these names, and those of their dictionaries: `params['W1']`."""
+    for name, value in names.items():
+        if is_array(value):
+            yield name, value
+        elif isinstance(value, dict) and not name.startswith("__"):
+            parts = ((f"{name}[{key!r}]", part) for key, part in value.items())
+            yield from ((path, part) for path, part in parts if is_array(part))
 
 
 def said(guess: Guess, shown: Mapping[str, Any]) -> str:

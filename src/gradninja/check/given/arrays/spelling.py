@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 
+from gradninja.lines.ndarray import meant_by
+
 SPELT = (
     r"grad_?(?P<of>\w+)",
     r"gradient_(?P<of>\w+)",
@@ -22,7 +24,7 @@ def spelling_of(name: str, known: Collection[str]) -> str | None:
         found = re.fullmatch(form, name)
         if found is not None and found["of"] in known:
             return found["of"]
-    return None
+    return meant_by(name, known)
 
 
 def respelt(
