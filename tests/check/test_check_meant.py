@@ -252,3 +252,33 @@ def test_assert_backward_asks_under_conditions() -> None:
     assert_backward(Matrices, inputs=values)
     with pytest.raises(BackwardWrong, match="autocast to bfloat16"):
         assert_backward(Matrices, inputs=values, under=["autocast"])
+
+
+BINARIZE = """
+import torch
+
+
+class Binarize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x))
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * (x.abs() <= 1)
+"""
+
+
+@pytest.mark.parametrize("slope", ["(x.abs() <= 1)", "1", "(1 / (1 + x.abs()) ** 2)"])
+def test_a_slope_across_steps_is_meant_and_its_sign_turned_is_not(
+    slope: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "binarize.py"
+    right = BINARIZE.replace("(x.abs() <= 1)", slope)
+    file.write_text(right)
+    assert check(file).ok
+    file.write_text(right.replace("return grad", "return -grad"))
+    report = check(file)
+    assert not report.ok and any("the sign of dx is wrong" in note for note in report.notes)

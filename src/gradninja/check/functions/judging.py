@@ -57,6 +57,7 @@ FLAT = "its forward takes steps, which have no gradient"
 OWN = "its forward takes steps, and the output's gradient is multiplied by a slope of its own"
 UPDATE = "what it returns does not depend on the output's gradient, as an update of its own does"
 STEPPED = "its forward takes steps, across which differences are no gradient"
+TURNED = "the sign of d{0} is wrong: the output rises with `{0}`, and its gradient falls everywhere"
 MEANT = "its gradients are those of the plain forward beside it, and not of its own forward's lines"
 OTHERS = "other conditions"
 BY_LINES = 4000.0  # runs of the search in lines; then the Function is played
@@ -115,7 +116,9 @@ def _across_steps(subject: Subject, text: Text, reading: _Reading | None) -> Rep
         if not stepped:
             report = with_mends_of_whole(report, subject, text)
     if stepped and not report.ok:
-        report = meant(report, FLAT, across(text), stepped)
+        turned = acts.turned_around() & stepped if alone else frozenset[str]()
+        report = meant(report, FLAT, across(text), stepped - turned)
+        report = replace(report, notes=(*report.notes, *(TURNED.format(n) for n in sorted(turned))))
     return report if report.ok else _on_purpose(subject, text, report)
 
 

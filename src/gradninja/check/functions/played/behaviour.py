@@ -70,6 +70,22 @@ class Behaviour:
         slopes = [self._gradients({}, turned=turned, over=True) for turned in (False, True)]
         return self._named(lambda a, b: _is_own_slope(a, b, 2 if windows else 3), *slopes)
 
+    def turned_around(self) -> frozenset[str]:
+        """The inputs that raise the output over its steps, and whose gradient lowers it throughout.
+
+        Nobody means that: a surrogate of a step's slope has its sign.
+        """
+        found = set()
+        for name, slope in zip(self.text.inputs, self._gradients({}, over=True), strict=False):
+            if not _floats(slope) or slope.is_complex() or not bool((slope <= 0).all()):
+                continue
+            far = 1 + 4 * float(self.given[name].abs().max())
+            high, low = (self._outputs({name: self.given[name] + by}) for by in (far, -far))
+            rises = high[0] - low[0] if len(high) == len(low) == 1 else -slope.abs()
+            if bool((slope < 0).any()) and bool((rises >= 0).all()) and bool((rises > 0).any()):
+                found.add(name)
+        return frozenset(found)
+
     # -- runs ----------------------------------------------------------------------------------
 
     def _named(self, test: Callable[[Any, Any], bool], one: Any, other: Any) -> frozenset[str]:
