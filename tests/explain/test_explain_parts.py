@@ -64,6 +64,7 @@ def seen(text: str) -> tuple[ast.stmt, Shapes]:
         ("z = (x * y) @ w", r"z = \left( x \odot y \right) \, w"),
         ("z = (x @ w) * (x @ w)", r"z = \left( x \, w \right) \odot \left( x \, w \right)"),
         ("z = x.T @ y", r"z = x^{\top} \, y"),
+        ("z = torch.pow(x, 3)", r"z = x^{3}"),
         ("z = (x + y) / r", r"z = \frac{x + y}{r}"),
         ("z = (-x) ** 2", r"z = {\left( - x \right)}^{2}"),
         ("z = -x ** 2", r"z = - x^{2}"),
