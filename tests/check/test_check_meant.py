@@ -59,6 +59,7 @@ def test_steps_that_the_gradient_goes_through_are_judged_so(function: Any) -> No
     kept = f"{name}.clamp(-1, 1)" if function is Window else name
     assert f"taken as `{kept} + (torch." in report.notes[-1]
     assert f"- {kept}).detach()`" in report.notes[-1]
+    assert "is taken times" not in report.notes[-1]
 
 
 class Nearest(torch.autograd.Function):
@@ -233,6 +234,24 @@ def test_a_scaled_gradient_is_mended_as_a_whole() -> None:
     (row,) = check(Learnt, inputs=values).wrong
     assert row.fix is not None and "- mid * (q - q.round())" in row.fix
     assert "is meant" not in " ".join(row.notes)  # it is settled
+
+
+class Stepped(Learnt):
+    """The same, right."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        w, alpha = ctx.saved_tensors
+        q = w / alpha
+        low, high = (q < -4).float(), (q > 3).float()
+        mid = 1.0 - low - high
+        dalpha = ((low * -4 + high * 3 + mid * (q.round() - q)) * grad * ctx.g).sum().view(1)
+        return mid * grad, dalpha, None
+
+
+def test_a_number_that_a_gradient_is_taken_times_is_told() -> None:
+    report = check(Stepped, inputs={"w": 2 * X, "alpha": torch.tensor([0.5]), "g": 0.13})
+    assert report.ok and report.notes[-1].endswith("; dalpha is taken times `g`")
 
 
 class Matrices(torch.autograd.Function):

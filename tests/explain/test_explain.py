@@ -10,6 +10,7 @@ import pytest
 
 import gradninja as gn
 from gradninja import models
+from gradninja.explain.walkthrough import BROADCAST_TO_SUM, SUM_TO_BROADCAST
 from paths import ROOT
 
 FOLDER = ROOT / "tests" / "support" / "programs"
@@ -87,6 +88,8 @@ def test_markdown_has_every_line_and_whole_formulas(back: gn.Backward) -> None:
         assert bare.count("{") == bare.count("}"), formula
         assert formula.count(r"\left") == formula.count(r"\right"), formula
         assert "$" not in formula and "\n\n" not in formula
+    for known in (SUM_TO_BROADCAST, BROADCAST_TO_SUM):
+        assert text.count(f"**{known}**") == text.count(known) > 0
 
 
 def test_html_is_whole_and_alone(back: gn.Backward) -> None:

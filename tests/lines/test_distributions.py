@@ -81,3 +81,21 @@ def test_a_distribution_is_torchs_own_both_ways(call: str) -> None:
 
 def _words(call: str) -> list[str]:
     return "".join(c if c.isalnum() or c == "_" else " " for c in call).split()
+
+
+def test_a_sample_within_a_forward_is_torchs_own_draw() -> None:
+    """Of rows as many as there are, with its gradient by what is drawn."""
+    m = torch.randn(4, 3, dtype=torch.float64)
+    text = """
+def forward(m):
+    d = torch.distributions.Categorical(logits=m)
+    return d.log_prob(d.sample()).sum()
+"""
+    derived = gn.derive(text, {"m": m})
+    torch.manual_seed(3)
+    found = derived({"m": m})
+    leaf = m.clone().requires_grad_()
+    torch.manual_seed(3)
+    own = D.Categorical(logits=leaf)
+    own.log_prob(own.sample()).sum().backward()
+    torch.testing.assert_close(found["dm"], leaf.grad, rtol=1e-12, atol=1e-12)

@@ -156,6 +156,7 @@ def test_what_is_gathered_wants_equal_shares_and_says_so() -> None:
     found = gn.shard(text, split={"n": "data"})
     assert "all_gather" in {call.kind for call in found.collectives}
     assert "n is gathered: its shares must be equal" in repr(found)
+    assert "# n_start: where a rank's share of n begins\n" in repr(found)
     for text in (found.forward_source, found.step_source):
         assert "if n_all % torch.distributed.get_world_size(data):" in text
     got = found({"x": torch.eye(5, 2).double()}, ranks=3)  # threads may have uneven ones

@@ -164,3 +164,4 @@ def test_deterministic_sums_are_taken_in_the_order_of_the_ranks(monkeypatch) -> 
     assert ordered.all_reduce(handed_in[0], "max", None).tolist() == [1e8, 3.0]
     one, two = ordered.all_reduce_coalesced([torch.zeros(1), torch.zeros(1, 1)], "min", None)
     assert (one.tolist(), two.tolist()) == ([-1e8], [[1.0]])
+    assert ordered.all_gather_tensor(handed_in[0], 0, None).tolist() == [1e8, 3, -1e8, 1, 1, 2]

@@ -84,7 +84,6 @@ def _variance(low: Lowering, site: Site) -> Node:
 @row("std")
 def _deviation(low: Lowering, site: Site) -> Node:
     a = low.node(site.bound["a"])
-    low.keep(site)
     return _spread(low, site, site.y, _mean(low, site, a), root=True)
 
 

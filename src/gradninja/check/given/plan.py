@@ -159,10 +159,7 @@ def _root(node: ast.AST) -> Iterator[str]:
 class _EndAtReturn(ast.NodeTransformer):
     """A `return` inside of an `if` ends the walk."""
 
-    found = False
-
     def visit_Return(self, node: ast.Return) -> ast.AST:
-        self.found = True
         call = ast.Call(ast.Name("__reached__", ast.Load()), [], [])
         return ast.copy_location(ast.Raise(call, None), node)
 
@@ -176,7 +173,6 @@ class _EndAtReturn(ast.NodeTransformer):
 def _runnable(node: ast.stmt) -> ast.stmt:
     if not any(isinstance(part, ast.Return) for part in ast.walk(node)):
         return node
-    transformer = _EndAtReturn()
-    found = transformer.visit(deepcopy(node))
+    found = _EndAtReturn().visit(deepcopy(node))
     assert isinstance(found, ast.stmt)
-    return found if transformer.found else node
+    return found

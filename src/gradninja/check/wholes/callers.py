@@ -38,9 +38,10 @@ def runner(backward: Any) -> Runner:
 
 
 def takes(backward: Any) -> Callable[[str], bool]:
-    """Whether the output's gradient, by its name, is handed to a backward."""
-    if isinstance(backward, tuple) or is_autograd_function(backward):
-        return lambda name: True
+    """Whether the output's gradient, by its name, is handed to a backward.
+
+    A pair has no signature, and the one of a torch.autograd.Function takes any values.
+    """
     try:
         parameters = inspect.signature(backward).parameters
     except (TypeError, ValueError):

@@ -47,7 +47,7 @@ def _call(
         args = args[: trimmed(path, [e.value for e in args])]
     if path in {"copy.copy", "copy.deepcopy"} and len(args) == 1:
         return copied(reading, node, args[0], path)
-    text = _meaning(reading, path, args, kwargs)
+    text = _meaning(path, kwargs)
     if text is not None:
         return enter(reading, node, Function.of(text, path), args, kwargs)
     constant = numpy_constant(reading, node, path, args, kwargs)
@@ -57,17 +57,11 @@ def _call(
     return _operation(reading, node, path, args, kwargs)
 
 
-def _meaning(
-    reading: Reading, path: str, args: list[Expr], kwargs: Mapping[str, Expr]
-) -> Callable[..., Any] | None:
+def _meaning(path: str, kwargs: Mapping[str, Expr]) -> Callable[..., Any] | None:
     """The function of ours that says in lines what a library's means; None where none does."""
     if path in ASKED:
         wanted = kwargs.get(ASKED[path])
         if wanted is None or wanted.op != STATIC or not wanted.value:
-            return None
-    if path in fence.REFUSED and not reading.tensors:
-        settings = [*(e.value for e in args[1:3]), *(e.value for e in kwargs.values())]
-        if not any(type(setting) in (bool, int, float) and not setting for setting in settings):
             return None
     return FUNCTIONS.get(path)
 
