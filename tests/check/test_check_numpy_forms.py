@@ -1,4 +1,4 @@
-"""NumPy backwards in the forms of courses and repositories, judged as they stand."""
+"""Backwards of arrays in the forms of courses and repositories, judged as they stand."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy_course_forms
 import numpy_forms
 import pytest
+import torch_forms
 
 import gradninja as gn
 from gradninja.check.diagnosis import Kind
 
-FORMS = numpy_forms.FORMS | numpy_course_forms.FORMS
-MISTAKES = numpy_forms.MISTAKES | numpy_course_forms.MISTAKES
+FORMS = numpy_forms.FORMS | numpy_course_forms.FORMS | torch_forms.FORMS
+MISTAKES = numpy_forms.MISTAKES | numpy_course_forms.MISTAKES | torch_forms.MISTAKES
 PLANTED = [(name, *mistake) for name, several in MISTAKES.items() for mistake in several]
 
 
@@ -37,7 +38,7 @@ def test_one_mistake_is_one_line(name: str, right: str, wrong: str, tmp_path: Pa
     assert row.kind in {kind.value for kind in Kind} - {Kind.UNKNOWN.value}
     rows = path.read_text().split("\n")
     assert row.place == f"in place of line {row.line}" and row.fix is not None
-    assert "torch" not in row.fix
+    assert name in torch_forms.FORMS or "torch" not in row.fix
     indent = rows[row.line - 1][: len(rows[row.line - 1]) - len(rows[row.line - 1].lstrip())]
     rows[row.line - 1] = indent + row.fix
     path.write_text("\n".join(rows))

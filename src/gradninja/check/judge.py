@@ -23,7 +23,7 @@ from gradninja.check.verdicts.asked import WHOLE, Asked
 from gradninja.check.verdicts.together import together
 from gradninja.check.wholes import whole
 from gradninja.check.wholes.callers import forward_as_called
-from gradninja.check.wholes.spoken import in_numpy
+from gradninja.check.wholes.spoken import as_spoken
 from gradninja.rules import BOOK, Book
 
 
@@ -83,7 +83,7 @@ def _judge(subject: Subject, asked: Asked) -> Report:
     forward_as_called(subject, trials.trials)
     report = judge_lines(trials, asked)
     if isinstance(subject, NumpySubject):
-        spoken = in_numpy(report, subject, trials.trials[0].wide)
+        spoken = as_spoken(report, subject, trials.trials[0].wide)
         if not subject.notes:
             return spoken
         return replace(spoken, notes=(*subject.notes, *spoken.notes), draws=("guessed values",))

@@ -32,11 +32,6 @@ from gradninja.lines.given.packed import gathered
 from gradninja.lines.given.source import Source
 from gradninja.lines.scope import LIBRARY, run_code, vjp
 
-# How `out[:, t] = h` is read.
-PART_WRITTEN = frozenset(
-    f"Tensor.{name}" for name in ("select_scatter", "slice_scatter", "index_put", "index_copy")
-)
-
 
 class Flat(CheckError):
     """A forward of which there is no gradient: nothing that it returns depends on a float input."""
@@ -77,7 +72,6 @@ class Names:
 def names_of(source: Source, program: Program) -> Names:
     """Which names of a program are the person's, and in what order they were bound."""
     stored: dict[tuple[int, str], set[str]] = {}
-    parts: dict[tuple[int, str], set[str]] = {}  # names of which a part is written
     for statement in _statements(source.function.body):
         found = {
             node.id
@@ -85,13 +79,10 @@ def names_of(source: Source, program: Program) -> Names:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
         key = (statement.lineno, source.statement(statement))
-        stored.setdefault(key, set()).update(found)
-        parts.setdefault(key, set()).update(written(statement))
+        stored.setdefault(key, set()).update(found, written(statement))
     versions: dict[str, list[str]] = {given.name: [given.name] for given in program.inputs}
     for line in program.lines:
         mine = stored.get((line.number, line.source), set())
-        if line.expr.op in PART_WRITTEN:
-            mine = mine | parts.get((line.number, line.source), set())
         for target in line.targets:
             base, _, count = target.rpartition("_")
             name = target if target in mine else base if count.isdigit() and base in mine else None

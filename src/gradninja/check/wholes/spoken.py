@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,30 +18,41 @@ from gradninja.check.given.execution import counted, precision, quiet
 from gradninja.check.reference.truth import Truth
 from gradninja.check.tell.findings import LineReport, Report, Verdict
 from gradninja.errors import GradninjaError
-from gradninja.lines.ndarray import as_arrays, said
+from gradninja.lines.ndarray import NUMPY, as_arrays, said
 from gradninja.lines.plain import parts_of
 
 QUOTED = re.compile(r"`([^`]+)`")
 TOLERANCE = 1e-7  # between NumPy's numbers and torch's for the same lines, in float64
 
 
-def in_numpy(report: Report, subject: NumpySubject, truth: Truth) -> Report:
+def as_spoken(report: Report, subject: NumpySubject, truth: Truth) -> Report:
     """The report with its mends and words as the person speaks."""
     names = subject.names or {}
-    rows = [row_in_numpy(line, names) for line in report.lines]
+    numpy = subject.source is not None and subject.source.dialect == NUMPY
+    rows, notes = [*report.lines], report.notes
+    if numpy:
+        rows, notes = [row_in_numpy(line, names) for line in rows], tuple(map(_words, notes))
+    elif names:
+        rows = [_row_of_object(line, names) for line in rows]
     if report.ok:
-        why = _otherwise(subject, truth)
+        why = _otherwise(subject, truth, numpy)
         if why is not None:
-            rows.append(LineReport("return", None, "", Verdict.ERROR, kind="numpy", diagnosis=why))
-    return replace(report, lines=tuple(rows), notes=tuple(_words(n) for n in report.notes))
+            kind = "numpy" if numpy else "called"
+            rows.append(LineReport("return", None, "", Verdict.ERROR, kind=kind, diagnosis=why))
+    return replace(report, lines=tuple(rows), notes=notes)
 
 
 def row_in_numpy(line: LineReport, names: Mapping[str, str]) -> LineReport:
     """A row in NumPy's words; `names`: plain ones -> as the person writes them."""
-    fix = None if line.fix is None else _statement(line.fix, names)
+    fix = None if line.fix is None else _statement(line.fix, names, _code)
     diagnosis = None if line.diagnosis is None else _words(line.diagnosis)
     notes = tuple(_words(note) for note in line.notes)
     return replace(line, fix=fix, diagnosis=diagnosis, notes=notes)
+
+
+def _row_of_object(line: LineReport, names: Mapping[str, str]) -> LineReport:
+    """A row with its mend in the object's names."""
+    return line if line.fix is None else replace(line, fix=_statement(line.fix, names, str))
 
 
 def _words(text: str) -> str:
@@ -57,13 +68,13 @@ def _code(text: str) -> str:
         return text
 
 
-def _statement(text: str, names: Mapping[str, str]) -> str:
+def _statement(text: str, names: Mapping[str, str], say: Callable[[str], str]) -> str:
     """A mend, in several lines perhaps, with the names that the person writes."""
     found = []
     for row in text.splitlines():
         code, mark, comment = row.partition("  #")
         indent = code[: len(code) - len(code.lstrip())]
-        told = _code(code.strip())
+        told = say(code.strip())
         found.append(indent + _named(told, names) + mark + comment)
     return "\n".join(found)
 
@@ -86,8 +97,8 @@ def _named(code: str, names: Mapping[str, str]) -> str:
     return ast.unparse(Put().visit(tree))
 
 
-def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
-    """What NumPy does otherwise than the lines as they were judged; None where nothing."""
+def _otherwise(subject: NumpySubject, truth: Truth, numpy: bool) -> str | None:
+    """What the person's own code does otherwise than the lines that were judged, or None."""
     if subject.called is None:
         return None
     real, twin = subject.called
@@ -104,15 +115,21 @@ def _otherwise(subject: NumpySubject, truth: Truth) -> str | None:
             return None
         try:
             # By place: a cotangent may have a name of the person's own.
-            found = _numbers(real(*as_arrays(list(given.values()))))
+            taken = copy.deepcopy(list(given.values()))
+            found = _numbers(real(*(as_arrays(taken) if numpy else taken)))
         except Exception as error:  # whatever the person's own code raises
             first = str(error).strip().partition("\n")[0]
-            return f"NumPy itself does not run it: {type(error).__name__}: {first}"
+            told = f"{type(error).__name__}: {first}"
+            return f"{'NumPy itself' if numpy else 'torch itself'} does not run it: {told}"
     same = len(mine) == len(found) and all(
         one.shape == other.shape and np.allclose(one, other, TOLERANCE, TOLERANCE, equal_nan=True)
         for one, other in zip(mine, found, strict=True)
     )
-    return None if same else "NumPy gives other numbers for it than torch does for the same lines"
+    if same:
+        return None
+    if numpy:
+        return "NumPy gives other numbers for it than torch does for the same lines"
+    return "called as it is bound, it gives other numbers than its lines do"
 
 
 def _numbers(returned: Any) -> list[np.ndarray[Any, Any]]:

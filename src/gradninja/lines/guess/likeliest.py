@@ -26,6 +26,7 @@ LAYERS = "a dictionary of layers"
 
 VECTOR = re.compile(
     r"b(ias(es)?)?_?\w?\d*|b[a-z]\d*|\w*_b(ias)?\d*|\w*bias\w*|gamma|beta|scale|shift"
+    r"|(running|moving)_\w+"
 )
 MATRIX = re.compile(
     r"[WU]\w*|w\d*|w_\w+|\w*weights?\w*|kernels?|filters?|theta\d*|Theta\d*|coef\w*|params?|emb\w*|C"
@@ -119,7 +120,7 @@ def choices(need: Need, known: Mapping[str, Any], hints: Hints) -> Iterator[Choi
     if need.touch == "call":
         yield Choice(np.tanh)
         return
-    for shape, doubt in _shapes(bare, sizes, picks, hints, need.beside):
+    for shape, doubt in _shapes(bare, sizes, picks, hints, need):
         for value in _drawn(need, bare, shape, picks):
             yield Choice(value, doubt)
     yield from (Choice(0.5, UNLIKELY), Choice(2, UNLIKELY))
@@ -208,7 +209,7 @@ def _shapes(
     sizes: Sizes,
     picks: bool,
     hints: Hints,
-    beside: tuple[tuple[int, ...], ...],
+    need: Need,
 ) -> Shapes:
     """Shapes, each once, the likeliest first."""
     if VECTOR.fullmatch(name):
@@ -224,8 +225,10 @@ def _shapes(
         if hints.states:  # each gate has the same
             gates = ((shape, 0.0) for shape in sizes.learned if len(shape) == 2)
             found = itertools.chain(gates, found)
+        if need.touch == "elementwise" and need.beside and len(need.beside[0]) > 1:  # a scale
+            found = itertools.chain([((need.beside[0][-1],), 0.0)], found)
     elif LABEL.fullmatch(name) and (sizes.data or sizes.learned):
-        outputs = ((shape, 0.0) for shape in beside)
+        outputs = ((shape, 0.0) for shape in need.beside)
         found = itertools.chain(outputs, _of_labels(sizes))
     elif hints.states and STATE.fullmatch(name):
         rows = [shape[0] for shape in sizes.data if shape]

@@ -28,6 +28,10 @@ class Needed(BaseException):
         self.need = need
 
 
+# Products and sums by element, as Python, torch and NumPy call them.
+ELEMENTWISE = frozenset("mul multiply add sub subtract div divide truediv true_divide".split())
+
+
 class Unknown:
     """Stands for a value. `needs` keeps what it was asked for, should somebody hold the error."""
 
@@ -38,6 +42,19 @@ class Unknown:
         need = Need(self._path, touch, key)
         self._needs.append(need)
         raise Needed(need)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        parts = [*args, *(kwargs or {}).values()]
+        parts += [one for part in parts if isinstance(part, tuple | list) for one in part]
+        name = getattr(func, "__name__", "").strip("_").removeprefix("r")
+        touch = "elementwise" if name in ELEMENTWISE else "array"
+        next(part for part in parts if isinstance(part, Unknown))._need(touch)
+
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+        self._need("elementwise" if ufunc.__name__ in ELEMENTWISE else "arithmetic")
 
     def __getattr__(self, name: str) -> Any:
         self._need("attribute", name)
@@ -74,7 +91,6 @@ TOUCHES = {
     "bool": "bool",
     "call": "call",
     "array": "array",
-    "array_ufunc": "arithmetic",
     "array_function": "array",
 }
 OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift"
@@ -83,7 +99,8 @@ for _name, _touch in TOUCHES.items():
     setattr(Unknown, f"__{_name}__", _asks(_touch))
 for _name in OPERATORS.split():
     for _form in (_name, f"r{_name}", f"i{_name}"):
-        setattr(Unknown, f"__{_form}__", _asks("arithmetic"))
+        _touch = "elementwise" if _name in ELEMENTWISE else "arithmetic"
+        setattr(Unknown, f"__{_form}__", _asks(_touch))
 for _name in COMPARISONS.split():
     setattr(Unknown, f"__{_name}__", _asks("arithmetic"))
 

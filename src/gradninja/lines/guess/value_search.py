@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 from gradninja.lines.guess.likeliest import (
     KEYED,
@@ -175,7 +176,8 @@ def _shapes_in(trace: TracebackType | None) -> tuple[tuple[int, ...], ...]:
     found: list[tuple[int, ...]] = []
     while trace is not None:
         values = trace.tb_frame.f_locals.values()
-        found += [v.shape for v in values if isinstance(v, np.ndarray) and v.ndim]
+        arrays = (v for v in values if isinstance(v, np.ndarray | torch.Tensor) and v.ndim)
+        found += [tuple(v.shape) for v in arrays]
         trace = trace.tb_next
     return tuple(dict.fromkeys(reversed(found)))
 

@@ -61,9 +61,11 @@ def as_arrays(value: Any) -> Any:
 
 
 def as_float64(value: Any) -> Any:
-    """A copy of a value in which floats of NumPy's are of double precision."""
+    """A copy of a value in which the floats of arrays and tensors are of double precision."""
 
     def of(found: Any) -> Any:
+        if isinstance(found, torch.Tensor) and found.is_floating_point():
+            return found.detach().double()
         narrow = isinstance(found, np.ndarray) and found.dtype in (np.float16, np.float32)
         return found.astype(np.float64) if narrow else found
 

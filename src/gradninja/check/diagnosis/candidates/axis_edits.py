@@ -46,6 +46,9 @@ def _axis_sets(ndim: int) -> Iterator[tuple[int, ...]]:
         yield from itertools.combinations(range(ndim), size)
 
 
+COUNTING = frozenset({"len", "range", "int", "float"})
+
+
 def keepdims(place: Place, facts: Facts) -> Proposals:
     """A reduction with keepdim, without it, and with axes where it had none."""
     node = place.node
@@ -145,6 +148,8 @@ def repairs(place: Place, facts: Facts) -> Proposals:
     tensor = facts.tensor(node)
     if not is_value(place) or tensor is None or not isinstance(node, ast.expr):
         return
+    if any(isinstance(p, ast.Call) and ast.unparse(p.func) in COUNTING for p in place.parents):
+        return  # `len(dout)` is a number, whatever shape it is counted by
     whole = len(place.path) == 1
     if whole and tensor.shape != facts.expected.shape:
         like = trees.name(facts.variable)

@@ -82,7 +82,7 @@ class Guesses:
     def _needed(self, known: Mapping[str, Any], free: Sequence[str]) -> str | None:
         """What a line needs first; "" where the forward runs, None where these do not fit."""
         left = [name for name in free if name not in known]
-        waiting = {name: _Waiting(name, []) for name in left}
+        waiting = {name: Unknown(name, []) for name in left}
         taken = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in known.items()}
         try:
             with torch.no_grad(), quiet():
@@ -91,7 +91,7 @@ class Guesses:
             return needed.need.path
         except Exception as error:  # it does not fit, or a line takes no such thing
             asked = [need.path for one in waiting.values() for need in one._needs]
-            if not left or not (asked or _Waiting.__name__ in str(error)):
+            if not left or not (asked or Unknown.__name__ in str(error)):
                 return None
             return asked[0] if asked else left[0]
         return ""
@@ -261,18 +261,6 @@ def _shapes_beside(plain: Callable[..., Any], values: Mapping[str, Any]) -> list
     shapes = [tuple(v.shape) for v in (*outputs, *values.values()) if isinstance(v, torch.Tensor)]
     sizes = dict.fromkeys(size for shape in shapes for size in reversed(shape))
     return [*((size,) for size in sizes), *dict.fromkeys(shapes)]
-
-
-class _Waiting(Unknown):
-    """Stands for a value that torch may be handed as well."""
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        parts = [*args, *(kwargs or {}).values()]
-        parts += [one for part in parts if isinstance(part, tuple | list) for one in part]
-        next(part for part in parts if isinstance(part, Unknown))._need("array")
 
 
 def _hides(values: Mapping[str, Any], beside: Mapping[str, Any]) -> bool:

@@ -8,12 +8,15 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from gradninja.check.given.arrays.layer import Layer
 from gradninja.check.given.arrays.people import guessed_object, output_of
+from gradninja.check.given.execution import precision
 from gradninja.check.given.module import call_inputs
 from gradninja.check.tell.findings import CheckError
 from gradninja.lines.given.source import Source
-from gradninja.lines.ndarray import as_tensors, forward_of, holds_arrays
+from gradninja.lines.ndarray import as_float64, as_tensors, forward_of, holds_arrays
 
 
 def imports_of(tree: ast.Module) -> list[ast.stmt]:
@@ -89,7 +92,9 @@ def with_tensors(
     return {**plain, **around}
 
 
-def instance_of(name: str, names: Mapping[str, Any], layer: Layer) -> tuple[Any, tuple[str, ...]]:
+def instance_of(
+    name: str, names: Mapping[str, Any], layer: Layer, dialect: str
+) -> tuple[Any, tuple[str, ...]]:
     """An object of a class: one that the file makes, one of its defaults, or of a guess.
 
     Raises:
@@ -98,14 +103,15 @@ def instance_of(name: str, names: Mapping[str, Any], layer: Layer) -> tuple[Any,
     kind = names[name]
     for value in each_of([v for n, v in names.items() if n[:2] != "__"]):
         if type(value) is kind:
-            return value, ()
+            return as_float64(value), ()
     maker = names.get("module")
     try:
-        return (maker() if callable(maker) else kind()), ()
+        with precision(torch.float64):
+            return as_float64(maker() if callable(maker) else kind()), ()
     except Exception as error:  # the person's own code: their error, told as such
-        found = None if callable(maker) else guessed_object(layer, kind)
+        found = None if callable(maker) else guessed_object(layer, kind, dialect)
         if found is not None:
-            return found
+            return as_float64(found[0]), found[1]
         raise CheckError(
             f"`{name}()` does not run: {error}",
             hint="make one in the file, with its sizes, or add a function `module()` that does",

@@ -21,7 +21,7 @@ import numpy as np
 
 from gradninja.check.given.execution import quiet
 from gradninja.lines.guess import Guess, Guesser, Hints, guesses, leaf
-from gradninja.lines.ndarray import meant_by
+from gradninja.lines.ndarray import as_arrays, meant_by
 from gradninja.lines.plain import parts_of
 
 STEP = 1e-5
@@ -101,7 +101,7 @@ def _traced(person: Person, values: Values) -> tuple[Any, dict[str, Any]]:
 
     def watch(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code in person.codes:
-            found.append(dict(frame.f_locals))
+            found.append(as_arrays(dict(frame.f_locals)))
 
     returned = _watched(watch, lambda: person.forward(**copy.deepcopy(dict(values))))
     return returned, found[-1] if found else {}
@@ -137,7 +137,9 @@ def _agreeing(person: Person, guess: Guess, given: Values) -> tuple[float, int, 
     wanted = {
         path: gradients[leaf(path)] for path in floats if gradients.get(leaf(path)) is not None
     }
-    agree = -0.5 * raised
+    held = {n: v for n, v in person.around.items() if n in gradients and n not in floats}
+    misfits = sum(np.shape(gradients[name]) != np.shape(value) for name, value in held.items())
+    agree = -0.5 * (raised + misfits)
     for path, gradient in wanted.items():
         value = np.asarray(floats[path])
         if np.shape(gradient) != value.shape:
@@ -175,7 +177,7 @@ def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any
 
     def watch(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code in person.codes:
-            found.append(dict(frame.f_locals))
+            found.append(as_arrays(dict(frame.f_locals)))
 
     backward, back, raised = person.backward, None, 0
     handed = copy.deepcopy(({**values, **names}, returned, cotangents))

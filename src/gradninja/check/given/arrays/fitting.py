@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.arrays.layer import plain_functions
+from gradninja.check.given.arrays.speech import in_torch_words
 from gradninja.check.given.arrays.spelling import respelt, with_names
 from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import written_of
@@ -25,7 +27,6 @@ from gradninja.lines.ndarray import (
     gradients_beside,
     is_array,
     names_of,
-    translated,
 )
 from gradninja.lines.ndarray.forms import is_cache
 from gradninja.lines.scope import LIBRARY, function_of, run_tree
@@ -144,8 +145,9 @@ def answer_of(
 
     def again(mended: str) -> Written:
         known = {**USUAL_ALIASES, **source.aliases}
-        tree = translated(ast.parse(mended), known, frozenset(source.constants))
-        new = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == node.name)
+        plain = frozenset(source.constants)
+        tree = in_torch_words(source.dialect, ast.parse(mended), known, plain)
+        new = plain_functions(tree)[node.name]
         return answer_of(source, new, mended, file, dict(space))
 
     return replace(written, called={**called, **more}, again=again)
@@ -177,7 +179,8 @@ def given_beside(function: ast.FunctionDef, called: Mapping[str, str]) -> frozen
     parts, lines = gradients_beside(function), backward_within(function)
     theirs = {part.id for part in parts if isinstance(part, ast.Name)}
     keys = {key for name in theirs for key in _keys(name, lines)}
-    weights = {a.arg for a in function.args.args if learned(a.arg)}
+    taken = {n for a in function.args.args for n in _keys(a.arg, function.body) or {a.arg}}
+    weights = {name for name in taken if learned(name)}
     if keys:
         whole = bool(weights) and not weights - keys - {key.removeprefix("d") for key in keys}
         return frozenset(f"d{name}" for name in weights) if whole else frozenset()

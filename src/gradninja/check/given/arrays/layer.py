@@ -33,8 +33,36 @@ class Layer:
     whole: ast.FunctionDef | None = None  # the method that has both
 
 
+def plain_functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    """A file's functions, and static methods of its classes: `forward` as `Class_forward`."""
+    found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in tree.body:
+        for name, method in _static(node).items():
+            function = deepcopy(method)
+            function.name, function.decorator_list = f"{node.name}_{name}", []  # type: ignore[attr-defined]
+            found[function.name] = function
+    return found
+
+
+def static_methods(node: ast.ClassDef) -> dict[str, str]:
+    """The names of `plain_functions` that a class has: its own -> theirs."""
+    return {name: f"{node.name}_{name}" for name in _static(node)}
+
+
+def _static(node: ast.stmt) -> dict[str, ast.FunctionDef]:
+    parts = node.body if isinstance(node, ast.ClassDef) else []
+    return {
+        part.name: part
+        for part in parts
+        if isinstance(part, ast.FunctionDef)
+        and "staticmethod" in map(ast.unparse, part.decorator_list)
+    }
+
+
 def layer_of(node: ast.ClassDef) -> Layer | None:
-    """The methods of a class that has both; None of another."""
+    """The methods of a class that has both; None of another, and of static ones."""
+    if _static(node):
+        return None
     methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
     forward = next((methods[name] for name in FORWARDS if name in methods), None)
     backward = next((methods[name] for name in BACKWARDS if name in methods), None)

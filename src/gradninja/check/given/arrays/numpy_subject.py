@@ -1,4 +1,4 @@
-"""A NumPy text to be judged, in torch's words: the forms in which people write a backward there.
+"""A text of arrays to be judged, in torch's words: the forms in which people write a backward.
 
 `x_forward(...)` -> `(out, cache)` beside `x_backward(dout, cache)`; a loss and its gradients in one
 function; a class whose `forward` keeps what its `backward` reads. Each becomes a forward and the
@@ -39,7 +39,13 @@ from gradninja.check.given.arrays.fitting import (
     with_cache,
     with_cotangent,
 )
-from gradninja.check.given.arrays.layer import functional, layer_of
+from gradninja.check.given.arrays.layer import (
+    functional,
+    layer_of,
+    plain_functions,
+    static_methods,
+)
+from gradninja.check.given.arrays.live_pair import live_pair
 from gradninja.check.given.arrays.numpy_types import NumpySubject, SeveralForwards
 from gradninja.check.given.arrays.people import (
     answering,
@@ -47,6 +53,7 @@ from gradninja.check.given.arrays.people import (
     with_guesses,
 )
 from gradninja.check.given.arrays.scripts import as_run, counted, function_of, script_of, stirred
+from gradninja.check.given.arrays.speech import in_torch_words, lines_in_torch_words
 from gradninja.check.given.arrays.spelling import respelt
 from gradninja.check.given.backward_text import EMPTY, Written
 from gradninja.check.given.backwards import loose_from
@@ -60,20 +67,17 @@ from gradninja.lines.given.source import (
     aliases,
     constants,
     load,
-    parse,
     plain_of,
 )
 from gradninja.lines.guess import hints_of, reached
 from gradninja.lines.ndarray import (
     NUMPY,
+    TORCH,
     as_tensors,
     backward_within,
     dialect_of,
     forward_of,
-    holds_arrays,
-    lines_translated,
     names_of,
-    translated,
 )
 
 
@@ -86,34 +90,65 @@ def numpy_subject(
         ReadError, CheckError: a file or function is missing, is no Python, or does not run.
     """
     if isinstance(forward, types.FunctionType) and isinstance(backward, types.FunctionType):
-        return _live(forward, backward, inputs)
+        return live_pair(forward, backward, inputs)
     if not isinstance(forward, str | Path):
         return None
     here = text_at(forward, "<text>")
-    if dialect_of(here.tree, {**USUAL_ALIASES, **aliases(here.tree)}) != NUMPY:
+    dialect = dialect_of(here.tree, {**USUAL_ALIASES, **aliases(here.tree)})
+    if dialect is None or (dialect == TORCH and _of_torch(here.tree)):
         return None
-    text_of, name = _Text(here.file, here.text, here.tree), here.name
+    text_of, name = _Text(here.file, here.text, here.tree, dialect), here.name
     if name is not None and "backward" in name and backward is None:
         name, backward = name.replace("backward", "forward"), name
     name = name or text_of.forward_named()
+    name = text_of.static.get(name or "", {}).get("forward", name)
     if name in text_of.classes:
         return text_of.layer(name, inputs)
-    if name is None and backward is None:
+    if name is None and backward is None and dialect == NUMPY:
         return text_of.flat()
     if name is None or name not in text_of.functions:
         return None
     return text_of.pair(name, backward, inputs)
 
 
-class _Text:
-    """A file's text, the names that it makes, and both in torch's words."""
+OPS = ("custom_op", "triton_op", "register_autograd")
 
-    def __init__(self, file: str, text: str, tree: ast.Module) -> None:
-        self.file, self.text, self.tree = file, text, tree
+
+def _of_torch(tree: ast.Module) -> bool:
+    """Whether a text in torch's words has what torch itself calls: a Function, an op, a module."""
+    bases = [b for n in tree.body if isinstance(n, ast.ClassDef) for b in map(ast.unparse, n.bases)]
+    ops = any(isinstance(n, ast.Attribute) and n.attr in OPS for n in ast.walk(tree))
+    return ops or any(base.rpartition(".")[2] in ("Function", "Module") for base in bases)
+
+
+class _Text:
+    """A file's text, the names that it makes, and both in torch's words.
+
+    `static`: of each class its methods that are plain functions, and how these are called.
+    """
+
+    def __init__(self, file: str, text: str, tree: ast.Module, dialect: str) -> None:
+        self.file, self.text, self.tree, self.dialect = file, text, tree, dialect
         self.plain = frozenset(constants(tree))
-        spoken = translated(tree, {**USUAL_ALIASES, **aliases(tree)}, self.plain)
-        self.functions = {n.name: n for n in spoken.body if isinstance(n, ast.FunctionDef)}
+        self.known = {**USUAL_ALIASES, **aliases(tree)}
+        spoken = in_torch_words(dialect, tree, self.known, self.plain)
+        self.functions = plain_functions(spoken)
         self.classes = {n.name: n for n in spoken.body if isinstance(n, ast.ClassDef)}
+        self.static = {name: static_methods(node) for name, node in self.classes.items()}
+
+    def parsed(self, name: str) -> Source:
+        """A function up to its outputs."""
+        function, kept = forward_of(self.functions[name])
+        return Source(
+            self.file,
+            self.text,
+            function,
+            self.functions,
+            self.known,
+            constants(self.tree),
+            dialect=self.dialect,
+            kept=kept,
+        )
 
     def forward_named(self) -> str | None:
         """The one forward of a file whose name is not given.
@@ -122,7 +157,8 @@ class _Text:
             SeveralForwards: there are several.
         """
         if "forward" in self.functions:
-            return "forward"
+            plain = self.dialect == TORCH and forward_of(self.functions["forward"])[1] is None
+            return None if plain else "forward"  # without a cache, as all of torch's functions
         functions = self.functions
         names = [n for n in functions if "forward" in n and counterpart(n, functions)]
         names += [n for n in functions if n not in names and f"{n}_backward" in functions]
@@ -133,15 +169,22 @@ class _Text:
             raise SeveralForwards(self.file, names)
         return names[0] if names else None
 
+    def run(self, tree: ast.Module) -> dict[str, Any]:
+        """The names that the file makes, run; those of static methods, too."""
+        names = run_module(tree, self.file)
+        for kind, methods in self.static.items():
+            names.update({ours: getattr(names[kind], name) for name, ours in methods.items()})
+        return names
+
     def anew(self, text: str) -> _Text:
         """The same file with another text: mended."""
-        return _Text(self.file, text, ast.parse(text))
+        return _Text(self.file, text, ast.parse(text), self.dialect)
 
     def pair(
         self, name: str, backward: Any, inputs: Mapping[str, Any] | None
     ) -> NumpySubject | None:
         """A function, and the function or the lines that answer it."""
-        source = parse(self.text, self.file, name, dialect=NUMPY)
+        source = self.parsed(name)
         loose = loose_from(self.tree, (source.function.end_lineno or 0) + 1)
         answer = backward or counterpart(name, self.functions)
         whole = self.functions[name]
@@ -151,11 +194,13 @@ class _Text:
             n for n in loose if isinstance(n, ast.For | ast.While)
         ]  # a training, an endless one
         kept = [node for node in self.tree.body if node not in pasted and node not in left]
-        names = run_module(ast.Module(kept, []), self.file)
+        names = self.run(ast.Module(kept, []))
         space = in_torch(names, list(self.functions.values()), self.file)
         source, around = with_arrays_around(source, space)
         source = replace(source, spoken=spoken_by(names[name], source.kept))
         given = given_to(inputs, names, source)
+        if answer is None and not within and self.dialect == TORCH:
+            return None  # loose lines are read where all of torch's are
         if answer is None:
             written = self.within(name, source.function) if within else self.pasted(pasted)
             if not written.statements:
@@ -200,16 +245,18 @@ class _Text:
         before = [n for n in script.before if n not in defined]
         names = run_module(ast.Module([*imports_of(self.tree), *defined, *before], []), self.file)
         space = in_torch(names, list(self.functions.values()), self.file)
-        known = {**USUAL_ALIASES, **aliases(self.tree)}
         plain = {n: v for n, v in plain_of(names).items() if n in read_in(script.forward)}
         source = Source(
             self.file,
             self.text,
-            function_of(script, lines_translated(script.forward, known, frozenset(plain))),
+            function_of(
+                script,
+                lines_in_torch_words(self.dialect, script.forward, self.known, frozenset(plain)),
+            ),
             self.functions,
-            known,
+            self.known,
             plain,
-            dialect=NUMPY,
+            dialect=self.dialect,
             spoken=as_run(script, names),
         )
         source, around = with_arrays_around(source, space)
@@ -221,8 +268,8 @@ class _Text:
 
     def flat_lines(self, forward: ast.FunctionDef) -> Written:
         script = script_of(self.tree)
-        known = {**USUAL_ALIASES, **aliases(self.tree)}
-        lines = [] if script is None else lines_translated(script.backward, known, self.plain)
+        found = [] if script is None else script.backward
+        lines = lines_in_torch_words(self.dialect, found, self.known, self.plain)
         lines, called = respelt(lines, names_of(forward))
         return self.lines(lines, forward, called, lambda text: text.flat_lines(forward))
 
@@ -238,8 +285,7 @@ class _Text:
 
     def pasted(self, lines: list[ast.stmt]) -> Written:
         """The lines that stand behind a forward."""
-        known = {**USUAL_ALIASES, **aliases(self.tree)}
-        found = tuple(lines_translated(lines, known))
+        found = tuple(lines_in_torch_words(self.dialect, lines, self.known))
         return Written("backward", self.file, self.text, found, {}, False)
 
     def lines(
@@ -278,7 +324,7 @@ class _Text:
                 f"{self.file} has no function named {backward}",
                 hint=f"it has: {', '.join(self.functions)}",
             )
-        source = load(backward, default="backward", dialect=NUMPY)
+        source = load(backward, default="backward", dialect=self.dialect)
         if isinstance(backward, types.FunctionType):
             around: Mapping[str, Any] = backward.__globals__
             others: list[ast.FunctionDef] = []
@@ -297,8 +343,8 @@ class _Text:
             raise CheckError(
                 f"`{name}` has no `forward` and `backward`", hint="write both as its methods"
             )
-        names = run_module(self.tree, self.file)
-        made, own = instance_of(name, names, layer)
+        names = self.run(self.tree)
+        made, own = instance_of(name, names, layer, self.dialect)
         space = in_torch(names, list(self.functions.values()), self.file)
         plain = functional(layer, as_tensors(made), self.file)
         space.update(plain.held)
@@ -307,9 +353,9 @@ class _Text:
             self.text,
             plain.forward,
             self.functions,
-            {**USUAL_ALIASES, **aliases(self.tree)},
+            self.known,
             {n: v for n, v in plain.held.items() if not isinstance(v, torch.Tensor)},
-            dialect=NUMPY,
+            dialect=self.dialect,
             spoken=as_numpy(made, layer, plain.written),
         )
         kept = {a.arg for a in plain.forward.args.kwonlyargs}
@@ -348,47 +394,3 @@ class _Text:
             names=plain.written,
             notes=(*own, *notes),
         )
-
-
-def _live(
-    forward: types.FunctionType, backward: types.FunctionType, inputs: Mapping[str, Any] | None
-) -> NumpySubject | None:
-    """Two functions, as in a notebook."""
-    spoken = NUMPY if holds_arrays(inputs) else None
-    try:
-        source = load(forward, dialect=spoken)
-        answer = load(backward, dialect=source.dialect)
-    except ReadError:
-        return None
-    if source.dialect != NUMPY:
-        return None
-    names = forward.__globals__
-    helpers = []
-    for value in names.values():
-        if isinstance(value, types.FunctionType) and value.__globals__ is names:
-            try:
-                helper = load(value, dialect=NUMPY)
-            except ReadError:
-                continue  # it has no text, and is called as it is
-            helpers.append(helper.functions[helper.function.name])
-    space = in_torch(names, helpers, source.file)
-    whole = source.functions[source.function.name]
-    source, around = with_arrays_around(source, space)
-    node = answer.functions[answer.function.name]
-    given, notes = with_guesses(
-        source,
-        whole,
-        given_to(inputs, names, source),
-        names,
-        forward,
-        answering(backward, node, source, whole),
-        [forward, backward],
-    )
-    given = with_tensors(given, around)
-    source = with_cache(source, whole, node)
-    written = answer_of(source, node, answer.text, answer.file, space)
-    assert written.function is not None
-    called = (backward, written.function)
-    return NumpySubject(
-        source, source, written, space, given, source.file, called=called, notes=notes
-    )

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from gradninja.check.given.arrays.drawn_values import Person, guessed
 from gradninja.check.given.arrays.fitting import SOME
 from gradninja.check.given.arrays.layer import Layer
+from gradninja.check.given.arrays.speech import with_arrays
 from gradninja.errors import ReadError
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source
 from gradninja.lines.guess import Guess, asked_by, hints_of, made_of, reached, told
-from gradninja.lines.ndarray import is_array
+from gradninja.lines.ndarray import as_arrays, is_array
 
 
 def lacking(source: Source, given: Mapping[str, Any]) -> list[str]:
@@ -64,13 +66,15 @@ def with_guesses(
         watched: the functions whose names are looked at where they end: the person's own.
         kept: the places of the outputs in what `forward` returns; those of the source by default.
     """
-    known = dict(given or {})
+    known = dict(as_arrays(dict(given or {})))
     missing = lacking(source, known)
     if not missing or "inputs" in source.functions:
         return given, ()
     shown = _shown(source, known)
     codes = tuple(one.__code__ for one in watched if hasattr(one, "__code__"))
     around = dict(_arrays(names))
+    forward = with_arrays(source.dialect, forward)
+    backward = None if backward is None else with_arrays(source.dialect, backward)
     hints = hints_of(reached(tree, source.functions))
     person = Person(forward, _outputs(kept or source.kept), backward, codes, missing, hints, around)
     found = guessed(person, {**known, **shown})
@@ -82,11 +86,10 @@ def with_guesses(
 def _arrays(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The arrays of these names, and those of their dictionaries: `params['W1']`."""
     for name, value in names.items():
-        if is_array(value):
-            yield name, value
+        if is_array(value) or torch.is_tensor(value):
+            yield name, as_arrays(value)
         elif isinstance(value, dict) and not name.startswith("__"):
-            parts = ((f"{name}[{key!r}]", part) for key, part in value.items())
-            yield from ((path, part) for path, part in parts if is_array(part))
+            yield from _arrays({f"{name}[{key!r}]": part for key, part in value.items()})
 
 
 def said(guess: Guess, shown: Mapping[str, Any]) -> str:
@@ -178,7 +181,7 @@ def output_of(returned: Any, thing: Any, layer: Layer, kept: tuple[int, ...] | N
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | None:
+def guessed_object(layer: Layer, kind: type, dialect: str) -> tuple[Any, tuple[str, ...]] | None:
     """An object of a class whose arguments are guessed, and what is said of them."""
     asked = asked_by(layer.node, layer.forward)
     if asked is None:
@@ -190,9 +193,9 @@ def guessed_object(layer: Layer, kind: type) -> tuple[Any, tuple[str, ...]] | No
         getattr(kind, layer.backward.name).__code__,
     )
     person = Person(
-        forward,
+        with_arrays(dialect, forward),
         _outputs(None),
-        backward,
+        backward if backward is None else with_arrays(dialect, backward),
         codes,
         [*own, *taken],
         hints_of(layer.node),
