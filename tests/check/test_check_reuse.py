@@ -46,12 +46,26 @@ def test_a_name_used_for_more_is_told_and_accused_of_nothing() -> None:
     }
 
 
-def test_a_right_value_in_a_wrong_shape_stays_a_mistake() -> None:
+def test_what_lacks_only_axes_of_size_1_in_front_is_no_mistake_where_all_comes_out_right() -> None:
     text = HEADER + (
         'def forward(x: Float[Tensor, "n d"]):\n'
         "    m = x.mean(0, keepdim=True)\n    y = (x - m) ** 2\n    return y\n\n\n"
         "def backward(x, m, dy):\n    dm = -(2 * (x - m) * dy).sum(0)\n"
         "    dx = 2 * (x - m) * dy + dm / x.shape[0]\n    return dx\n"
+    )
+    report = check(text)
+    assert report.ok
+    assert any("has not the shape of `m`" in note for note in report.notes), report.notes
+    spoilt = check(text.replace("+ dm / x.shape[0]", "+ 2 * dm / x.shape[0]"))
+    assert {row.name for row in spoilt.wrong} >= {"dx"}
+
+
+def test_a_right_value_in_another_wrong_shape_stays_a_mistake() -> None:
+    text = HEADER + (
+        'def forward(x: Float[Tensor, "n d"]):\n'
+        "    m = x.mean(1, keepdim=True)\n    y = (x - m) ** 2\n    return y\n\n\n"
+        "def backward(x, m, dy):\n    dm = -(2 * (x - m) * dy).sum(1)\n"
+        "    dx = 2 * (x - m) * dy + dm.view(-1, 1) / x.shape[1]\n    return dx\n"
     )
     (row,) = check(text).wrong
     assert (row.name, row.verdict, row.kind) == ("dm", Verdict.WRONG_SHAPE, "lost keepdim")

@@ -196,6 +196,103 @@ def nn_forward_backward(params, X, y=None, reg=0.0):
     grads["b1"] = dh.sum(dim=0)
     return loss, grads
 """,
+    "a tutorial's script": """
+import torch
+
+dtype = torch.float
+device = torch.device("cpu")
+N, D_in, H, D_out = 6, 5, 4, 3
+x = torch.randn(N, D_in, device=device, dtype=dtype)
+y = torch.randn(N, D_out, device=device, dtype=dtype)
+w1 = torch.randn(D_in, H, device=device, dtype=dtype)
+w2 = torch.randn(H, D_out, device=device, dtype=dtype)
+
+learning_rate = 1e-6
+for t in range(500):
+    h = x.mm(w1)
+    h_relu = h.clamp(min=0)
+    y_pred = h_relu.mm(w2)
+    loss = (y_pred - y).pow(2).sum().item()
+    if t % 100 == 99:
+        print(t, loss)
+    grad_y_pred = 2.0 * (y_pred - y)
+    grad_w2 = h_relu.t().mm(grad_y_pred)
+    grad_h_relu = grad_y_pred.mm(w2.t())
+    grad_h = grad_h_relu.clone()
+    grad_h[h < 0] = 0
+    grad_w1 = x.t().mm(grad_h)
+    w1 -= learning_rate * grad_w1
+    w2 -= learning_rate * grad_w2
+""",
+    "a notebook as a script": """
+import torch
+
+def cmp(s, dt, t):
+  ex = torch.all(dt == t.grad).item()
+  print(f"{s:15s} | exact: {str(ex):5s}")
+
+g = torch.Generator().manual_seed(2147483647)
+vocab_size, n = 7, 6
+Xtr = torch.randint(0, vocab_size, (20, 3), generator=g)
+Ytr = torch.randint(0, vocab_size, (20,), generator=g)
+C = torch.randn((vocab_size, 4), generator=g)
+W1 = torch.randn((12, 5), generator=g) * 0.2
+b1 = torch.randn(5, generator=g) * 0.1
+W2 = torch.randn((5, vocab_size), generator=g) * 0.1
+parameters = [C, W1, b1, W2]
+print(sum(p.nelement() for p in parameters))
+for p in parameters:
+  p.requires_grad = True
+
+ix = torch.randint(0, Xtr.shape[0], (n,), generator=g)
+Xb, Yb = Xtr[ix], Ytr[ix]
+emb = C[Xb]
+embcat = emb.view(emb.shape[0], -1)
+hprebn = embcat @ W1 + b1
+hmean = 1/n*hprebn.sum(0, keepdim=True)
+hpreact = hprebn - hmean
+h = torch.tanh(hpreact)
+logits = h @ W2
+counts = logits.exp()
+counts_sum = counts.sum(1, keepdims=True)
+probs = counts * counts_sum**-1
+logprobs = probs.log()
+loss = -logprobs[range(n), Yb].mean()
+
+for p in parameters:
+  p.grad = None
+for t in [logprobs, probs, counts, logits, h, hpreact, hmean, hprebn, embcat, emb]:
+  t.retain_grad()
+loss.backward()
+loss
+
+# Exercise 1
+dlogprobs = torch.zeros_like(logprobs)
+dlogprobs[range(n), Yb] = -1.0/n
+dprobs = (1.0 / probs) * dlogprobs
+dcounts = counts_sum**-1 * dprobs
+dcounts_sum = (-counts_sum**-2) * (counts * dprobs).sum(1, keepdim=True)
+dcounts += torch.ones_like(counts) * dcounts_sum
+dlogits = counts * dcounts
+cmp("logits", dlogits, logits)
+dh = dlogits @ W2.T
+dW2 = h.T @ dlogits
+dhpreact = (1.0 - h**2) * dh
+dhprebn = dhpreact.clone()
+dhmean = (-dhpreact).sum(0)
+dhprebn += 1.0/n * (torch.ones_like(hprebn) * dhmean)
+dembcat = dhprebn @ W1.T
+dW1 = embcat.T @ dhprebn
+db1 = dhprebn.sum(0)
+demb = dembcat.view(emb.shape)
+dC = torch.zeros_like(C)
+for k in range(Xb.shape[0]):
+  for j in range(Xb.shape[1]):
+    ix = Xb[k,j]
+    dC[ix] += demb[k,j]
+
+cmp("C", dC, C)
+""",
 }
 MISTAKES = {
     "functions with a cache": [
@@ -224,5 +321,13 @@ MISTAKES = {
     "a network whose weights stand in a dictionary": [
         ("X.t().mm(dh) + 2 * reg * W1", "X.t().mm(dh) + reg * W1"),
         ("dh.sum(dim=0)", "dh.sum(dim=0) / N"),
+    ],
+    "a tutorial's script": [
+        ("2.0 * (y_pred - y)", "(y_pred - y)"),
+        ("grad_h[h < 0] = 0", "grad_h[h_relu < 0] = 0"),
+    ],
+    "a notebook as a script": [
+        ("(1.0 - h**2) * dh", "(1.0 - h) * dh"),
+        ("dC[ix] += demb[k,j]", "dC[ix] = demb[k,j]"),
     ],
 }

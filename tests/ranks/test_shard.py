@@ -149,6 +149,19 @@ def test_means_are_of_the_whole_however_uneven_the_shares() -> None:
     assert "x.mean() * (x.shape[0] / n_all)" in found.forward_source
 
 
+def test_a_cotangent_for_what_is_detached_is_taken_as_derive_takes_it() -> None:
+    text = """
+def forward(x: Float[Tensor, "n d"]):
+    h = torch.tanh(x)
+    return h, h.mean().detach()
+"""
+    x = {"x": torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)}
+    grads = (torch.ones(4, 3, dtype=torch.float64), torch.ones((), dtype=torch.float64))
+    back = gn.derive(text)
+    found = gn.shard(back, split={"n": "data"})(x, grads)
+    torch.testing.assert_close(found["dx"], back(x, grads)["dx"])
+
+
 def test_what_is_gathered_wants_equal_shares_and_says_so() -> None:
     text = (
         "def forward(x: Float[Tensor, 'n d']):\n    loss = ((x @ x.T)**2).sum()\n    return loss\n"

@@ -23,7 +23,6 @@ from gradninja.errors import DeriveError
 from gradninja.lines import Line, Program
 from gradninja.lines.given.packed import spread
 from gradninja.lines.ndarray import NUMPY, as_arrays, as_float64, as_tensors, holds_arrays
-from gradninja.lines.plain import continuous
 from gradninja.lines.scope import LIBRARY, run, value_of
 from gradninja.rules import BOOK, Book
 
@@ -334,10 +333,7 @@ class Backward:
                     hint="give its cotangent, a tensor of its shape, as `grad`",
                 )
             grad = tuple(torch.full_like(output, output.ndim == 0) for output in outputs)
-        grads = grad if isinstance(grad, tuple | list) else (grad,)
-        floats = [name for name in self.program.outputs if continuous(values[name])]
-        if len(grads) == len(floats) > len(outputs):  # one for what is detached, too
-            grads = tuple(g for n, g in zip(floats, grads, strict=True) if n in self.outputs)
+        grads = self.program.of_flowing(grad if isinstance(grad, tuple | list) else (grad,))
         if [tuple(g.shape) for g in grads] != [tuple(o.shape) for o in outputs]:
             raise DeriveError(
                 f"the cotangent has shape {[tuple(g.shape) for g in grads]}, "

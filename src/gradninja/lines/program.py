@@ -190,6 +190,15 @@ class Program:
         values = self.values
         return tuple(n for n in self.outputs if n in found and continuous(values[n]))
 
+    def of_flowing(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:
+        """The cotangents of these outputs, where one for what is detached is given, too."""
+        values, flowing = self.values, self.flowing
+        floats = [name for name in self.outputs if continuous(values[name])]
+        if len(cotangents) == len(floats) > len(flowing):
+            pairs = zip(floats, cotangents, strict=True)
+            return tuple(given for name, given in pairs if name in flowing)
+        return tuple(cotangents)
+
     def axes_of(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """A name for each axis of a shape: the annotation's where the size tells, else the size."""
         return tuple(self.axis_names.get(size, str(size)) for size in shape)

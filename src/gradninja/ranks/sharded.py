@@ -305,7 +305,7 @@ class Sharded:
         if live is not None:
             values = {live.paths.get(name, name): value for name, value in values.items()}
             values = {**{n: live.now[n] for n in live.tensors if n not in values}, **values}
-        grads = list(grad) if isinstance(grad, tuple | list) else [grad]
+        grads = self.program.of_flowing(grad if isinstance(grad, tuple | list) else (grad,))
         if self.cotangents:
             if len(grads) != len(self.cotangents) or any(g is None for g in grads):
                 raise DeriveError(

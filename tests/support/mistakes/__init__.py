@@ -92,9 +92,9 @@ MISTAKES = [
     *_table(
         Kind.LOST_KEEPDIM,
         """
-        lecture | dbnmeani | -dbndiff.sum(0, keepdim=True) | -dbndiff.sum(0)
+        lecture | dcounts_sum_inv | dprobs).sum(1, keepdim=True) | dprobs).sum(1)
         pooling | dinv | (dnorm * diff).sum(1, keepdim=True) | (dnorm * diff).sum(1)
-        attention | dstd | std**2).sum(0, keepdim=True) | std**2).sum(0)
+        attention | dtotal | total**2).sum(1, keepdim=True) | total**2).sum(1)
         covariance | dscale | sum(0, keepdim=True) | sum(0)
         """,
     ),

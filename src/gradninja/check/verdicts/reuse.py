@@ -81,8 +81,11 @@ def _otherwise(now: Settled, name: str, all_right: bool) -> Iterator[Settled]:
     if _stands_elsewhere(now, name) if all_right else _is_read(trials, name):
         made = replace(trials, own=trials.own | {name}).of(trials.written)
         number = plan.steps[writers[-1]].node.lineno
-        note = f"`{name}` on line {number} is not the gradient of `{plan.gradients[name]}`"
-        if all_right:
+        said, of = f"`{name}` on line {number}", plan.gradients[name]
+        note = f"{said} is not the gradient of `{of}`"
+        if all_right and _broadcasts(now, name):
+            note = f"{said} has not the shape of `{of}`, and broadcasts as it does"
+        elif all_right:
             note += ", and all comes out right: it is taken for a name of your own"
         yield Settled(made, findings_of(made), (*now.notes, note))
 
@@ -100,7 +103,8 @@ def _stands_elsewhere(now: Settled, name: str) -> bool:
     """Whether a wrong name serves for others, as the gradient of what the forward has no name for.
 
     What lines below each other leave is looked at, and so is what a function returns: there it is
-    no other variable's either. A right value in a wrong shape is a mistake all the same.
+    no other variable's either. A right value in a wrong shape is a mistake all the same, but for
+    axes of size 1 in front, which broadcasting puts there.
     """
     trials, finding = now.trials, now.findings[name]
     first = trials.trials[0]
@@ -109,6 +113,8 @@ def _stands_elsewhere(now: Settled, name: str) -> bool:
         return False
     if finding.verdict is Verdict.WRONG_SHAPE:
         own = first.wide.gradients[finding.versions[0]]
+        if _broadcasts(now, name):
+            return True
         return value.numel() != own.numel() or not torch.allclose(value.flatten(), own.flatten())
     written = trials.written
     if written.is_function and name not in written.returned:
@@ -117,6 +123,17 @@ def _stands_elsewhere(now: Settled, name: str) -> bool:
         return False
     others = first.wide.gradients.values()
     return not any(o.shape == value.shape and torch.allclose(value, o) for o in others)
+
+
+def _broadcasts(now: Settled, name: str) -> bool:
+    """Whether it lacks axes of size 1 in front alone: `dmean = (-d).sum(0)` of a (1, n)."""
+    trials = now.trials
+    value = trials.walks[0][torch.float64].outcomes[name].value
+    own = trials.trials[0].wide.gradients[now.findings[name].versions[0]]
+    if not isinstance(value, torch.Tensor) or value.ndim >= own.ndim:
+        return False
+    missing = own.ndim - value.ndim
+    return {*own.shape[:missing]} == {1} and own.shape[missing:] == value.shape
 
 
 def _is_read(trials: Trials, name: str) -> bool:

@@ -52,11 +52,18 @@ from gradninja.check.given.arrays.people import (
     of_layer,
     with_guesses,
 )
-from gradninja.check.given.arrays.scripts import as_run, counted, function_of, script_of, stirred
+from gradninja.check.given.arrays.scripts import (
+    as_run,
+    counted,
+    function_of,
+    script_of,
+    stirred,
+    told_apart,
+)
 from gradninja.check.given.arrays.speech import in_torch_words, lines_in_torch_words
 from gradninja.check.given.arrays.spelling import respelt
 from gradninja.check.given.backward_text import EMPTY, Written
-from gradninja.check.given.backwards import loose_from
+from gradninja.check.given.backwards import loose_from, pair_of
 from gradninja.check.given.module import run_module
 from gradninja.check.given.texts import text_at
 from gradninja.check.tell.findings import CheckError
@@ -71,7 +78,6 @@ from gradninja.lines.given.source import (
 )
 from gradninja.lines.guess import hints_of, reached
 from gradninja.lines.ndarray import (
-    NUMPY,
     TORCH,
     as_tensors,
     backward_within,
@@ -95,7 +101,7 @@ def numpy_subject(
         return None
     here = text_at(forward, "<text>")
     dialect = dialect_of(here.tree, {**USUAL_ALIASES, **aliases(here.tree)})
-    if dialect is None or (dialect == TORCH and _of_torch(here.tree)):
+    if dialect is None or (dialect == TORCH and (_of_torch(here.tree) or pair_of(here))):
         return None
     text_of, name = _Text(here.file, here.text, here.tree, dialect), here.name
     if name is not None and "backward" in name and backward is None:
@@ -104,7 +110,7 @@ def numpy_subject(
     name = text_of.static.get(name or "", {}).get("forward", name)
     if name in text_of.classes:
         return text_of.layer(name, inputs)
-    if name is None and backward is None and dialect == NUMPY:
+    if name is None and backward is None and "forward" not in text_of.functions:
         return text_of.flat()
     if name is None or name not in text_of.functions:
         return None
@@ -262,7 +268,10 @@ class _Text:
         source, around = with_arrays_around(source, space)
         picks = hints_of(reached(source.function, self.functions)).indices
         given = {n: v if n in picks else counted(v) for n, v in around.items()}
-        given = {n: stirred(n, v) if n in script.learned else v for n, v in given.items()}
+        given = {
+            n: stirred(n, v) if n in script.learned else told_apart(v, script.learned)
+            for n, v in given.items()
+        }
         written = self.flat_lines(source.function)
         return NumpySubject(source, source, written, space, given, self.file)
 

@@ -20,7 +20,7 @@ from gradninja.lines.ndarray import is_gradient
 from gradninja.lines.scope import compiled_tree
 
 LOSS = re.compile(r"\w*(loss|cost|Loss|Cost|mse|MSE)\w*|J|E|L|error")
-TOLD = frozenset({"print", "plot", "append", "set_description", "show", "write", "display"})
+TOLD = frozenset("print plot append set_description show write display cmp".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +53,8 @@ def script_of(tree: ast.Module) -> Script | None:
         if isinstance(node, ast.For):
             before.append(_first_turn(node))
         body = node.body  # type: ignore[attr-defined]
-    learned = frozenset(_updated(body[first:], names))
+    learned = frozenset(_updated(body[first:], names)) or frozenset(_asking(tree))
     lines = [node for node in body[:first] if not _beside(node)]
-    start = _dependent(lines, learned) if learned else 0
-    before, lines = [*before, *lines[:start]], lines[start:]
     losses = _losses(lines)
     stored = [name for node in lines for name in bound(node)]
     if not stored:
@@ -65,7 +63,46 @@ def script_of(tree: ast.Module) -> Script | None:
     back = [node for node in body[first:] if not _beside(node)]
     back = [node for node in back if not _is_update(node, names)]
     last = max((at for at, node in enumerate(back) if _steep(node, names)), default=-1)
-    return Script(before, lines, output, back[: last + 1], learned)
+    back = back[: last + 1]
+    needed = _needed(lines, {output, *_names(back)})
+    start = _dependent(lines, needed, learned) if learned else 0
+    forward = [node for node in lines[start:] if node in needed]
+    return Script([*before, *lines[:start]], forward, output, back, learned)
+
+
+def _names(nodes: Sequence[ast.AST]) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _needed(lines: Sequence[ast.stmt], wanted: set[str]) -> list[ast.stmt]:
+    """The statements that make what is wanted: no `loss.backward()`, no list of parameters."""
+    found: list[ast.stmt] = []
+    for node in reversed(lines):
+        if _writes(node) & wanted:
+            found.insert(0, node)
+            wanted |= _names([node])
+    return found
+
+
+def _asking(tree: ast.Module) -> Iterator[str]:
+    """The names of tensors that ask for a gradient, alone or in a list that a loop goes over."""
+    lists = {
+        target.id: _names([node.value])
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Tuple)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in tree.body:
+        if "requires_grad" not in ast.unparse(node):
+            continue
+        if isinstance(node, ast.For):
+            for name in _names([node.iter]):
+                yield from lists.get(name, {name})
+        elif isinstance(node, ast.Assign):
+            yield from (name for target in node.targets for name in _names([target]))
+        elif isinstance(node, ast.Expr):
+            yield from _names([node])
 
 
 def _writes(node: ast.stmt) -> set[str]:
@@ -152,22 +189,37 @@ def _first_turn(node: ast.For) -> ast.stmt:
     return ast.fix_missing_locations(ast.copy_location(made, node))
 
 
-def _dependent(lines: Sequence[ast.stmt], learned: frozenset[str]) -> int:
-    """How many statements come before the first that reads what is learned."""
+def _dependent(
+    lines: Sequence[ast.stmt], needed: Sequence[ast.stmt], learned: frozenset[str]
+) -> int:
+    """How many statements come before the first needed one that reads what is learned."""
     for at, node in enumerate(lines):
-        if {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & learned:
+        if node in needed and not {*bound(node)} <= learned and _names([node]) & learned:
             return at
     return 0
 
 
 def function_of(script: Script, lines: list[ast.stmt]) -> ast.FunctionDef:
-    """The lines that go forward as a function of what stands around them."""
+    """The lines that go forward as a function of what stands around them.
+
+    A loss that is told as a number, `loss = ....item()`, is the tensor that it is taken out of.
+    """
+    lines = [_not_taken_out(node, script.output) for node in lines]
     ends = ast.Return(ast.Name(script.output, ast.Load()))
     arguments = ast.arguments([], [], None, [], [], None, [])
     made = ast.FunctionDef(
         "script", arguments, [*lines, ast.copy_location(ends, lines[-1])], [], None
     )
     return ast.fix_missing_locations(ast.copy_location(made, lines[0]))
+
+
+def _not_taken_out(node: ast.stmt, output: str) -> ast.stmt:
+    call = node.value if isinstance(node, ast.Assign) and output in bound(node) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        return node
+    assert isinstance(node, ast.Assign)
+    taken = ast.copy_location(ast.Assign(node.targets, call.func.value), node)
+    return taken if call.func.attr == "item" else node
 
 
 def as_run(script: Script, names: Mapping[str, Any]) -> Callable[..., Any]:
@@ -195,3 +247,12 @@ def stirred(name: str, value: torch.Tensor) -> torch.Tensor:
         return value
     generator = torch.Generator().manual_seed(len(name))
     return value + 0.5 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
+
+
+def told_apart(value: torch.Tensor, learned: frozenset[str]) -> torch.Tensor:
+    """Data beside what is learned, of which no gradient is wanted."""
+    if not learned or not value.is_floating_point():
+        return value
+    found = value.clone()
+    found._no_gradient = True  # type: ignore[attr-defined]
+    return found
