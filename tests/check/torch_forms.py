@@ -293,6 +293,43 @@ for k in range(Xb.shape[0]):
 
 cmp("C", dC, C)
 """,
+    "a recurrent network, time first": """
+import torch
+def rnn_forward(xs, h0, Wx, Wh, b):
+    h, hs = h0, []
+    for t in range(len(xs)):
+        h = torch.tanh(xs[t] @ Wx + h @ Wh + b)
+        hs.append(h)
+    hs = torch.stack(hs)
+    return hs, (xs, hs, h0, Wx, Wh)
+
+def rnn_backward(dhs, cache):
+    xs, hs, h0, Wx, Wh = cache
+    dxs = torch.zeros_like(xs)
+    dWx, dWh = torch.zeros_like(Wx), torch.zeros_like(Wh)
+    db = torch.zeros(Wh.shape[1], dtype=Wh.dtype)
+    dh = torch.zeros_like(h0)
+    for t in reversed(range(len(xs))):
+        dh = dh + dhs[t]
+        da = dh * (1 - hs[t] ** 2)
+        dxs[t] = da @ Wx.T
+        dWx += xs[t].T @ da
+        dWh += (hs[t - 1] if t > 0 else h0).T @ da
+        db += da.sum(0)
+        dh = da @ Wh.T
+    return dxs, dh, dWx, dWh, db
+""",
+    "gradients that are returned without names": """
+import torch
+def relu_forward(x):
+    return x.clamp(min=0)
+def relu_backward(dout, x):
+    return dout * (x > 0)
+def mul_forward(a, b):
+    return a * b
+def mul_backward(dout, a, b):
+    return dout * b, dout * a
+""",
 }
 MISTAKES = {
     "functions with a cache": [
@@ -329,5 +366,9 @@ MISTAKES = {
     "a notebook as a script": [
         ("(1.0 - h**2) * dh", "(1.0 - h) * dh"),
         ("dC[ix] += demb[k,j]", "dC[ix] = demb[k,j]"),
+    ],
+    "a recurrent network, time first": [
+        ("da.sum(0)", "da.mean(0)"),
+        ("da @ Wx.T", "2 * da @ Wx.T"),
     ],
 }

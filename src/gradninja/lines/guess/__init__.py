@@ -2,7 +2,15 @@
 
 from gradninja.lines.guess.likeliest import Hints, leaf, learned
 from gradninja.lines.guess.made_objects import asked_by, guessed_object, made_of
-from gradninja.lines.guess.value_search import Guess, Guesser, guesses, hints_of, reached, told
+from gradninja.lines.guess.value_search import (
+    Guess,
+    Guesser,
+    guesses,
+    hints_of,
+    ranks_of,
+    reached,
+    told,
+)
 
 __all__ = [
     "Guess",
@@ -15,6 +23,7 @@ __all__ = [
     "leaf",
     "learned",
     "made_of",
+    "ranks_of",
     "reached",
     "told",
 ]

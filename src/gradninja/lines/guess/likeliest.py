@@ -69,6 +69,7 @@ class Hints:
     indices: frozenset[str] = frozenset()
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parts: int | None = None  # into how many equal ones an axis is cut
+    ranks: Mapping[str, int] = field(default_factory=dict)  # axes that a name has at least
     states: bool = False  # whether what is carried on is as wide as what is made of it
 
 
@@ -231,14 +232,14 @@ def _shapes(
         outputs = ((shape, 0.0) for shape in need.beside)
         found = itertools.chain(outputs, _of_labels(sizes))
     elif hints.states and STATE.fullmatch(name):
-        rows = [shape[0] for shape in sizes.data if shape]
+        rows = [n for shape in sizes.data for n in shape[: max(len(shape) - 1, 1)]]
         carried = (((n, s), 0.0) for n in rows for s in sizes.weights)
         found = itertools.chain(carried, _of_data(sizes))
     else:
         found = _of_data(sizes)
     seen = set()
     for shape, doubt in found:
-        if shape not in seen:
+        if shape not in seen and len(shape) >= hints.ranks.get(name, 0):
             seen.add(shape)
             yield shape, doubt + _hiding(shape, name)
 

@@ -67,8 +67,8 @@ def guesses(guesser: Guesser) -> Iterator[Guess]:
     Every axis gets a size of its own first. The state of a cell that is added to what is made of
     it cannot have one, and so is tried as wide as that where nothing else runs.
     """
-    found = None
-    for states in (False, True):
+    found, sequence = None, bool(guesser.hints.ranks)  # whose turns carry a state on
+    for states in (sequence, not sequence):
         hints = replace(guesser.hints, states=states)
         for found in _guesses(_Search(replace(guesser, hints=hints))):
             yield found
@@ -83,17 +83,21 @@ def _guesses(search: _Search) -> Iterator[Guess]:
             return
         yield search.dressed(first)
         prefix: dict[str, Any] = {}
-        steps: list[tuple[dict[str, Any], Need]] = []
-        for path in first.parts:
+        steps: list[tuple[dict[str, Any], Need, float]] = []
+        doubt = 0.0  # of what stays as it is
+        for path, value in first.parts.items():
             if path in search.needs:
-                steps.append((dict(prefix), search.needs[path]))
-            prefix[path] = first.parts[path]
+                need = search.needs[path]
+                steps.append((dict(prefix), need, doubt))
+                alike = (c.doubt for c in search.choices(need, prefix) if _same(c.value, value))
+                doubt += next(alike, 0.0)
+            prefix[path] = value
         count = itertools.count(1)
-        for before, need in reversed(steps):
+        for before, need, doubt in reversed(steps):
             for choice in search.choices(need, before):
                 if _same(choice.value, first.parts[need.path]):
                     continue
-                found = search.completed({**before, need.path: choice.value}, choice.doubt)
+                found = search.completed({**before, need.path: choice.value}, doubt + choice.doubt)
                 if found is not None:
                     yield search.dressed(found)
                     if next(count) >= MOST:
@@ -300,6 +304,19 @@ def hints_of(tree: ast.AST) -> Hints:
         left += more
     told = {name: tuple(words) for name, words in texts.items()}
     return Hints(frozenset(indices), told, max(parts) if max(parts) > 1 else None)
+
+
+def ranks_of(tree: ast.AST) -> dict[str, int]:
+    """How many axes a name has at least: `xs[t].T` is a matrix, and `xs` has one axis more."""
+    found: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and node.attr in ("T", "t", "mT")):
+            continue
+        part = node.value
+        one = ast.Name | ast.Constant | ast.BinOp
+        if isinstance(part, ast.Subscript) and isinstance(part.slice, one):
+            found[ast.unparse(part.value)] = 3
+    return found
 
 
 def _bound(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:

@@ -186,8 +186,11 @@ def _gradients(person: Person, values: Values) -> tuple[dict[str, Any], list[Any
     except Exception:  # a mistake, or a guess that does not fit: what it had until then counts
         raised = 1
     gradients = dict(_by_name(person, found[-1] if found else {}, back))
-    if isinstance(back, np.ndarray) and person.names:  # `return dout * mask`: of the first
-        gradients.setdefault(person.names[person.made], back)
+    asked = person.names[person.made :]
+    if isinstance(back, np.ndarray) and asked:  # `return dout * mask`: of the first
+        gradients.setdefault(asked[0], back)
+    if isinstance(back, tuple) and len(back) == len(asked):  # `return dout * b, dout * a`
+        gradients = {**dict(zip(asked, back, strict=True)), **gradients}
     return gradients, cotangents, raised
 
 

@@ -57,6 +57,7 @@ def live_pair(
         forward,
         answering(backward, node, source, whole),
         [forward, backward],
+        answer=node,
     )
     given = with_tensors(given, around)
     source = with_cache(source, whole, node)

@@ -60,7 +60,11 @@ from gradninja.check.given.arrays.scripts import (
     stirred,
     told_apart,
 )
-from gradninja.check.given.arrays.speech import in_torch_words, lines_in_torch_words
+from gradninja.check.given.arrays.speech import (
+    called_by_torch,
+    in_torch_words,
+    lines_in_torch_words,
+)
 from gradninja.check.given.arrays.spelling import respelt
 from gradninja.check.given.backward_text import EMPTY, Written
 from gradninja.check.given.backwards import loose_from, pair_of
@@ -101,7 +105,7 @@ def numpy_subject(
         return None
     here = text_at(forward, "<text>")
     dialect = dialect_of(here.tree, {**USUAL_ALIASES, **aliases(here.tree)})
-    if dialect is None or (dialect == TORCH and (_of_torch(here.tree) or pair_of(here))):
+    if dialect is None or (dialect == TORCH and (called_by_torch(here.tree) or pair_of(here))):
         return None
     text_of, name = _Text(here.file, here.text, here.tree, dialect), here.name
     if name is not None and "backward" in name and backward is None:
@@ -115,16 +119,6 @@ def numpy_subject(
     if name is None or name not in text_of.functions:
         return None
     return text_of.pair(name, backward, inputs)
-
-
-OPS = ("custom_op", "triton_op", "register_autograd")
-
-
-def _of_torch(tree: ast.Module) -> bool:
-    """Whether a text in torch's words has what torch itself calls: a Function, an op, a module."""
-    bases = [b for n in tree.body if isinstance(n, ast.ClassDef) for b in map(ast.unparse, n.bases)]
-    ops = any(isinstance(n, ast.Attribute) and n.attr in OPS for n in ast.walk(tree))
-    return ops or any(base.rpartition(".")[2] in ("Function", "Module") for base in bases)
 
 
 class _Text:
@@ -195,6 +189,9 @@ class _Text:
         answer = backward or counterpart(name, self.functions)
         whole = self.functions[name]
         within = bool(backward_within(whole))
+        plain = source.kept is None and answer in (None, "backward", "backprop")
+        if plain and not within and self.dialect == TORCH:
+            return None  # read where all of torch's are: a `forward`, a `backward`, loose lines
         pasted = loose if answer is None and not within else []
         left = [
             n for n in loose if isinstance(n, ast.For | ast.While)
@@ -205,8 +202,6 @@ class _Text:
         source, around = with_arrays_around(source, space)
         source = replace(source, spoken=spoken_by(names[name], source.kept))
         given = given_to(inputs, names, source)
-        if answer is None and not within and self.dialect == TORCH:
-            return None  # loose lines are read where all of torch's are
         if answer is None:
             written = self.within(name, source.function) if within else self.pasted(pasted)
             if not written.statements:
@@ -234,7 +229,7 @@ class _Text:
         if costed is not None:
             source, forward = costed.source, costed.run
         both = [names[name], real]
-        given, notes = with_guesses(source, whole, given, names, forward, back, both)
+        given, notes = with_guesses(source, whole, given, names, forward, back, both, answer=node)
         given = with_tensors(given, around)
         written = answer_of(source, node, text, file, space)
         called = (real, written.function) if callable(real) and written.function else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,15 @@ from gradninja.check.given.arrays.speech import with_arrays
 from gradninja.errors import ReadError
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source
-from gradninja.lines.guess import Guess, asked_by, hints_of, made_of, reached, told
+from gradninja.lines.guess import (
+    Guess,
+    asked_by,
+    hints_of,
+    made_of,
+    ranks_of,
+    reached,
+    told,
+)
 from gradninja.lines.ndarray import as_arrays, is_array
 
 
@@ -57,6 +66,7 @@ def with_guesses(
     backward: Callable[[Mapping[str, Any], Any, Sequence[Any]], Any] | None,
     watched: Sequence[Any],
     kept: tuple[int, ...] | None = None,
+    answer: ast.AST | None = None,
 ) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
     """The values that are given, with guesses for those that are not, and what is said of these.
 
@@ -65,6 +75,7 @@ def with_guesses(
         forward, backward: see `Person`.
         watched: the functions whose names are looked at where they end: the person's own.
         kept: the places of the outputs in what `forward` returns; those of the source by default.
+        answer: the backward's lines, where `tree` has not both.
     """
     known = dict(as_arrays(dict(given or {})))
     missing = lacking(source, known)
@@ -75,7 +86,8 @@ def with_guesses(
     around = dict(_arrays(names))
     forward = with_arrays(source.dialect, forward)
     backward = None if backward is None else with_arrays(source.dialect, backward)
-    hints = hints_of(reached(tree, source.functions))
+    ranks = {**ranks_of(tree), **(ranks_of(answer) if answer is not None else {})}
+    hints = replace(hints_of(reached(tree, source.functions)), ranks=ranks)
     person = Person(forward, _outputs(kept or source.kept), backward, codes, missing, hints, around)
     found = guessed(person, {**known, **shown})
     if found is None:

@@ -25,6 +25,8 @@ from gradninja.lines.ndarray import (
     translated,
 )
 
+OPS = ("custom_op", "triton_op", "register_autograd")  # what registers a backward
+
 
 def in_torch_words(
     dialect: str, tree: ast.Module, known: Mapping[str, str], plain: frozenset[str]
@@ -61,3 +63,10 @@ def _tensors(value: Any) -> Any:
     if isinstance(value, Keyed):
         return Keyed(lambda key: _tensors(value[key]))
     return value if isinstance(value, Unknown) else as_tensors(value)
+
+
+def called_by_torch(tree: ast.Module) -> bool:
+    """Whether a text in torch's words has what torch itself calls: a Function, an op, a module."""
+    bases = [b for n in tree.body if isinstance(n, ast.ClassDef) for b in map(ast.unparse, n.bases)]
+    ops = any(isinstance(n, ast.Attribute) and n.attr in OPS for n in ast.walk(tree))
+    return ops or any(base.rpartition(".")[2] in ("Function", "Module") for base in bases)
