@@ -94,7 +94,7 @@ from gradninja.lines.ndarray import (
 def numpy_subject(
     forward: Any, backward: Any, inputs: Mapping[str, Any] | None
 ) -> NumpySubject | None:
-    """What is judged of a NumPy forward; None where it is none, or has no backward that is found.
+    """What is judged of a forward in one of these forms; None where it is in none of them.
 
     Raises:
         ReadError, CheckError: a file or function is missing, is no Python, or does not run.

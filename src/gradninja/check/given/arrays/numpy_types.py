@@ -1,4 +1,4 @@
-"""What is judged of a NumPy file, and that there are several to choose from."""
+"""What is judged of a file of arrays or tensors, and that there are several to choose from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from gradninja.check.tell.findings import CheckError
 
 @dataclass(frozen=True, eq=False)
 class NumpySubject(Subject):
-    """A subject that speaks NumPy. `called`: what NumPy itself calls, and the same with tensors."""
+    """A subject in one of NumPy's forms, in its words or in torch's.
+
+    `called`: what the person's own code is, and the same with tensors.
+    """
 
     called: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     names: Mapping[str, str] | None = None  # plain names -> as the person writes them
