@@ -149,6 +149,19 @@ def test_means_are_of_the_whole_however_uneven_the_shares() -> None:
     assert "x.mean() * (x.shape[0] / n_all)" in found.forward_source
 
 
+def test_what_a_mask_picks_nothing_of_when_read_is_not_zero_by_construction() -> None:
+    text = """
+def forward(x):
+    a = torch.cat([x, x]) * 3
+    return a[a.abs() < 1].square().sum() + x.sum()
+"""
+    far, near = (torch.linspace(*ends, 4, dtype=torch.float64) for ends in ((3, 5), (-0.2, 0.3)))
+    back = gn.derive(text, {"x": far})
+    for ranks in (1, 2, 4):
+        found = gn.shard(back, split={"x.0": "data"})({"x": near}, ranks=ranks)
+        torch.testing.assert_close(found["dx"], 36 * near + 1)
+
+
 def test_a_cotangent_for_what_is_detached_is_taken_as_derive_takes_it() -> None:
     text = """
 def forward(x: Float[Tensor, "n d"]):

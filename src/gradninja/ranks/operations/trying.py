@@ -175,6 +175,10 @@ class Judge:
             zero = all(w is None or _zeros(w) for w in wholes) and all(
                 h is None or all(_zeros(each) for each in h) for h in held
             )
+            # By construction, and not on these values: what a mask has picked may be nothing here.
+            zero = zero and ("zeros" in trial.operation.text or any(v.zero for v in operands))
+            if into is not None:
+                zero = zero and all(v.zero or not _floats(v.whole) for v in operands)
             return Outcome(found, sizes, list(held[0] or []), zero)
         return None
 
@@ -279,6 +283,10 @@ def _without(value: Value, axis: int) -> Any:
     """What the first rank holds, with zeros for what is partial on an axis."""
     held = value.held[0]
     return torch.zeros_like(held) if value.types and value.types[axis].partial else held
+
+
+def _floats(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _zeros(value: Any) -> bool:
