@@ -1,4 +1,4 @@
-"""Opening a file that a person named: a plain one, or an error at once.
+"""What a person named as a file: which one, and opening it, a plain one, or an error at once.
 
 A pipe that nobody writes to would be waited for, and a device may have no end. What is wrong is
 an OSError whose `strerror` says it in words, as for a file that is missing or may not be read.
@@ -10,7 +10,9 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeGuard
+
+from gradninja.errors import ReadError
 
 MOST_TEXT = 4 * 2**20  # bytes of a program's text, a recipe, a message
 MOST = 64 * 2**30
@@ -55,3 +57,49 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     """
     text = read(path, most).decode("utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_text(given: Any) -> TypeGuard[str]:
+    """Whether it is a text of lines: no file's name has a line break or begins a definition."""
+    return isinstance(given, str) and ("\n" in given or given.lstrip().startswith("def "))
+
+
+def is_named(given: Any) -> TypeGuard[str | Path]:
+    """Whether it names a file."""
+    return isinstance(given, str | Path) and not is_text(given)
+
+
+def file_and_name(given: str | Path) -> tuple[Path, str]:
+    """The file, and what stands behind its colon; an empty name where nothing does.
+
+    Raises:
+        ReadError: what is given is no name at all.
+    """
+    if not isinstance(given, str | Path):
+        raise ReadError(
+            f"a forward or a backward is expected, and not `{type(given).__name__}`",
+            hint="give a function, a module, FILE.py, FILE.py:name or a text of lines; "
+            "values are given by name: inputs={...}",
+        )
+    path, colon, name = str(given).partition(".py:")
+    return (Path(path + ".py"), name) if colon else (Path(given), "")
+
+
+def read_python(file: Path, wanted: str) -> str:
+    """A file's text.
+
+    Args:
+        wanted: what should be in it, for the person.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    try:
+        return read_text(file)
+    except OSError as error:
+        raise ReadError(
+            f"cannot read {file}: {error.strerror or error}",
+            hint=f"give the path of a Python file with {wanted}",
+        ) from None
+    except UnicodeDecodeError:
+        raise ReadError(f"{file} is not a text file in UTF-8") from None

@@ -10,7 +10,7 @@ import torch
 
 import gradninja as gn
 from gradninja.errors import GradninjaError
-from gradninja.lines.given.named_file import file_and_name, is_named, is_text
+from gradninja.files import file_and_name, is_named, is_text
 
 X = {"x": torch.tensor([0.5, -2.0, 3.0])}
 ONE_LINE = "def forward(x): return x * x"

@@ -11,8 +11,8 @@ from typing import Any
 
 from gradninja.check import functions
 from gradninja.check.by_lines import judge_lines, trials_of, writes_gradients
-from gradninja.check.given.arrays.numpy_subject import numpy_subject
-from gradninja.check.given.arrays.numpy_types import NumpySubject, SeveralForwards
+from gradninja.check.given.arrays.array_subject import array_subject
+from gradninja.check.given.arrays.array_types import ArraySubject, SeveralForwards
 from gradninja.check.given.backward_text import Written
 from gradninja.check.given.backwards import Several, is_autograd_function, is_custom_op
 from gradninja.check.given.module import as_tensors
@@ -39,7 +39,7 @@ def judge(
         if isinstance(forward, str) and re.fullmatch(r"\w+::\w+", forward):
             forward = functions.named_op(forward)
         try:
-            subject = numpy_subject(forward, backward, inputs) or resolve(forward, backward, inputs)
+            subject = array_subject(forward, backward, inputs) or resolve(forward, backward, inputs)
         except SeveralForwards as several:
             if backward is not None or inputs is not None:
                 raise
@@ -82,7 +82,7 @@ def _judge(subject: Subject, asked: Asked) -> Report:
             )
     forward_as_called(subject, trials.trials)
     report = judge_lines(trials, asked)
-    if isinstance(subject, NumpySubject):
+    if isinstance(subject, ArraySubject):
         spoken = as_spoken(report, subject, trials.trials[0].wide)
         if not subject.notes:
             return spoken

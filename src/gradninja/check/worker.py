@@ -30,6 +30,7 @@ from typing import IO, Any
 from gradninja.check.given.module import spot_of
 from gradninja.check.tell.findings import CheckError, Report
 from gradninja.errors import GradninjaError, Spot
+from gradninja.files import file_and_name
 from gradninja.memory import is_lack_of_memory, limit
 
 START = 60.0  # seconds that importing torch may take on top
@@ -173,7 +174,7 @@ def _out_of_time(timeout: float, spot: Spot | None) -> CheckError:
 
 def _running(trace: str, file: str) -> Spot | None:
     """The line of the person's file that was running: the deepest that the watchdog saw."""
-    mine = Path(file.partition(".py:")[0] + ".py" if ".py:" in file else file)
+    mine = file_and_name(file)[0]
     for match in FRAME.finditer(trace):
         if Path(match["file"]).name == mine.name:
             number = int(match["line"])
@@ -213,7 +214,7 @@ def main(request: str) -> None:
         except GradninjaError as error:
             found = {"error": str(error)}
         except KeyboardInterrupt as error:  # Ctrl-C does not come here: the file raises it
-            spot = spot_of(error, file.partition(".py:")[0] + ".py" if ".py:" in file else file)
+            spot = spot_of(error, str(file_and_name(file)[0]))
             found = {"error": str(CheckError("the file raises KeyboardInterrupt", spot=spot))}
         except Exception as error:
             if not is_lack_of_memory(error):

@@ -15,6 +15,7 @@ from gradninja.check.tell.for_programs import Format, to_github, to_json, to_sar
 from gradninja.cli.shared.limits import given
 from gradninja.cli.shared.options import Json, Split, parsed
 from gradninja.errors import GradninjaError
+from gradninja.files import file_and_name
 
 if TYPE_CHECKING:
     from gradninja.check.tell.findings import Report
@@ -126,7 +127,7 @@ def check(
 
 def _path(text: str) -> Path:
     """The file of `FILE.py` or `FILE.py:name`."""
-    return Path(text.partition(".py:")[0] + ".py" if ".py:" in text else text)
+    return file_and_name(text)[0]
 
 
 def _once(

@@ -22,8 +22,8 @@ from gradninja.choices import Under
 from gradninja.derive import Backward, derive, read_program
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import ReadError
+from gradninja.files import is_named, is_text
 from gradninja.lines import Program
-from gradninja.lines.given.named_file import is_named, is_text
 from gradninja.lines.given.signature import parameters
 from gradninja.lines.given.source import Source, load, where_to_put
 from gradninja.lines.modules.finding import MAKER, found_live

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gradninja.errors import NOT_PYTHON, ReadError
-from gradninja.lines.given.named_file import file_and_name, is_text, read_python
+from gradninja.files import file_and_name, is_text, read_python
 from gradninja.lines.given.notebook_cells import without_magics
 
 

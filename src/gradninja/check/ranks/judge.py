@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradninja.check.given.plan import bound, written
 from gradninja.check.ranks.collective_edits import Edit, edits, is_collective
 from gradninja.check.ranks.stand_ins import around, names_of, prepared
 from gradninja.check.tell.findings import CheckError, LineReport, Report, Verdict
@@ -18,7 +19,7 @@ from gradninja.derive import derive
 from gradninja.derive.holding.against_autograd import cotangents_of
 from gradninja.derive.holding.dtypes import default_dtype
 from gradninja.errors import DeriveError
-from gradninja.lines.given.named_file import is_named
+from gradninja.files import is_named
 from gradninja.lines.given.source import Source, load
 from gradninja.ranks import Sharded, shard
 from gradninja.ranks.mesh import Mesh, cut, largest, same
@@ -350,9 +351,8 @@ class Trial:
 
 def _written(node: ast.stmt) -> set[str]:
     """The names that a statement may write: a call alone may write to all that it names."""
-    alone = isinstance(node, ast.Expr)
-    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
-    return {n.id for n in names if alone or isinstance(n.ctx, ast.Store)}
+    own = {*bound(node), *written(node)}
+    return own | _read(node) if isinstance(node, ast.Expr) else own
 
 
 def _read(node: ast.AST) -> set[str]:

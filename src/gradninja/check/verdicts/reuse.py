@@ -126,14 +126,15 @@ def _stands_elsewhere(now: Settled, name: str) -> bool:
 
 
 def _broadcasts(now: Settled, name: str) -> bool:
-    """Whether it lacks axes of size 1 in front alone: `dmean = (-d).sum(0)` of a (1, n)."""
+    """Whether it is right but for axes of size 1 in front: `dmean = (-d).sum(0)` of a (1, n)."""
     trials = now.trials
     value = trials.walks[0][torch.float64].outcomes[name].value
     own = trials.trials[0].wide.gradients[now.findings[name].versions[0]]
     if not isinstance(value, torch.Tensor) or value.ndim >= own.ndim:
         return False
     missing = own.ndim - value.ndim
-    return {*own.shape[:missing]} == {1} and own.shape[missing:] == value.shape
+    shaped = {*own.shape[:missing]} == {1} and own.shape[missing:] == value.shape
+    return shaped and torch.allclose(value.flatten(), own.flatten())
 
 
 def _is_read(trials: Trials, name: str) -> bool:

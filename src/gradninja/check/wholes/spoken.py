@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradninja.check.given.arrays.numpy_types import NumpySubject
+from gradninja.check.given.arrays.array_types import ArraySubject
 from gradninja.check.given.backward_text import Written
 from gradninja.check.given.execution import counted, precision, quiet
 from gradninja.check.reference.truth import Truth
@@ -25,7 +25,7 @@ QUOTED = re.compile(r"`([^`]+)`")
 TOLERANCE = 1e-7  # between NumPy's numbers and torch's for the same lines, in float64
 
 
-def as_spoken(report: Report, subject: NumpySubject, truth: Truth) -> Report:
+def as_spoken(report: Report, subject: ArraySubject, truth: Truth) -> Report:
     """The report with its mends and words as the person speaks."""
     names = subject.names or {}
     numpy = subject.source is not None and subject.source.dialect == NUMPY
@@ -97,7 +97,7 @@ def _named(code: str, names: Mapping[str, str]) -> str:
     return ast.unparse(Put().visit(tree))
 
 
-def _otherwise(subject: NumpySubject, truth: Truth, numpy: bool) -> str | None:
+def _otherwise(subject: ArraySubject, truth: Truth, numpy: bool) -> str | None:
     """What the person's own code does otherwise than the lines that were judged, or None."""
     if subject.called is None:
         return None

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from gradninja.errors import GradninjaError, ReadError, Spot
+from gradninja.files import file_and_name
 from gradninja.memory import within_what_is_there
 
 WRONG = 2  # the exit code where a file cannot be used
@@ -66,7 +67,7 @@ def running(file: str, timeout: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _watched(file: str, timeout: float) -> Iterator[None]:
-    path = file.partition(".py:")[0] + ".py" if ".py:" in file else file
+    path = str(file_and_name(file)[0])
     watchdog = threading.Timer(timeout, _give_up, (path, timeout, threading.get_ident()))
     watchdog.daemon = True
     watchdog.start()

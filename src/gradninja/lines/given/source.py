@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gradninja.errors import NOT_PYTHON, ReadError, Spot
-from gradninja.lines.given.named_file import file_and_name, is_text, read_python
+from gradninja.files import file_and_name, is_text, read_python
 from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.which_forward import meant
 from gradninja.lines.ndarray import NUMPY, TORCH, dialect_of, drawers, forward_of, translated

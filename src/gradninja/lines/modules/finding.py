@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradninja.errors import ReadError, Spot
-from gradninja.files import read_text
-from gradninja.lines.given.named_file import file_and_name, is_named
+from gradninja.files import file_and_name, is_named, read_text
 from gradninja.lines.given.notebook_cells import without_magics
 from gradninja.lines.given.source import USUAL_ALIASES, aliases, constants
 from gradninja.lines.given.which_forward import meant

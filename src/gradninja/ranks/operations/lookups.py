@@ -31,14 +31,18 @@ HERE = _template("(index >= start) & (index < start + length)")
 MINE = _template("torch.where(here, index - start, index // whole * 2 * length)")
 
 
-# Calls that look up along a dim, or add there, by an index; whether it names rows, or elements.
-PICKS = {"gather": False, "index_select": True}
-ADDS = {"scatter_add_": False, "index_add_": True}
+# Calls that look up along a dim, or add there: what they take, and whether their index names rows.
+CALLS = {
+    "gather": (3, False),
+    "index_select": (3, True),
+    "scatter_add_": (4, False),
+    "index_add_": (4, True),
+}
 
 
 @dataclass(frozen=True)
 class Place:
-    """What an operation looks up: places `picked` of a table's dims, named by `index` of each.
+    """What an operation looks up: places of a table, by the `index` of some of its dims.
 
     `behind`: how many axes what is looked up has behind those of the index. `said`: the operation
     by the text of the index along a dim, and that of what is `added`, where something is.
@@ -115,7 +119,7 @@ def _of_call(tree: ast.AST, values: Mapping[str, Value]) -> Place | None:
     name, given = call.func.attr, [call.func.value, *call.args]
     if ast.unparse(call.func.value) == "torch":
         given = call.args
-    wanted = {**dict.fromkeys(PICKS, 3), **dict.fromkeys(ADDS, 4)}.get(name)
+    wanted, rows = CALLS.get(name, (0, False))
     table = values.get(ast.unparse(given[0])) if given else None
     if len(given) != wanted or table is None:
         return None
@@ -123,15 +127,13 @@ def _of_call(tree: ast.AST, values: Mapping[str, Value]) -> Place | None:
     if dim is None or not -table.whole.ndim <= dim < table.whole.ndim:
         return None
     whole, own = ast.unparse(given[0]), dim % table.whole.ndim
-    rows = {**PICKS, **ADDS}[name]
 
     def said(_: int, mine: str, added: str) -> str:
         return f"{whole}.{name}({dim}, {', '.join([mine, *([added] if added else [])])})"
 
     behind = table.whole.ndim - own - 1 if rows else 0
-    return Place(
-        given[0], {own: ast.unparse(given[2])}, behind, said, given[3] if wanted == 4 else None
-    )
+    index, added = {own: ast.unparse(given[2])}, given[3] if wanted == 4 else None
+    return Place(given[0], index, behind, said, added)
 
 
 def _of_subscript(operation: Operation, values: Mapping[str, Value]) -> Place | None:

@@ -13,6 +13,8 @@ from gradninja.check.diagnosis.candidates.tree_edits import Place, same
 from gradninja.check.diagnosis.facts import Facts
 from gradninja.check.diagnosis.kinds import Kind
 
+COUNTING = frozenset({"len", "range", "int", "float"})  # give numbers of what they take
+
 
 def axes(place: Place, facts: Facts) -> Proposals:
     """Another axis where one is named, and other sets of axes."""
@@ -44,9 +46,6 @@ def axes(place: Place, facts: Facts) -> Proposals:
 def _axis_sets(ndim: int) -> Iterator[tuple[int, ...]]:
     for size in range(1, ndim + 1):
         yield from itertools.combinations(range(ndim), size)
-
-
-COUNTING = frozenset({"len", "range", "int", "float"})
 
 
 def keepdims(place: Place, facts: Facts) -> Proposals:

@@ -23,7 +23,8 @@ def imports_of(tree: ast.Module) -> list[ast.stmt]:
     return [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
-def read_in(lines: Sequence[ast.stmt]) -> set[str]:
+def read_in(lines: Sequence[ast.AST]) -> set[str]:
+    """All names that stand in these."""
     return {n.id for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)}
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from gradninja.check.given.arrays.around import given_to, with_tensors
+from gradninja.check.given.arrays.array_types import ArraySubject
 from gradninja.check.given.arrays.fitting import (
     answer_of,
     in_torch,
     with_arrays_around,
     with_cache,
 )
-from gradninja.check.given.arrays.numpy_types import NumpySubject
 from gradninja.check.given.arrays.people import answering, with_guesses
 from gradninja.errors import ReadError
 from gradninja.lines.given.source import load
@@ -23,8 +23,8 @@ from gradninja.lines.ndarray import NUMPY, TORCH, forward_of, holds_arrays
 
 def live_pair(
     forward: types.FunctionType, backward: types.FunctionType, inputs: Mapping[str, Any] | None
-) -> NumpySubject | None:
-    """See `numpy_subject`; None of functions in torch's words without a cache."""
+) -> ArraySubject | None:
+    """See `array_subject`; None of functions in torch's words without a cache."""
     spoken = NUMPY if holds_arrays(inputs) else None
     try:
         source = load(forward, dialect=spoken)
@@ -64,6 +64,6 @@ def live_pair(
     written = answer_of(source, node, answer.text, answer.file, space)
     assert written.function is not None
     called = (backward, written.function)
-    return NumpySubject(
+    return ArraySubject(
         source, source, written, space, given, source.file, called=called, notes=notes
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gradninja.check.given.arrays.around import read_in
 from gradninja.check.given.arrays.spelling import spelling_of
 from gradninja.check.given.execution import quiet, run
 from gradninja.check.given.plan import bound, written
@@ -64,14 +65,10 @@ def script_of(tree: ast.Module) -> Script | None:
     back = [node for node in back if not _is_update(node, names)]
     last = max((at for at, node in enumerate(back) if _steep(node, names)), default=-1)
     back = back[: last + 1]
-    needed = _needed(lines, {output, *_names(back)})
+    needed = _needed(lines, {output, *read_in(back)})
     start = _dependent(lines, needed, learned) if learned else 0
     forward = [node for node in lines[start:] if node in needed]
     return Script([*before, *lines[:start]], forward, output, back, learned)
-
-
-def _names(nodes: Sequence[ast.AST]) -> set[str]:
-    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
 def _needed(lines: Sequence[ast.stmt], wanted: set[str]) -> list[ast.stmt]:
@@ -80,14 +77,14 @@ def _needed(lines: Sequence[ast.stmt], wanted: set[str]) -> list[ast.stmt]:
     for node in reversed(lines):
         if _writes(node) & wanted:
             found.insert(0, node)
-            wanted |= _names([node])
+            wanted |= read_in([node])
     return found
 
 
 def _asking(tree: ast.Module) -> Iterator[str]:
     """The names of tensors that ask for a gradient, alone or in a list that a loop goes over."""
     lists = {
-        target.id: _names([node.value])
+        target.id: read_in([node.value])
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Tuple)
         for target in node.targets
@@ -97,12 +94,12 @@ def _asking(tree: ast.Module) -> Iterator[str]:
         if "requires_grad" not in ast.unparse(node):
             continue
         if isinstance(node, ast.For):
-            for name in _names([node.iter]):
+            for name in read_in([node.iter]):
                 yield from lists.get(name, {name})
         elif isinstance(node, ast.Assign):
-            yield from (name for target in node.targets for name in _names([target]))
+            yield from (name for target in node.targets for name in read_in([target]))
         elif isinstance(node, ast.Expr):
-            yield from _names([node])
+            yield from read_in([node])
 
 
 def _writes(node: ast.stmt) -> set[str]:
@@ -194,7 +191,7 @@ def _dependent(
 ) -> int:
     """How many statements come before the first needed one that reads what is learned."""
     for at, node in enumerate(lines):
-        if node in needed and not {*bound(node)} <= learned and _names([node]) & learned:
+        if node in needed and not {*bound(node)} <= learned and read_in([node]) & learned:
             return at
     return 0
 

@@ -26,6 +26,7 @@ from gradninja.check.given.arrays.around import (
     read_in,
     with_tensors,
 )
+from gradninja.check.given.arrays.array_types import ArraySubject, SeveralForwards
 from gradninja.check.given.arrays.cost_functions import with_cost
 from gradninja.check.given.arrays.fitting import (
     SOME,
@@ -46,7 +47,6 @@ from gradninja.check.given.arrays.layer import (
     static_methods,
 )
 from gradninja.check.given.arrays.live_pair import live_pair
-from gradninja.check.given.arrays.numpy_types import NumpySubject, SeveralForwards
 from gradninja.check.given.arrays.people import (
     answering,
     of_layer,
@@ -91,9 +91,9 @@ from gradninja.lines.ndarray import (
 )
 
 
-def numpy_subject(
+def array_subject(
     forward: Any, backward: Any, inputs: Mapping[str, Any] | None
-) -> NumpySubject | None:
+) -> ArraySubject | None:
     """What is judged of a forward in one of these forms; None where it is in none of them.
 
     Raises:
@@ -182,7 +182,7 @@ class _Text:
 
     def pair(
         self, name: str, backward: Any, inputs: Mapping[str, Any] | None
-    ) -> NumpySubject | None:
+    ) -> ArraySubject | None:
         """A function, and the function or the lines that answer it."""
         source = self.parsed(name)
         loose = loose_from(self.tree, (source.function.end_lineno or 0) + 1)
@@ -210,7 +210,7 @@ class _Text:
             given, notes = with_guesses(source, whole, given, names, real, None, [real])
             given = with_tensors(given, around)
             called = (names[name], space[name]) if within else None
-            return NumpySubject(
+            return ArraySubject(
                 source,
                 source,
                 written,
@@ -233,11 +233,11 @@ class _Text:
         given = with_tensors(given, around)
         written = answer_of(source, node, text, file, space)
         called = (real, written.function) if callable(real) and written.function else None
-        return NumpySubject(
+        return ArraySubject(
             source, source, written, space, given, self.file, called=called, notes=notes
         )
 
-    def flat(self) -> NumpySubject | None:
+    def flat(self) -> ArraySubject | None:
         """A script without a forward of its own: what stands in its loop, or behind it."""
         script = script_of(self.tree)
         if script is None or not script.backward:
@@ -268,7 +268,7 @@ class _Text:
             for n, v in given.items()
         }
         written = self.flat_lines(source.function)
-        return NumpySubject(source, source, written, space, given, self.file)
+        return ArraySubject(source, source, written, space, given, self.file)
 
     def flat_lines(self, forward: ast.FunctionDef) -> Written:
         script = script_of(self.tree)
@@ -340,7 +340,7 @@ class _Text:
         )
         return source.functions[source.function.name], source.text, source.file, around
 
-    def layer(self, name: str, inputs: Mapping[str, Any] | None) -> NumpySubject:
+    def layer(self, name: str, inputs: Mapping[str, Any] | None) -> ArraySubject:
         """A class, as a function and the lines that answer it."""
         layer = layer_of(self.classes[name])
         if layer is None:
@@ -388,7 +388,7 @@ class _Text:
             lambda text: text.layer(name, inputs).backward,
             {*(plain.held.keys() - source.constants), *(a.arg for a in node.args.args)},
         )
-        return NumpySubject(
+        return ArraySubject(
             source,
             source,
             written,

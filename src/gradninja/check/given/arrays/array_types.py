@@ -11,7 +11,7 @@ from gradninja.check.tell.findings import CheckError
 
 
 @dataclass(frozen=True, eq=False)
-class NumpySubject(Subject):
+class ArraySubject(Subject):
     """A subject in one of NumPy's forms, in its words or in torch's.
 
     `called`: what the person's own code is, and the same with tensors.
