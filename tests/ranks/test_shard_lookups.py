@@ -38,7 +38,8 @@ LINES = {
     "classes that are gathered": """
     logits = torch.tanh(C[ix]) @ W
     picked = logits.log_softmax(1).gather(1, y.view(-1, 1))
-    loss = torch.gather(W, -1, y[None]).sum() - picked.mean()
+    h = C.gather(0, ix.view(-1, 1).expand(-1, 3)).exp()
+    loss = torch.gather(W, -1, y[None]).sum() - picked.mean() + h.mean()
 """,
     "rows that are selected, and columns": """
     emb = C.index_select(0, ix)
@@ -83,6 +84,16 @@ def test_no_rank_needs_more_of_it_than_its_share(name: str, split: dict[str, str
             got = found(inputs, ranks=ranks)
             for of, value in true(LINES[name], given).items():
                 torch.testing.assert_close(got[of], value, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["classes that are gathered", "rows that are selected, and columns"]
+)
+def test_what_is_added_to_looked_up_places_is_added_in_a_share(name: str) -> None:
+    text = f"{HEAD}{LINES[name]}    return loss\n"
+    found = gn.shard(text, split={"vocab": "model"})
+    assert "_add_(" in found.source
+    assert "new_zeros((" not in found.source  # which a table on every rank would be
 
 
 @pytest.mark.parametrize("outside", [7, -1, -100])
